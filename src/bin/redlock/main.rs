@@ -1,0 +1,2 @@
+//! The `redlock` tool.
+fn main() {}

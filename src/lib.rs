@@ -1,0 +1,4 @@
+//! Redlock over N independent Redis masters.
+
+#[cfg(feature = "testing")]
+pub mod testing;
