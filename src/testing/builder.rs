@@ -1,0 +1,204 @@
+//! What a local cluster is to be, and its start.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::binary;
+use super::cluster::{LocalCluster, MAX_NODES};
+use super::error::ClusterError;
+use super::reaper::Reaper;
+use super::server::{Durability, Setup};
+
+/// The smallest cluster that survives a node.
+const NODES: usize = 3;
+
+/// How long a command may take, unless the builder says otherwise: far longer than a server needs, short enough
+/// that a test of a paused node does not drag.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// In memory, so that `appendfsync always` costs nothing and wears nothing.
+const MEMORY: &str = "/dev/shm";
+
+/// What a node may write: an AOF is rewritten from 64 MB on, and then there are two. A smaller memory-backed
+/// directory (containers often get 64 MB) is not used: a server whose AOF cannot be written ends.
+const ROOM_PER_NODE: u64 = 160 * 1024 * 1024;
+
+/// What a [`LocalCluster`] is to be; [`LocalCluster::builder`] makes one.
+#[derive(Debug, Clone)]
+#[must_use = "nothing runs before start()"]
+pub struct Builder {
+    nodes: usize,
+    durability: Durability,
+    directives: Vec<(String, String)>,
+    server: Option<PathBuf>,
+    command_timeout: Duration,
+}
+
+impl Builder {
+    pub(super) fn new() -> Self {
+        Self {
+            nodes: NODES,
+            durability: Durability::default(),
+            directives: Vec::new(),
+            server: None,
+            command_timeout: COMMAND_TIMEOUT,
+        }
+    }
+
+    /// The number of nodes, 1 to [`MAX_NODES`]; 3 by default.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// What survives the death of a node; everything by default.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// One more line of redis.conf, `key value`, for every node; a later line counts. The value is taken as it is, so
+    /// one with blanks that belong to it must be quoted. With `port`, `bind` or `dir` the cluster does not start.
+    pub fn directive(mut self, key: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.directives.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// The server program, a path or a name on `PATH`, instead of the one that is looked for.
+    pub fn server(mut self, program: impl Into<PathBuf>) -> Self {
+        self.server = Some(program.into());
+        self
+    }
+
+    /// The time limit of [`LocalCluster::command`], connecting included; 2 s by default.
+    pub fn command_timeout(mut self, limit: Duration) -> Self {
+        self.command_timeout = limit;
+        self
+    }
+
+    /// Starts the servers and waits until each answers.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
+    /// [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
+    /// [`ClusterError::System`]. Nothing is left running then.
+    pub fn start(self) -> Result<LocalCluster, ClusterError> {
+        let Self {
+            nodes: count,
+            durability,
+            directives,
+            server,
+            command_timeout,
+        } = self;
+        if !(1..=MAX_NODES).contains(&count) {
+            return Err(ClusterError::NodeCount { asked: count });
+        }
+        let binary = match server {
+            Some(program) => binary::named(&program)?,
+            None => binary::find()?,
+        };
+        let password = directives
+            .iter()
+            .rfind(|(key, _)| key.eq_ignore_ascii_case("requirepass"));
+        let password = password.map(|(_, value)| value.trim_matches('"').to_owned());
+        let directives = configuration(durability, &directives)?;
+        let directory = temporary_directory(count)?;
+        let reaper = Reaper::start(directory.path())?;
+        let setup = Setup {
+            binary,
+            directives,
+            password,
+            reaper,
+        };
+        LocalCluster::launch(count, directory, setup, command_timeout)
+    }
+}
+
+fn configuration(
+    durability: Durability,
+    additional: &[(String, String)],
+) -> Result<String, ClusterError> {
+    let mut lines = String::from(
+        "bind 127.0.0.1\ndaemonize no\ndir data\nlogfile \"\"\nsave \"\"\nmaxmemory-policy noeviction\n",
+    );
+    lines.push_str(match durability {
+        Durability::Always => "appendonly yes\nappendfsync always\n",
+        Durability::Volatile => "appendonly no\n",
+    });
+    for (key, value) in additional {
+        if key.is_empty() || key.contains(char::is_whitespace) || value.contains(['\n', '\r', '\0'])
+        {
+            return Err(ClusterError::InvalidDirective { key: key.clone() });
+        }
+        lines.push_str(&format!("{key} {value}\n"));
+    }
+    Ok(lines)
+}
+
+/// In memory where there is a writable place with enough room, else where temporary files go.
+fn temporary_directory(nodes: usize) -> Result<TempDir, ClusterError> {
+    let mut options = tempfile::Builder::new();
+    options.prefix("redlock-cluster-");
+    let room = rustix::fs::statvfs(MEMORY)
+        .map_or(0, |memory| memory.f_bavail.saturating_mul(memory.f_frsize));
+    if room >= ROOM_PER_NODE * nodes as u64
+        && let Ok(directory) = options.tempdir_in(MEMORY)
+    {
+        return Ok(directory);
+    }
+    options.tempdir().map_err(|source| ClusterError::System {
+        action: "create a directory in",
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directive_is_one_line() {
+        let table = [
+            (("maxclients", "100"), true),
+            (("user", "alice on >secret ~* +@all"), true),
+            (("", "1"), false),
+            (("two words", "1"), false),
+            (("key\n", "1"), false),
+            (("maxclients", "100\nport 1"), false),
+        ];
+        for ((key, value), accepted) in table {
+            let result = configuration(Durability::Always, &[(key.into(), value.into())]);
+            assert_eq!(result.is_ok(), accepted, "{key:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn durability_decides_what_is_written() {
+        assert!(
+            configuration(Durability::Always, &[])
+                .unwrap()
+                .contains("appendfsync always")
+        );
+        assert!(
+            configuration(Durability::Volatile, &[])
+                .unwrap()
+                .contains("appendonly no")
+        );
+    }
+
+    #[test]
+    fn the_number_of_nodes_is_bounded() {
+        for asked in [0, MAX_NODES + 1, usize::MAX] {
+            let text = LocalCluster::start(asked).unwrap_err().to_string();
+            assert!(
+                text.contains("1 to 64") && text.contains(&asked.to_string()),
+                "{text}"
+            );
+        }
+    }
+}

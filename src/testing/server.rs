@@ -1,0 +1,376 @@
+//! One server process: its files, its signals, its state.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::error::ClusterError;
+use super::port::ReservedPort;
+use super::reaper::Reaper;
+use super::resp::{self, Reply};
+use super::wait::poll;
+
+/// A server needs about 20 ms; this is for a machine that is busy with other tests, or an AOF of some size.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long a server that starts may take to answer one question; it is asked again after that.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a signal may take to stop a process; it takes effect at the end of a system call.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How much of a log goes into an error: the reason is in the last lines.
+const LOG_TAIL_LINES: usize = 20;
+
+const CONFIGURATION: &str = "redis.conf";
+const LOG: &str = "server.log";
+const DATA: &str = "data";
+
+/// What a restarted node finds of what it had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// All that it had written to disk: everything with [`Durability::Always`], nothing with
+    /// [`Durability::Volatile`].
+    Kept,
+    /// Nothing: its files are removed, as if the machine had been replaced.
+    Lost,
+}
+
+/// What survives the death of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Every write that was answered: `appendonly yes`, `appendfsync always`.
+    #[default]
+    Always,
+    /// Nothing: no file is written.
+    Volatile,
+}
+
+/// What the process of a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// It runs and answers.
+    Running,
+    /// It is stopped by a signal: connections to it stay, new ones are made by the kernel, nothing is answered.
+    Paused,
+    /// It has no process; its port refuses connections.
+    Stopped,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What all servers of a cluster have in common.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) binary: PathBuf,
+    /// The lines of redis.conf, but for the port.
+    pub(super) directives: String,
+    pub(super) password: Option<String>,
+    pub(super) reaper: Reaper,
+}
+
+#[derive(Debug)]
+pub(super) struct Server {
+    node: usize,
+    directory: PathBuf,
+    port: ReservedPort,
+    process: Process,
+}
+
+#[derive(Debug)]
+enum Process {
+    Running(Child),
+    Paused(Child),
+    Stopped,
+}
+
+impl Server {
+    /// Reserves a port and makes the files; starts nothing.
+    pub(super) fn new(node: usize, cluster: &Path) -> Result<Self, ClusterError> {
+        let directory = cluster.join(format!("node-{node}"));
+        let server = Self {
+            node,
+            directory,
+            port: ReservedPort::take()?,
+            process: Process::Stopped,
+        };
+        create(&server.directory)?;
+        create(&server.directory.join(DATA))?;
+        Ok(server)
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    pub(super) fn state(&mut self, setup: &Setup) -> NodeState {
+        let (child, state) = match &mut self.process {
+            Process::Running(child) => (child, NodeState::Running),
+            Process::Paused(child) => (child, NodeState::Paused),
+            Process::Stopped => return NodeState::Stopped,
+        };
+        if !has_ended(child) {
+            return state;
+        }
+        setup.reaper.ended(child.id());
+        self.process = Process::Stopped;
+        NodeState::Stopped
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.process {
+            Process::Running(child) | Process::Paused(child) => Some(child.id()),
+            Process::Stopped => None,
+        }
+    }
+
+    /// Starts the process and returns at once; [`await_answer`](Self::await_answer) is to follow.
+    pub(super) fn launch(&mut self, setup: &Setup) -> Result<(), ClusterError> {
+        let configuration = self.directory.join(CONFIGURATION);
+        fs::write(
+            &configuration,
+            format!("port {}\n{}", self.port(), setup.directives),
+        )
+        .map_err(|source| system("write", &configuration, source))?;
+        let log = self
+            .log()
+            .map_err(|source| system("open", &self.directory.join(LOG), source))?;
+        let errors = log
+            .try_clone()
+            .map_err(|source| system("open", &self.directory.join(LOG), source))?;
+        let child = Command::new(&setup.binary)
+            .arg(CONFIGURATION)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            // Not the terminal's group: an interrupt is for the tests, which then clean up.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| system("run", &setup.binary, source))?;
+        setup.reaper.started(child.id());
+        self.process = Process::Running(child);
+        Ok(())
+    }
+
+    /// Waits until the server answers. When its port was taken between reservation and start, starts it again on
+    /// another one, up to `other_ports` times.
+    pub(super) fn await_answer(
+        &mut self,
+        setup: &Setup,
+        other_ports: u32,
+    ) -> Result<(), ClusterError> {
+        let failure = match poll(START_LIMIT, || self.look(setup))? {
+            Some(Start::Answered) => return Ok(()),
+            Some(Start::Ended(status)) => format!("it ended with {status}"),
+            None => format!("it did not answer within {START_LIMIT:?}"),
+        };
+        self.kill(setup)?;
+        let log = self.log_tail();
+        if other_ports > 0 && log.contains("Address already in use") {
+            self.port = ReservedPort::take()?;
+            self.launch(setup)?;
+            return self.await_answer(setup, other_ports - 1);
+        }
+        Err(ClusterError::StartFailed {
+            node: self.node,
+            port: self.port(),
+            reason: failure,
+            log,
+        })
+    }
+
+    /// SIGKILL, waited for. Nothing to do when it is stopped.
+    pub(super) fn kill(&mut self, setup: &Setup) -> Result<(), ClusterError> {
+        match std::mem::replace(&mut self.process, Process::Stopped) {
+            Process::Stopped => Ok(()),
+            Process::Running(mut child) | Process::Paused(mut child) => {
+                // With the children that rewrite its files. An error means that it has ended by itself.
+                let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+                child
+                    .wait()
+                    .map_err(|source| system("await the end of", &setup.binary, source))?;
+                setup.reaper.ended(child.id());
+                Ok(())
+            }
+        }
+    }
+
+    /// SIGSTOP; returns when it has taken effect.
+    pub(super) fn pause(&mut self, setup: &Setup) -> Result<(), ClusterError> {
+        match self.state(setup) {
+            NodeState::Paused => return Ok(()),
+            NodeState::Stopped => return Err(self.wrong_state("paused")),
+            NodeState::Running => {}
+        }
+        let Process::Running(child) = std::mem::replace(&mut self.process, Process::Stopped) else {
+            unreachable!("state() has just said that it runs");
+        };
+        let stopped = stop(Pid::from_child(&child));
+        // Also after an error: it will be killed like any other.
+        self.process = Process::Paused(child);
+        stopped.map_err(|source| system("pause", &setup.binary, source))
+    }
+
+    /// SIGCONT.
+    pub(super) fn resume(&mut self, setup: &Setup) -> Result<(), ClusterError> {
+        match self.state(setup) {
+            NodeState::Running => return Ok(()),
+            NodeState::Stopped => return Err(self.wrong_state("resumed")),
+            NodeState::Paused => {}
+        }
+        let Process::Paused(child) = std::mem::replace(&mut self.process, Process::Stopped) else {
+            unreachable!("state() has just said that it is paused");
+        };
+        let resumed = kill_process_group(Pid::from_child(&child), Signal::CONT);
+        self.process = Process::Running(child);
+        resumed.map_err(|source| system("resume", &setup.binary, source.into()))
+    }
+
+    /// Removes all that a stopped server would load.
+    pub(super) fn lose_data(&self) -> Result<(), ClusterError> {
+        let data = self.directory.join(DATA);
+        fs::remove_dir_all(&data).map_err(|source| system("remove", &data, source))?;
+        create(&data)
+    }
+
+    /// One look at a server that starts: `None` while it loads.
+    fn look(&mut self, setup: &Setup) -> Result<Option<Start>, ClusterError> {
+        let Process::Running(child) = &mut self.process else {
+            return Err(self.wrong_state("waited for"));
+        };
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|source| system("look at", &setup.binary, source))?
+        {
+            return Ok(Some(Start::Ended(status)));
+        }
+        let pid = child.id();
+        let ask = |command: &[&str]| {
+            resp::call(
+                address(self.port()),
+                setup.password.as_deref(),
+                command,
+                LOOK_LIMIT,
+            )
+        };
+        let loaded = match ask(&["PING"]) {
+            Ok(Reply::Error(text)) => !text.starts_with("LOADING"),
+            Ok(
+                Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) | Reply::Array(_),
+            ) => true,
+            Err(_) => false,
+        };
+        let answered = loaded && ask(&["INFO", "server"]).is_ok_and(|info| is_by(pid, &info));
+        Ok(answered.then_some(Start::Answered))
+    }
+
+    fn log(&self) -> io::Result<File> {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.join(LOG))
+    }
+
+    fn log_tail(&self) -> String {
+        let log = fs::read(self.directory.join(LOG)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+
+    fn wrong_state(&self, action: &'static str) -> ClusterError {
+        let state = match self.process {
+            Process::Running(_) => NodeState::Running,
+            Process::Paused(_) => NodeState::Paused,
+            Process::Stopped => NodeState::Stopped,
+        };
+        ClusterError::WrongState {
+            node: self.node,
+            state,
+            action,
+        }
+    }
+}
+
+/// How a start went on.
+enum Start {
+    Answered,
+    Ended(ExitStatus),
+}
+
+pub(super) fn address(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Whether the server that answers is ours and not one that has taken the port. A server that does not tell, since
+/// INFO is forbidden by a directive of the caller, is believed.
+fn is_by(pid: u32, info: &Reply) -> bool {
+    let process = info.text().and_then(|text| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("process_id:"))
+    });
+    process.is_none_or(|process| process == pid.to_string())
+}
+
+fn has_ended(child: &mut Child) -> bool {
+    matches!(child.try_wait(), Ok(Some(_)))
+}
+
+/// Stops a process and waits until the kernel says that it has stopped.
+fn stop(pid: Pid) -> io::Result<()> {
+    kill_process_group(pid, Signal::STOP)?;
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    match poll(STOP_LIMIT, || waitid(WaitId::Pid(pid), options))? {
+        Some(_) => Ok(()),
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn create(directory: &Path) -> Result<(), ClusterError> {
+    fs::create_dir(directory).map_err(|source| system("create", directory, source))
+}
+
+fn system(action: &'static str, path: &Path, source: io::Error) -> ClusterError {
+    ClusterError::System {
+        action,
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_known_by_its_process() {
+        let table = [
+            (
+                Reply::Bulk("# Server\r\nprocess_id:12\r\nrun_id:a\r\n".into()),
+                true,
+            ),
+            (Reply::Bulk("# Server\r\nprocess_id:123\r\n".into()), false),
+            (Reply::Bulk("# Server\r\n".into()), true),
+            (Reply::Error("NOPERM no".into()), true),
+        ];
+        for (info, expected) in table {
+            assert_eq!(is_by(12, &info), expected, "{info:?}");
+        }
+    }
+}
