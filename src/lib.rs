@@ -1,4 +1,41 @@
-//! Redlock over N independent Redis masters.
+//! Redlock over N independent Redis masters: a quorum lock whose holder knows its deadline at any moment.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use redlock_quorum::Redlock;
+//!
+//! let redlock = Redlock::connect(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]).await?;
+//! let guard = redlock.mutex("invoice:42")?.ttl(Duration::from_secs(10)).lock().await?;
+//! assert!(guard.is_valid());
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what |
+//! |---|---|
+//! | (none) | the library |
+//! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
+//! | `cli` | the `redlock` tool |
 
+mod client;
+mod config;
+mod coordinator;
+mod error;
+mod lock;
+mod node;
+mod protocol;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod types;
+
+pub use client::{NodeStatus, Redlock};
+pub use config::RedlockBuilder;
+pub use error::{
+    ExtendError, LockError, NodeFailure, NodeVote, ReleaseError, Released, SettingsError, Votes,
+};
+pub use lock::{Guard, Mutex};
+pub use protocol::Retry;

@@ -1,0 +1,146 @@
+//! The client: the one thing a service keeps.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::RedlockBuilder;
+use crate::coordinator::{Coordinator, Machine};
+use crate::error::{NodeFailure, SettingsError};
+use crate::lock::Mutex;
+
+/// A client of N independent Redis masters. Cheap to clone; a service keeps one.
+///
+/// Each node has one connection and one background task. They end when the last clone and the last guard are
+/// dropped, after the releases that are still under way.
+#[derive(Clone)]
+pub struct Redlock {
+    coordinator: Arc<Coordinator>,
+}
+
+impl Redlock {
+    /// Connects with default settings; see [`RedlockBuilder`] for what can be set.
+    ///
+    /// # Errors
+    ///
+    /// A [`SettingsError`] when the list of nodes cannot be used. A node that is down is no error: it is a lost
+    /// vote until it is back, and the client keeps trying to reach it in the background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use redlock_quorum::Redlock;
+    ///
+    /// let redlock = Redlock::connect(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]).await?;
+    /// let guard = redlock.mutex("invoice:42")?.lock().await?;
+    /// // ... the protected work ...
+    /// guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn connect<I>(urls: I) -> Result<Self, SettingsError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        Self::builder().nodes(urls).connect().await
+    }
+
+    /// Settings to choose before connecting.
+    pub fn builder() -> RedlockBuilder {
+        RedlockBuilder::new()
+    }
+
+    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock:`. The
+    /// name is the Redis key, as with every other Redlock implementation, so their clients exclude ours and ours
+    /// theirs.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name cannot be used.
+    pub fn mutex(&self, name: impl AsRef<str>) -> Result<Mutex, SettingsError> {
+        Mutex::new(Arc::clone(&self.coordinator), name.as_ref())
+    }
+
+    /// The nodes as this client sees them now, in the order of the configuration. Asks nobody.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let status = |(name, failure): (&Arc<str>, _)| NodeStatus { name: Arc::clone(name), failure };
+        self.coordinator.nodes().map(status).collect()
+    }
+
+    /// Refuses further locks, then waits until the nodes have answered all releases that are under way, for at
+    /// most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard has handed over are
+    /// lost with the runtime, and their locks last until their TTL.
+    ///
+    /// Guards that are still held keep their leases and can be released.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; the client stays shut down.
+    pub async fn shutdown(&self) {
+        self.coordinator.shut_down(self.coordinator.settings().connect_timeout).await;
+    }
+}
+
+impl fmt::Debug for Redlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redlock").field("nodes", &self.nodes()).finish_non_exhaustive()
+    }
+}
+
+impl RedlockBuilder {
+    /// Checks the settings and connects; see [`Redlock::connect`]. Returns when every node has been tried, or when
+    /// a quorum is there and the others had `node_timeout` longer.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that is out of its bounds.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    pub async fn connect(self) -> Result<Redlock, SettingsError> {
+        let settings = self.validate()?;
+        let quorum = settings.quorum;
+        if quorum.nodes() % 2 == 0 {
+            tracing::warn!(
+                nodes = quorum.nodes(),
+                survives = quorum.spare(),
+                "an even number of nodes survives no more failures than one node less"
+            );
+        }
+        let coordinator = Arc::new(Coordinator::start(settings, Arc::new(Machine)));
+        coordinator.tried().await;
+        Ok(Redlock { coordinator })
+    }
+}
+
+/// One node as the client sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    name: Arc<str>,
+    failure: Option<NodeFailure>,
+}
+
+impl NodeStatus {
+    /// Host and port, and the database where it is not 0.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why the node's vote is lost now; `None` while it is connected.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.failure.as_ref()
+    }
+}

@@ -1,0 +1,488 @@
+//! Raw options in, validated [`Settings`] out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::error::SettingsError;
+use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
+use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
+
+/// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
+const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Drift factors from here on leave too little of a lease to be meant.
+const DRIFT_FACTOR_MAX: f64 = 0.1;
+/// How much of a wrong resource name an error repeats.
+const NAME_SHOWN_CHARS: usize = 64;
+const REDIS_PORT: u16 = 6379;
+
+/// Everything that can be set. Turned into validated settings by [`connect`](RedlockBuilder::connect), which
+/// answers the first mistake with a [`SettingsError`] that names the setting, the value and the bound.
+///
+/// # Defaults
+///
+/// | setting | default | why |
+/// |---|---|---|
+/// | `quorum` | n/2 + 1 | the smallest that intersects itself |
+/// | `ttl` | 10 s | a crashed holder blocks others for no longer |
+/// | `max_ttl` | 20 s | the longest TTL that a lock may ask for |
+/// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the de-facto constants of Redlock |
+/// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
+/// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
+/// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
+/// | `retry` | [`Retry::default`] | exponential with full jitter |
+/// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `connect` is called"]
+pub struct RedlockBuilder {
+    nodes: Vec<String>,
+    quorum: QuorumSize,
+    ttl: Duration,
+    max_ttl: Duration,
+    drift: Drift,
+    min_validity: MinValidity,
+    node_timeout: Duration,
+    connect_timeout: Duration,
+    max_wait: Duration,
+    retry: Retry,
+    owner: Option<String>,
+}
+
+/// How much of a lease has to be left when it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum MinValidity {
+    QuarterOfTtl,
+    Fixed(Duration),
+}
+
+impl RedlockBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            quorum: QuorumSize::Majority,
+            ttl: Duration::from_secs(10),
+            max_ttl: Duration::from_secs(20),
+            drift: Drift { factor: 0.01, floor: Duration::from_millis(2) },
+            min_validity: MinValidity::QuarterOfTtl,
+            node_timeout: Duration::from_millis(250),
+            connect_timeout: Duration::from_secs(1),
+            max_wait: Duration::from_secs(30),
+            retry: Retry::default(),
+            owner: None,
+        }
+    }
+
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`. Every client of a lock must
+    /// name the same nodes. 1 to 31; an even number works, and survives no more failures than one node less.
+    pub fn nodes<I>(mut self, urls: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.nodes = urls.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How many nodes have to agree; from n/2 + 1 to n.
+    pub fn quorum(mut self, nodes: usize) -> Self {
+        self.quorum = QuorumSize::Exactly(nodes);
+        self
+    }
+
+    /// Time to live of a lease, counted in whole milliseconds; from 10 ms to `max_ttl`. Each lock may choose its
+    /// own.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The longest TTL that any lock may ask for; from 10 ms to 24 h.
+    pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
+        self.max_ttl = max_ttl;
+        self
+    }
+
+    /// Share of the TTL by which clocks may run apart; from 0 to below 0.1.
+    pub fn clock_drift_factor(mut self, factor: f64) -> Self {
+        self.drift.factor = factor;
+        self
+    }
+
+    /// Added to the drift, whatever the TTL: Redis expires keys by the millisecond. Below the TTL.
+    pub fn clock_drift_floor(mut self, floor: Duration) -> Self {
+        self.drift.floor = floor;
+        self
+    }
+
+    /// How much validity a lease must have left when it is handed over; below the TTL.
+    pub fn min_validity(mut self, min_validity: Duration) -> Self {
+        self.min_validity = MinValidity::Fixed(min_validity);
+        self
+    }
+
+    /// Longest time that one attempt waits for the answers of the nodes; above zero and below the TTL.
+    pub fn node_timeout(mut self, timeout: Duration) -> Self {
+        self.node_timeout = timeout;
+        self
+    }
+
+    /// Longest time for a connection to one node to become usable; above zero.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Longest time that `lock` waits in all; zero means a single attempt.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// When `lock` tries again.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Who we are to somebody who looks at a lock's key; 1 to 128 bytes without control characters.
+    pub fn owner(mut self, label: impl Into<String>) -> Self {
+        self.owner = Some(label.into());
+        self
+    }
+
+    pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
+        let Self {
+            nodes,
+            quorum,
+            ttl,
+            max_ttl,
+            drift,
+            min_validity,
+            node_timeout,
+            connect_timeout,
+            max_wait,
+            retry,
+            owner,
+        } = self;
+        let nodes = parse_nodes(&nodes)?;
+        let quorum = parse_quorum(nodes.len(), quorum)?;
+        check(
+            "max_ttl",
+            max_ttl,
+            Ttl::MIN <= max_ttl && max_ttl <= MAX_TTL_MAX,
+            format_args!("between {:?} and {MAX_TTL_MAX:?}", Ttl::MIN),
+        )?;
+        let max_ttl = Ttl::from_duration(max_ttl);
+        if !(0.0..DRIFT_FACTOR_MAX).contains(&drift.factor) {
+            return Err(SettingsError::OutOfRange {
+                setting: "clock_drift_factor",
+                value: drift.factor.to_string(),
+                bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
+            });
+        }
+        check("connect_timeout", connect_timeout, !connect_timeout.is_zero(), format_args!("above zero"))?;
+        let settings = Settings {
+            nodes,
+            quorum,
+            ttl: Ttl::from_duration(ttl),
+            max_ttl,
+            drift,
+            min_validity,
+            node_timeout,
+            connect_timeout,
+            max_wait,
+            retry,
+            owner: parse_owner(owner)?,
+        };
+        settings.lease_terms(ttl, None)?;
+        let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
+        let in_range = !node_timeout.is_zero() && node_timeout < ttl;
+        check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
+        Ok(settings)
+    }
+}
+
+/// Settings that hold together. Shared by everything a client does.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) nodes: Vec<NodeUrl>,
+    pub(crate) quorum: Quorum,
+    pub(crate) ttl: Ttl,
+    pub(crate) max_ttl: Ttl,
+    pub(crate) drift: Drift,
+    min_validity: MinValidity,
+    pub(crate) node_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_wait: Duration,
+    pub(crate) retry: Retry,
+    pub(crate) owner: Arc<str>,
+}
+
+/// A TTL together with what has to be left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseTerms {
+    pub(crate) ttl: Ttl,
+    pub(crate) min_validity: Duration,
+}
+
+impl Settings {
+    /// Checks the TTL, and the validity that one lock asks for, against the bounds; `None` takes the client's.
+    pub(crate) fn lease_terms(
+        &self,
+        ttl: Duration,
+        min_validity: Option<Duration>,
+    ) -> Result<LeaseTerms, SettingsError> {
+        let max_ttl = self.max_ttl.as_duration();
+        check(
+            "ttl",
+            ttl,
+            Ttl::MIN <= ttl && ttl <= max_ttl,
+            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
+        )?;
+        let ttl = Ttl::from_duration(ttl);
+        let validity = self.drift.validity(ttl);
+        let floor_bound =
+            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
+                .to_string();
+        check("clock_drift_floor", self.drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
+        let min_validity = match (min_validity, self.min_validity) {
+            (Some(fixed), _) | (None, MinValidity::Fixed(fixed)) => fixed,
+            (None, MinValidity::QuarterOfTtl) => ttl.as_duration() / 4,
+        };
+        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
+        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
+        Ok(LeaseTerms { ttl, min_validity })
+    }
+
+    pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
+        Resource::parse(name).map_err(|problem| SettingsError::Resource {
+            name: name.chars().take(NAME_SHOWN_CHARS).collect(),
+            problem,
+        })
+    }
+}
+
+fn check(
+    setting: &'static str,
+    value: Duration,
+    in_range: bool,
+    bound: std::fmt::Arguments<'_>,
+) -> Result<(), SettingsError> {
+    if in_range {
+        return Ok(());
+    }
+    Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
+}
+
+/// One node's address and credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeUrl {
+    /// `host:port`, and `/db` where it is not 0: how the node is called in every message.
+    pub(crate) name: Arc<str>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) db: i64,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl NodeUrl {
+    fn parse(text: &str) -> Result<Self, SettingsError> {
+        let wrong = |problem: &str| SettingsError::NodeUrl {
+            url: without_credentials(text),
+            problem: problem.into(),
+        };
+        let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+        if url.scheme() != "redis" {
+            return Err(wrong(&format!("scheme {:?} is not supported", url.scheme())));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("parameters are not supported"));
+        }
+        let host =
+            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
+        let port = url.port().unwrap_or(REDIS_PORT);
+        if port == 0 {
+            return Err(wrong("port 0 cannot be connected to"));
+        }
+        let db = match url.path().trim_matches('/') {
+            "" => 0,
+            db => db
+                .parse()
+                .ok()
+                .filter(|db| *db >= 0)
+                .ok_or_else(|| wrong("the database after the host must be a number from 0"))?,
+        };
+        let decode = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8()
+                .map(|text| text.into_owned())
+                .map_err(|_| wrong("user and password must be UTF-8"))
+        };
+        let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
+        let password = url.password().map(decode).transpose()?.map(Secret::new);
+        if username.is_some() && password.is_none() {
+            return Err(wrong("a user needs a password"));
+        }
+        // What sockets take is the address without the brackets that URLs put around IPv6.
+        let host = host.to_ascii_lowercase();
+        let name = if db == 0 { format!("{host}:{port}") } else { format!("{host}:{port}/{db}") };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { name: name.into(), host, port, db, username, password })
+    }
+
+    /// Databases of one server fail together, so the server counts.
+    fn is_same_server(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+}
+
+fn parse_nodes(urls: &[String]) -> Result<Vec<NodeUrl>, SettingsError> {
+    let mut nodes: Vec<NodeUrl> = Vec::with_capacity(urls.len());
+    for url in urls {
+        let node = NodeUrl::parse(url)?;
+        if nodes.iter().any(|other| other.is_same_server(&node)) {
+            return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError> {
+    Quorum::new(nodes, size).map_err(|error| match error {
+        QuorumError::NoNodes => SettingsError::NoNodes,
+        QuorumError::TooManyNodes { nodes, max } => SettingsError::TooManyNodes { nodes, max },
+        QuorumError::OutOfRange { quorum, min, max } => SettingsError::Quorum { quorum, nodes: max, min },
+    })
+}
+
+fn parse_owner(owner: Option<String>) -> Result<Arc<str>, SettingsError> {
+    let owner = match owner {
+        Some(label) => label,
+        None => format!("{}:{}", host_name(), std::process::id()),
+    };
+    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
+        return Err(SettingsError::OutOfRange {
+            setting: "owner",
+            value: format!("{owner:?}"),
+            bound: format!("1 to {OWNER_BYTES_MAX} bytes without control characters"),
+        });
+    }
+    Ok(owner.into())
+}
+
+#[cfg(unix)]
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name: String =
+        name.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(64).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(not(unix))]
+fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "localhost".to_owned())
+}
+
+/// The URL as it may be shown: what stands before the last `@` can hold a password, even in a URL too wrong to
+/// be parsed.
+fn without_credentials(url: &str) -> String {
+    let Some((before, after)) = url.rsplit_once('@') else { return format!("{url:?}") };
+    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+    format!("\"{scheme}://***@{after}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn three() -> RedlockBuilder {
+        RedlockBuilder::new().nodes(["redis://a", "redis://b", "redis://c"])
+    }
+
+    #[test]
+    fn defaults_hold_together() {
+        let settings = three().validate().unwrap();
+        assert_eq!((settings.quorum.nodes(), settings.quorum.needed()), (3, 2));
+        let terms = settings.lease_terms(settings.ttl.as_duration(), None).unwrap();
+        assert_eq!(terms.min_validity, MS(2500));
+    }
+
+    #[test]
+    fn urls_are_parsed() {
+        let url = |text| NodeUrl::parse(text).unwrap();
+        assert_eq!(&*url("redis://Example.org").name, "example.org:6379");
+        assert_eq!(&*url("redis://10.0.0.1:7001/2").name, "10.0.0.1:7001/2");
+        let ipv6 = url("redis://[::1]:7001");
+        assert_eq!((&*ipv6.name, &*ipv6.host), ("[::1]:7001", "::1"));
+        let node = url("redis://al%20ice:p%40ss@h");
+        assert_eq!(node.username.as_deref(), Some("al ice"));
+        assert_eq!(node.password.as_ref().map(Secret::reveal), Some("p@ss"));
+        assert!(!format!("{node:?}").contains("p@ss"));
+    }
+
+    #[test]
+    fn wrong_settings_name_the_setting_the_value_and_the_bound() {
+        let cases: Vec<(RedlockBuilder, &str)> = vec![
+            (RedlockBuilder::new(), "nodes: none given"),
+            (
+                RedlockBuilder::new().nodes((0..32).map(|i| format!("redis://h{i}"))),
+                "nodes: 32 given, at most 31",
+            ),
+            (RedlockBuilder::new().nodes(["redis://a", "redis://A:6379/1"]), "a:6379 is listed twice"),
+            (RedlockBuilder::new().nodes(["http://a"]), "scheme \"http\" is not supported"),
+            (RedlockBuilder::new().nodes(["a:6379"]), "scheme \"a\" is not supported"),
+            (RedlockBuilder::new().nodes([""]), "\"\": relative URL"),
+            (RedlockBuilder::new().nodes(["redis://"]), "host"),
+            (RedlockBuilder::new().nodes(["redis://a:0"]), "port 0"),
+            (RedlockBuilder::new().nodes(["redis://a:99999"]), "invalid port number"),
+            (RedlockBuilder::new().nodes(["redis://a/x"]), "database"),
+            (RedlockBuilder::new().nodes(["redis://a/-1"]), "database"),
+            (RedlockBuilder::new().nodes(["redis://a?x=1"]), "parameters"),
+            (RedlockBuilder::new().nodes(["redis://user@a"]), "a user needs a password"),
+            (three().quorum(1), "quorum: 1 of 3 nodes; must be between 2 (the majority) and 3"),
+            (three().quorum(4), "quorum: 4 of 3 nodes"),
+            (three().ttl(MS(9)), "ttl: 9ms; must be between 10ms and max_ttl = 20s"),
+            (three().ttl(MS(20_001)), "ttl: 20.001s; must be between 10ms and max_ttl = 20s"),
+            (three().max_ttl(MS(9)), "max_ttl: 9ms; must be between 10ms and 86400s"),
+            (three().max_ttl(MS(86_400_001)), "max_ttl: 86400.001s"),
+            (three().min_validity(MS(9_898)), "min_validity: 9.898s; must be below 9.898s"),
+            (
+                three().node_timeout(MS(10_000)),
+                "node_timeout: 10s; must be above zero and below the ttl of 10s",
+            ),
+            (three().node_timeout(MS(0)), "node_timeout: 0ns"),
+            (three().connect_timeout(MS(0)), "connect_timeout: 0ns; must be above zero"),
+            (three().clock_drift_factor(0.1), "clock_drift_factor: 0.1; must be at least 0 and below 0.1"),
+            (three().clock_drift_factor(-0.01), "clock_drift_factor: -0.01"),
+            (three().clock_drift_factor(f64::NAN), "clock_drift_factor: NaN"),
+            (three().clock_drift_floor(MS(9_900)), "clock_drift_floor: 9.9s"),
+            (three().owner(""), "owner: \"\"; must be 1 to 128 bytes"),
+            (three().owner("a\nb"), "owner: \"a\\nb\""),
+        ];
+        for (builder, expected) in cases {
+            let error = builder.validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        }
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        for url in [
+            "http://u:hunter2@h",
+            "redis://u:hunter2@",
+            "redis://u:hunter2@h:x",
+            "redis://u:hun@ter2@h/x",
+            "u:hunter2@h",
+        ] {
+            let error = NodeUrl::parse(url).unwrap_err();
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("hunter2") && !text.contains("ter2"), "{text}");
+            }
+        }
+    }
+}

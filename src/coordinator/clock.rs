@@ -1,0 +1,48 @@
+//! The only reader of time and randomness.
+
+use crate::types::{Ambient, Moment};
+
+/// The machine's own.
+pub(crate) struct Machine;
+
+impl Ambient for Machine {
+    /// CLOCK_BOOTTIME: monotonic, and it counts suspend.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn now(&self) -> Moment {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // Both are positive: time since boot.
+        #[expect(clippy::cast_sign_loss)]
+        Moment::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    }
+
+    /// Elsewhere the standard library's monotonic clock, which may stand still during suspend.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn now(&self) -> Moment {
+        static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        let origin = ORIGIN.get_or_init(std::time::Instant::now);
+        Moment::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// # Panics
+    ///
+    /// When the operating system has no randomness to give: without it no token is unique, and no lock safe.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads randomness")]
+    fn random(&self) -> u128 {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        u128::from_ne_bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_and_random_differs() {
+        let (first, second) = (Machine.now(), Machine.now());
+        assert!(first <= second);
+        assert_ne!(Machine.random(), Machine.random());
+    }
+}

@@ -1,0 +1,107 @@
+//! What an attempt planted, and what it became. Whoever drops it has released it.
+
+use std::sync::Arc;
+
+use super::Coordinator;
+use super::fanout::{Answers, NodeAnswer};
+use crate::config::Settings;
+use crate::node::{Answer, Epoch, Planting, Release};
+use crate::protocol::{Lease, Planted, Vote};
+use crate::types::{Moment, NodeId, Resource, Token, Ttl};
+
+/// Owns every key that one attempt may have planted, from before the first command is queued. Dropped in any
+/// state (the attempt lost, timed out, was cancelled; the guard went out of scope), it hands the release to every
+/// node that may hold the key. Never blocks.
+pub(crate) struct Held {
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) resource: Resource,
+    pub(super) token: Token,
+    pub(super) lease: Lease,
+    /// The longest TTL that any of our commands asked for: no key of ours outlives its command by more.
+    pub(super) ttl: Ttl,
+    /// The connection on which each node was asked.
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) stragglers: Option<Stragglers>,
+}
+
+/// Answers that came too late to matter for the decision, but not for the lease. Kept instead of dropped, for a
+/// dropped command that has not left the process yet is not sent.
+pub(super) struct Stragglers {
+    pub(super) answers: Answers,
+    pub(super) to: Asked,
+    pub(super) sent_at: Moment,
+    pub(super) ttl: Ttl,
+}
+
+/// The command that stragglers answer.
+#[derive(Clone, Copy)]
+pub(super) enum Asked {
+    Acquire,
+    Extend,
+}
+
+impl Held {
+    pub(crate) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.coordinator.settings
+    }
+
+    /// The instant until which the lease is exclusively ours, and the time it was asked; `None` once it is over.
+    pub(crate) fn deadline(&self) -> Option<(Moment, Moment)> {
+        let now = self.coordinator.now();
+        Some((now, self.lease.deadline(now)?))
+    }
+
+    /// Takes in the answers that have arrived since the last decision, and gives up those that have not.
+    pub(super) fn settle_stragglers(&mut self) {
+        let Some(mut stragglers) = self.stragglers.take() else { return };
+        let Stragglers { answers, to, sent_at, ttl } = &mut stragglers;
+        while let Some(answer) = answers.arrived() {
+            self.handle_straggler(*to, *sent_at, *ttl, answer);
+        }
+    }
+
+    fn handle_straggler(&mut self, to: Asked, sent_at: Moment, ttl: Ttl, (node, answer): NodeAnswer) {
+        let vote = match answer {
+            Ok(Answer::Yes) => Vote::Granted,
+            Ok(Answer::No) => Vote::Denied,
+            Err(_) => Vote::Unknown,
+        };
+        match to {
+            Asked::Acquire => self.lease.handle_acquired(node, sent_at, ttl, vote),
+            Asked::Extend => self.lease.handle_extended(node, sent_at, ttl, vote, self.coordinator.now()),
+        }
+    }
+
+    /// A release for every node that may hold our key; afterwards there is none left to be made.
+    pub(super) fn take_releases(&mut self) -> Vec<(NodeId, Release)> {
+        self.settle_stragglers();
+        let expires = self.coordinator.now() + self.ttl.as_duration();
+        let release = |(node, planted): (NodeId, Planted)| {
+            let planting = match planted {
+                Planted::Granted => Planting::Answered,
+                Planted::Unknown | Planted::NotSent | Planted::Denied => {
+                    Planting::Unanswered(self.epochs[node.0])
+                }
+            };
+            let (resource, token) = (self.resource.clone(), self.token.clone());
+            (node, Release { resource, token, planting, ttl: self.ttl, expires })
+        };
+        self.lease.take_nodes_to_release().into_iter().map(release).collect()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for (node, release) in self.take_releases() {
+            self.coordinator.node(node).release(release);
+        }
+    }
+}

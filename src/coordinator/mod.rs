@@ -1,0 +1,115 @@
+//! Drives the protocol over the nodes: fan-out, rollback, extension, release.
+
+mod acquire;
+mod clock;
+mod extend;
+mod fanout;
+mod held;
+mod release;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::config::{NodeUrl, Settings};
+use crate::error::{NodeFailure, NodeVote, Votes};
+use crate::node::{Node, NodeConfig, Tcp};
+use crate::types::{Ambient, Moment, NodeId};
+
+pub(crate) use clock::Machine;
+pub(crate) use held::Held;
+
+/// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
+/// one, for a slow command of somebody else is not a failure.
+const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
+
+/// The nodes of one client, and what it was told about them. Shared by the client and everything it holds.
+pub(crate) struct Coordinator {
+    settings: Settings,
+    nodes: Vec<Node>,
+    ambient: Arc<dyn Ambient>,
+    shut_down: AtomicBool,
+}
+
+impl Coordinator {
+    /// Starts connecting to every node; must be called within a tokio runtime.
+    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
+        let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
+        Self { settings, nodes, ambient, shut_down: AtomicBool::new(false) }
+    }
+
+    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
+    /// safe.
+    pub(crate) async fn tried(&self) {
+        let mut tries: FuturesUnordered<_> = self.nodes.iter().map(Node::tried).collect();
+        while self.live_nodes() < self.settings.quorum.needed() {
+            if tries.next().await.is_none() {
+                return;
+            }
+        }
+        // Either way the rest is tried on in the background.
+        let _ =
+            tokio::time::timeout(self.settings.node_timeout, async { while tries.next().await.is_some() {} })
+                .await;
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.ambient.now()
+    }
+
+    pub(crate) fn random(&self) -> u128 {
+        self.ambient.random()
+    }
+
+    /// Name of each node, and why it cannot be used if it cannot.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, Option<NodeFailure>)> {
+        self.nodes.iter().map(|node| (node.name(), node.link().err()))
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Relaxed)
+    }
+
+    /// Refuses further locks, and awaits the answers to all releases for at most `limit`.
+    pub(crate) async fn shut_down(&self, limit: Duration) {
+        self.shut_down.store(true, Ordering::Relaxed);
+        let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+    }
+
+    fn live_nodes(&self) -> usize {
+        self.nodes.iter().filter(|node| node.link().is_ok()).count()
+    }
+
+    fn node(&self, node: NodeId) -> &Node {
+        &self.nodes[node.0]
+    }
+
+    fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    fn votes(&self, votes: Vec<NodeVote>) -> Votes {
+        Votes(self.nodes.iter().map(|node| Arc::clone(node.name())).zip(votes).collect())
+    }
+}
+
+fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) -> Node {
+    let NodeUrl { name, host, port, db, username, password } = url.clone();
+    let config = NodeConfig {
+        name,
+        connector: Arc::new(Tcp { host, port }),
+        username,
+        password,
+        db,
+        connect_timeout: settings.connect_timeout,
+        hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
+    };
+    Node::start(config, Arc::clone(ambient))
+}

@@ -1,0 +1,115 @@
+//! Gives a lease back.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{FutureExt, poll_fn};
+
+use super::{Coordinator, Held};
+use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
+use crate::node::{Answer, Answering, Command, Release};
+use crate::types::NodeId;
+
+impl Held {
+    /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any point, the release goes on in the background.
+    pub(crate) async fn release(mut self) -> Result<Released, ReleaseError> {
+        let in_time = self.deadline().is_some();
+        let coordinator = Arc::clone(&self.coordinator);
+        let mut releasing = Releasing::start(Arc::clone(&coordinator), self.take_releases(), &self);
+        let limit = coordinator.settings.node_timeout;
+        // A time-out needs no further word: the silent nodes are in the votes.
+        let _ = tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await;
+        if releasing.confirmed < releasing.needed {
+            let votes = releasing.votes(limit);
+            let (resource, votes) = (self.resource.as_str().to_owned(), coordinator.votes(votes));
+            return Err(ReleaseError::Unconfirmed { resource, votes });
+        }
+        // Removed by nobody: the keys were gone before us.
+        let was_ours = in_time && releasing.removed > 0;
+        Ok(if was_ours { Released::InTime } else { Released::AlreadyExpired })
+    }
+}
+
+/// Releases under way. What is not answered when this is dropped, its nodes see to.
+struct Releasing {
+    coordinator: Arc<Coordinator>,
+    pending: Vec<(NodeId, Release, Answering)>,
+    votes: Vec<NodeVote>,
+    needed: usize,
+    confirmed: usize,
+    removed: usize,
+}
+
+impl Releasing {
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, held: &Held) -> Self {
+        let quorum = coordinator.settings.quorum;
+        let now = coordinator.now();
+        let mut this = Self {
+            pending: Vec::with_capacity(releases.len()),
+            votes: vec![NodeVote::NotAwaited; quorum.nodes()],
+            needed: quorum.needed().min(releases.len()),
+            confirmed: 0,
+            removed: 0,
+            coordinator,
+        };
+        let command = Command::release(&held.resource, &held.token);
+        for (node, mut release) in releases {
+            match this.coordinator.node(node).link() {
+                Ok(link) => {
+                    release.prepare(link.epoch(), now);
+                    this.pending.push((node, release, link.send(command.clone()).boxed()));
+                }
+                Err(failure) => this.handle_answer(node, release, Err(failure)),
+            }
+        }
+        this
+    }
+
+    /// Ready when a quorum has confirmed, or cannot any more.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut i = 0;
+        while i < self.pending.len() {
+            match self.pending[i].2.poll_unpin(cx) {
+                Poll::Pending => i += 1,
+                Poll::Ready(answer) => {
+                    let (node, release, _) = self.pending.swap_remove(i);
+                    self.handle_answer(node, release, answer);
+                }
+            }
+        }
+        let decided = self.confirmed >= self.needed || self.confirmed + self.pending.len() < self.needed;
+        if decided { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Answer, NodeFailure>) {
+        let settled = answer.is_ok() && release.is_settled_by_an_answer();
+        self.confirmed += usize::from(answer.is_ok());
+        self.removed += usize::from(answer == Ok(Answer::Yes));
+        self.votes[node.0] = match answer {
+            Ok(Answer::Yes | Answer::No) => NodeVote::Granted,
+            Err(failure) => NodeVote::Unknown(failure),
+        };
+        if !settled {
+            self.coordinator.node(node).release(release);
+        }
+    }
+
+    fn votes(&mut self, limit: std::time::Duration) -> Vec<NodeVote> {
+        for (node, ..) in &self.pending {
+            self.votes[node.0] = NodeVote::Unknown(NodeFailure::NoAnswer { after: limit });
+        }
+        std::mem::take(&mut self.votes)
+    }
+}
+
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        for (node, release, answer) in self.pending.drain(..) {
+            self.coordinator.node(node).await_release(release, answer);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Errors: one enum per operation, and the vote of every node behind it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A setting, name or URL that cannot be used. Always the caller's mistake; nothing was sent anywhere.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// No node was given.
+    #[error("nodes: none given; name at least one Redis master, 3 or 5 independent ones to survive failures")]
+    NoNodes,
+    /// More nodes than make sense.
+    #[error("nodes: {nodes} given, at most {max} are supported")]
+    TooManyNodes {
+        /// How many were given.
+        nodes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The same server twice: its vote would count twice, and two clients could hold one lock.
+    #[error("nodes: {node} is listed twice; every node must be a server of its own")]
+    DuplicateNode {
+        /// Host and port of the node.
+        node: String,
+    },
+    /// A URL that cannot be used. Never contains the password.
+    #[error("nodes: {url}: {problem}; expected redis://[user:password@]host[:port][/db]")]
+    NodeUrl {
+        /// The URL without its credentials.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A quorum that does not intersect itself, or that the nodes cannot reach.
+    #[error("quorum: {quorum} of {nodes} nodes; must be between {min} (the majority) and {nodes}")]
+    Quorum {
+        /// The value.
+        quorum: usize,
+        /// How many nodes are configured.
+        nodes: usize,
+        /// The smallest sound quorum.
+        min: usize,
+    },
+    /// A value outside its bounds.
+    #[error("{setting}: {value}; must be {bound}")]
+    OutOfRange {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value as given.
+        value: String,
+        /// What would be right.
+        bound: String,
+    },
+    /// A resource name that cannot be used.
+    #[error("resource {name:?}: {problem}")]
+    Resource {
+        /// The name as given, cut after 64 characters.
+        name: String,
+        /// The rule that it breaks.
+        problem: &'static str,
+    },
+}
+
+/// Why a node's answer is not known, or does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// The first connection is still being made.
+    #[error("not connected yet")]
+    Connecting,
+    /// No connection can be made. The client keeps trying in the background.
+    #[error("unreachable: {detail}")]
+    Unreachable {
+        /// What the connection attempt said.
+        detail: String,
+    },
+    /// No answer within the time for one. The command may have run, or run later.
+    #[error("no answer within {after:?}")]
+    NoAnswer {
+        /// How long the client waited.
+        after: Duration,
+    },
+    /// The connection broke while the answer was awaited.
+    #[error("connection lost: {detail}")]
+    ConnectionLost {
+        /// What the connection said.
+        detail: String,
+    },
+    /// User name or password refused, or missing.
+    #[error("authentication failed: {detail}; check the user and password in this node's URL")]
+    Authentication {
+        /// What the server said.
+        detail: String,
+    },
+    /// The ACL of our user lacks something.
+    #[error("permission missing: {detail}; extend the ACL rule of this user")]
+    Permission {
+        /// What the server said; it names the command or key.
+        detail: String,
+    },
+    /// The server is out of memory.
+    #[error("out of memory; raise `maxmemory` or free some")]
+    OutOfMemory,
+    /// The server does not take writes: a replica, or a master that lost its replicas.
+    #[error("read-only: {detail}; only masters vote")]
+    ReadOnly {
+        /// What the server said.
+        detail: String,
+    },
+    /// The server is still loading its data.
+    #[error("still loading its data")]
+    Loading,
+    /// The server refused for another reason.
+    #[error("refused: {detail}")]
+    Refused {
+        /// What the server said.
+        detail: String,
+    },
+    /// Not an answer to our command.
+    #[error("unexpected answer: {detail}")]
+    Unexpected {
+        /// What arrived.
+        detail: String,
+    },
+    /// The client has been shut down.
+    #[error("the client is shut down")]
+    ShutDown,
+}
+
+/// What one node said to one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeVote {
+    /// Yes.
+    Granted,
+    /// No: another owner holds the key, or ours is gone.
+    Denied,
+    /// Not known whether the command ran.
+    Unknown(NodeFailure),
+    /// The others had already decided when its answer was still under way.
+    NotAwaited,
+}
+
+/// Every node's vote in one attempt, in the order of the configuration. Displays as one line that names each node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Votes(pub(crate) Vec<(Arc<str>, NodeVote)>);
+
+impl Votes {
+    /// Node name (host and port) and vote, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &NodeVote)> {
+        self.0.iter().map(|(node, vote)| (&**node, vote))
+    }
+
+    /// The nodes whose answer is not known, with the reason.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &NodeFailure)> {
+        self.iter().filter_map(|(node, vote)| match vote {
+            NodeVote::Unknown(failure) => Some((node, failure)),
+            NodeVote::Granted | NodeVote::Denied | NodeVote::NotAwaited => None,
+        })
+    }
+
+    /// The nodes that said no.
+    pub fn denials(&self) -> impl Iterator<Item = &str> {
+        self.iter().filter(|(_, vote)| **vote == NodeVote::Denied).map(|(node, _)| node)
+    }
+}
+
+impl fmt::Display for Votes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (node, vote)) in self.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            match vote {
+                NodeVote::Granted => write!(f, "{node}: granted")?,
+                NodeVote::Denied => write!(f, "{node}: denied")?,
+                NodeVote::Unknown(failure) => write!(f, "{node}: {failure}")?,
+                NodeVote::NotAwaited => write!(f, "{node}: not awaited")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Votes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self}]")
+    }
+}
+
+/// Why a lock was not acquired. Nothing is left behind in any case: every node that may have planted the key is
+/// told to remove it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else holds it. Try again later.
+    #[error("{resource:?} is held by another owner ({votes})")]
+    Contended {
+        /// The resource.
+        resource: String,
+        /// What each node said.
+        votes: Votes,
+    },
+    /// Too many nodes did not answer; nobody can lock until enough of them are back. See to the nodes.
+    #[error("no quorum for {resource:?}: {needed} of {} nodes must answer ({votes})", votes.0.len())]
+    NoQuorum {
+        /// The resource.
+        resource: String,
+        /// How many nodes must agree.
+        needed: usize,
+        /// What each node said.
+        votes: Votes,
+    },
+    /// A quorum was reached, but so late that less than `min_validity` of the lease was left. The network or a
+    /// node is slow against the TTL: raise `ttl`.
+    #[error(
+        "{resource:?} was granted too late: {left:?} of validity left, {min_validity:?} needed ({votes})"
+    )]
+    TooLate {
+        /// The resource.
+        resource: String,
+        /// What was left of the lease.
+        left: Duration,
+        /// What had to be left.
+        min_validity: Duration,
+        /// What each node said.
+        votes: Votes,
+    },
+    /// `max_wait` is over. `last` says why the last attempt failed.
+    #[error("gave up after waiting {max_wait:?}: {last}")]
+    Timeout {
+        /// The setting.
+        max_wait: Duration,
+        /// What the last attempt ended with.
+        #[source]
+        last: Box<LockError>,
+    },
+    /// A setting of this lock is out of its bounds. Nothing was sent.
+    #[error(transparent)]
+    Invalid(#[from] SettingsError),
+    /// [`Redlock::shutdown`](crate::Redlock::shutdown) was called.
+    #[error("the client is shut down")]
+    ShutDown,
+}
+
+impl LockError {
+    /// The votes of the attempt that failed; of the last one for [`LockError::Timeout`].
+    #[must_use]
+    pub fn votes(&self) -> Option<&Votes> {
+        match self {
+            Self::Contended { votes, .. } | Self::NoQuorum { votes, .. } | Self::TooLate { votes, .. } => {
+                Some(votes)
+            }
+            Self::Timeout { last, .. } => last.votes(),
+            Self::Invalid(_) | Self::ShutDown => None,
+        }
+    }
+
+    /// What kept the lock from us, looking through [`LockError::Timeout`] at its last attempt.
+    #[must_use]
+    pub fn reason(&self) -> &Self {
+        match self {
+            Self::Timeout { last, .. } => last.reason(),
+            Self::Contended { .. }
+            | Self::NoQuorum { .. }
+            | Self::TooLate { .. }
+            | Self::Invalid(_)
+            | Self::ShutDown => self,
+        }
+    }
+}
+
+/// Why a lease was not extended.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtendError {
+    /// The lease is over: its deadline has passed, or too many nodes no longer hold it. Stop the protected work.
+    #[error("the lease on {resource:?} is lost ({votes})")]
+    Lost {
+        /// The resource.
+        resource: String,
+        /// What each node said; all `NotAwaited` when the deadline had passed before any was asked.
+        votes: Votes,
+    },
+    /// Too few nodes answered. The lease is still ours until its old deadline; try again before that.
+    #[error("no quorum to extend {resource:?}, still ours for {left:?} ({votes})")]
+    NoQuorum {
+        /// The resource.
+        resource: String,
+        /// Time left until the old deadline.
+        left: Duration,
+        /// What each node said.
+        votes: Votes,
+    },
+    /// The new TTL is out of its bounds. Nothing was sent.
+    #[error(transparent)]
+    Invalid(#[from] SettingsError),
+}
+
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Released {
+    /// The lease was ours until now, and a quorum has removed it.
+    InTime,
+    /// The lease was already over when the release was called: since its deadline others may have held the lock.
+    AlreadyExpired,
+}
+
+/// Why a release is not confirmed. The release goes on in the background until each node has confirmed it or the
+/// TTL has passed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// Fewer nodes than a quorum confirmed. Others may have to wait for the rest of the TTL.
+    #[error("release of {resource:?} not confirmed by a quorum; it goes on in the background ({votes})")]
+    Unconfirmed {
+        /// The resource.
+        resource: String,
+        /// What each node said; `Granted` means that it no longer holds the key.
+        votes: Votes,
+    },
+}

@@ -1,0 +1,110 @@
+//! A lock that is held.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::coordinator::Held;
+use crate::error::{ExtendError, ReleaseError, Released};
+
+/// A lock that is held, until its [`deadline`](Guard::deadline).
+///
+/// Dropping the guard releases the lock in the background: the release is handed to a task of the client and
+/// retried while the key could still be on a node. [`release`](Guard::release) does the same and waits for the
+/// confirmation.
+///
+/// The lease ends at its deadline whether the guard still exists or not. No lock service can stop a holder that is
+/// paused beyond it: check [`is_valid`](Guard::is_valid) close to what you protect, and see SAFETY.md for what
+/// remains.
+#[must_use = "the lock is released when its guard is dropped"]
+pub struct Guard {
+    held: Held,
+}
+
+impl Guard {
+    pub(super) fn new(held: Held) -> Self {
+        Self { held }
+    }
+
+    /// The name that is locked.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        self.held.resource().as_str()
+    }
+
+    /// The value of the key on the nodes: the owner label and 128 random bits, never used by any other attempt.
+    /// Good for check-and-set on the resource itself.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.held.token().as_str()
+    }
+
+    /// Whether the lease is ours at this moment, by a clock that counts suspend.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.held.deadline().is_some()
+    }
+
+    /// Time left until the deadline; zero once the lease is over. Drift is already subtracted.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.held.deadline().map_or(Duration::ZERO, |(now, deadline)| now.until(deadline))
+    }
+
+    /// The instant until which the lease is exclusively ours, in the past or now once it is over. Drift is
+    /// already subtracted.
+    ///
+    /// `Instant` stands still while the machine is suspended; the lease does not. After a suspend ask again.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "translates a moment of our clock into the standard library's"
+    )]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.remaining()
+    }
+
+    /// Lets the lease live for `ttl` from now on, 10 ms to `max_ttl`. Never shortens it: a quorum of nodes keeps
+    /// the lock at least as long as before.
+    ///
+    /// # Errors
+    ///
+    /// - [`ExtendError::Lost`]: the deadline has passed, or too many nodes no longer hold the lock. A lease that
+    ///   is over is never revived, for another client may have held the lock since.
+    /// - [`ExtendError::NoQuorum`]: too few nodes answered; the old deadline stands.
+    /// - [`ExtendError::Invalid`]: `ttl` is out of its bounds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped half way, the old deadline stands.
+    pub async fn extend(&mut self, ttl: Duration) -> Result<(), ExtendError> {
+        let terms = self.held.settings().lease_terms(ttl, Some(Duration::ZERO))?;
+        self.held.extend(terms.ttl).await
+    }
+
+    /// Releases the lock and returns when a quorum of nodes has confirmed; the others are seen to in the
+    /// background. At most `node_timeout`.
+    ///
+    /// A lease that had already expired is no error: the outcome says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError::Unconfirmed`] when fewer nodes than a quorum answered. The release goes on in the
+    /// background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half way, the release goes on in the background.
+    pub async fn release(self) -> Result<Released, ReleaseError> {
+        self.held.release().await
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("resource", &self.resource())
+            .field("token", &self.token())
+            .field("remaining", &self.remaining())
+            .finish()
+    }
+}

@@ -1,0 +1,152 @@
+//! One resource, one holder.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Guard;
+use crate::config::LeaseTerms;
+use crate::coordinator::Coordinator;
+use crate::error::{LockError, SettingsError};
+use crate::protocol::{Pause, Retry};
+use crate::types::Resource;
+
+/// A named lock that one owner at a time can hold. Made by [`Redlock::mutex`](crate::Redlock::mutex); cheap to
+/// make and to clone.
+///
+/// Not reentrant: a second `lock` of the same name waits for the first guard, also in the same task.
+#[derive(Clone)]
+#[must_use = "a mutex does nothing until it is locked"]
+pub struct Mutex {
+    coordinator: Arc<Coordinator>,
+    resource: Resource,
+    ttl: Duration,
+    min_validity: Option<Duration>,
+    max_wait: Duration,
+    retry: Retry,
+}
+
+impl Mutex {
+    pub(crate) fn new(coordinator: Arc<Coordinator>, name: &str) -> Result<Self, SettingsError> {
+        let settings = coordinator.settings();
+        Ok(Self {
+            resource: settings.resource(name)?,
+            ttl: settings.ttl.as_duration(),
+            min_validity: None,
+            max_wait: settings.max_wait,
+            retry: settings.retry,
+            coordinator,
+        })
+    }
+
+    /// Time to live of the lease, instead of the client's: 10 ms to `max_ttl`, in whole milliseconds. A value out
+    /// of these bounds is answered by `lock` with [`LockError::Invalid`].
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How much of the lease has to be left when it is handed over, instead of the client's; below the TTL less
+    /// its drift.
+    pub fn min_validity(mut self, min_validity: Duration) -> Self {
+        self.min_validity = Some(min_validity);
+        self
+    }
+
+    /// Longest time that [`lock`](Mutex::lock) waits in all, instead of the client's; zero means a single attempt.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// When [`lock`](Mutex::lock) tries again, instead of the client's.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Waits until the lock is ours, for at most `max_wait`.
+    ///
+    /// Nodes that are down count as lost votes; the wait goes on through an outage, for nodes come back.
+    ///
+    /// # Errors
+    ///
+    /// - [`LockError::Timeout`]: `max_wait` is over; it carries the last attempt's error.
+    /// - [`LockError::Contended`], [`LockError::NoQuorum`], [`LockError::TooLate`]: the last of the attempts that
+    ///   the [`Retry`] strategy allows ended so.
+    /// - [`LockError::Invalid`]: a setting of this lock is out of its bounds.
+    /// - [`LockError::ShutDown`]: the client is shut down.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
+    pub async fn lock(&self) -> Result<Guard, LockError> {
+        let terms = self.terms()?;
+        let give_up = self.coordinator.now() + self.max_wait;
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(terms, self.attempt_limit(give_up)).await {
+                Ok(guard) => return Ok(guard),
+                Err(error @ (LockError::Invalid(_) | LockError::ShutDown)) => return Err(error),
+                Err(error) => error,
+            };
+            #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+            let pause = match self.retry.pause(attempt, self.coordinator.random() as u64) {
+                Pause::For(pause) => pause,
+                Pause::GiveUp => return Err(error),
+            };
+            tracing::debug!(resource = self.resource.as_str(), attempt, ?pause, %error, "attempt lost");
+            tokio::time::sleep(pause.min(self.left(give_up))).await;
+            if self.left(give_up).is_zero() {
+                return Err(LockError::Timeout { max_wait: self.max_wait, last: Box::new(error) });
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// One attempt; never waits for another owner. At most `node_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Mutex::lock), without `Timeout`. [`LockError::Contended`] is the ordinary answer when somebody
+    /// else holds the lock.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
+    pub async fn try_lock(&self) -> Result<Guard, LockError> {
+        let terms = self.terms()?;
+        self.attempt(terms, self.coordinator.settings().node_timeout).await
+    }
+
+    async fn attempt(&self, terms: LeaseTerms, limit: Duration) -> Result<Guard, LockError> {
+        // Answers that come when too little of the lease is left cannot win it any more.
+        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
+        self.coordinator.acquire(&self.resource, terms, limit).await.map(Guard::new)
+    }
+
+    fn terms(&self) -> Result<LeaseTerms, SettingsError> {
+        self.coordinator.settings().lease_terms(self.ttl, self.min_validity)
+    }
+
+    /// An attempt ends with the wait, unless there is to be a single one.
+    fn attempt_limit(&self, give_up: crate::types::Moment) -> Duration {
+        let node_timeout = self.coordinator.settings().node_timeout;
+        if self.max_wait.is_zero() { node_timeout } else { node_timeout.min(self.left(give_up)) }
+    }
+
+    fn left(&self, give_up: crate::types::Moment) -> Duration {
+        self.coordinator.now().until(give_up)
+    }
+}
+
+impl fmt::Debug for Mutex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex")
+            .field("resource", &self.resource.as_str())
+            .field("ttl", &self.ttl)
+            .field("max_wait", &self.max_wait)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}

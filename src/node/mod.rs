@@ -1,0 +1,126 @@
+//! One master: its supervised connection and the commands it understands. Nothing here knows of quorums.
+//!
+//! A [`Node`] is a handle. Behind it runs one supervisor task, which connects in the background, notices a dead
+//! or hung peer, and sees to it that every release that was handed to it reaches the node or outlives its TTL.
+//! Commands do not pass through that task: callers send on a clone of the live connection.
+
+mod commands;
+mod connection;
+mod failure;
+mod releases;
+mod stream;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use redis::RedisConnectionInfo;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::NodeFailure;
+use crate::types::{Ambient, Secret};
+
+pub(crate) use commands::{Answer, Command};
+pub(crate) use connection::{Epoch, Link};
+pub(crate) use releases::{Planting, Release};
+pub(crate) use stream::{Connector, Tcp};
+
+/// An answer under way. The command is queued at the first poll.
+pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
+
+/// What a node is to its supervisor.
+pub(crate) struct NodeConfig {
+    /// How the node is called in every message.
+    pub(crate) name: Arc<str>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) db: i64,
+    /// Limit of one connection attempt, handshake included.
+    pub(crate) connect_timeout: Duration,
+    /// A peer that answers nothing for so long is abandoned.
+    pub(crate) hung_after: Duration,
+}
+
+/// The connection as callers see it.
+#[derive(Clone, Debug)]
+enum State {
+    Connecting,
+    Up(Link),
+    Down(NodeFailure),
+}
+
+/// What callers ask of the supervisor. The queue is unbounded for `Drop` to be able to use it; the supervisor
+/// always drains it and bounds what it keeps.
+enum Request {
+    /// Send it, and again after a reconnect.
+    Release(Release),
+    /// It was sent by the caller: await the answer, and send it again if there is none.
+    Await(Release, Answering),
+    /// Answer when no release is on its way any more.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Handle on one node. When the last one is dropped, the supervisor finishes the releases that it holds and ends.
+pub(crate) struct Node {
+    name: Arc<str>,
+    state: watch::Receiver<State>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Node {
+    /// Starts the supervisor; must be called within a tokio runtime.
+    pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
+        let (publish, state) = watch::channel(State::Connecting);
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let name = Arc::clone(&config.name);
+        let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
+        if let Some(username) = &config.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &config.password {
+            info = info.set_password(password.reveal());
+        }
+        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
+        Self { name, state, requests }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The live connection, at once, or why there is none.
+    pub(crate) fn link(&self) -> Result<Link, NodeFailure> {
+        match &*self.state.borrow() {
+            State::Up(link) => Ok(link.clone()),
+            State::Connecting => Err(NodeFailure::Connecting),
+            State::Down(failure) => Err(failure.clone()),
+        }
+    }
+
+    /// Returns when the first connection attempt has ended, one way or the other. Cancel safe.
+    pub(crate) async fn tried(&self) {
+        let mut state = self.state.clone();
+        // An error means that the supervisor has ended: it will not try any more.
+        let _ = state.wait_for(|state| !matches!(state, State::Connecting)).await;
+    }
+
+    /// Hands a release over. Never blocks, never fails: what a stopped runtime cannot send ends with its TTL.
+    pub(crate) fn release(&self, release: Release) {
+        let _ = self.requests.send(Request::Release(release));
+    }
+
+    /// Hands over a release whose answer is still under way.
+    pub(crate) fn await_release(&self, release: Release, answer: Answering) {
+        let _ = self.requests.send(Request::Await(release, answer));
+    }
+
+    /// Returns when every release handed over so far is answered, or cannot be sent for now. Cancel safe.
+    pub(crate) async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_ok() {
+            let _ = flushed.await;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The byte stream under a connection: the seam where a simulation hands in its own network.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Keepalive probes find a peer that vanished while nothing was being said.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long the kernel repeats unacknowledged data before it gives the connection up.
+#[cfg(target_os = "linux")]
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection's bytes, whatever carries them.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Makes the coming drop throw away what the peer has not read yet, where the transport can.
+    fn abandon(&mut self);
+}
+
+/// Opens byte streams to one node.
+pub(crate) trait Connector: Send + Sync + 'static {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
+}
+
+/// Connects over TCP.
+pub(crate) struct Tcp {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Connector for Tcp {
+    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
+        Box::pin(async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            stream.set_nodelay(true)?;
+            let socket = SockRef::from(&stream);
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+}
+
+impl Stream for TcpStream {
+    /// With linger 0 the drop sends RST instead of FIN. A stopped peer's kernel then usually throws away the
+    /// commands that it has not read; not always, so that releases are repeated all the same.
+    fn abandon(&mut self) {
+        // Fails only on a socket that is already gone.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// What the supervisor knows of a connection without being on its path: whether bytes go out and come back.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    written: AtomicU64,
+    read: AtomicU64,
+    watched: AtomicBool,
+    woken: Notify,
+    abandoned: AtomicBool,
+}
+
+impl Activity {
+    /// Returns when the peer has been silent for `limit`, and at most twice that, while bytes that it should have
+    /// answered were out. Sleeps without a timer while nothing is written.
+    ///
+    /// Counts bytes, not commands: a command whose caller has gone still has to be answered.
+    pub(crate) async fn hung(&self, limit: Duration) {
+        // Bytes up to here are taken as answered.
+        let (mut settled, _) = self.snapshot();
+        loop {
+            self.written_beyond(settled).await;
+            let (written, read) = self.snapshot();
+            tokio::time::sleep(limit).await;
+            let (_, read_now) = self.snapshot();
+            if read_now == read {
+                return;
+            }
+            settled = written;
+        }
+    }
+
+    /// Makes the drop of the stream a reset instead of an orderly end.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn snapshot(&self) -> (u64, u64) {
+        (self.written.load(Ordering::SeqCst), self.read.load(Ordering::SeqCst))
+    }
+
+    async fn written_beyond(&self, settled: u64) {
+        loop {
+            // In this order: a write after the store wakes us, one before it shows in the load.
+            self.watched.store(false, Ordering::SeqCst);
+            if self.written.load(Ordering::SeqCst) > settled {
+                return;
+            }
+            self.woken.notified().await;
+        }
+    }
+
+    fn handle_written(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::SeqCst);
+        if !self.watched.load(Ordering::SeqCst) && !self.watched.swap(true, Ordering::SeqCst) {
+            self.woken.notify_one();
+        }
+    }
+
+    fn handle_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::SeqCst);
+    }
+}
+
+/// A stream that reports its [`Activity`].
+pub(crate) struct Watched {
+    stream: Box<dyn Stream>,
+    activity: Arc<Activity>,
+}
+
+impl Watched {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> (Self, Arc<Activity>) {
+        let activity = Arc::new(Activity::default());
+        (Self { stream, activity: Arc::clone(&activity) }, activity)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.activity.abandoned.load(Ordering::Relaxed) {
+            self.stream.abandon();
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.activity.handle_read(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.activity.handle_written(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::FutureExt;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_unanswered_write_is_enough() {
+        let activity = Activity::default();
+        let mut hung = std::pin::pin!(activity.hung(LIMIT));
+        assert!((&mut hung).now_or_never().is_none());
+        tokio::time::advance(LIMIT * 100).await;
+        assert!((&mut hung).now_or_never().is_none(), "silence is fine while nothing was asked");
+        activity.handle_written(10);
+        assert!((&mut hung).now_or_never().is_none());
+        tokio::time::advance(LIMIT).await;
+        assert!((&mut hung).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_keep_it_quiet_and_their_end_is_noticed_within_two_limits() {
+        let activity = Activity::default();
+        let mut hung = std::pin::pin!(activity.hung(LIMIT));
+        for _ in 0..50 {
+            activity.handle_written(10);
+            assert!((&mut hung).now_or_never().is_none());
+            tokio::time::advance(LIMIT / 2).await;
+            activity.handle_read(5);
+        }
+        for _ in 0..5 {
+            activity.handle_written(10);
+            assert!((&mut hung).now_or_never().is_none());
+            tokio::time::advance(LIMIT / 4).await;
+        }
+        let from_here = tokio::time::timeout(LIMIT * 2, hung).await;
+        assert!(from_here.is_ok());
+    }
+}

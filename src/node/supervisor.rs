@@ -1,0 +1,226 @@
+//! The task that owns a node's connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use redis::RedisConnectionInfo;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::commands::{Answer, Command};
+use super::connection::{Connection, Epoch, Link};
+use super::releases::{Release, Waiting};
+use super::{NodeConfig, Request, State, failure};
+use crate::error::NodeFailure;
+use crate::types::Ambient;
+
+/// Pause before the second connection attempt; doubles with each further one.
+const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+/// Longest pause: a node that is back is used again about that soon.
+const RECONNECT_LONGEST: Duration = Duration::from_secs(1);
+/// How often releases that failed or may have been overtaken are sent again.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs until every handle is dropped and no release is left to be sent.
+pub(super) async fn run(
+    config: NodeConfig,
+    info: RedisConnectionInfo,
+    ambient: Arc<dyn Ambient>,
+    publish: watch::Sender<State>,
+    inbox: mpsc::UnboundedReceiver<Request>,
+) {
+    let mut supervisor = Supervisor {
+        config,
+        info,
+        ambient,
+        publish,
+        inbox,
+        handles: Handles::Alive,
+        epoch: Epoch::FIRST,
+        waiting: Waiting::default(),
+        sent: FuturesUnordered::new(),
+        flushes: Vec::new(),
+    };
+    while let Some(mut connection) = supervisor.connect().await {
+        supervisor.publish.send_replace(State::Up(connection.link.clone()));
+        info!(node = %supervisor.config.name, "node is up");
+        let end = supervisor.serve(&mut connection).await;
+        match end {
+            End::Finished => return,
+            End::Lost(failure) => {
+                warn!(node = %supervisor.config.name, reason = %failure, "node is down");
+                supervisor.publish.send_replace(State::Down(failure));
+                connection.abandon();
+                supervisor.collect_unanswered().await;
+            }
+        }
+    }
+}
+
+struct Supervisor {
+    config: NodeConfig,
+    info: RedisConnectionInfo,
+    ambient: Arc<dyn Ambient>,
+    publish: watch::Sender<State>,
+    inbox: mpsc::UnboundedReceiver<Request>,
+    handles: Handles,
+    epoch: Epoch,
+    waiting: Waiting,
+    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+/// Whether anybody can still ask for something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Handles {
+    Alive,
+    Dropped,
+}
+
+/// Why a connection is not served any more.
+enum End {
+    /// Nobody is left who could ask, and nothing is left to be sent.
+    Finished,
+    Lost(NodeFailure),
+}
+
+impl Supervisor {
+    /// A usable connection, however long it takes; `None` when nobody needs one any more.
+    async fn connect(&mut self) -> Option<Connection> {
+        let mut pause = RECONNECT_FIRST;
+        loop {
+            self.epoch = self.epoch.next();
+            match self.attempt().await? {
+                Ok(connection) => return Some(connection),
+                Err(failure) => self.publish_failure(failure),
+            }
+            // Half fixed, half random: clients that lost a node together do not come back together.
+            let jitter = u32::try_from(self.ambient.random() >> 118).unwrap_or(0);
+            let wait = pause / 2 + pause / 2 * jitter / 1024;
+            self.meanwhile(tokio::time::sleep(wait).boxed()).await?;
+            pause = (pause * 2).min(RECONNECT_LONGEST);
+        }
+    }
+
+    async fn attempt(&mut self) -> Option<Result<Connection, NodeFailure>> {
+        // Moved out for the time of the attempt, so that requests can be handled meanwhile.
+        let connector = Arc::clone(&self.config.connector);
+        let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
+        self.meanwhile(async move { Connection::open(&*connector, &info, epoch, limit).await }.boxed()).await
+    }
+
+    fn publish_failure(&self, failure: NodeFailure) {
+        let news = match &*self.publish.borrow() {
+            State::Down(known) => *known != failure,
+            State::Connecting | State::Up(_) => true,
+        };
+        if news {
+            warn!(node = %self.config.name, reason = %failure, "cannot connect; trying on in the background");
+            self.publish.send_replace(State::Down(failure));
+        }
+    }
+
+    /// Awaits `future` while there is no connection, and keeps the requests that come in. `None` when nobody
+    /// needs a connection any more.
+    async fn meanwhile<T>(&mut self, mut future: BoxFuture<'_, T>) -> Option<T> {
+        loop {
+            self.answer_flushes();
+            if self.handles == Handles::Dropped {
+                self.waiting.drop_expired(self.ambient.now());
+                if self.is_finished() {
+                    return None;
+                }
+            }
+            tokio::select! {
+                result = &mut future => return Some(result),
+                request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
+                    Some(Request::Release(release)) => self.waiting.push(release),
+                    Some(request) => self.handle_common(request),
+                    None => self.handles = Handles::Dropped,
+                },
+                Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+            }
+        }
+    }
+
+    /// Serves a live connection until it is lost or not needed any more.
+    async fn serve(&mut self, connection: &mut Connection) -> End {
+        let link = connection.link.clone();
+        let hung_after = self.config.hung_after;
+        let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
+        let mut repeat = tokio::time::interval(REPEAT_EVERY);
+        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.send_waiting(&link);
+        loop {
+            self.answer_flushes();
+            if self.handles == Handles::Dropped && self.is_finished() {
+                return End::Finished;
+            }
+            tokio::select! {
+                request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
+                    Some(Request::Release(release)) => self.send(&link, release),
+                    Some(request) => self.handle_common(request),
+                    None => self.handles = Handles::Dropped,
+                },
+                Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
+                () = connection.driver.ended() => {
+                    return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
+                }
+                () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
+            }
+        }
+    }
+
+    fn handle_common(&mut self, request: Request) {
+        match request {
+            Request::Await(release, answer) => self.sent.push(answer.map(|answer| (release, answer)).boxed()),
+            Request::Flush(done) => self.flushes.push(done),
+            Request::Release(release) => self.waiting.push(release),
+        }
+    }
+
+    fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+        match answer {
+            Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
+            Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),
+        }
+    }
+
+    fn send_waiting(&mut self, link: &Link) {
+        for release in self.waiting.take(self.ambient.now()) {
+            self.send(link, release);
+        }
+    }
+
+    fn send(&mut self, link: &Link, mut release: Release) {
+        release.prepare(link.epoch(), self.ambient.now());
+        let command = Command::release(&release.resource, &release.token);
+        let answer = link.clone().send(command);
+        self.sent.push(answer.map(|answer| (release, answer)).boxed());
+    }
+
+    /// The connection is gone, so every command on it ends with an error now; what they would have released waits
+    /// for the next one.
+    async fn collect_unanswered(&mut self) {
+        while let Some((release, answer)) = self.sent.next().await {
+            self.handle_answer(release, &answer);
+        }
+    }
+
+    fn answer_flushes(&mut self) {
+        if self.sent.is_empty() {
+            for done in self.flushes.drain(..) {
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.sent.is_empty() && self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,125 @@
+//! When to try again.
+
+use std::time::Duration;
+
+/// When `lock` tries again after a lost attempt. `max_wait` bounds the whole, whatever the strategy says.
+///
+/// # Defaults
+///
+/// [`Retry::exponential`] from 5 ms to 200 ms, as many attempts as fit into `max_wait`.
+///
+/// Exponential backoff with *full jitter*: each pause is drawn from zero to a limit that doubles, so that clients
+/// that collided once are unlikely to collide again. The Redlock specification asks for a random delay that is
+/// long compared with the time it takes to lock a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry(Strategy);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strategy {
+    Fixed { attempts: u32, delay: Duration },
+    Exponential { first: Duration, longest: Duration },
+}
+
+/// What to do after a lost attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// Try again after this time.
+    For(Duration),
+    /// The strategy's attempts are used up.
+    GiveUp,
+}
+
+impl Retry {
+    /// So many attempts in all, at least one, with the same delay between any two: `Retry::fixed(5,
+    /// Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
+    ///
+    /// Clients with equal delays that start together collide together; prefer [`Retry::exponential`] when many
+    /// contend.
+    #[must_use]
+    pub const fn fixed(attempts: u32, delay: Duration) -> Self {
+        Self(Strategy::Fixed { attempts, delay })
+    }
+
+    /// Pauses drawn between zero and a limit that starts at `first` and doubles up to `longest`.
+    #[must_use]
+    pub const fn exponential(first: Duration, longest: Duration) -> Self {
+        Self(Strategy::Exponential { first, longest })
+    }
+
+    /// The pause after attempt number `attempt` (the first is 1) was lost; `random` is uniform over all of u64.
+    pub(crate) fn pause(self, attempt: u32, random: u64) -> Pause {
+        match self.0 {
+            Strategy::Fixed { attempts, delay: _ } if attempt >= attempts => Pause::GiveUp,
+            Strategy::Fixed { attempts: _, delay } => Pause::For(delay),
+            Strategy::Exponential { first, longest } => {
+                let doublings = attempt.saturating_sub(1).min(31);
+                let limit = first.saturating_mul(1 << doublings).min(longest);
+                Pause::For(scale(limit, random))
+            }
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::exponential(Duration::from_millis(5), Duration::from_millis(200))
+    }
+}
+
+/// Uniform from zero to `limit`. An empty range is not an error: rslock panics on one.
+fn scale(limit: Duration, random: u64) -> Duration {
+    let nanos = (limit.as_nanos() * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn five_tries_200_ms_apart() {
+        let retry = Retry::fixed(5, MS(200));
+        let pauses: Vec<_> = (1..=5).map(|attempt| retry.pause(attempt, 0)).collect();
+        let pause = Pause::For(MS(200));
+        assert_eq!(pauses, [pause, pause, pause, pause, Pause::GiveUp]);
+    }
+
+    #[test]
+    fn no_attempts_means_one() {
+        assert_eq!(Retry::fixed(0, MS(1)).pause(1, 0), Pause::GiveUp);
+    }
+
+    #[test]
+    fn the_limit_doubles_up_to_the_longest() {
+        let retry = Retry::exponential(MS(5), MS(200));
+        let limits: Vec<_> =
+            [1, 2, 3, 6, 7, 40, u32::MAX].map(|attempt| retry.pause(attempt, u64::MAX)).into();
+        for (pause, limit) in limits.into_iter().zip([5, 10, 20, 160, 200, 200, 200]) {
+            let Pause::For(pause) = pause else { panic!("exponential never gives up") };
+            assert!(
+                pause < MS(limit) && pause > MS(limit) - Duration::from_micros(1),
+                "{pause:?} of {limit} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_range_is_a_pause_of_zero() {
+        assert_eq!(
+            Retry::exponential(Duration::ZERO, Duration::ZERO).pause(3, u64::MAX),
+            Pause::For(Duration::ZERO)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_longer_than_the_longest(attempt in 1u32.., random: u64, first in 0u64..10_000, longest in 0u64..10_000) {
+            let pause = Retry::exponential(MS(first), MS(longest)).pause(attempt, random);
+            let Pause::For(pause) = pause else { panic!("exponential never gives up") };
+            prop_assert!(pause <= MS(longest));
+        }
+    }
+}

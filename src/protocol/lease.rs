@@ -1,0 +1,179 @@
+//! A lock that we hold, or tried to: what each node said, and until when it counts.
+
+use super::deadline::Deadlines;
+use super::{Drift, Quorum, Vote};
+use crate::types::{Moment, NodeId, Ttl};
+
+/// What is known of our key on one node from the last command that could have planted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// No such command was ever queued: there is nothing to remove.
+    NotSent,
+    /// It was queued, and the answer is not known: it may run at any time.
+    Unknown,
+    Granted,
+    /// The node answered no: there is nothing of ours to remove.
+    Denied,
+}
+
+/// The state of one attempt and of the lease that it became.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    deadlines: Deadlines,
+    planted: Vec<Planted>,
+    drift: Drift,
+    expired: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(quorum: Quorum, drift: Drift) -> Self {
+        Self {
+            deadlines: Deadlines::new(quorum),
+            planted: vec![Planted::NotSent; quorum.nodes()],
+            drift,
+            expired: false,
+        }
+    }
+
+    /// An acquire was queued for `node`.
+    pub(crate) fn handle_sent(&mut self, node: NodeId) {
+        self.planted[node.0] = Planted::Unknown;
+    }
+
+    /// `node` answered an acquire that was queued after `sent_at`.
+    pub(crate) fn handle_acquired(&mut self, node: NodeId, sent_at: Moment, ttl: Ttl, vote: Vote) {
+        match vote {
+            Vote::Granted => {
+                self.planted[node.0] = Planted::Granted;
+                self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
+            }
+            Vote::Denied => self.planted[node.0] = Planted::Denied,
+            Vote::Unknown => {}
+        }
+    }
+
+    /// `node`'s answer, known at `now`, to an extension that was queued after `sent_at`. A denial says that the
+    /// node no longer holds our token; an unknown answer changes nothing: the old deadline stands.
+    ///
+    /// An answer that comes after the deadline never revives the lease: another client may have held it since.
+    pub(crate) fn handle_extended(
+        &mut self,
+        node: NodeId,
+        sent_at: Moment,
+        ttl: Ttl,
+        vote: Vote,
+        now: Moment,
+    ) {
+        self.expired |= self.deadline(now).is_none();
+        match vote {
+            Vote::Granted => self.deadlines.raise(node, sent_at, self.drift.validity(ttl)),
+            Vote::Denied => self.deadlines.clear(node),
+            Vote::Unknown => {}
+        }
+    }
+
+    /// The instant until which the lease is exclusively ours; `None` once that has passed or too many nodes have
+    /// lost our key.
+    pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
+        self.deadlines.of_lease().filter(|deadline| now < *deadline && !self.expired)
+    }
+
+    /// Nodes that may hold our key, with what is known of it: all but those that denied it or were never asked.
+    /// A grant whose answer was lost is among them, as the Redlock specification demands. Each is named once.
+    pub(crate) fn take_nodes_to_release(&mut self) -> Vec<(NodeId, Planted)> {
+        let take = |(i, planted): (usize, &mut Planted)| match std::mem::replace(planted, Planted::NotSent) {
+            Planted::NotSent | Planted::Denied => None,
+            may_be_there @ (Planted::Unknown | Planted::Granted) => Some((NodeId(i), may_be_there)),
+        };
+        self.planted.iter_mut().enumerate().filter_map(take).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::QuorumSize;
+    use std::time::Duration;
+
+    const DRIFT: Drift = Drift { factor: 0.01, floor: Duration::from_millis(2) };
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_nanos(ms * 1_000_000)
+    }
+
+    fn ttl(ms: u64) -> Ttl {
+        Ttl::from_duration(Duration::from_millis(ms))
+    }
+
+    /// Three nodes, the first two granted at 0 for 1,000 ms: deadline at 988 ms.
+    fn held() -> Lease {
+        let mut lease = Lease::new(Quorum::new(3, QuorumSize::Majority).unwrap(), DRIFT);
+        for (node, vote) in [(0, Vote::Granted), (1, Vote::Granted), (2, Vote::Unknown)] {
+            lease.handle_sent(NodeId(node));
+            lease.handle_acquired(NodeId(node), at(0), ttl(1000), vote);
+        }
+        lease
+    }
+
+    #[test]
+    fn the_deadline_counts_from_before_the_command_was_sent() {
+        assert_eq!(held().deadline(at(100)), Some(at(988)));
+    }
+
+    #[test]
+    fn the_deadline_itself_is_too_late() {
+        assert_eq!(held().deadline(at(988)), None);
+    }
+
+    #[test]
+    fn an_extension_after_the_deadline_does_not_revive_the_lease() {
+        let mut lease = held();
+        for node in 0..3 {
+            lease.handle_extended(NodeId(node), at(980), ttl(1000), Vote::Granted, at(990));
+        }
+        assert_eq!(lease.deadline(at(991)), None);
+    }
+
+    #[test]
+    fn the_last_answer_that_makes_a_quorum_has_to_be_in_time() {
+        let mut lease = held();
+        lease.handle_extended(NodeId(0), at(980), ttl(1000), Vote::Granted, at(985));
+        lease.handle_extended(NodeId(1), at(980), ttl(1000), Vote::Granted, at(989));
+        assert_eq!(lease.deadline(at(990)), None);
+    }
+
+    #[test]
+    fn an_extension_needs_a_quorum_and_never_shortens() {
+        let mut lease = held();
+        lease.handle_extended(NodeId(0), at(500), ttl(1000), Vote::Granted, at(505));
+        assert_eq!(lease.deadline(at(510)), Some(at(988)), "one node of three extended");
+        lease.handle_extended(NodeId(1), at(500), ttl(1000), Vote::Granted, at(505));
+        assert_eq!(lease.deadline(at(510)), Some(at(1488)));
+        lease.handle_extended(NodeId(1), at(510), ttl(100), Vote::Granted, at(511));
+        assert_eq!(lease.deadline(at(511)), Some(at(1488)), "a small extension cuts nothing");
+        lease.handle_extended(NodeId(2), at(520), ttl(1000), Vote::Unknown, at(521));
+        assert_eq!(lease.deadline(at(521)), Some(at(1488)), "an unknown answer changes nothing");
+    }
+
+    #[test]
+    fn a_denied_extension_takes_the_node_away() {
+        let mut lease = held();
+        lease.handle_extended(NodeId(1), at(500), ttl(1000), Vote::Denied, at(501));
+        assert_eq!(lease.deadline(at(501)), None);
+    }
+
+    #[test]
+    fn released_wherever_the_key_may_be() {
+        let mut lease = Lease::new(Quorum::new(4, QuorumSize::Majority).unwrap(), DRIFT);
+        for (node, vote) in [(0, Vote::Granted), (1, Vote::Denied), (2, Vote::Unknown)] {
+            lease.handle_sent(NodeId(node));
+            lease.handle_acquired(NodeId(node), at(0), ttl(1000), vote);
+        }
+        // Node 3 was down: nothing was ever sent.
+        assert_eq!(
+            lease.take_nodes_to_release(),
+            [(NodeId(0), Planted::Granted), (NodeId(2), Planted::Unknown)]
+        );
+        assert_eq!(lease.take_nodes_to_release(), [], "once");
+    }
+}

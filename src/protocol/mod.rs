@@ -1,0 +1,18 @@
+//! The protocol: pure rules over values. No async, no IO, no clock, no randomness, no logging.
+//!
+//! Time and randomness are arguments, so every rule is tested with the values it is given.
+
+mod backoff;
+mod deadline;
+mod lease;
+mod quorum;
+mod round;
+mod vote;
+
+pub(crate) use backoff::Pause;
+pub use backoff::Retry;
+pub(crate) use deadline::Drift;
+pub(crate) use lease::{Lease, Planted};
+pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
+pub(crate) use round::Round;
+pub(crate) use vote::{Decision, Loss, Tally, Vote};

@@ -1,0 +1,177 @@
+//! The words of the domain as types: names, tokens, times.
+
+use std::fmt;
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
+pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
+/// Beginning of the keys that the library keeps for itself on every node.
+pub(crate) const INTERNAL_PREFIX: &str = "redlock:";
+/// Longest owner label in bytes: it is part of every token, and so of every command.
+pub(crate) const OWNER_BYTES_MAX: usize = 128;
+
+/// What is locked: a valid UTF-8 name, used as the Redis key as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Resource(Arc<str>);
+
+impl Resource {
+    /// # Errors
+    ///
+    /// Says which rule the name breaks.
+    pub(crate) fn parse(name: &str) -> Result<Self, &'static str> {
+        if name.is_empty() {
+            return Err("must not be empty");
+        }
+        if name.len() > RESOURCE_BYTES_MAX {
+            return Err("must be at most 512 bytes long");
+        }
+        if name.chars().any(char::is_control) {
+            return Err("must not contain control characters");
+        }
+        if name.starts_with(INTERNAL_PREFIX) {
+            return Err("must not begin with `redlock:`, which is kept for the library's own keys");
+        }
+        Ok(Self(name.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The owner value of one attempt: an owner label and 128 random bits.
+///
+/// Fresh for **every attempt**, so that a late command of an earlier attempt can never act on a later one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Token(Arc<str>);
+
+impl Token {
+    pub(crate) fn new(owner: &str, random: u128) -> Self {
+        Self(format!("{owner}:{random:032x}").into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Time to live of a lease, in whole milliseconds, as Redis counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ttl(u64);
+
+impl Ttl {
+    /// Below this the drift and a round trip leave no validity worth having.
+    pub(crate) const MIN: Duration = Duration::from_millis(10);
+
+    /// Rounds down to whole milliseconds: against ourselves.
+    pub(crate) fn from_duration(ttl: Duration) -> Self {
+        Self(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn as_duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+/// Position of a node in the configured list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub(crate) usize);
+
+/// An instant of a clock that never steps and, on Linux, counts suspend: nanoseconds since its own origin.
+///
+/// `std::time::Instant` stands still while the machine is suspended (rust-lang/rust#87906), which would wake a
+/// laptop or a virtual machine up with a "valid" lock of an hour ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time from `self` until `later`; zero when `later` has passed.
+    pub(crate) fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+/// Where time and randomness come from. One implementation reads the machine; a simulation hands in its own.
+pub(crate) trait Ambient: Send + Sync + 'static {
+    /// The clock of every deadline.
+    fn now(&self) -> Moment;
+    /// 128 bits that nobody can guess: tokens are drawn from them.
+    fn random(&self) -> u128;
+}
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resource_names_are_checked() {
+        let longest = "x".repeat(RESOURCE_BYTES_MAX);
+        for good in ["a", "invoice:42", "größe/7", " ", "Redlock:x", longest.as_str()] {
+            assert!(Resource::parse(good).is_ok(), "{good:?}");
+        }
+        let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
+        for bad in ["", "a\nb", "\0", "redlock:node", too_long.as_str()] {
+            assert!(Resource::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ttl_rounds_down() {
+        assert_eq!(Ttl::from_duration(Duration::from_micros(10_999)).as_millis(), 10);
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2".into())), "***");
+    }
+}
