@@ -28,19 +28,13 @@ fn every_node_is_a_master_of_its_own() {
     assert_eq!(cluster.len(), 3);
     for node in 0..3 {
         assert_eq!(cluster.state(node), NodeState::Running);
-        assert_eq!(
-            cluster.url(node),
-            format!("redis://127.0.0.1:{}", cluster.port(node))
-        );
+        assert_eq!(cluster.url(node), format!("redis://127.0.0.1:{}", cluster.port(node)));
         assert_eq!(cluster.urls()[node], cluster.url(node));
         let set = cluster.command(node, &["SET", "invoice:42", &node.to_string()]);
         assert_eq!(set.unwrap(), Reply::Simple("OK".into()));
     }
     for node in 0..3 {
-        assert_eq!(
-            get(&cluster, node, "invoice:42"),
-            Reply::Bulk(node.to_string())
-        );
+        assert_eq!(get(&cluster, node, "invoice:42"), Reply::Bulk(node.to_string()));
     }
 }
 
@@ -62,10 +56,7 @@ fn an_error_of_the_server_is_a_reply() {
         panic!("INCR of a text is refused");
     };
     assert!(text.starts_with("ERR"), "{text}");
-    assert_eq!(
-        cluster.command(0, &["PTTL", "missing"]).unwrap().int(),
-        Some(-2)
-    );
+    assert_eq!(cluster.command(0, &["PTTL", "missing"]).unwrap().int(), Some(-2));
 }
 
 #[test]
@@ -77,10 +68,7 @@ fn a_restart_keeps_or_loses_data_as_it_is_told() {
     cluster.kill(1).unwrap();
     assert_eq!(cluster.state(1), NodeState::Stopped);
     assert_eq!(cluster.pid(1), None);
-    assert!(matches!(
-        cluster.command(1, &["PING"]),
-        Err(ClusterError::Unreachable { node: 1, .. })
-    ));
+    assert!(matches!(cluster.command(1, &["PING"]), Err(ClusterError::Unreachable { node: 1, .. })));
 
     cluster.restart(1, Data::Kept).unwrap();
     assert_eq!(get(&cluster, 1, "key"), Reply::Bulk("1".into()));
@@ -94,11 +82,7 @@ fn a_restart_keeps_or_loses_data_as_it_is_told() {
 
 #[test]
 fn a_volatile_node_keeps_nothing() {
-    let cluster = LocalCluster::builder()
-        .nodes(1)
-        .durability(Durability::Volatile)
-        .start()
-        .unwrap();
+    let cluster = LocalCluster::builder().nodes(1).durability(Durability::Volatile).start().unwrap();
     cluster.command(0, &["SET", "key", "1"]).unwrap();
     cluster.restart(0, Data::Kept).unwrap();
     assert_eq!(get(&cluster, 0, "key"), Reply::Nil);
@@ -106,17 +90,10 @@ fn a_volatile_node_keeps_nothing() {
 
 #[test]
 fn a_paused_node_answers_after_it_is_resumed() {
-    let cluster = LocalCluster::builder()
-        .nodes(2)
-        .command_timeout(SHORT)
-        .start()
-        .unwrap();
+    let cluster = LocalCluster::builder().nodes(2).command_timeout(SHORT).start().unwrap();
     cluster.pause(0).unwrap();
     assert_eq!(cluster.state(0), NodeState::Paused);
-    assert!(matches!(
-        cluster.command(0, &["PING"]),
-        Err(ClusterError::NoAnswer { node: 0, .. })
-    ));
+    assert!(matches!(cluster.command(0, &["PING"]), Err(ClusterError::NoAnswer { node: 0, .. })));
     assert_eq!(get(&cluster, 1, "key"), Reply::Nil);
 
     cluster.resume(0).unwrap();
@@ -133,17 +110,8 @@ fn faults_may_be_repeated_and_combined() {
     cluster.kill(0).unwrap();
     cluster.kill(0).unwrap();
     let text = cluster.pause(0).unwrap_err().to_string();
-    assert!(
-        text.contains("node 0 is stopped") && text.contains("restart it first"),
-        "{text}"
-    );
-    assert!(matches!(
-        cluster.resume(0),
-        Err(ClusterError::WrongState {
-            state: NodeState::Stopped,
-            ..
-        })
-    ));
+    assert!(text.contains("node 0 is stopped") && text.contains("restart it first"), "{text}");
+    assert!(matches!(cluster.resume(0), Err(ClusterError::WrongState { state: NodeState::Stopped, .. })));
     cluster.restart(0, Data::Kept).unwrap();
     cluster.pause(0).unwrap();
     cluster.restart(0, Data::Kept).unwrap();
@@ -154,13 +122,8 @@ fn faults_may_be_repeated_and_combined() {
 fn a_node_that_ends_by_itself_is_stopped() {
     let cluster = LocalCluster::start(1).unwrap();
     let pid = cluster.pid(0).unwrap();
-    assert!(matches!(
-        cluster.command(0, &["SHUTDOWN", "NOSAVE"]),
-        Err(ClusterError::Unreachable { .. })
-    ));
-    eventually("the node has ended", || {
-        cluster.state(0) == NodeState::Stopped
-    });
+    assert!(matches!(cluster.command(0, &["SHUTDOWN", "NOSAVE"]), Err(ClusterError::Unreachable { .. })));
+    eventually("the node has ended", || cluster.state(0) == NodeState::Stopped);
     assert!(!runs(pid));
     cluster.restart(0, Data::Kept).unwrap();
 }
@@ -181,31 +144,18 @@ fn additional_directives_count() {
 
 #[test]
 fn a_wrong_directive_shows_in_the_error() {
-    let error = LocalCluster::builder()
-        .nodes(1)
-        .directive("no-such-directive", "1")
-        .start()
-        .unwrap_err();
+    let error = LocalCluster::builder().nodes(1).directive("no-such-directive", "1").start().unwrap_err();
     assert!(matches!(error, ClusterError::StartFailed { node: 0, .. }));
     let text = error.to_string();
-    assert!(
-        text.contains("no-such-directive") && text.contains("exit status"),
-        "{text}"
-    );
+    assert!(text.contains("no-such-directive") && text.contains("exit status"), "{text}");
 }
 
 #[test]
 fn a_missing_server_shows_how_to_get_one() {
-    let error = LocalCluster::builder()
-        .server("/nonexistent/redis-server")
-        .start()
-        .unwrap_err();
+    let error = LocalCluster::builder().server("/nonexistent/redis-server").start().unwrap_err();
     assert!(matches!(error, ClusterError::ServerNotFound { .. }));
     let text = error.to_string();
-    assert!(
-        text.contains("/nonexistent/redis-server") && text.contains("make setup"),
-        "{text}"
-    );
+    assert!(text.contains("/nonexistent/redis-server") && text.contains("make setup"), "{text}");
 }
 
 #[test]
@@ -235,9 +185,7 @@ fn a_killed_test_process_leaves_nothing_behind() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = lines
-        .map(Result::unwrap)
-        .find_map(|line| line.strip_prefix("cluster: ").map(str::to_owned));
+    let line = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("cluster: ").map(str::to_owned));
     process.kill().unwrap();
     process.wait().unwrap();
 
@@ -246,12 +194,8 @@ fn a_killed_test_process_leaves_nothing_behind() {
     let directory = words.next().unwrap();
     let pids: Vec<u32> = words.map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 3);
-    eventually("the servers have ended", || {
-        pids.iter().all(|pid| !runs(*pid))
-    });
-    eventually("the directory is removed", || {
-        !Path::new(directory).exists()
-    });
+    eventually("the servers have ended", || pids.iter().all(|pid| !runs(*pid)));
+    eventually("the directory is removed", || !Path::new(directory).exists());
 }
 
 #[test]
@@ -277,9 +221,7 @@ fn get(cluster: &LocalCluster, node: usize, key: &str) -> Reply {
 }
 
 fn footprint(cluster: &LocalCluster) -> (Vec<u32>, String) {
-    let pids = (0..cluster.len())
-        .filter_map(|node| cluster.pid(node))
-        .collect();
+    let pids = (0..cluster.len()).filter_map(|node| cluster.pid(node)).collect();
     (pids, cluster.directory().display().to_string())
 }
 
@@ -290,11 +232,9 @@ fn runs(pid: u32) -> bool {
 
 /// In a container without an init process, nobody collects what a killed process leaves.
 fn is_zombie(pid: Pid) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))
-        .unwrap_or_default();
-    status
-        .lines()
-        .any(|line| line.starts_with("State:") && line.contains('Z'))
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -17,21 +17,11 @@ const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 pub(super) fn find() -> Result<PathBuf, ClusterError> {
     let path = env::var_os("PATH").unwrap_or_default();
     match env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        Some(wanted) => resolve(Path::new(&wanted), &path).ok_or_else(|| {
-            not_found(format!(
-                "{VARIABLE} names {}, which is no program",
-                wanted.display()
-            ))
+        Some(wanted) => resolve(Path::new(&wanted), &path)
+            .ok_or_else(|| not_found(format!("{VARIABLE} names {}, which is no program", wanted.display()))),
+        None => NAMES.iter().find_map(|name| resolve(Path::new(name), &path)).ok_or_else(|| {
+            not_found(format!("{VARIABLE} is not set, and neither {} is on the PATH", NAMES.join(" nor ")))
         }),
-        None => NAMES
-            .iter()
-            .find_map(|name| resolve(Path::new(name), &path))
-            .ok_or_else(|| {
-                not_found(format!(
-                    "{VARIABLE} is not set, and neither {} is on the PATH",
-                    NAMES.join(" nor ")
-                ))
-            }),
     }
 }
 
@@ -46,20 +36,14 @@ fn resolve(program: &Path, path: &OsStr) -> Option<PathBuf> {
     let candidates: Vec<PathBuf> = if program.components().count() > 1 {
         vec![program.to_path_buf()]
     } else {
-        env::split_paths(path)
-            .map(|directory| directory.join(program))
-            .collect()
+        env::split_paths(path).map(|directory| directory.join(program)).collect()
     };
-    let found = candidates
-        .into_iter()
-        .find(|candidate| is_program(candidate))?;
+    let found = candidates.into_iter().find(|candidate| is_program(candidate))?;
     std::path::absolute(found).ok()
 }
 
 fn is_program(candidate: &Path) -> bool {
-    candidate
-        .metadata()
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    candidate.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn not_found(looked_for: String) -> ClusterError {
@@ -73,14 +57,8 @@ mod tests {
     #[test]
     fn a_name_is_looked_for_on_the_path_and_a_path_is_taken_as_it_is() {
         let path = OsStr::new("/nonexistent:/bin");
-        assert_eq!(
-            resolve(Path::new("sh"), path),
-            Some(PathBuf::from("/bin/sh"))
-        );
-        assert_eq!(
-            resolve(Path::new("/bin/sh"), OsStr::new("")),
-            Some(PathBuf::from("/bin/sh"))
-        );
+        assert_eq!(resolve(Path::new("sh"), path), Some(PathBuf::from("/bin/sh")));
+        assert_eq!(resolve(Path::new("/bin/sh"), OsStr::new("")), Some(PathBuf::from("/bin/sh")));
         assert_eq!(resolve(Path::new("sh"), OsStr::new("/nonexistent")), None);
     }
 
@@ -92,17 +70,8 @@ mod tests {
 
     #[test]
     fn the_error_says_how_to_get_a_server() {
-        let text = named(Path::new("/nonexistent/redis-server"))
-            .unwrap_err()
-            .to_string();
-        for hint in [
-            "/nonexistent/redis-server",
-            "apt-get",
-            "dnf",
-            "brew",
-            "make setup",
-            "REDIS_SERVER",
-        ] {
+        let text = named(Path::new("/nonexistent/redis-server")).unwrap_err().to_string();
+        for hint in ["/nonexistent/redis-server", "apt-get", "dnf", "brew", "make setup", "REDIS_SERVER"] {
             assert!(text.contains(hint), "{hint} is missing in: {text}");
         }
     }

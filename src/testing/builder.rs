@@ -87,13 +87,7 @@ impl Builder {
     /// [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
     /// [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self {
-            nodes: count,
-            durability,
-            directives,
-            server,
-            command_timeout,
-        } = self;
+        let Self { nodes: count, durability, directives, server, command_timeout } = self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -101,27 +95,17 @@ impl Builder {
             Some(program) => binary::named(&program)?,
             None => binary::find()?,
         };
-        let password = directives
-            .iter()
-            .rfind(|(key, _)| key.eq_ignore_ascii_case("requirepass"));
+        let password = directives.iter().rfind(|(key, _)| key.eq_ignore_ascii_case("requirepass"));
         let password = password.map(|(_, value)| value.trim_matches('"').to_owned());
         let directives = configuration(durability, &directives)?;
         let directory = temporary_directory(count)?;
         let reaper = Reaper::start(directory.path())?;
-        let setup = Setup {
-            binary,
-            directives,
-            password,
-            reaper,
-        };
+        let setup = Setup { binary, directives, password, reaper };
         LocalCluster::launch(count, directory, setup, command_timeout)
     }
 }
 
-fn configuration(
-    durability: Durability,
-    additional: &[(String, String)],
-) -> Result<String, ClusterError> {
+fn configuration(durability: Durability, additional: &[(String, String)]) -> Result<String, ClusterError> {
     let mut lines = String::from(
         "bind 127.0.0.1\ndaemonize no\ndir data\nlogfile \"\"\nsave \"\"\nmaxmemory-policy noeviction\n",
     );
@@ -130,8 +114,7 @@ fn configuration(
         Durability::Volatile => "appendonly no\n",
     });
     for (key, value) in additional {
-        if key.is_empty() || key.contains(char::is_whitespace) || value.contains(['\n', '\r', '\0'])
-        {
+        if key.is_empty() || key.contains(char::is_whitespace) || value.contains(['\n', '\r', '\0']) {
             return Err(ClusterError::InvalidDirective { key: key.clone() });
         }
         lines.push_str(&format!("{key} {value}\n"));
@@ -143,8 +126,8 @@ fn configuration(
 fn temporary_directory(nodes: usize) -> Result<TempDir, ClusterError> {
     let mut options = tempfile::Builder::new();
     options.prefix("redlock-cluster-");
-    let room = rustix::fs::statvfs(MEMORY)
-        .map_or(0, |memory| memory.f_bavail.saturating_mul(memory.f_frsize));
+    let room =
+        rustix::fs::statvfs(MEMORY).map_or(0, |memory| memory.f_bavail.saturating_mul(memory.f_frsize));
     if room >= ROOM_PER_NODE * nodes as u64
         && let Ok(directory) = options.tempdir_in(MEMORY)
     {
@@ -179,26 +162,15 @@ mod tests {
 
     #[test]
     fn durability_decides_what_is_written() {
-        assert!(
-            configuration(Durability::Always, &[])
-                .unwrap()
-                .contains("appendfsync always")
-        );
-        assert!(
-            configuration(Durability::Volatile, &[])
-                .unwrap()
-                .contains("appendonly no")
-        );
+        assert!(configuration(Durability::Always, &[]).unwrap().contains("appendfsync always"));
+        assert!(configuration(Durability::Volatile, &[]).unwrap().contains("appendonly no"));
     }
 
     #[test]
     fn the_number_of_nodes_is_bounded() {
         for asked in [0, MAX_NODES + 1, usize::MAX] {
             let text = LocalCluster::start(asked).unwrap_err().to_string();
-            assert!(
-                text.contains("1 to 64") && text.contains(&asked.to_string()),
-                "{text}"
-            );
+            assert!(text.contains("1 to 64") && text.contains(&asked.to_string()), "{text}");
         }
     }
 }

@@ -73,13 +73,7 @@ impl LocalCluster {
         setup: Setup,
         command_timeout: Duration,
     ) -> Result<Self, ClusterError> {
-        let mut cluster = Self {
-            nodes: Vec::new(),
-            ports: Vec::new(),
-            directory,
-            setup,
-            command_timeout,
-        };
+        let mut cluster = Self { nodes: Vec::new(), ports: Vec::new(), directory, setup, command_timeout };
         // All at once, and then wait for each. After an error the cluster's Drop ends those that have been started.
         for node in 0..nodes {
             let mut server = Server::new(node, cluster.directory.path())?;
@@ -192,12 +186,7 @@ impl LocalCluster {
     /// [`ClusterError::Unreachable`] when the node is stopped, [`ClusterError::BadReply`].
     pub fn command(&self, node: usize, arguments: &[&str]) -> Result<Reply, ClusterError> {
         let (port, limit) = (self.port(node), self.command_timeout);
-        let reply = resp::call(
-            address(port),
-            self.setup.password.as_deref(),
-            arguments,
-            limit,
-        );
+        let reply = resp::call(address(port), self.setup.password.as_deref(), arguments, limit);
         reply.map_err(|source| {
             if source.kind() == io::ErrorKind::TimedOut {
                 ClusterError::NoAnswer { node, port, limit }
@@ -217,15 +206,9 @@ impl LocalCluster {
     pub fn keys(&self, node: usize) -> Result<Vec<String>, ClusterError> {
         let reply = self.command(node, &["KEYS", "*"])?;
         let Reply::Array(keys) = reply else {
-            let source = io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{reply:?} instead of a list of keys"),
-            );
-            return Err(ClusterError::BadReply {
-                node,
-                port: self.port(node),
-                source,
-            });
+            let source =
+                io::Error::new(io::ErrorKind::InvalidData, format!("{reply:?} instead of a list of keys"));
+            return Err(ClusterError::BadReply { node, port: self.port(node), source });
         };
         let mut keys: Vec<String> = keys
             .iter()
@@ -239,9 +222,7 @@ impl LocalCluster {
 
     /// A thread that panicked while it held the lock has left nothing half done: each change of a node is one value.
     fn server(&self, node: usize) -> MutexGuard<'_, Server> {
-        self.nodes[node]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.nodes[node].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -249,10 +230,7 @@ impl Drop for LocalCluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
             // Drop has nobody to tell; the helper process tries again.
-            let _ = node
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner)
-                .kill(&self.setup);
+            let _ = node.get_mut().unwrap_or_else(PoisonError::into_inner).kill(&self.setup);
         }
     }
 }

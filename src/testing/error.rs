@@ -65,9 +65,7 @@ pub enum ClusterError {
     },
 
     /// A node took the connection but did not answer in time: it is paused or hangs.
-    #[error(
-        "node {node} on port {port} did not answer within {limit:?}: resume it if it is paused"
-    )]
+    #[error("node {node} on port {port} did not answer within {limit:?}: resume it if it is paused")]
     NoAnswer {
         /// Number of the node.
         node: usize,

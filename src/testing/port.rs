@@ -41,19 +41,13 @@ impl ReservedPort {
                 let offset = start.wrapping_add(LOOKED_AT.fetch_add(1, Ordering::Relaxed)) % span;
                 Self::try_take(FIRST + u16::try_from(offset).ok()?)
             })
-            .ok_or(ClusterError::NoFreePort {
-                first: FIRST,
-                last: LAST,
-            })
+            .ok_or(ClusterError::NoFreePort { first: FIRST, last: LAST })
     }
 
     fn try_take(port: u16) -> Option<Self> {
         let reservation = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-        Some(Self {
-            port,
-            _reservation: reservation,
-        })
+        Some(Self { port, _reservation: reservation })
     }
 
     pub(super) fn number(&self) -> u16 {

@@ -46,11 +46,7 @@ impl Reaper {
             .current_dir("/")
             .process_group(0)
             .spawn()
-            .map_err(|source| ClusterError::System {
-                action: "run",
-                path: "/bin/sh".into(),
-                source,
-            })?;
+            .map_err(|source| ClusterError::System { action: "run", path: "/bin/sh".into(), source })?;
         let pipe = Mutex::new(shell.stdin.take());
         Ok(Self { shell, pipe })
     }

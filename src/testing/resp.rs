@@ -83,9 +83,7 @@ fn encode(arguments: &[&str]) -> Vec<u8> {
 }
 
 fn read_reply(stream: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
-    let depth = depth
-        .checked_sub(1)
-        .ok_or_else(|| invalid("arrays are nested too deep"))?;
+    let depth = depth.checked_sub(1).ok_or_else(|| invalid("arrays are nested too deep"))?;
     let line = read_line(stream)?;
     let mut characters = line.chars();
     let kind = characters.next();
@@ -99,10 +97,9 @@ fn read_reply(stream: &mut impl BufRead, depth: usize) -> io::Result<Reply> {
             None => Ok(Reply::Nil),
         },
         Some('*') => match length(rest)? {
-            Some(length) => (0..length)
-                .map(|_| read_reply(stream, depth))
-                .collect::<io::Result<_>>()
-                .map(Reply::Array),
+            Some(length) => {
+                (0..length).map(|_| read_reply(stream, depth)).collect::<io::Result<_>>().map(Reply::Array)
+            }
             None => Ok(Reply::Nil),
         },
         Some(_) | None => Err(invalid("the answer is not in the Redis protocol")),
@@ -156,23 +153,19 @@ struct Timed {
 }
 
 fn remaining(deadline: Deadline) -> io::Result<Duration> {
-    deadline
-        .remaining()
-        .ok_or_else(|| io::ErrorKind::TimedOut.into())
+    deadline.remaining().ok_or_else(|| io::ErrorKind::TimedOut.into())
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream
-            .set_read_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.set_read_timeout(Some(remaining(self.deadline)?))?;
         self.stream.read(buffer).map_err(timed_out)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.stream
-            .set_write_timeout(Some(remaining(self.deadline)?))?;
+        self.stream.set_write_timeout(Some(remaining(self.deadline)?))?;
         self.stream.write(buffer).map_err(timed_out)
     }
 
@@ -183,11 +176,7 @@ impl Write for Timed {
 
 /// A socket's time limit shows as `WouldBlock` on Unix.
 fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == io::ErrorKind::WouldBlock {
-        io::ErrorKind::TimedOut.into()
-    } else {
-        error
-    }
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 #[cfg(test)]
@@ -207,18 +196,11 @@ mod tests {
             ("*0\r\n", Reply::Array(vec![])),
             (
                 "*2\r\n:1\r\n*1\r\n$1\r\nx\r\n",
-                Reply::Array(vec![
-                    Reply::Int(1),
-                    Reply::Array(vec![Reply::Bulk("x".into())]),
-                ]),
+                Reply::Array(vec![Reply::Int(1), Reply::Array(vec![Reply::Bulk("x".into())])]),
             ),
         ];
         for (wire, expected) in table {
-            assert_eq!(
-                read_reply(&mut wire.as_bytes(), MAX_DEPTH).unwrap(),
-                expected,
-                "{wire:?}"
-            );
+            assert_eq!(read_reply(&mut wire.as_bytes(), MAX_DEPTH).unwrap(), expected, "{wire:?}");
         }
     }
 
@@ -238,21 +220,12 @@ mod tests {
             (nested.as_str(), io::ErrorKind::InvalidData),
         ];
         for (wire, expected) in table {
-            assert_eq!(
-                read_reply(&mut wire.as_bytes(), MAX_DEPTH)
-                    .unwrap_err()
-                    .kind(),
-                expected,
-                "{wire:?}"
-            );
+            assert_eq!(read_reply(&mut wire.as_bytes(), MAX_DEPTH).unwrap_err().kind(), expected, "{wire:?}");
         }
     }
 
     #[test]
     fn arguments_are_counted_in_bytes() {
-        assert_eq!(
-            encode(&["SET", "ä"]),
-            "*2\r\n$3\r\nSET\r\n$2\r\nä\r\n".as_bytes()
-        );
+        assert_eq!(encode(&["SET", "ä"]), "*2\r\n$3\r\nSET\r\n$2\r\nä\r\n".as_bytes());
     }
 }

@@ -103,12 +103,7 @@ impl Server {
     /// Reserves a port and makes the files; starts nothing.
     pub(super) fn new(node: usize, cluster: &Path) -> Result<Self, ClusterError> {
         let directory = cluster.join(format!("node-{node}"));
-        let server = Self {
-            node,
-            directory,
-            port: ReservedPort::take()?,
-            process: Process::Stopped,
-        };
+        let server = Self { node, directory, port: ReservedPort::take()?, process: Process::Stopped };
         create(&server.directory)?;
         create(&server.directory.join(DATA))?;
         Ok(server)
@@ -142,17 +137,10 @@ impl Server {
     /// Starts the process and returns at once; [`await_answer`](Self::await_answer) is to follow.
     pub(super) fn launch(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         let configuration = self.directory.join(CONFIGURATION);
-        fs::write(
-            &configuration,
-            format!("port {}\n{}", self.port(), setup.directives),
-        )
-        .map_err(|source| system("write", &configuration, source))?;
-        let log = self
-            .log()
-            .map_err(|source| system("open", &self.directory.join(LOG), source))?;
-        let errors = log
-            .try_clone()
-            .map_err(|source| system("open", &self.directory.join(LOG), source))?;
+        fs::write(&configuration, format!("port {}\n{}", self.port(), setup.directives))
+            .map_err(|source| system("write", &configuration, source))?;
+        let log = self.log().map_err(|source| system("open", &self.directory.join(LOG), source))?;
+        let errors = log.try_clone().map_err(|source| system("open", &self.directory.join(LOG), source))?;
         let child = Command::new(&setup.binary)
             .arg(CONFIGURATION)
             .current_dir(&self.directory)
@@ -170,11 +158,7 @@ impl Server {
 
     /// Waits until the server answers. When its port was taken between reservation and start, starts it again on
     /// another one, up to `other_ports` times.
-    pub(super) fn await_answer(
-        &mut self,
-        setup: &Setup,
-        other_ports: u32,
-    ) -> Result<(), ClusterError> {
+    pub(super) fn await_answer(&mut self, setup: &Setup, other_ports: u32) -> Result<(), ClusterError> {
         let failure = match poll(START_LIMIT, || self.look(setup))? {
             Some(Start::Answered) => return Ok(()),
             Some(Start::Ended(status)) => format!("it ended with {status}"),
@@ -187,12 +171,7 @@ impl Server {
             self.launch(setup)?;
             return self.await_answer(setup, other_ports - 1);
         }
-        Err(ClusterError::StartFailed {
-            node: self.node,
-            port: self.port(),
-            reason: failure,
-            log,
-        })
+        Err(ClusterError::StartFailed { node: self.node, port: self.port(), reason: failure, log })
     }
 
     /// SIGKILL, waited for. Nothing to do when it is stopped.
@@ -202,9 +181,7 @@ impl Server {
             Process::Running(mut child) | Process::Paused(mut child) => {
                 // With the children that rewrite its files. An error means that it has ended by itself.
                 let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-                child
-                    .wait()
-                    .map_err(|source| system("await the end of", &setup.binary, source))?;
+                child.wait().map_err(|source| system("await the end of", &setup.binary, source))?;
                 setup.reaper.ended(child.id());
                 Ok(())
             }
@@ -254,26 +231,16 @@ impl Server {
         let Process::Running(child) = &mut self.process else {
             return Err(self.wrong_state("waited for"));
         };
-        if let Some(status) = child
-            .try_wait()
-            .map_err(|source| system("look at", &setup.binary, source))?
-        {
+        if let Some(status) = child.try_wait().map_err(|source| system("look at", &setup.binary, source))? {
             return Ok(Some(Start::Ended(status)));
         }
         let pid = child.id();
         let ask = |command: &[&str]| {
-            resp::call(
-                address(self.port()),
-                setup.password.as_deref(),
-                command,
-                LOOK_LIMIT,
-            )
+            resp::call(address(self.port()), setup.password.as_deref(), command, LOOK_LIMIT)
         };
         let loaded = match ask(&["PING"]) {
             Ok(Reply::Error(text)) => !text.starts_with("LOADING"),
-            Ok(
-                Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) | Reply::Array(_),
-            ) => true,
+            Ok(Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) | Reply::Array(_)) => true,
             Err(_) => false,
         };
         let answered = loaded && ask(&["INFO", "server"]).is_ok_and(|info| is_by(pid, &info));
@@ -281,10 +248,7 @@ impl Server {
     }
 
     fn log(&self) -> io::Result<File> {
-        File::options()
-            .create(true)
-            .append(true)
-            .open(self.directory.join(LOG))
+        File::options().create(true).append(true).open(self.directory.join(LOG))
     }
 
     fn log_tail(&self) -> String {
@@ -300,11 +264,7 @@ impl Server {
             Process::Paused(_) => NodeState::Paused,
             Process::Stopped => NodeState::Stopped,
         };
-        ClusterError::WrongState {
-            node: self.node,
-            state,
-            action,
-        }
+        ClusterError::WrongState { node: self.node, state, action }
     }
 }
 
@@ -321,10 +281,7 @@ pub(super) fn address(port: u16) -> SocketAddr {
 /// Whether the server that answers is ours and not one that has taken the port. A server that does not tell, since
 /// INFO is forbidden by a directive of the caller, is believed.
 fn is_by(pid: u32, info: &Reply) -> bool {
-    let process = info.text().and_then(|text| {
-        text.lines()
-            .find_map(|line| line.strip_prefix("process_id:"))
-    });
+    let process = info.text().and_then(|text| text.lines().find_map(|line| line.strip_prefix("process_id:")));
     process.is_none_or(|process| process == pid.to_string())
 }
 
@@ -347,11 +304,7 @@ fn create(directory: &Path) -> Result<(), ClusterError> {
 }
 
 fn system(action: &'static str, path: &Path, source: io::Error) -> ClusterError {
-    ClusterError::System {
-        action,
-        path: path.to_path_buf(),
-        source,
-    }
+    ClusterError::System { action, path: path.to_path_buf(), source }
 }
 
 #[cfg(test)]
@@ -361,10 +314,7 @@ mod tests {
     #[test]
     fn a_server_is_known_by_its_process() {
         let table = [
-            (
-                Reply::Bulk("# Server\r\nprocess_id:12\r\nrun_id:a\r\n".into()),
-                true,
-            ),
+            (Reply::Bulk("# Server\r\nprocess_id:12\r\nrun_id:a\r\n".into()), true),
             (Reply::Bulk("# Server\r\nprocess_id:123\r\n".into()), false),
             (Reply::Bulk("# Server\r\n".into()), true),
             (Reply::Error("NOPERM no".into()), true),

@@ -17,9 +17,7 @@ impl Deadline {
 
     /// What is left, or nothing once the deadline has passed.
     pub(super) fn remaining(self) -> Option<Duration> {
-        self.0
-            .checked_duration_since(now())
-            .filter(|left| !left.is_zero())
+        self.0.checked_duration_since(now()).filter(|left| !left.is_zero())
     }
 }
 

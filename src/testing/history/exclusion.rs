@@ -12,10 +12,7 @@ use super::verdict::Violation;
 pub(super) fn check<'a>(sections: &'a [&'a Section]) -> impl Iterator<Item = Violation> + 'a {
     let mut exclusive = Holders::default();
     let mut shared = Holders::default();
-    let held = sections
-        .iter()
-        .enumerate()
-        .filter(|(_, section)| !section.window().is_empty());
+    let held = sections.iter().enumerate().filter(|(_, section)| !section.window().is_empty());
     held.flat_map(move |(index, later)| {
         let window = later.window();
         exclusive.end_until(window.start);
@@ -28,10 +25,9 @@ pub(super) fn check<'a>(sections: &'a [&'a Section]) -> impl Iterator<Item = Vio
             Sharing::Exclusive => exclusive.add(window.end, index),
             Sharing::Shared => shared.add(window.end, index),
         }
-        excluded.into_iter().map(|earlier| Violation::Overlap {
-            earlier: sections[earlier].clone(),
-            later: (*later).clone(),
-        })
+        excluded
+            .into_iter()
+            .map(|earlier| Violation::Overlap { earlier: sections[earlier].clone(), later: (*later).clone() })
     })
 }
 

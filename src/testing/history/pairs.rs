@@ -21,19 +21,13 @@ fn all_pairs(sections: &[Section]) -> Findings {
     let mut behind = Vec::new();
     for later in sections {
         let mut above: Option<(u64, Order)> = None;
-        for earlier in sections
-            .iter()
-            .filter(|earlier| earlier.resource == later.resource && *earlier != later)
+        for earlier in
+            sections.iter().filter(|earlier| earlier.resource == later.resource && *earlier != later)
         {
             let (a, b) = (earlier.window(), later.window());
             let excluded = [earlier.sharing, later.sharing].contains(&Sharing::Exclusive);
             let valid = !a.is_empty() && !b.is_empty();
-            if excluded
-                && valid
-                && a.start < b.end
-                && b.start < a.end
-                && earlier.client < later.client
-            {
+            if excluded && valid && a.start < b.end && b.start < a.end && earlier.client < later.client {
                 overlaps.push([earlier.client.clone(), later.client.clone()]);
             }
             let order = if earlier.acquired_at < later.requested_at {
@@ -58,10 +52,8 @@ fn all_pairs(sections: &[Section]) -> Findings {
         }
         behind.extend(above.map(|(highest, order)| (later.client.clone(), highest, order)));
     }
-    let mut tokens: Vec<_> = sections
-        .iter()
-        .filter_map(|one| Some((&one.resource, one.fencing_token?)))
-        .collect();
+    let mut tokens: Vec<_> =
+        sections.iter().filter_map(|one| Some((&one.resource, one.fencing_token?))).collect();
     let all = tokens.len();
     tokens.sort();
     tokens.dedup();
@@ -81,20 +73,11 @@ fn sweep(sections: &[Section]) -> Findings {
                 pair.sort();
                 overlaps.push(pair);
             }
-            Violation::TokenNotGrown {
-                earlier,
-                later,
-                order,
-            } => {
-                behind.push((
-                    later.client.clone(),
-                    earlier.fencing_token.unwrap_or_default(),
-                    *order,
-                ));
+            Violation::TokenNotGrown { earlier, later, order } => {
+                behind.push((later.client.clone(), earlier.fencing_token.unwrap_or_default(), *order));
             }
             Violation::TokenReused { .. } => reused += 1,
-            Violation::Misrecorded { .. } | Violation::Stuck { .. } | Violation::KeyLeft { .. } => {
-            }
+            Violation::Misrecorded { .. } | Violation::Stuck { .. } | Violation::KeyLeft { .. } => {}
         }
     }
     overlaps.sort();
@@ -104,15 +87,8 @@ fn sweep(sections: &[Section]) -> Findings {
 
 /// Few instants, tokens and resources, so that they meet; every section has a client of its own.
 fn histories() -> impl Strategy<Value = Vec<Section>> {
-    let section = (
-        0..2_u8,
-        any::<bool>(),
-        0..20_u64,
-        0..8_u64,
-        0..12_u64,
-        any::<Option<u8>>(),
-        any::<Option<u8>>(),
-    );
+    let section =
+        (0..2_u8, any::<bool>(), 0..20_u64, 0..8_u64, 0..12_u64, any::<Option<u8>>(), any::<Option<u8>>());
     proptest::collection::vec(section, 0..24).prop_map(|sections| {
         let section = |(index, (resource, reads, requested_at, wait, ttl, ended, token))| {
             let acquired_at = requested_at + wait;
@@ -120,11 +96,7 @@ fn histories() -> impl Strategy<Value = Vec<Section>> {
             Section {
                 client: format!("{index:02}"),
                 resource: u8::to_string(&resource),
-                sharing: if reads {
-                    Sharing::Shared
-                } else {
-                    Sharing::Exclusive
-                },
+                sharing: if reads { Sharing::Shared } else { Sharing::Exclusive },
                 requested_at,
                 acquired_at,
                 deadline: acquired_at + ttl,

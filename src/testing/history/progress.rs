@@ -33,22 +33,12 @@ pub struct LeftKey {
 /// `sections` those that were acquired late), somebody must have acquired the resource within `bound` from when the
 /// wait began or the faults were healed, whichever was later. The bound must exceed the longest hold of a client,
 /// plus the TTL where clients crash, plus the longest quarantine where nodes restart.
-pub fn check_progress(
-    sections: &[Section],
-    waiters: &[Waiter],
-    healed_at: u64,
-    bound: u64,
-) -> Verdict {
+pub fn check_progress(sections: &[Section], waiters: &[Waiter], healed_at: u64, bound: u64) -> Verdict {
     let mut acquisitions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for section in sections {
-        acquisitions
-            .entry(&section.resource)
-            .or_default()
-            .push(section.acquired_at);
+        acquisitions.entry(&section.resource).or_default().push(section.acquired_at);
     }
-    acquisitions
-        .values_mut()
-        .for_each(|instants| instants.sort_unstable());
+    acquisitions.values_mut().for_each(|instants| instants.sort_unstable());
 
     let late = sections.iter().map(|section| Waiter {
         client: section.client.clone(),
@@ -59,19 +49,11 @@ pub fn check_progress(
     let stuck = late.chain(waiters.iter().cloned()).filter_map(|waiter| {
         let since = waiter.requested_at.max(healed_at);
         let until = since.saturating_add(bound);
-        let instants = acquisitions
-            .get(waiter.resource.as_str())
-            .map_or(&[][..], Vec::as_slice);
+        let instants = acquisitions.get(waiter.resource.as_str()).map_or(&[][..], Vec::as_slice);
         let next = instants.partition_point(|acquired_at| *acquired_at <= since);
-        let somebody_won = instants
-            .get(next)
-            .is_some_and(|acquired_at| *acquired_at <= until);
+        let somebody_won = instants.get(next).is_some_and(|acquired_at| *acquired_at <= until);
         let waited = waiter.left_at > until;
-        (waited && !somebody_won).then_some(Violation::Stuck {
-            waiter,
-            since,
-            bound,
-        })
+        (waited && !somebody_won).then_some(Violation::Stuck { waiter, since, bound })
     });
     Verdict::new(sections.len(), stuck)
 }
@@ -83,13 +65,8 @@ pub fn check_progress(
 /// repeated. A key may be there only if one of its sections has not ended.
 pub fn check_left_keys(sections: &[Section], left: &[LeftKey]) -> Verdict {
     let is_held = |key: &&LeftKey| {
-        sections
-            .iter()
-            .any(|section| section.resource == key.resource && section.ended_at.is_none())
+        sections.iter().any(|section| section.resource == key.resource && section.ended_at.is_none())
     };
-    let outlived = left
-        .iter()
-        .filter(|key| !is_held(key))
-        .map(|key| Violation::KeyLeft { key: key.clone() });
+    let outlived = left.iter().filter(|key| !is_held(key)).map(|key| Violation::KeyLeft { key: key.clone() });
     Verdict::new(sections.len(), outlived)
 }

@@ -43,9 +43,7 @@ impl Section {
     /// empty when the section was past its deadline when it was recorded, which is no violation: the client was
     /// paused, and its guard says so.
     pub fn window(&self) -> Range<u64> {
-        let end = self
-            .ended_at
-            .map_or(self.deadline, |ended_at| ended_at.min(self.deadline));
+        let end = self.ended_at.map_or(self.deadline, |ended_at| ended_at.min(self.deadline));
         self.acquired_at..end
     }
 }
@@ -54,13 +52,7 @@ impl fmt::Display for Section {
     /// As a part of a sentence: `a from 0.000000010 s to 0.000000020 s`, with the token if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.window();
-        write!(
-            f,
-            "{} from {} to {}",
-            self.client,
-            seconds(start),
-            seconds(end)
-        )?;
+        write!(f, "{} from {} to {}", self.client, seconds(start), seconds(end))?;
         match self.fencing_token {
             Some(token) => write!(f, " with token {token}"),
             None => Ok(()),
@@ -72,10 +64,7 @@ impl fmt::Display for Section {
 pub(super) fn by_resource(sections: &[Section]) -> BTreeMap<&str, Vec<&Section>> {
     let mut resources: BTreeMap<&str, Vec<&Section>> = BTreeMap::new();
     for section in sections {
-        resources
-            .entry(&section.resource)
-            .or_default()
-            .push(section);
+        resources.entry(&section.resource).or_default().push(section);
     }
     for sections in resources.values_mut() {
         sections.sort_by_key(|section| section.acquired_at);
@@ -87,14 +76,7 @@ pub(super) fn by_resource(sections: &[Section]) -> BTreeMap<&str, Vec<&Section>>
 pub(super) fn check_form(sections: &[Section]) -> impl Iterator<Item = Violation> {
     let is_wrong = |section: &&Section| {
         section.acquired_at < section.requested_at
-            || section
-                .ended_at
-                .is_some_and(|end| end < section.acquired_at)
+            || section.ended_at.is_some_and(|end| end < section.acquired_at)
     };
-    sections
-        .iter()
-        .filter(is_wrong)
-        .map(|section| Violation::Misrecorded {
-            section: section.clone(),
-        })
+    sections.iter().filter(is_wrong).map(|section| Violation::Misrecorded { section: section.clone() })
 }

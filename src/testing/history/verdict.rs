@@ -81,10 +81,7 @@ pub enum Order {
 
 impl Verdict {
     pub(super) fn new(sections: usize, violations: impl IntoIterator<Item = Violation>) -> Self {
-        Self {
-            sections,
-            violations: violations.into_iter().collect(),
-        }
+        Self { sections, violations: violations.into_iter().collect() }
     }
 
     /// Whether nothing is wrong.
@@ -99,10 +96,7 @@ impl Verdict {
 
     /// Both verdicts on the same sections as one.
     pub fn and(mut self, other: Self) -> Self {
-        let Self {
-            sections,
-            violations,
-        } = other;
+        let Self { sections, violations } = other;
         self.sections = self.sections.max(sections);
         self.violations.extend(violations);
         self
@@ -112,17 +106,10 @@ impl Verdict {
     /// for runs that have such faults: overlaps and [`Order::Ended`]. What is left, fencing must prevent.
     pub fn regardless_of_timing(mut self) -> Self {
         self.violations.retain(|violation| match violation {
-            Violation::Overlap { .. }
-            | Violation::TokenNotGrown {
-                order: Order::Ended,
-                ..
-            } => false,
+            Violation::Overlap { .. } | Violation::TokenNotGrown { order: Order::Ended, .. } => false,
             Violation::Misrecorded { .. }
             | Violation::TokenReused { .. }
-            | Violation::TokenNotGrown {
-                order: Order::Requested,
-                ..
-            }
+            | Violation::TokenNotGrown { order: Order::Requested, .. }
             | Violation::Stuck { .. }
             | Violation::KeyLeft { .. } => true,
         });
@@ -143,10 +130,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     /// One line when all is well; else a line for each of the first violations.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            sections,
-            violations,
-        } = self;
+        let Self { sections, violations } = self;
         let sections = count(*sections, "section");
         if violations.is_empty() {
             return write!(f, "no violation in {sections}");
@@ -178,24 +162,12 @@ impl fmt::Display for Violation {
             Self::Overlap { earlier, later } => {
                 let end = earlier.window().end.min(later.window().end);
                 let overlap = seconds(end.saturating_sub(later.window().start));
-                write!(
-                    f,
-                    "{earlier} and {later} both held {} for {overlap}",
-                    earlier.resource
-                )
+                write!(f, "{earlier} and {later} both held {} for {overlap}", earlier.resource)
             }
             Self::TokenReused { first, second } => {
-                write!(
-                    f,
-                    "on {}, {first} and {second} have the same fencing token",
-                    first.resource
-                )
+                write!(f, "on {}, {first} and {second} have the same fencing token", first.resource)
             }
-            Self::TokenNotGrown {
-                earlier,
-                later,
-                order,
-            } => {
+            Self::TokenNotGrown { earlier, later, order } => {
                 let order = match order {
                     Order::Requested => "was requested after the other one had been acquired",
                     Order::Ended => "began after the other one had ended",
@@ -206,11 +178,7 @@ impl fmt::Display for Violation {
                     later.resource
                 )
             }
-            Self::Stuck {
-                waiter,
-                since,
-                bound,
-            } => write!(
+            Self::Stuck { waiter, since, bound } => write!(
                 f,
                 "{} waited for {} from {} to {}, and nobody won it within {} of {}",
                 waiter.client,
@@ -221,11 +189,7 @@ impl fmt::Display for Violation {
                 seconds(*since),
             ),
             Self::KeyLeft { key } => {
-                write!(
-                    f,
-                    "the key {} is still on node {}, but nobody holds it",
-                    key.resource, key.node
-                )
+                write!(f, "the key {} is still on node {}, but nobody holds it", key.resource, key.node)
             }
         }
     }
