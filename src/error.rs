@@ -228,6 +228,27 @@ pub enum LockError {
         /// What each node said.
         votes: Votes,
     },
+    /// Our wall clock is too far from the median of the nodes' to propose fencing tokens. Set the clock, or raise
+    /// `max_clock_skew`.
+    #[error("this machine's clock is {skew:?} away from the nodes' median, {max:?} allowed; set it right")]
+    ClockSkew {
+        /// How far away it is.
+        skew: Duration,
+        /// The setting.
+        max: Duration,
+    },
+    /// A node holds a score that no fencing token can exceed any more. Nobody gets a token for this resource until
+    /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
+    #[error(
+        "a node's score {score} for {resource:?} leaves no fencing token; \
+         remove it on every node with `ZREM redlock:fences {resource}`"
+    )]
+    FenceTooHigh {
+        /// The resource.
+        resource: String,
+        /// The score.
+        score: f64,
+    },
     /// `max_wait` is over. `last` says why the last attempt failed.
     #[error("gave up after waiting {max_wait:?}: {last}")]
     Timeout {
@@ -254,7 +275,7 @@ impl LockError {
                 Some(votes)
             }
             Self::Timeout { last, .. } => last.votes(),
-            Self::Invalid(_) | Self::ShutDown => None,
+            Self::ClockSkew { .. } | Self::FenceTooHigh { .. } | Self::Invalid(_) | Self::ShutDown => None,
         }
     }
 
@@ -266,6 +287,8 @@ impl LockError {
             Self::Contended { .. }
             | Self::NoQuorum { .. }
             | Self::TooLate { .. }
+            | Self::ClockSkew { .. }
+            | Self::FenceTooHigh { .. }
             | Self::Invalid(_)
             | Self::ShutDown => self,
         }

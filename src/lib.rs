@@ -33,12 +33,13 @@ pub mod testing;
 mod types;
 
 pub use client::{NodeStatus, Redlock};
-pub use config::RedlockBuilder;
+pub use config::{Fencing, RedlockBuilder};
 pub use error::{
     ExtendError, LockError, NodeFailure, NodeVote, ReleaseError, Released, SettingsError, Votes,
 };
 pub use lock::{Guard, Mutex};
 pub use protocol::Retry;
+pub use types::FencingToken;
 
 /// The README's examples are compiled with the tests.
 #[cfg(all(doctest, feature = "testing"))]

@@ -125,8 +125,43 @@ impl Add<Duration> for Moment {
 pub(crate) trait Ambient: Send + Sync + 'static {
     /// The clock of every deadline.
     fn now(&self) -> Moment;
+    /// Wall clock in microseconds since 1970. Read for the proposal of a fencing token, and for nothing else.
+    fn wall_micros(&self) -> u64;
     /// 128 bits that nobody can guess: tokens are drawn from them.
     fn random(&self) -> u128;
+}
+
+/// A number that grows with every grant of a resource, for the resource itself to check: one that refuses a token
+/// lower than the highest it has seen is safe from holders that wake up late.
+///
+/// Unique among all grants of a resource, and larger than the token of every grant that was over before this
+/// one's attempt began. Not gap-free, and not comparable between resources. At most 2^52.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    pub(crate) const fn new(token: u64) -> Self {
+        Self(token)
+    }
+
+    /// The number. 0 is never issued: it stands for a lock taken without fencing, which a resource that checks
+    /// tokens refuses as soon as it has seen any other.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<FencingToken> for u64 {
+    fn from(token: FencingToken) -> Self {
+        token.0
+    }
 }
 
 /// Text that is never printed.

@@ -33,6 +33,8 @@ const NAME_SHOWN_CHARS: usize = 64;
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
 /// | `retry` | [`Retry::default`] | exponential with full jitter |
+/// | `fencing` | on | a holder that wakes up late can be refused only by its token |
+/// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
@@ -48,6 +50,19 @@ pub struct RedlockBuilder {
     max_wait: Duration,
     retry: Retry,
     owner: Option<String>,
+    fencing: Fencing,
+    max_clock_skew: Duration,
+}
+
+/// Whether locks carry fencing tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fencing {
+    /// Each lock has a token that is larger than those of all locks before it. Costs one more command to each
+    /// node, in the same round trip.
+    #[default]
+    On,
+    /// `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
+    Off,
 }
 
 /// How much of a lease has to be left when it is handed over.
@@ -71,6 +86,8 @@ impl RedlockBuilder {
             max_wait: Duration::from_secs(30),
             retry: Retry::default(),
             owner: None,
+            fencing: Fencing::On,
+            max_clock_skew: Duration::from_secs(60),
         }
     }
 
@@ -152,6 +169,19 @@ impl RedlockBuilder {
         self
     }
 
+    /// Whether locks carry fencing tokens. All clients of a resource that checks tokens must agree.
+    pub fn fencing(mut self, fencing: Fencing) -> Self {
+        self.fencing = fencing;
+        self
+    }
+
+    /// A client whose wall clock is further than this from the median of the nodes' is refused fencing tokens;
+    /// above zero.
+    pub fn max_clock_skew(mut self, skew: Duration) -> Self {
+        self.max_clock_skew = skew;
+        self
+    }
+
     pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
         let Self {
             nodes,
@@ -165,6 +195,8 @@ impl RedlockBuilder {
             max_wait,
             retry,
             owner,
+            fencing,
+            max_clock_skew,
         } = self;
         let nodes = parse_nodes(&nodes)?;
         let quorum = parse_quorum(nodes.len(), quorum)?;
@@ -182,6 +214,7 @@ impl RedlockBuilder {
                 bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
             });
         }
+        check("max_clock_skew", max_clock_skew, !max_clock_skew.is_zero(), format_args!("above zero"))?;
         check("connect_timeout", connect_timeout, !connect_timeout.is_zero(), format_args!("above zero"))?;
         let settings = Settings {
             nodes,
@@ -195,6 +228,8 @@ impl RedlockBuilder {
             max_wait,
             retry,
             owner: parse_owner(owner)?,
+            fencing,
+            max_clock_skew,
         };
         settings.lease_terms(ttl, None)?;
         let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
@@ -218,6 +253,8 @@ pub(crate) struct Settings {
     pub(crate) max_wait: Duration,
     pub(crate) retry: Retry,
     pub(crate) owner: Arc<str>,
+    pub(crate) fencing: Fencing,
+    pub(crate) max_clock_skew: Duration,
 }
 
 /// A TTL together with what has to be left of it.

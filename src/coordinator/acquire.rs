@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fanout::Fanout;
-use super::held::{Asked, Stragglers};
-use super::{Coordinator, Held};
-use crate::config::LeaseTerms;
+use super::fanout::{Fanout, Reply, vote_of};
+use super::held::{LastRound, LateAnswers, Stragglers};
+use super::{Coordinator, Held, Links};
+use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeVote};
-use crate::node::{Command, Epoch};
-use crate::protocol::{Decision, Lease, Loss};
-use crate::types::{Resource, Token};
+use crate::node::{Acquire, Acquired, Epoch, Fence};
+use crate::protocol::{Decision, Lease, Loss, Proposal, Raise};
+use crate::types::{FencingToken, NodeId, Resource, Token};
 
 impl Coordinator {
     /// Asks every node once, waits at most `limit` for a decision, and leaves nothing behind unless it is won.
@@ -30,30 +30,37 @@ impl Coordinator {
         let LeaseTerms { ttl, min_validity } = terms;
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
         let mut held = self.nothing_held(resource, terms);
-        let command = Command::acquire(resource, &held.token, ttl);
+        let links = self.links();
+        let (command, mut proposal) = self.command(&held, &links)?;
         let mut fanout = Fanout::new(self);
         // Before anything is queued: each key lives for a TTL from some later moment.
         let sent_at = self.now();
-        for node in self.node_ids() {
-            match self.node(node).link() {
+        for (i, link) in links.into_iter().enumerate() {
+            match link {
                 Ok(link) => {
-                    held.lease.handle_sent(node);
-                    held.epochs[node.0] = link.epoch();
-                    fanout.answers.send(node, link, &command);
+                    held.lease.handle_sent(NodeId(i));
+                    held.epochs[i] = link.epoch();
+                    fanout.answers.send(NodeId(i), link, &command);
                 }
-                Err(failure) => fanout.cast(node, NodeVote::Unknown(failure)),
+                Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
             }
         }
         let lease = &mut held.lease;
-        let decision =
-            fanout.decide(limit, |node, vote| lease.handle_acquired(node, sent_at, ttl, vote)).await;
+        let record = |node, reply: &_| {
+            lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
+            if let (Some(proposal), Some(raise)) = (&mut proposal, raise_of(reply)) {
+                proposal.handle_granted(node, raise);
+            }
+        };
+        let decision = fanout.decide(limit, record).await;
         let Fanout { round, votes, answers } = fanout;
-        held.stragglers = Some(Stragglers { answers, to: Asked::Acquire, sent_at, ttl });
+        held.last_round.set(Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl });
         match decision {
             Decision::Won => {}
-            Decision::Lost | Decision::Pending => {
-                return Err(self.lost(resource, round.loss(), votes));
-            }
+            Decision::Lost | Decision::Pending => return Err(self.lost(resource, round.loss(), votes)),
+        }
+        if let Some(proposal) = proposal {
+            held.fence = self.fence(&held, &proposal, min_validity).await?;
         }
         // Last of all: whatever took its time above, enough of the lease is left now.
         let now = self.now();
@@ -74,15 +81,38 @@ impl Coordinator {
             lease: Lease::new(quorum, self.settings.drift),
             ttl: terms.ttl,
             epochs: vec![Epoch::FIRST; quorum.nodes()],
-            stragglers: None,
+            last_round: LastRound::default(),
+            fence: FencingToken::new(0),
         }
     }
 
-    fn lost(&self, resource: &Resource, loss: Loss, votes: Vec<NodeVote>) -> LockError {
+    /// The command to send, and the proposal that it carries unless fencing is off.
+    fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
+        let Held { resource, token, ttl, .. } = held;
+        match self.settings.fencing {
+            Fencing::Off => Ok((Acquire::plain(resource, token, *ttl), None)),
+            Fencing::On => {
+                let fence = self.propose(resource, links)?;
+                let proposal = Proposal::new(self.settings.quorum, fence.get());
+                Ok((Acquire::fenced(resource, token, *ttl, fence), Some(proposal)))
+            }
+        }
+    }
+
+    pub(super) fn lost(&self, resource: &Resource, loss: Loss, votes: Vec<NodeVote>) -> LockError {
         let (resource, votes) = (resource.as_str().to_owned(), self.votes(votes));
         match loss {
             Loss::Contended => LockError::Contended { resource, votes },
             Loss::NoQuorum => LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes },
         }
+    }
+}
+
+/// What a grant says of the fencing token that was sent along.
+fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
+    match reply {
+        Ok(Acquired::Granted(Fence::Raised)) => Some(Raise::Raised),
+        Ok(Acquired::Granted(Fence::Stale)) => Some(Raise::Stale),
+        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied) | Err(_) => None,
     }
 }

@@ -24,6 +24,13 @@ impl Ambient for Machine {
         Moment::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn wall_micros(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        // Before 1970: a clock that was never set. The check against the nodes' clocks refuses it.
+        since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
     /// # Panics
     ///
     /// When the operating system has no randomness to give: without it no token is unique, and no lock safe.

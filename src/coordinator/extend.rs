@@ -1,10 +1,10 @@
 //! Lets a lease live on.
 
 use super::Held;
-use super::fanout::Fanout;
-use super::held::{Asked, Stragglers};
+use super::fanout::{Fanout, vote_of};
+use super::held::{LateAnswers, Stragglers};
 use crate::error::{ExtendError, NodeVote};
-use crate::node::Command;
+use crate::node::Extend;
 use crate::protocol::Decision;
 use crate::types::Ttl;
 
@@ -23,19 +23,21 @@ impl Held {
             return Err(self.lost(fanout.votes));
         };
         self.ttl = self.ttl.max(ttl);
-        let command = Command::extend(&self.resource, &self.token, ttl);
+        let command = Extend::new(&self.resource, &self.token, ttl);
         for node in coordinator.node_ids() {
             match coordinator.node(node).link() {
                 Ok(link) => fanout.answers.send(node, link, &command),
-                Err(failure) => fanout.cast(node, NodeVote::Unknown(failure)),
+                Err(failure) => fanout.handle_unreachable(node, failure),
             }
         }
         let limit = coordinator.settings.node_timeout.min(sent_at.until(deadline));
         let lease = &mut self.lease;
-        let record = |node, vote| lease.handle_extended(node, sent_at, ttl, vote, coordinator.now());
+        let record = |node, reply: &_| {
+            lease.handle_extended(node, sent_at, ttl, vote_of(reply), coordinator.now());
+        };
         let decision = fanout.decide(limit, record).await;
         let Fanout { round: _, votes, answers } = fanout;
-        self.stragglers = Some(Stragglers { answers, to: Asked::Extend, sent_at, ttl });
+        self.last_round.set(Stragglers { answers: LateAnswers::ToExtend(answers), sent_at, ttl });
 
         let now = coordinator.now();
         let Some(deadline) = self.lease.deadline(now) else {

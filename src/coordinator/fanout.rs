@@ -7,96 +7,128 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Coordinator;
 use crate::error::{NodeFailure, NodeVote};
-use crate::node::{Answer, Command, Link};
+use crate::node::{Acquired, Answer, Command, Link};
 use crate::protocol::{Decision, Round, Vote};
 use crate::types::NodeId;
 
+/// What a node's answer means in a round.
+pub(super) trait Ballot: Send + 'static {
+    fn vote(&self) -> Vote;
+}
+
+impl Ballot for Answer {
+    fn vote(&self) -> Vote {
+        match self {
+            Self::Yes => Vote::Granted,
+            Self::No => Vote::Denied,
+        }
+    }
+}
+
+impl Ballot for Acquired {
+    fn vote(&self) -> Vote {
+        match self {
+            Self::Granted(_) => Vote::Granted,
+            Self::Denied => Vote::Denied,
+        }
+    }
+}
+
+/// A score that was read: any will do.
+impl Ballot for f64 {
+    fn vote(&self) -> Vote {
+        Vote::Granted
+    }
+}
+
+/// A node's answer, or why it is not known.
+pub(super) type Reply<A> = Result<A, NodeFailure>;
+
+pub(super) fn vote_of<A: Ballot>(reply: &Reply<A>) -> Vote {
+    reply.as_ref().map_or(Vote::Unknown, Ballot::vote)
+}
+
 /// Answers that are still under way. Dropped, a command that has not left the process is not sent any more.
-#[derive(Default)]
-pub(super) struct Answers(FuturesUnordered<BoxFuture<'static, NodeAnswer>>);
+pub(super) struct Answers<A>(FuturesUnordered<BoxFuture<'static, (NodeId, Reply<A>)>>);
 
-pub(super) type NodeAnswer = (NodeId, Result<Answer, NodeFailure>);
-
-impl Answers {
+impl<A: Ballot> Answers<A> {
     /// The command is queued at the next poll.
-    pub(super) fn send(&self, node: NodeId, link: Link, command: &Command) {
+    pub(super) fn send(&self, node: NodeId, link: Link, command: &impl Command<Reply = A>) {
         self.0.push(link.send(command.clone()).map(move |answer| (node, answer)).boxed());
     }
 
     /// An answer that has already arrived. Never waits.
-    pub(super) fn arrived(&mut self) -> Option<NodeAnswer> {
+    pub(super) fn arrived(&mut self) -> Option<(NodeId, Reply<A>)> {
         self.0.next().now_or_never().flatten()
     }
 }
 
 /// One fan-out: the round, and each node's vote with its reason.
-pub(super) struct Fanout {
+pub(super) struct Fanout<A> {
     pub(super) round: Round,
     pub(super) votes: Vec<NodeVote>,
-    pub(super) answers: Answers,
+    pub(super) answers: Answers<A>,
 }
 
-impl Fanout {
+impl<A: Ballot> Fanout<A> {
     pub(super) fn new(coordinator: &Coordinator) -> Self {
         let quorum = coordinator.settings.quorum;
         Self {
             round: Round::new(quorum),
             votes: vec![NodeVote::NotAwaited; quorum.nodes()],
-            answers: Answers::default(),
+            answers: Answers(FuturesUnordered::new()),
         }
     }
 
-    /// A vote that is known without asking.
-    pub(super) fn cast(&mut self, node: NodeId, vote: NodeVote) {
-        self.handle_vote(node, vote);
+    /// A node that cannot be asked: its vote is lost without waiting.
+    pub(super) fn handle_unreachable(&mut self, node: NodeId, failure: NodeFailure) {
+        self.round.handle_vote(node, Vote::Unknown);
+        self.votes[node.0] = NodeVote::Unknown(failure);
+    }
+
+    /// A node that is not asked in this round.
+    pub(super) fn handle_left_out(&mut self, node: NodeId) {
+        self.round.handle_vote(node, Vote::Unknown);
     }
 
     /// Awaits answers until the round is decided, or `limit` has passed and the silent nodes are `Unknown`; then
     /// takes what else has already arrived. Each answer goes through `record` as it comes.
-    pub(super) async fn decide(&mut self, limit: Duration, mut record: impl FnMut(NodeId, Vote)) -> Decision {
+    pub(super) async fn decide(
+        &mut self,
+        limit: Duration,
+        mut record: impl FnMut(NodeId, &Reply<A>),
+    ) -> Decision {
         let mut timer = std::pin::pin!(tokio::time::sleep(limit));
         while self.round.decision() == Decision::Pending {
             tokio::select! {
                 biased;
-                Some((node, answer)) = self.answers.0.next() => self.handle_answer(node, answer, &mut record),
+                Some((node, reply)) = self.answers.0.next() => self.handle_reply(node, reply, &mut record),
                 () = &mut timer => self.handle_timeout(limit),
             }
         }
-        while let Some((node, answer)) = self.answers.arrived() {
-            self.handle_answer(node, answer, &mut record);
+        while let Some((node, reply)) = self.answers.arrived() {
+            self.handle_reply(node, reply, &mut record);
         }
         self.round.decision()
     }
 
-    fn handle_answer(
-        &mut self,
-        node: NodeId,
-        answer: Result<Answer, NodeFailure>,
-        record: &mut impl FnMut(NodeId, Vote),
-    ) {
-        let vote = match answer {
-            Ok(Answer::Yes) => NodeVote::Granted,
-            Ok(Answer::No) => NodeVote::Denied,
-            Err(failure) => NodeVote::Unknown(failure),
-        };
-        record(node, self.handle_vote(node, vote));
-    }
-
-    fn handle_vote(&mut self, node: NodeId, node_vote: NodeVote) -> Vote {
-        let vote = match &node_vote {
-            NodeVote::Granted => Vote::Granted,
-            NodeVote::Denied => Vote::Denied,
-            NodeVote::Unknown(_) | NodeVote::NotAwaited => Vote::Unknown,
-        };
+    fn handle_reply(&mut self, node: NodeId, reply: Reply<A>, record: &mut impl FnMut(NodeId, &Reply<A>)) {
+        record(node, &reply);
+        let vote = vote_of(&reply);
         self.round.handle_vote(node, vote);
-        self.votes[node.0] = node_vote;
-        vote
+        self.votes[node.0] = match (reply, vote) {
+            (Err(failure), _) => NodeVote::Unknown(failure),
+            (Ok(_), Vote::Granted) => NodeVote::Granted,
+            (Ok(_), Vote::Denied | Vote::Unknown) => NodeVote::Denied,
+        };
     }
 
     fn handle_timeout(&mut self, after: Duration) {
-        self.round.handle_timeout();
-        for vote in self.votes.iter_mut().filter(|vote| **vote == NodeVote::NotAwaited) {
-            *vote = NodeVote::Unknown(NodeFailure::NoAnswer { after });
+        for (i, vote) in self.votes.iter_mut().enumerate() {
+            if !self.round.has_voted(NodeId(i)) {
+                *vote = NodeVote::Unknown(NodeFailure::NoAnswer { after });
+            }
         }
+        self.round.handle_timeout();
     }
 }

@@ -1,13 +1,13 @@
 //! What an attempt planted, and what it became. Whoever drops it has released it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Coordinator;
-use super::fanout::{Answers, NodeAnswer};
+use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
-use crate::node::{Answer, Epoch, Planting, Release};
-use crate::protocol::{Lease, Planted, Vote};
-use crate::types::{Moment, NodeId, Resource, Token, Ttl};
+use crate::node::{Acquired, Answer, Epoch, Planting, Release};
+use crate::protocol::{Lease, Planted};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
 
 /// Owns every key that one attempt may have planted, from before the first command is queued. Dropped in any
 /// state (the attempt lost, timed out, was cancelled; the guard went out of scope), it hands the release to every
@@ -21,23 +21,40 @@ pub(crate) struct Held {
     pub(super) ttl: Ttl,
     /// The connection on which each node was asked.
     pub(super) epochs: Vec<Epoch>,
-    pub(super) stragglers: Option<Stragglers>,
+    pub(super) last_round: LastRound,
+    pub(super) fence: FencingToken,
+}
+
+/// The stragglers of the last round, if there was one. A mutex that is never locked: it makes guards `Sync`, which
+/// futures are not, and whoever takes them has the guard to itself.
+#[derive(Default)]
+pub(super) struct LastRound(Mutex<Option<Stragglers>>);
+
+impl LastRound {
+    pub(super) fn set(&mut self, stragglers: Stragglers) {
+        *self.slot() = Some(stragglers);
+    }
+
+    fn take(&mut self) -> Option<Stragglers> {
+        self.slot().take()
+    }
+
+    fn slot(&mut self) -> &mut Option<Stragglers> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Answers that came too late to matter for the decision, but not for the lease. Kept instead of dropped, for a
 /// dropped command that has not left the process yet is not sent.
 pub(super) struct Stragglers {
-    pub(super) answers: Answers,
-    pub(super) to: Asked,
+    pub(super) answers: LateAnswers,
     pub(super) sent_at: Moment,
     pub(super) ttl: Ttl,
 }
 
-/// The command that stragglers answer.
-#[derive(Clone, Copy)]
-pub(super) enum Asked {
-    Acquire,
-    Extend,
+pub(super) enum LateAnswers {
+    ToAcquire(Answers<Acquired>),
+    ToExtend(Answers<Answer>),
 }
 
 impl Held {
@@ -47,6 +64,10 @@ impl Held {
 
     pub(crate) fn token(&self) -> &Token {
         &self.token
+    }
+
+    pub(crate) fn fencing_token(&self) -> FencingToken {
+        self.fence
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -61,22 +82,20 @@ impl Held {
 
     /// Takes in the answers that have arrived since the last decision, and gives up those that have not.
     pub(super) fn settle_stragglers(&mut self) {
-        let Some(mut stragglers) = self.stragglers.take() else { return };
-        let Stragglers { answers, to, sent_at, ttl } = &mut stragglers;
-        while let Some(answer) = answers.arrived() {
-            self.handle_straggler(*to, *sent_at, *ttl, answer);
-        }
-    }
-
-    fn handle_straggler(&mut self, to: Asked, sent_at: Moment, ttl: Ttl, (node, answer): NodeAnswer) {
-        let vote = match answer {
-            Ok(Answer::Yes) => Vote::Granted,
-            Ok(Answer::No) => Vote::Denied,
-            Err(_) => Vote::Unknown,
-        };
-        match to {
-            Asked::Acquire => self.lease.handle_acquired(node, sent_at, ttl, vote),
-            Asked::Extend => self.lease.handle_extended(node, sent_at, ttl, vote, self.coordinator.now()),
+        let Some(mut stragglers) = self.last_round.take() else { return };
+        let Stragglers { answers, sent_at, ttl } = &mut stragglers;
+        match answers {
+            LateAnswers::ToAcquire(answers) => {
+                while let Some((node, reply)) = answers.arrived() {
+                    self.lease.handle_acquired(node, *sent_at, *ttl, vote_of(&reply));
+                }
+            }
+            LateAnswers::ToExtend(answers) => {
+                while let Some((node, reply)) = answers.arrived() {
+                    let now = self.coordinator.now();
+                    self.lease.handle_extended(node, *sent_at, *ttl, vote_of(&reply), now);
+                }
+            }
         }
     }
 

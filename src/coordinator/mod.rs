@@ -4,6 +4,7 @@ mod acquire;
 mod clock;
 mod extend;
 mod fanout;
+mod fencing;
 mod held;
 mod release;
 
@@ -16,11 +17,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Node, NodeConfig, Tcp};
+use crate::node::{Link, Node, NodeConfig, Tcp};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
+
+/// Each node's live connection, in the order of the configuration, or why there is none.
+type Links = Vec<Result<Link, NodeFailure>>;
 
 /// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
 /// one, for a slow command of somebody else is not a failure.
@@ -31,6 +35,7 @@ pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
     ambient: Arc<dyn Ambient>,
+    seen: fencing::Seen,
     shut_down: AtomicBool,
 }
 
@@ -38,7 +43,7 @@ impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
         let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
-        Self { settings, nodes, ambient, shut_down: AtomicBool::new(false) }
+        Self { settings, nodes, ambient, seen: fencing::Seen::default(), shut_down: AtomicBool::new(false) }
     }
 
     /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
@@ -81,6 +86,11 @@ impl Coordinator {
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+    }
+
+    /// The live connection to each node, or why there is none.
+    fn links(&self) -> Links {
+        self.nodes.iter().map(Node::link).collect()
     }
 
     fn live_nodes(&self) -> usize {

@@ -7,7 +7,7 @@ use futures_util::future::{FutureExt, poll_fn};
 
 use super::{Coordinator, Held};
 use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
-use crate::node::{Answer, Answering, Command, Release};
+use crate::node::{Answer, Answering, Release, Remove};
 use crate::types::NodeId;
 
 impl Held {
@@ -56,7 +56,7 @@ impl Releasing {
             removed: 0,
             coordinator,
         };
-        let command = Command::release(&held.resource, &held.token);
+        let command = Remove::new(&held.resource, &held.token);
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::coordinator::Held;
 use crate::error::{ExtendError, ReleaseError, Released};
+use crate::types::FencingToken;
 
 /// A lock that is held, until its [`deadline`](Guard::deadline).
 ///
@@ -36,6 +37,14 @@ impl Guard {
     #[must_use]
     pub fn token(&self) -> &str {
         self.held.token().as_str()
+    }
+
+    /// A number larger than that of every earlier lock of this resource, for the resource to check: it should
+    /// refuse a token lower than the highest that it has seen. Extensions keep it. 0 when fencing is
+    /// [off](crate::Fencing::Off).
+    #[must_use]
+    pub fn fencing_token(&self) -> FencingToken {
+        self.held.fencing_token()
     }
 
     /// Whether the lease is ours at this moment, by a clock that counts suspend.
@@ -106,5 +115,19 @@ impl fmt::Debug for Guard {
             .field("token", &self.token())
             .field("remaining", &self.remaining())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `&Guard` that lives across an await of a spawned task needs `Sync`.
+    #[test]
+    fn a_guard_can_be_shared_and_sent() {
+        fn assert_send_and_sync<T: Send + Sync + 'static>() {}
+        assert_send_and_sync::<Guard>();
+        assert_send_and_sync::<crate::Mutex>();
+        assert_send_and_sync::<crate::Redlock>();
     }
 }

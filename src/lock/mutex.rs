@@ -75,6 +75,7 @@ impl Mutex {
     /// - [`LockError::Contended`], [`LockError::NoQuorum`], [`LockError::TooLate`]: the last of the attempts that
     ///   the [`Retry`] strategy allows ended so.
     /// - [`LockError::Invalid`]: a setting of this lock is out of its bounds.
+    /// - [`LockError::ClockSkew`], [`LockError::FenceTooHigh`]: no fencing token can be had; waiting does not help.
     /// - [`LockError::ShutDown`]: the client is shut down.
     ///
     /// # Cancel safety
@@ -88,7 +89,12 @@ impl Mutex {
             let limit = self.attempt_limit(give_up);
             let error = match self.attempt(terms, limit).await {
                 Ok(guard) => return Ok(guard),
-                Err(error @ (LockError::Invalid(_) | LockError::ShutDown)) => return Err(error),
+                Err(
+                    error @ (LockError::Invalid(_)
+                    | LockError::ShutDown
+                    | LockError::ClockSkew { .. }
+                    | LockError::FenceTooHigh { .. }),
+                ) => return Err(error),
                 Err(error) => match last.take() {
                     // An attempt that the end of the wait cut short has nothing to say of the nodes.
                     Some(earlier) if limit < self.node_timeout() => earlier,

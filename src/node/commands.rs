@@ -1,139 +1,263 @@
 //! The commands that a node understands, and what it answers.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, Script, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
+use super::scripts::{EXTEND, Lua, RELEASE};
 use crate::error::NodeFailure;
-use crate::types::{Resource, Token, Ttl};
+use crate::types::{FencingToken, Resource, Token, Ttl};
 
-static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
-static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
-
-/// A node's answer, where it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Yes,
-    No,
-}
+/// Sorted set of the highest token of each resource that a node has seen.
+const FENCES: &str = "redlock:fences";
 
 /// One command about one lock, built once and sent to every node.
-#[derive(Clone)]
-pub(crate) struct Command(Arc<Parts>);
-
-struct Parts {
-    kind: Kind,
-    resource: Resource,
-    token: Token,
-    cmd: Cmd,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Acquire,
-    Extend(Ttl),
-    Release,
-}
-
-impl Command {
-    /// Yes if the key was free and is ours now.
-    pub(crate) fn acquire(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
-        let mut cmd = Cmd::new();
-        cmd.arg("SET").arg(resource.as_str()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
-        Self::new(Kind::Acquire, resource, token, cmd)
-    }
-
-    /// Yes if the key is ours and lives at least `ttl` from now on; no if it is not ours.
-    pub(crate) fn extend(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
-        let mut cmd = EXTEND.by_hash(resource, token);
-        cmd.arg(ttl.as_millis());
-        Self::new(Kind::Extend(ttl), resource, token, cmd)
-    }
-
-    /// Yes if the key was ours and is gone now; no if it was not ours.
-    pub(crate) fn release(resource: &Resource, token: &Token) -> Self {
-        Self::new(Kind::Release, resource, token, RELEASE.by_hash(resource, token))
-    }
-
-    fn new(kind: Kind, resource: &Resource, token: &Token, cmd: Cmd) -> Self {
-        Self(Arc::new(Parts { kind, resource: resource.clone(), token: token.clone(), cmd }))
-    }
+pub(crate) trait Command: Clone + Send + 'static {
+    type Reply: Send + 'static;
 
     /// Sends the command and awaits the answer, however long it takes.
     ///
     /// # Cancel safety
     ///
     /// Dropped before its first poll, nothing was sent. Dropped later, the command may or may not run.
-    pub(super) async fn send(self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        let mut reply = connection.send_packed_command(&self.0.cmd).await.and_then(Value::extract_error);
+    fn send(
+        self,
+        connection: MultiplexedConnection,
+    ) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
+}
+
+/// A node's answer to a question about our key, where it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+}
+
+/// A node's answer to an acquire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    /// The key was free and is ours now.
+    Granted(Fence),
+    /// It is somebody else's.
+    Denied,
+}
+
+/// What became of the fencing token that was sent along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// It is the node's highest now, and was not before.
+    Raised,
+    /// The node had seen it, or a higher one.
+    Stale,
+    /// None was sent.
+    Off,
+}
+
+/// `SET key token NX PX ttl`, and behind it, with a fencing token, `ZADD redlock:fences GT CH fence resource`.
+///
+/// Native commands in one pipeline instead of a script: measured at 1.07 instead of 1.22 times the latency of a
+/// bare `SET` on a quorum. Nothing depends on the two being atomic.
+#[derive(Clone)]
+pub(crate) struct Acquire(Arc<AcquireCommands>);
+
+enum AcquireCommands {
+    Plain(Cmd),
+    Fenced(Pipeline),
+}
+
+impl Acquire {
+    pub(crate) fn plain(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
+        Self(Arc::new(AcquireCommands::Plain(set(resource, token, ttl))))
+    }
+
+    pub(crate) fn fenced(resource: &Resource, token: &Token, ttl: Ttl, fence: FencingToken) -> Self {
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(set(resource, token, ttl)).add_command(zadd(resource, fence));
+        Self(Arc::new(AcquireCommands::Fenced(pipeline)))
+    }
+}
+
+impl Command for Acquire {
+    type Reply = Acquired;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<Acquired, NodeFailure> {
+        match &*self.0 {
+            AcquireCommands::Plain(cmd) => {
+                let granted = set_reply(single(&mut connection, cmd).await)?;
+                Ok(acquired(granted, Fence::Off))
+            }
+            AcquireCommands::Fenced(pipeline) => {
+                let replies = connection.send_packed_commands(pipeline, 0, 2).await;
+                let replies = replies.map_err(|error| failure::of_command(&error))?;
+                let [set, zadd] = <[Value; 2]>::try_from(replies)
+                    .map_err(|replies| failure::of_reply("SET and ZADD", &Value::Array(replies)))?;
+                let granted = set_reply(set.extract_error())?;
+                let fence = match zadd_reply(zadd.extract_error())? {
+                    Answer::Yes => Fence::Raised,
+                    Answer::No => Fence::Stale,
+                };
+                Ok(acquired(granted, fence))
+            }
+        }
+    }
+}
+
+/// Raises the node's score of a resource strictly to a token. Yes if it was lower; no if it was that or more.
+#[derive(Clone)]
+pub(crate) struct RaiseFence(Arc<Cmd>);
+
+impl RaiseFence {
+    pub(crate) fn new(resource: &Resource, fence: FencingToken) -> Self {
+        Self(Arc::new(zadd(resource, fence)))
+    }
+}
+
+impl Command for RaiseFence {
+    type Reply = Answer;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+        zadd_reply(single(&mut connection, &self.0).await)
+    }
+}
+
+/// The node's score of a resource; 0 where it has none.
+#[derive(Clone)]
+pub(crate) struct ReadFence(Arc<Cmd>);
+
+impl ReadFence {
+    pub(crate) fn new(resource: &Resource) -> Self {
+        let mut cmd = Cmd::new();
+        cmd.arg("ZSCORE").arg(FENCES).arg(resource.as_str());
+        Self(Arc::new(cmd))
+    }
+}
+
+impl Command for ReadFence {
+    type Reply = f64;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<f64, NodeFailure> {
+        match single(&mut connection, &self.0).await {
+            Ok(Value::Nil) => Ok(0.0),
+            Ok(Value::Double(score)) => Ok(score),
+            Ok(reply @ Value::BulkString(_)) => {
+                redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("ZSCORE", &reply))
+            }
+            Ok(other) => Err(failure::of_reply("ZSCORE", &other)),
+            Err(error) => Err(failure::of_command(&error)),
+        }
+    }
+}
+
+/// Yes if the key is ours and lives at least a TTL from now on; no if it is not ours.
+#[derive(Clone)]
+pub(crate) struct Extend(Arc<ScriptCall>);
+
+impl Extend {
+    pub(crate) fn new(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
+        Self(Arc::new(ScriptCall::new(
+            &EXTEND,
+            resource,
+            vec![token.as_str().into(), ttl.as_millis().to_string()],
+        )))
+    }
+}
+
+impl Command for Extend {
+    type Reply = Answer;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+        self.0.run(connection).await
+    }
+}
+
+/// Yes if the key was ours and is gone now; no if it was not ours.
+#[derive(Clone)]
+pub(crate) struct Remove(Arc<ScriptCall>);
+
+impl Remove {
+    pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
+        Self(Arc::new(ScriptCall::new(&RELEASE, resource, vec![token.as_str().into()])))
+    }
+}
+
+impl Command for Remove {
+    type Reply = Answer;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+        self.0.run(connection).await
+    }
+}
+
+/// A script on one key, by its hash, and by its text on a node that has forgotten it.
+struct ScriptCall {
+    lua: &'static Lua,
+    resource: Resource,
+    args: Vec<String>,
+    by_hash: Cmd,
+}
+
+impl ScriptCall {
+    fn new(lua: &'static Lua, resource: &Resource, args: Vec<String>) -> Self {
+        let by_hash = lua.by_hash(resource.as_str(), &args);
+        Self { lua, resource: resource.clone(), args, by_hash }
+    }
+
+    async fn run(&self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+        let mut reply = single(&mut connection, &self.by_hash).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-            && let Some(cmd) = self.by_text()
         {
             // SCRIPT FLUSH, or a restart behind a proxy. EVAL puts the script back as well.
-            reply = connection.send_packed_command(&cmd).await.and_then(Value::extract_error);
+            let by_text = self.lua.by_text(self.resource.as_str(), &self.args);
+            reply = single(&mut connection, &by_text).await;
         }
-        self.answer(reply)
-    }
-
-    fn by_text(&self) -> Option<Cmd> {
-        let Parts { kind, resource, token, cmd: _ } = &*self.0;
-        match kind {
-            Kind::Acquire => None,
-            Kind::Extend(ttl) => {
-                let mut cmd = EXTEND.by_text(resource, token);
-                cmd.arg(ttl.as_millis());
-                Some(cmd)
-            }
-            Kind::Release => Some(RELEASE.by_text(resource, token)),
-        }
-    }
-
-    fn answer(&self, reply: Result<Value, RedisError>) -> Result<Answer, NodeFailure> {
-        match (self.0.kind, reply) {
-            (_, Err(error)) => Err(failure::of_command(&error)),
-            (Kind::Acquire, Ok(Value::Okay)) => Ok(Answer::Yes),
-            (Kind::Acquire, Ok(Value::Nil)) => Ok(Answer::No),
-            (Kind::Extend(_) | Kind::Release, Ok(Value::Int(1))) => Ok(Answer::Yes),
-            (Kind::Extend(_) | Kind::Release, Ok(Value::Int(0))) => Ok(Answer::No),
-            (Kind::Acquire, Ok(other)) => Err(failure::of_reply("SET", &other)),
-            (Kind::Extend(_) | Kind::Release, Ok(other)) => Err(failure::of_reply("EVALSHA", &other)),
-        }
+        zero_or_one("EVALSHA", reply)
     }
 }
 
-/// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
-pub(super) fn load_scripts() -> Pipeline {
-    let mut pipeline = Pipeline::new();
-    for lua in [&RELEASE, &EXTEND] {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
-    }
-    pipeline
+async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+    connection.send_packed_command(cmd).await.and_then(Value::extract_error)
 }
 
-struct Lua {
-    text: &'static str,
-    hash: String,
+fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
+    let mut cmd = Cmd::new();
+    cmd.arg("SET").arg(resource.as_str()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
+    cmd
 }
 
-impl Lua {
-    fn new(text: &'static str) -> Self {
-        Self { text, hash: Script::new(text).get_hash().to_owned() }
-    }
+fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
+    let mut cmd = Cmd::new();
+    cmd.arg("ZADD").arg(FENCES).arg("GT").arg("CH").arg(fence.get()).arg(resource.as_str());
+    cmd
+}
 
-    fn by_hash(&self, resource: &Resource, token: &Token) -> Cmd {
-        Self::call("EVALSHA", &self.hash, resource, token)
+fn set_reply(reply: Result<Value, RedisError>) -> Result<Answer, NodeFailure> {
+    match reply {
+        Ok(Value::Okay) => Ok(Answer::Yes),
+        Ok(Value::Nil) => Ok(Answer::No),
+        Ok(other) => Err(failure::of_reply("SET", &other)),
+        Err(error) => Err(failure::of_command(&error)),
     }
+}
 
-    fn by_text(&self, resource: &Resource, token: &Token) -> Cmd {
-        Self::call("EVAL", self.text, resource, token)
+fn zadd_reply(reply: Result<Value, RedisError>) -> Result<Answer, NodeFailure> {
+    zero_or_one("ZADD", reply)
+}
+
+fn zero_or_one(command: &str, reply: Result<Value, RedisError>) -> Result<Answer, NodeFailure> {
+    match reply {
+        Ok(Value::Int(1)) => Ok(Answer::Yes),
+        Ok(Value::Int(0)) => Ok(Answer::No),
+        Ok(other) => Err(failure::of_reply(command, &other)),
+        Err(error) => Err(failure::of_command(&error)),
     }
+}
 
-    fn call(command: &str, script: &str, resource: &Resource, token: &Token) -> Cmd {
-        let mut cmd = Cmd::new();
-        cmd.arg(command).arg(script).arg(1).arg(resource.as_str()).arg(token.as_str());
-        cmd
+fn acquired(granted: Answer, fence: Fence) -> Acquired {
+    match granted {
+        Answer::Yes => Acquired::Granted(fence),
+        Answer::No => Acquired::Denied,
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo};
 use tokio::task::JoinHandle;
 
-use super::commands::{self, Answer, Command};
+use super::commands::Command;
 use super::failure;
+use super::scripts;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
+use crate::types::{Ambient, Moment};
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,14 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
+    clock: NodeClock,
+}
+
+/// What a node's wall clock said when we connected.
+#[derive(Clone, Copy, Debug)]
+struct NodeClock {
+    at: Moment,
+    wall_micros: u64,
 }
 
 impl Link {
@@ -36,8 +46,14 @@ impl Link {
         self.epoch
     }
 
+    /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
+    pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
+        let since = u64::try_from(self.clock.at.until(now).as_micros()).unwrap_or(u64::MAX);
+        self.clock.wall_micros.saturating_add(since)
+    }
+
     /// See [`Command::send`]; the command is queued at the first poll.
-    pub(crate) async fn send(self, command: Command) -> Result<Answer, NodeFailure> {
+    pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
         command.send(self.connection).await
     }
 }
@@ -58,8 +74,9 @@ impl Connection {
         info: &RedisConnectionInfo,
         epoch: Epoch,
         limit: Duration,
+        ambient: &dyn Ambient,
     ) -> Result<Self, NodeFailure> {
-        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch)).await {
+        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, ambient)).await {
             Ok(result) => result,
             Err(_) => Err(failure::of_connect_timeout(limit)),
         }
@@ -69,6 +86,7 @@ impl Connection {
         connector: &dyn Connector,
         info: &RedisConnectionInfo,
         epoch: Epoch,
+        ambient: &dyn Ambient,
     ) -> Result<Self, NodeFailure> {
         let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
         let (stream, activity) = Watched::new(stream);
@@ -78,11 +96,15 @@ impl Connection {
             .await
             .map_err(|error| failure::of_connect(&error))?;
         let driver = Driver(tokio::spawn(driver));
-        commands::load_scripts()
-            .query_async::<Vec<String>>(&mut connection)
+        let mut pipeline = Pipeline::new();
+        scripts::load_all(&mut pipeline);
+        let ((seconds, micros),): ((u64, u64),) = pipeline
+            .cmd("TIME")
+            .query_async(&mut connection)
             .await
             .map_err(|error| failure::of_connect(&error))?;
-        Ok(Self { link: Link { connection, epoch }, activity, driver })
+        let clock = NodeClock { at: ambient.now(), wall_micros: seconds * 1_000_000 + micros };
+        Ok(Self { link: Link { connection, epoch, clock }, activity, driver })
     }
 
     /// Gives the connection up with commands in flight.

@@ -8,6 +8,7 @@ mod commands;
 mod connection;
 mod failure;
 mod releases;
+mod scripts;
 mod stream;
 mod supervisor;
 
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Secret};
 
-pub(crate) use commands::{Answer, Command};
+pub(crate) use commands::{Acquire, Acquired, Answer, Command, Extend, Fence, RaiseFence, ReadFence, Remove};
 pub(crate) use connection::{Epoch, Link};
 pub(crate) use releases::{Planting, Release};
 pub(crate) use stream::{Connector, Tcp};

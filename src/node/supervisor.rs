@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use super::commands::{Answer, Command};
+use super::commands::{Answer, Remove};
 use super::connection::{Connection, Epoch, Link};
 use super::releases::{Release, Waiting};
 use super::{NodeConfig, Request, State, failure};
@@ -109,7 +109,11 @@ impl Supervisor {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
-        self.meanwhile(async move { Connection::open(&*connector, &info, epoch, limit).await }.boxed()).await
+        let ambient = Arc::clone(&self.ambient);
+        self.meanwhile(
+            async move { Connection::open(&*connector, &info, epoch, limit, &*ambient).await }.boxed(),
+        )
+        .await
     }
 
     fn publish_failure(&self, failure: NodeFailure) {
@@ -198,7 +202,7 @@ impl Supervisor {
 
     fn send(&mut self, link: &Link, mut release: Release) {
         release.prepare(link.epoch(), self.ambient.now());
-        let command = Command::release(&release.resource, &release.token);
+        let command = Remove::new(&release.resource, &release.token);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }

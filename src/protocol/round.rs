@@ -36,6 +36,10 @@ impl Round {
         self.tally.decision()
     }
 
+    pub(crate) fn has_voted(&self, node: NodeId) -> bool {
+        self.votes[node.0].is_some()
+    }
+
     pub(crate) fn decision(&self) -> Decision {
         self.tally.decision()
     }

@@ -1,0 +1,155 @@
+//! Gets a fencing token: see `protocol/fencing.rs` for the rule.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::fanout::{Ballot, Fanout};
+use super::{Coordinator, Held, Links};
+use crate::error::LockError;
+use crate::node::{Command, RaiseFence, ReadFence};
+use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, next_token, proposal};
+use crate::types::{FencingToken, Moment, NodeId, Resource};
+
+/// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
+/// costs one round trip.
+const SEEN_MAX: usize = 1024;
+
+/// The highest tokens that were seen above our own clock.
+#[derive(Default)]
+pub(super) struct Seen(Mutex<HashMap<Resource, u64>>);
+
+impl Seen {
+    fn get(&self, resource: &Resource) -> u64 {
+        self.lock().get(resource).copied().unwrap_or(0)
+    }
+
+    fn insert(&self, resource: &Resource, token: u64) {
+        let mut seen = self.lock();
+        if seen.len() >= SEEN_MAX && !seen.contains_key(resource) {
+            seen.clear();
+        }
+        seen.insert(resource.clone(), token);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Resource, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Coordinator {
+    /// The token to send along with an acquire over these links.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::ClockSkew`] when our wall clock is too far from the nodes', [`LockError::FenceTooHigh`] when
+    /// there is no token left.
+    pub(super) fn propose(&self, resource: &Resource, links: &Links) -> Result<FencingToken, LockError> {
+        let wall = self.ambient.wall_micros();
+        check_wall_clock(wall, self.now(), links, self.settings.max_clock_skew)?;
+        let token = proposal(wall, self.seen.get(resource));
+        token.map(FencingToken::new).map_err(|score| too_high(resource, score))
+    }
+
+    /// The token of a lock that a quorum has granted: the proposal, or the result of a second round.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: scores only grow, and a score that is too high costs nothing.
+    pub(super) async fn fence(
+        &self,
+        held: &Held,
+        proposal: &Proposal,
+        min_validity: Duration,
+    ) -> Result<FencingToken, LockError> {
+        if proposal.is_won() {
+            return Ok(FencingToken::new(proposal.token()));
+        }
+        self.raise(held, proposal, min_validity).await
+    }
+
+    /// Second round, for a lock that was granted by a quorum while fewer raised to the proposal: reads the scores
+    /// where it was granted, and raises strictly to more than all of them. Repeats with a growing margin while
+    /// another attempt is faster and enough of the lease is left.
+    async fn raise(
+        &self,
+        held: &Held,
+        proposal: &Proposal,
+        min_validity: Duration,
+    ) -> Result<FencingToken, LockError> {
+        let resource = &held.resource;
+        let nodes: Vec<NodeId> = proposal.granted().collect();
+        let mut margin = 0;
+        loop {
+            let started = self.now();
+            let limit = self.fencing_limit(held, started, min_validity);
+            let scores = self.read_scores(&nodes, resource, limit).await?;
+            let token = next_token(&scores, self.ambient.wall_micros(), margin)
+                .map_err(|score| too_high(resource, score))?;
+            self.seen.insert(resource, token);
+            let limit = self.fencing_limit(held, self.now(), min_validity);
+            let mut raise = self.ask(&nodes, &RaiseFence::new(resource, FencingToken::new(token)));
+            match raise.decide(limit, |_, _| {}).await {
+                Decision::Won => return Ok(FencingToken::new(token)),
+                Decision::Lost | Decision::Pending => {}
+            }
+            let now = self.now();
+            let out_of_time = self.fencing_limit(held, now, min_validity).is_zero();
+            if raise.round.loss() == Loss::NoQuorum || out_of_time {
+                return Err(self.lost(resource, raise.round.loss(), raise.votes));
+            }
+            // Somebody was faster by less than the two round trips that we took.
+            margin = u64::try_from(started.until(now).as_micros()).unwrap_or(u64::MAX).max(margin * 2);
+        }
+    }
+
+    async fn read_scores(
+        &self,
+        nodes: &[NodeId],
+        resource: &Resource,
+        limit: Duration,
+    ) -> Result<Vec<f64>, LockError> {
+        let mut scores = Vec::with_capacity(nodes.len());
+        let mut read = self.ask(nodes, &ReadFence::new(resource));
+        let decision = read.decide(limit, |_, reply| scores.extend(reply.iter().copied())).await;
+        match decision {
+            Decision::Won => Ok(scores),
+            Decision::Lost | Decision::Pending => Err(self.lost(resource, read.round.loss(), read.votes)),
+        }
+    }
+
+    /// Sends to these nodes only; the others have no say in this round.
+    fn ask<A: Ballot>(&self, nodes: &[NodeId], command: &impl Command<Reply = A>) -> Fanout<A> {
+        let mut fanout = Fanout::new(self);
+        for node in self.node_ids() {
+            if !nodes.contains(&node) {
+                fanout.handle_left_out(node);
+                continue;
+            }
+            match self.node(node).link() {
+                Ok(link) => fanout.answers.send(node, link, command),
+                Err(failure) => fanout.handle_unreachable(node, failure),
+            }
+        }
+        fanout
+    }
+
+    fn fencing_limit(&self, held: &Held, now: Moment, min_validity: Duration) -> Duration {
+        let left = held.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        left.saturating_sub(min_validity).min(self.settings.node_timeout)
+    }
+}
+
+/// Our wall clock has to be near the median of the nodes': a clock that is far ahead would use up the tokens of
+/// everybody, and one that is far behind would lose its order when nodes lose data.
+fn check_wall_clock(ours: u64, now: Moment, links: &Links, max: Duration) -> Result<(), LockError> {
+    let mut nodes: Vec<u64> = links.iter().flatten().map(|link| link.wall_micros(now)).collect();
+    nodes.sort_unstable();
+    let Some(median) = nodes.get(nodes.len() / 2) else { return Ok(()) };
+    let skew = Duration::from_micros(ours.abs_diff(*median));
+    if skew <= max { Ok(()) } else { Err(LockError::ClockSkew { skew, max }) }
+}
+
+fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
+    LockError::FenceTooHigh { resource: resource.as_str().to_owned(), score }
+}

@@ -1,0 +1,139 @@
+//! Fencing tokens over the quorum: numbers that grow with every grant of a resource, without any assumption about
+//! time. SAFETY.md has the argument; `tests/model` exhausts a model of it.
+//!
+//! Each node keeps, for each resource, the highest token it has seen. An attempt that wants token t has to raise a
+//! quorum of the nodes that granted it **strictly** to t. Two attempts with the same token would both have raised
+//! one common node strictly to it; an attempt that starts after another one returned finds that one's token on a
+//! common node and has to exceed it.
+
+use super::Quorum;
+use crate::types::NodeId;
+
+/// Nodes keep scores as doubles, which are exact to 2^53. Half of that is in the year 2112 by microseconds.
+pub(crate) const TOKEN_MAX: u64 = 1 << 52;
+
+/// A node's answer to "raise your score to t".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Raise {
+    /// The score was lower and is t now.
+    Raised,
+    /// The score was t already, or more.
+    Stale,
+}
+
+/// A stored score that no token can exceed any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ScoreTooHigh(pub(crate) f64);
+
+/// The token to propose: the wall clock in microseconds, or one more than the highest token this client has seen.
+/// Equal clocks make all nodes agree in one round trip; a clock that lags only costs a second one.
+pub(crate) fn proposal(wall_micros: u64, seen: u64) -> Result<u64, ScoreTooHigh> {
+    above(seen, wall_micros, 0)
+}
+
+/// The token to raise to after `scores` were read on a quorum of the nodes that granted. `margin` is added when
+/// another attempt was faster before.
+pub(crate) fn next_token(scores: &[f64], wall_micros: u64, margin: u64) -> Result<u64, ScoreTooHigh> {
+    #[expect(clippy::cast_precision_loss, reason = "TOKEN_MAX is exact in a double")]
+    let limit = TOKEN_MAX as f64;
+    let highest = scores.iter().copied().fold(0.0, f64::max);
+    // NaN cannot be stored as a score, and is not below the limit either.
+    if !scores.iter().all(|score| *score < limit) {
+        return Err(ScoreTooHigh(highest));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^52")]
+    above(highest.ceil() as u64, wall_micros, margin)
+}
+
+fn above(highest: u64, wall_micros: u64, margin: u64) -> Result<u64, ScoreTooHigh> {
+    let token = (highest + 1).max(wall_micros).saturating_add(margin);
+    #[expect(clippy::cast_precision_loss, reason = "for a message")]
+    if token > TOKEN_MAX { Err(ScoreTooHigh(highest as f64)) } else { Ok(token) }
+}
+
+/// What the nodes that granted an attempt said to its proposal.
+///
+/// Only a node that granted **and** raised counts: a node that answers "stale" has a score that another attempt may
+/// have been given.
+#[derive(Clone, Debug)]
+pub(crate) struct Proposal {
+    quorum: Quorum,
+    token: u64,
+    granted: Vec<Option<Raise>>,
+}
+
+impl Proposal {
+    pub(crate) fn new(quorum: Quorum, token: u64) -> Self {
+        Self { quorum, token, granted: vec![None; quorum.nodes()] }
+    }
+
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    pub(crate) fn handle_granted(&mut self, node: NodeId, raise: Raise) {
+        self.granted[node.0] = Some(raise);
+    }
+
+    /// Whether a quorum granted and raised: then the proposal is the token.
+    pub(crate) fn is_won(&self) -> bool {
+        self.granted.iter().filter(|raise| **raise == Some(Raise::Raised)).count() >= self.quorum.needed()
+    }
+
+    /// Where a second round has to raise: wherever the lock was granted.
+    pub(crate) fn granted(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.granted.iter().enumerate().filter_map(|(i, raise)| raise.map(|_| NodeId(i)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::QuorumSize;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_proposal_is_the_clock_or_more_than_what_was_seen() {
+        assert_eq!(proposal(1_000, 0), Ok(1_000));
+        assert_eq!(proposal(1_000, 999), Ok(1_000));
+        assert_eq!(proposal(1_000, 1_000), Ok(1_001), "strictly more");
+        assert_eq!(proposal(1_000, 5_000), Ok(5_001));
+        assert_eq!(proposal(0, 0), Ok(1), "0 is never issued");
+    }
+
+    #[test]
+    fn nothing_above_2_to_the_52_is_ever_sent() {
+        assert_eq!(proposal(TOKEN_MAX, 0), Ok(TOKEN_MAX));
+        assert!(proposal(TOKEN_MAX + 1, 0).is_err());
+        assert!(proposal(1, TOKEN_MAX).is_err());
+        assert!(next_token(&[1.0, TOKEN_MAX as f64], 5, 0).is_err());
+        assert!(next_token(&[f64::INFINITY], 5, 0).is_err());
+        assert!(next_token(&[f64::NAN], 5, 0).is_err());
+        assert!(next_token(&[1.0], TOKEN_MAX - 1, 2).is_err());
+    }
+
+    #[test]
+    fn a_stale_grant_does_not_count() {
+        let mut proposal = Proposal::new(Quorum::new(5, QuorumSize::Majority).unwrap(), 7);
+        for (node, raise) in [(0, Raise::Raised), (1, Raise::Stale), (4, Raise::Raised)] {
+            proposal.handle_granted(NodeId(node), raise);
+        }
+        assert!(!proposal.is_won());
+        assert_eq!(proposal.granted().collect::<Vec<_>>(), [NodeId(0), NodeId(1), NodeId(4)]);
+        proposal.handle_granted(NodeId(2), Raise::Raised);
+        assert!(proposal.is_won());
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_token_exceeds_every_score(
+            scores in prop::collection::vec(0u64..TOKEN_MAX / 2, 0..7),
+            wall in 0u64..TOKEN_MAX / 2,
+            margin in 0u64..1_000_000,
+        ) {
+            let doubles: Vec<f64> = scores.iter().map(|score| *score as f64).collect();
+            let token = next_token(&doubles, wall, margin).unwrap();
+            prop_assert!(token >= wall.max(1) && scores.iter().all(|score| token > *score));
+        }
+    }
+}
