@@ -7,6 +7,7 @@ use crate::config::RedlockBuilder;
 use crate::coordinator::{Coordinator, Machine};
 use crate::error::{NodeFailure, SettingsError};
 use crate::lock::Mutex;
+use crate::types::Ambient;
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.
 ///
@@ -109,6 +110,11 @@ impl RedlockBuilder {
     ///
     /// Cancel safe; nothing is kept.
     pub async fn connect(self) -> Result<Redlock, SettingsError> {
+        self.connect_with(Arc::new(Machine)).await
+    }
+
+    /// With time and randomness of the caller's.
+    pub(crate) async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Result<Redlock, SettingsError> {
         let settings = self.validate()?;
         let quorum = settings.quorum;
         if quorum.nodes() % 2 == 0 {
@@ -118,7 +124,7 @@ impl RedlockBuilder {
                 "an even number of nodes survives no more failures than one node less"
             );
         }
-        let coordinator = Arc::new(Coordinator::start(settings, Arc::new(Machine)));
+        let coordinator = Arc::new(Coordinator::start(settings, ambient));
         coordinator.tried().await;
         Ok(Redlock { coordinator })
     }

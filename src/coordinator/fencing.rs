@@ -20,8 +20,15 @@ const SEEN_MAX: usize = 1024;
 pub(super) struct Seen(Mutex<HashMap<Resource, u64>>);
 
 impl Seen {
-    fn get(&self, resource: &Resource) -> u64 {
-        self.lock().get(resource).copied().unwrap_or(0)
+    /// The next token to propose for a resource. One above our clock is remembered: the one after has to be
+    /// larger still, or our own scores would be stale to us.
+    fn next(&self, resource: &Resource, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
+        let known = self.lock().get(resource).copied();
+        let token = proposal(wall_micros, known.unwrap_or(0))?;
+        if known.is_some() {
+            self.insert(resource, token);
+        }
+        Ok(token)
     }
 
     fn insert(&self, resource: &Resource, token: u64) {
@@ -47,7 +54,7 @@ impl Coordinator {
     pub(super) fn propose(&self, resource: &Resource, links: &Links) -> Result<FencingToken, LockError> {
         let wall = self.ambient.wall_micros();
         check_wall_clock(wall, self.now(), links, self.settings.max_clock_skew)?;
-        let token = proposal(wall, self.seen.get(resource));
+        let token = self.seen.next(resource, wall);
         token.map(FencingToken::new).map_err(|score| too_high(resource, score))
     }
 

@@ -5,6 +5,8 @@ mod clock;
 mod extend;
 mod fanout;
 mod fencing;
+#[cfg(all(test, unix))]
+mod fencing_tests;
 mod held;
 mod release;
 

@@ -1,0 +1,177 @@
+//! Fencing tokens on real servers: clients whose clocks disagree, nodes whose scores disagree, keys that vanish.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Machine;
+use crate::error::LockError;
+use crate::testing::{LocalCluster, Reply};
+use crate::types::{Ambient, Moment};
+use crate::{Fencing, Redlock, RedlockBuilder};
+
+const MICROS: u64 = 1_000_000;
+
+/// The machine's clock and randomness, with a wall clock that is off.
+struct Skewed {
+    ahead: AtomicU64,
+    behind: AtomicU64,
+}
+
+impl Ambient for Skewed {
+    fn now(&self) -> Moment {
+        Machine.now()
+    }
+
+    fn wall_micros(&self) -> u64 {
+        Machine.wall_micros() + self.ahead.load(Ordering::Relaxed) - self.behind.load(Ordering::Relaxed)
+    }
+
+    fn random(&self) -> u128 {
+        Machine.random()
+    }
+}
+
+fn skewed(ahead: u64, behind: u64) -> Arc<Skewed> {
+    Arc::new(Skewed { ahead: ahead.into(), behind: behind.into() })
+}
+
+fn builder(cluster: &LocalCluster) -> RedlockBuilder {
+    Redlock::builder().nodes(cluster.urls())
+}
+
+/// 12 clients whose wall clocks are up to 40 s apart, on 3 nodes whose scores disagree, while keys vanish as they
+/// would by expiry or a clock step: exclusion is broken on purpose, tokens must not be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_unique_and_grow_in_real_time_whatever_the_clocks_say() {
+    const CLIENTS: u64 = 12;
+    const LOCKS: u64 = 900;
+    let cluster = Arc::new(LocalCluster::start(3).unwrap());
+    for (node, score) in [(0, "5"), (1, "1900000000000000"), (2, "1700000000000000")] {
+        cluster.command(node, &["ZADD", "redlock:fences", score, "fenced"]).unwrap();
+    }
+    // The largest token that was returned so far: what starts after that has to get a larger one.
+    let returned = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let (cluster, returned) = (Arc::clone(&cluster), Arc::clone(&returned));
+            tokio::spawn(async move {
+                let ambient = skewed(client * 2 * MICROS, 20 * MICROS);
+                let redlock = builder(&cluster).connect_with(ambient).await.unwrap();
+                let lock = redlock.mutex("fenced").unwrap().ttl(Duration::from_secs(2));
+                let mut tokens = Vec::new();
+                for i in 0..LOCKS {
+                    let before = returned.load(Ordering::SeqCst);
+                    let guard = lock.lock().await.unwrap();
+                    let token = guard.fencing_token().get();
+                    assert!(
+                        token > before,
+                        "{token} is not above {before}, which was returned before it began"
+                    );
+                    returned.fetch_max(token, Ordering::SeqCst);
+                    tokens.push(token);
+                    if (i + client) % 7 == 0 {
+                        // As if the lease had expired on one node, or on all, while its holder goes on.
+                        let nodes = if i % 3 == 0 { 0..3 } else { 1..2 };
+                        for node in nodes {
+                            cluster.command(node, &["DEL", "fenced"]).unwrap();
+                        }
+                    }
+                    guard.release().await.unwrap();
+                }
+                tokens
+            })
+        })
+        .collect();
+    let mut all = BTreeSet::new();
+    for task in tasks {
+        for token in task.await.unwrap() {
+            assert!(token > 0);
+            assert!(all.insert(token), "{token} was given twice");
+        }
+    }
+    assert_eq!(all.len() as u64, CLIENTS * LOCKS);
+}
+
+#[tokio::test]
+async fn a_clock_that_lags_costs_one_round_trip_once() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let ahead = builder(&cluster).connect_with(skewed(30 * MICROS, 0)).await.unwrap();
+    let behind = builder(&cluster).connect_with(skewed(0, 10 * MICROS)).await.unwrap();
+    let first = lock_once(&ahead).await;
+    let reads = || {
+        let info = cluster.command(0, &["INFO", "commandstats"]).unwrap();
+        let text = info.text().unwrap_or_default().to_owned();
+        text.lines()
+            .find_map(|line| {
+                line.strip_prefix("cmdstat_zscore:calls=")?.split(',').next()?.parse::<u64>().ok()
+            })
+            .unwrap_or(0)
+    };
+    let mut last = first;
+    for _ in 0..5 {
+        let token = lock_once(&behind).await;
+        assert!(token > last);
+        last = token;
+    }
+    assert!(reads() <= 1, "the scores were read {} times on one node", reads());
+    assert!(last < first + MICROS, "tokens grow no faster than they must: {first} to {last}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_is_refused() {
+    let cluster = LocalCluster::start(3).unwrap();
+    for ambient in [skewed(61 * MICROS, 0), skewed(0, 61 * MICROS)] {
+        let redlock = builder(&cluster).connect_with(ambient).await.unwrap();
+        let error = redlock.mutex("far").unwrap().lock().await.unwrap_err();
+        assert!(matches!(error, LockError::ClockSkew { .. }), "{error}");
+    }
+    assert!(cluster.keys(0).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_score_that_cannot_be_exceeded_is_an_error_that_names_the_repair() {
+    let cluster = LocalCluster::start(3).unwrap();
+    for node in 0..2 {
+        cluster.command(node, &["ZADD", "redlock:fences", "4503599627370496", "full"]).unwrap();
+    }
+    let redlock = Redlock::connect(cluster.urls()).await.unwrap();
+    let error = redlock.mutex("full").unwrap().lock().await.unwrap_err();
+    assert!(matches!(error, LockError::FenceTooHigh { .. }), "{error}");
+    assert!(error.to_string().contains("ZREM redlock:fences full"), "{error}");
+    redlock.shutdown().await;
+    assert!((0..3).all(|node| cluster.keys(node).unwrap().is_empty()), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn without_fencing_nothing_is_stored_and_the_token_is_0() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = builder(&cluster).fencing(Fencing::Off).connect().await.unwrap();
+    assert_eq!(lock_once(&redlock).await, 0);
+    assert_eq!(cluster.command(0, &["EXISTS", "redlock:fences"]).unwrap(), Reply::Int(0));
+}
+
+#[tokio::test]
+async fn release_and_extension_leave_the_token_alone() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = Redlock::connect(cluster.urls()).await.unwrap();
+    let mut guard = redlock.mutex("kept").unwrap().lock().await.unwrap();
+    let token = guard.fencing_token();
+    guard.extend(Duration::from_secs(15)).await.unwrap();
+    assert_eq!(guard.fencing_token(), token);
+    guard.release().await.unwrap();
+    redlock.shutdown().await;
+    let scores: Vec<_> = (0..3)
+        .map(|node| cluster.command(node, &["ZSCORE", "redlock:fences", "kept"]).unwrap())
+        .filter(|score| score.text() == Some(&token.to_string()))
+        .collect();
+    assert!(scores.len() >= 2, "{scores:?}");
+}
+
+async fn lock_once(redlock: &Redlock) -> u64 {
+    let guard = redlock.mutex("once").unwrap().lock().await.unwrap();
+    let token = guard.fencing_token().get();
+    guard.release().await.unwrap();
+    token
+}
