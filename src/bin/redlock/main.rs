@@ -3,9 +3,12 @@
 mod dev;
 mod exit;
 mod failure;
+mod nodes;
 mod report;
+mod run;
 mod signals;
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -15,7 +18,7 @@ use crate::failure::Failure;
 use crate::report::{Report, ReportArgs};
 
 /// Locks over N independent Redis masters: a majority decides, a minority may die.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "redlock", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
@@ -24,9 +27,10 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Dev(dev::Args),
+    Run(run::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,10 +39,15 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(&error),
     };
     let report = cli.report.start();
-    let exit = carry_out(cli.command, report).unwrap_or_else(|failure| {
-        report.failure(&failure);
-        failure.exit()
-    });
+    let exit = match catch_unwind(|| carry_out(cli.command, report)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            report.notice(&failure);
+            failure.exit()
+        }
+        // The panic has said where.
+        Err(_) => Exit::INTERNAL,
+    };
     exit.into()
 }
 
@@ -48,6 +57,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         match command {
             Command::Dev(args) => dev::run(args, report).await,
+            Command::Run(args) => run::run(args, report).await,
         }
     });
     // Dropping it would wait for look-ups of host names, which may hang.

@@ -1,21 +1,22 @@
 //! What the tool says, all of it on stderr: stdout belongs to results and to the command that `run` runs.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ArgAction;
 use tracing_subscriber::EnvFilter;
 
-use crate::failure::Failure;
+/// Heading in `--help`, so that these options do not mix with each subcommand's own.
+const OUTPUT: &str = "Output";
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Say nothing on stderr; the exit code tells.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = OUTPUT, conflicts_with = "verbose")]
     quiet: bool,
     /// Log to stderr what the connections and attempts do; -vv for every detail.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = OUTPUT, action = ArgAction::Count)]
     verbose: u8,
 }
 
@@ -38,6 +39,7 @@ impl ReportArgs {
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(level))
             .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
             .compact()
             .init();
         Report::Speaking
@@ -45,17 +47,12 @@ impl ReportArgs {
 }
 
 impl Report {
-    /// Something that does not change how the tool ends.
+    /// One line, or more.
     pub(crate) fn notice(self, text: impl fmt::Display) {
         match self {
             Self::Quiet => {}
             // With stderr closed there is nobody to tell.
             Self::Speaking => drop(writeln!(io::stderr(), "redlock: {text}")),
         }
-    }
-
-    /// Why the tool ends as it does.
-    pub(crate) fn failure(self, failure: &Failure) {
-        self.notice(failure);
     }
 }
