@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// How many masters.
     #[arg(long, default_value_t = 5, value_parser = node_count)]
     nodes: usize,
-    /// Print one JSON object instead: {"urls": [...]}.
+    /// Print one JSON object instead, with the list `urls`.
     #[arg(long)]
     json: bool,
 }

@@ -16,8 +16,11 @@ Environment:
 /// The nodes to connect to. Has no `Debug`: URLs hold passwords.
 #[derive(clap::Args)]
 pub(crate) struct NodeArgs {
-    /// A master, as redis://[user:password@]host[:port][/db]; once for each [default: REDLOCK_NODES]
-    #[arg(long = "node", value_name = "URL")]
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        help = "A master, as redis://[user:password@]host[:port][/db]; once for each [default: REDLOCK_NODES]"
+    )]
     given: Vec<String>,
 }
 
