@@ -1,7 +1,7 @@
 //! Local clusters of real Redis servers, faults and a history checker, for tests of services that use the lock.
 //!
 //! [`LocalCluster`] starts `redis-server` processes of its own, which can be killed, restarted with or without
-//! their data, and paused. The history checker judges what the clients of such a run saw: whether two of them ever held
+//! their data, and paused. [`history`] judges what the clients of such a run saw: whether two of them ever held
 //! the same resource, and whether fencing tokens did their work.
 //!
 //! Nothing here depends on the rest of the library, so a test looks at the servers independently of the code that
@@ -26,6 +26,7 @@ mod binary;
 mod builder;
 mod cluster;
 mod error;
+pub mod history;
 mod port;
 mod reaper;
 mod resp;

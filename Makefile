@@ -1,0 +1,48 @@
+# `make` lists what there is. Arguments of demo and bench: make demo ARGS="--help"
+
+ARGS ?=
+CARGO ?= cargo
+
+# A lock is a small part of a service; what it brings along by default must stay small, too.
+MAX_CRATES := 60
+
+.PHONY: help setup demo test check lint fmt clippy doc crates bench
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## check for cargo and a Redis or Valkey server; install the server if there is none
+	@sh scripts/setup.sh
+
+demo: setup ## watch the lock survive faults on a local cluster; ARGS go to `redlock demo`
+	$(CARGO) run --release --locked --features cli --bin redlock -- demo $(ARGS)
+
+test: setup ## run all tests: unit, property, real servers, documentation; about a minute after the build
+	$(CARGO) test --locked --workspace --all-features
+
+check: lint test ## all that CI runs: lint and test
+
+lint: fmt clippy doc crates ## format, clippy over the feature combinations, documentation, number of crates
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features testing -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features cli -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
+
+crates:
+	@tree=$$($(CARGO) tree --locked -e normal --no-default-features --prefix none) && \
+	count=$$(printf '%s\n' "$$tree" | awk '{ print $$1, $$2 }' | sort -u | wc -l) && \
+	echo "crates without features: $$count (must be less than $(MAX_CRATES))" && \
+	test "$$count" -lt $(MAX_CRATES)
+
+bench: setup ## measure latency and throughput; ARGS go to the bench program
+	$(CARGO) run --release --locked -p redlock-bench -- $(ARGS)

@@ -1,0 +1,74 @@
+//! Judging what the clients of a run saw: did two of them ever hold the same resource, did fencing tokens do their
+//! work, did waiters get on after the faults, did keys outlive their release.
+//!
+//! Everything here is a pure function of what the caller recorded. Times are nanoseconds of **one clock for all
+//! clients**: on one machine `CLOCK_BOOTTIME` or `CLOCK_MONOTONIC`, in a simulation the simulation's own time, but
+//! never a wall clock that is stepped, nor the clocks of several machines.
+//!
+//! # Recording
+//!
+//! What is recorded lies inside of what was the case, so that a violation is never an artefact of the recording:
+//!
+//! | field | sampled |
+//! |---|---|
+//! | [`requested_at`](Section::requested_at) | before the call that acquires |
+//! | [`acquired_at`](Section::acquired_at) | after it returned |
+//! | [`deadline`](Section::deadline) | the guard's, read last before the section ends when it is renewed |
+//! | [`ended_at`](Section::ended_at) | before the call that releases, or when loss is seen |
+//!
+//! # Examples
+//!
+//! ```
+//! use redlock_quorum::testing::history::{Section, Sharing, check};
+//!
+//! let section = |client: &str, acquired_at, ended_at, token| Section {
+//!     client: client.to_owned(),
+//!     resource: "invoice:42".to_owned(),
+//!     sharing: Sharing::Exclusive,
+//!     requested_at: acquired_at - 1,
+//!     acquired_at,
+//!     deadline: acquired_at + 100,
+//!     ended_at: Some(ended_at),
+//!     fencing_token: Some(token),
+//! };
+//! check(&[section("a", 10, 20, 7), section("b", 25, 40, 8)]).assert_ok();
+//!
+//! let verdict = check(&[section("a", 10, 30, 7), section("b", 25, 40, 8)]);
+//! assert!(verdict.to_string().contains("both held invoice:42"));
+//! ```
+
+mod exclusion;
+mod fencing;
+#[cfg(test)]
+mod pairs;
+mod progress;
+mod section;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use progress::{LeftKey, Waiter, check_left_keys, check_progress};
+pub use section::{Section, Sharing};
+pub use verdict::{OVERLAP_LIMIT, Order, Verdict, Violation};
+
+/// Judges exclusion and fencing tokens.
+///
+/// - No two validity windows of a resource overlap, unless both are [`Sharing::Shared`].
+/// - No two sections of a resource have the same fencing token.
+/// - Tokens grow: a section that was requested after another one had been acquired has a larger token
+///   ([`Order::Requested`]), and so has one whose window began after the other one's window ended
+///   ([`Order::Ended`]), unless both are shared. Sections without a token are not judged by this.
+/// - No section ends before it was acquired, nor was acquired before it was requested: such a history is wrong.
+///
+/// Every overlap is reported, up to [`OVERLAP_LIMIT`] in all; of several tokens that a section should have exceeded,
+/// the largest. Takes O(n log n + reported overlaps).
+pub fn check(sections: &[Section]) -> Verdict {
+    let mut overlaps = Vec::new();
+    let mut tokens = Vec::new();
+    for sections in section::by_resource(sections).values() {
+        overlaps.extend(exclusion::check(sections).take(OVERLAP_LIMIT - overlaps.len()));
+        tokens.extend(fencing::check(sections));
+    }
+    let misrecorded = section::check_form(sections);
+    Verdict::new(sections.len(), misrecorded.chain(overlaps).chain(tokens))
+}

@@ -1,0 +1,208 @@
+//! The checker against tables of histories.
+
+use super::*;
+
+/// An exclusive section of `r`: requested and acquired at the first time, ended at the second.
+fn held(client: &str, from: u64, to: u64, token: u64) -> Section {
+    Section {
+        client: client.to_owned(),
+        resource: "r".to_owned(),
+        sharing: Sharing::Exclusive,
+        requested_at: from,
+        acquired_at: from,
+        deadline: from + 1_000,
+        ended_at: Some(to),
+        fencing_token: Some(token),
+    }
+}
+
+fn read(client: &str, from: u64, to: u64, token: u64) -> Section {
+    Section { sharing: Sharing::Shared, ..held(client, from, to, token) }
+}
+
+fn requested(requested_at: u64, section: Section) -> Section {
+    Section { requested_at, ..section }
+}
+
+/// The violations of a history, each by its kind and its clients.
+fn judge(sections: &[Section]) -> Vec<String> {
+    check(sections).violations().iter().map(short).collect()
+}
+
+fn short(violation: &Violation) -> String {
+    match violation {
+        Violation::Misrecorded { section } => format!("misrecorded {}", section.client),
+        Violation::Overlap { earlier, later } => {
+            format!("overlap {} {}", earlier.client, later.client)
+        }
+        Violation::TokenReused { first, second } => {
+            format!("reused {} {}", first.client, second.client)
+        }
+        Violation::TokenNotGrown { earlier, later, order } => {
+            format!("{order:?} {} {}", earlier.client, later.client)
+        }
+        Violation::Stuck { waiter, .. } => format!("stuck {}", waiter.client),
+        Violation::KeyLeft { key } => format!("left {} {}", key.node, key.resource),
+    }
+}
+
+#[test]
+fn windows_of_one_resource_must_not_overlap() {
+    let until_deadline = Section { deadline: 20, ended_at: None, ..held("a", 10, 0, 1) };
+    let other = Section { resource: "other".to_owned(), ..held("b", 15, 25, 2) };
+    let expired_on_arrival = Section { deadline: 15, ..held("b", 15, 25, 2) };
+    let table: [(&str, Vec<Section>, &[&str]); 10] = [
+        ("nothing", vec![], &[]),
+        ("one after the other", vec![held("a", 10, 20, 1), held("b", 20, 30, 2)], &[]),
+        ("a moment too early", vec![held("a", 10, 20, 1), held("b", 19, 30, 2)], &["overlap a b"]),
+        ("in any order of recording", vec![held("b", 19, 30, 2), held("a", 10, 20, 1)], &["overlap a b"]),
+        ("held until the deadline", vec![until_deadline.clone(), held("b", 20, 30, 2)], &[]),
+        ("taken before the deadline", vec![until_deadline, held("b", 19, 30, 2)], &["overlap a b"]),
+        ("another resource", vec![held("a", 10, 20, 1), other], &[]),
+        ("an empty window", vec![held("a", 10, 20, 1), expired_on_arrival], &[]),
+        (
+            "every pair",
+            vec![held("a", 10, 40, 1), held("b", 20, 40, 2), held("c", 30, 40, 3)],
+            &["overlap a b", "overlap a c", "overlap b c"],
+        ),
+        (
+            "one inside of another, and one after the inner",
+            vec![held("a", 10, 40, 1), held("b", 15, 20, 2), held("c", 25, 30, 3)],
+            &["overlap a b", "overlap a c"],
+        ),
+    ];
+    for (name, sections, expected) in table {
+        assert_eq!(judge(&sections), expected, "{name}");
+    }
+}
+
+#[test]
+fn readers_exclude_writers_only() {
+    let table: [(&str, Vec<Section>, &[&str]); 3] = [
+        ("readers", vec![read("a", 10, 30, 1), read("b", 15, 30, 2)], &[]),
+        ("a writer among them", vec![read("a", 10, 30, 1), held("w", 15, 30, 2)], &["overlap a w"]),
+        ("a reader with a writer", vec![held("w", 10, 30, 1), read("a", 15, 30, 2)], &["overlap w a"]),
+    ];
+    for (name, sections, expected) in table {
+        assert_eq!(judge(&sections), expected, "{name}");
+    }
+}
+
+#[test]
+fn tokens_are_unique_and_grow() {
+    let without = Section { fencing_token: None, ..held("n", 25, 28, 0) };
+    let other = Section { resource: "other".to_owned(), ..held("b", 30, 40, 1) };
+    // Paused between its grant and the record of it: the larger token of the other one is right.
+    let paused = Section { deadline: 25, ..requested(5, held("b", 30, 40, 1)) };
+    let table: [(&str, Vec<Section>, &[&str]); 9] = [
+        ("growing", vec![held("a", 10, 20, 1), without, held("b", 30, 40, 2)], &[]),
+        ("the same", vec![held("a", 10, 20, 5), held("b", 30, 40, 5)], &["reused a b"]),
+        ("the same of another resource", vec![held("a", 10, 20, 1), other], &[]),
+        ("smaller", vec![held("a", 10, 20, 5), held("b", 30, 40, 4)], &["Requested a b"]),
+        (
+            "smaller, with a wait",
+            vec![held("a", 10, 20, 5), requested(5, held("b", 30, 40, 4))],
+            &["Ended a b"],
+        ),
+        ("paused after its grant", vec![held("a", 10, 20, 5), paused], &[]),
+        (
+            "readers at once, in either order",
+            vec![read("a", 10, 20, 5), requested(5, read("b", 30, 40, 4))],
+            &[],
+        ),
+        (
+            "a reader after a writer",
+            vec![held("w", 10, 20, 5), requested(5, read("b", 30, 40, 4))],
+            &["Ended w b"],
+        ),
+        (
+            "the largest of several",
+            vec![held("a", 10, 12, 8), held("b", 14, 16, 9), held("c", 30, 40, 4)],
+            &["Requested b c"],
+        ),
+    ];
+    for (name, sections, expected) in table {
+        assert_eq!(judge(&sections), expected, "{name}");
+    }
+}
+
+#[test]
+fn times_in_an_impossible_order_are_reported() {
+    assert_eq!(judge(&[held("a", 10, 9, 1)]), ["misrecorded a"]);
+    assert_eq!(judge(&[requested(11, held("a", 10, 20, 1))]), ["misrecorded a"]);
+}
+
+#[test]
+fn faults_of_timing_can_be_left_out() {
+    let sections = [held("a", 10, 40, 5), held("b", 20, 40, 4), requested(5, held("c", 50, 60, 3))];
+    assert_eq!(judge(&sections), ["overlap a b", "Requested a b", "Ended a c"]);
+    let left = check(&sections).regardless_of_timing();
+    assert_eq!(left.violations().iter().map(short).collect::<Vec<_>>(), ["Requested a b"]);
+}
+
+#[test]
+fn a_broken_run_does_not_report_every_pair() {
+    let sections: Vec<_> =
+        (0..1_000).map(|client| held(&client.to_string(), 10 + client, 5_000, client)).collect();
+    let verdict = check(&sections);
+    assert_eq!(verdict.violations().len(), OVERLAP_LIMIT);
+    let text = verdict.to_string();
+    assert!(
+        text.starts_with("10000 violations in 1000 sections:") && text.ends_with("- and 9980 more"),
+        "{text}"
+    );
+}
+
+#[test]
+fn somebody_wins_within_the_bound() {
+    const HEALED: u64 = 100;
+    const BOUND: u64 = 50;
+    let waiter = |requested_at, left_at| Waiter {
+        client: "w".to_owned(),
+        resource: "r".to_owned(),
+        requested_at,
+        left_at,
+    };
+    type Row<'a> = (&'a str, Vec<Section>, Vec<Waiter>, &'a [&'a str]);
+    let table: [Row<'_>; 8] = [
+        ("nobody waits", vec![], vec![], &[]),
+        ("nobody wins", vec![], vec![waiter(10, 151)], &["stuck w"]),
+        ("it left in time", vec![], vec![waiter(10, 150)], &[]),
+        ("it came late", vec![], vec![waiter(130, 180)], &[]),
+        ("it came late and waited", vec![], vec![waiter(130, 181)], &["stuck w"]),
+        ("another one won", vec![held("a", 150, 160, 1)], vec![waiter(10, 200)], &[]),
+        ("another one won too late", vec![held("a", 151, 160, 1)], vec![waiter(10, 200)], &["stuck w"]),
+        ("it won too late itself", vec![requested(10, held("a", 151, 160, 1))], vec![], &["stuck a"]),
+    ];
+    for (name, sections, waiters, expected) in table {
+        let verdict = check_progress(&sections, &waiters, HEALED, BOUND);
+        assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn no_key_outlives_its_release() {
+    let left = |resource: &str| LeftKey { node: "n1".to_owned(), resource: resource.to_owned() };
+    let crashed = Section { resource: "crashed".to_owned(), ended_at: None, ..held("b", 10, 0, 1) };
+    let sections = [held("a", 10, 20, 1), crashed];
+    let verdict = check_left_keys(&sections, &[left("r"), left("crashed"), left("never won")]);
+    assert_eq!(
+        verdict.violations().iter().map(short).collect::<Vec<_>>(),
+        ["left n1 r", "left n1 never won"]
+    );
+}
+
+#[test]
+fn verdicts_read_as_sentences() {
+    let overlap =
+        check(&[held("a", 1_000_000_000, 3_500_000_000, 7), held("b", 1_000_000_500, 2_000_000_000, 8)]);
+    assert_eq!(
+        overlap.to_string(),
+        "1 violation in 2 sections:\n\
+         - a from 1.000000000 s to 1.000001000 s with token 7 and b from 1.000000500 s to 1.000001500 s with token 8 \
+         both held r for 0.000000500 s"
+    );
+    assert_eq!(check(&[held("a", 1, 2, 1)]).to_string(), "no violation in 1 section");
+    let both = check(&[]).and(check_left_keys(&[], &[LeftKey { node: "n1".into(), resource: "r".into() }]));
+    assert!(both.to_string().contains("the key r is still on node n1"), "{both}");
+}

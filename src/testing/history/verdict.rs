@@ -1,0 +1,207 @@
+//! What is wrong with a history, in types and in sentences.
+
+use std::fmt;
+
+use super::progress::{LeftKey, Waiter};
+use super::section::Section;
+
+/// The most overlaps that one verdict lists. A run that is broken has as many as pairs of sections, and nobody reads
+/// more than the first.
+pub const OVERLAP_LIMIT: usize = 10_000;
+
+/// How many violations the text of a verdict spells out.
+const SHOWN: usize = 20;
+
+/// The result of judging a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a verdict that nobody looks at judges nothing"]
+pub struct Verdict {
+    sections: usize,
+    violations: Vec<Violation>,
+}
+
+/// One thing that is wrong with a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// A section whose times cannot be: the recording is wrong, and nothing else in the verdict counts.
+    Misrecorded {
+        /// The section.
+        section: Section,
+    },
+    /// Two clients held a resource at once.
+    Overlap {
+        /// The one that was acquired first.
+        earlier: Section,
+        /// The one that was acquired meanwhile.
+        later: Section,
+    },
+    /// A fencing token was given twice.
+    TokenReused {
+        /// The one that was acquired first.
+        first: Section,
+        /// The one that was acquired next.
+        second: Section,
+    },
+    /// A fencing token is smaller than one that was given before it.
+    TokenNotGrown {
+        /// The section with the larger token.
+        earlier: Section,
+        /// The section with the smaller token.
+        later: Section,
+        /// In what way one is earlier than the other.
+        order: Order,
+    },
+    /// A client waited, and nobody won.
+    Stuck {
+        /// The client that waited.
+        waiter: Waiter,
+        /// When its wait began, or the faults were healed: nanoseconds.
+        since: u64,
+        /// Within how many nanoseconds somebody had to win.
+        bound: u64,
+    },
+    /// A key is on a node although nobody holds it any more.
+    KeyLeft {
+        /// The key and its node.
+        key: LeftKey,
+    },
+}
+
+/// In what way one section is before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The later one was requested after the earlier one had been acquired. Tokens must grow in this order whatever
+    /// pauses, early expiry and clock steps have done to exclusion.
+    Requested,
+    /// The later one's window began after the earlier one's had ended. Tokens grow in this order as long as
+    /// exclusion holds.
+    Ended,
+}
+
+impl Verdict {
+    pub(super) fn new(sections: usize, violations: impl IntoIterator<Item = Violation>) -> Self {
+        Self { sections, violations: violations.into_iter().collect() }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// What is wrong: first what was recorded wrongly, then overlaps, then tokens.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Both verdicts on the same sections as one.
+    pub fn and(mut self, other: Self) -> Self {
+        let Self { sections, violations } = other;
+        self.sections = self.sections.max(sections);
+        self.violations.extend(violations);
+        self
+    }
+
+    /// The verdict without what pauses beyond the TTL, early expiry and clock steps may cause in a correct lock,
+    /// for runs that have such faults: overlaps and [`Order::Ended`]. What is left, fencing must prevent.
+    pub fn regardless_of_timing(mut self) -> Self {
+        self.violations.retain(|violation| match violation {
+            Violation::Overlap { .. } | Violation::TokenNotGrown { order: Order::Ended, .. } => false,
+            Violation::Misrecorded { .. }
+            | Violation::TokenReused { .. }
+            | Violation::TokenNotGrown { order: Order::Requested, .. }
+            | Violation::Stuck { .. }
+            | Violation::KeyLeft { .. } => true,
+        });
+        self
+    }
+
+    /// For tests.
+    ///
+    /// # Panics
+    ///
+    /// With the verdict's text, unless it is ok.
+    #[track_caller]
+    pub fn assert_ok(&self) {
+        assert!(self.is_ok(), "{self}");
+    }
+}
+
+impl fmt::Display for Verdict {
+    /// One line when all is well; else a line for each of the first violations.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sections, violations } = self;
+        let sections = count(*sections, "section");
+        if violations.is_empty() {
+            return write!(f, "no violation in {sections}");
+        }
+        write!(f, "{} in {sections}:", count(violations.len(), "violation"))?;
+        for violation in violations.iter().take(SHOWN) {
+            write!(f, "\n- {violation}")?;
+        }
+        match violations.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n- and {more} more"),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    /// A sentence without a full stop.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Misrecorded { section } => write!(
+                f,
+                "the history is wrong: {section} on {} was requested at {}, acquired at {} and ended at {}, which \
+                 must be in this order",
+                section.resource,
+                seconds(section.requested_at),
+                seconds(section.acquired_at),
+                section.ended_at.map_or("no time".to_owned(), seconds),
+            ),
+            Self::Overlap { earlier, later } => {
+                let end = earlier.window().end.min(later.window().end);
+                let overlap = seconds(end.saturating_sub(later.window().start));
+                write!(f, "{earlier} and {later} both held {} for {overlap}", earlier.resource)
+            }
+            Self::TokenReused { first, second } => {
+                write!(f, "on {}, {first} and {second} have the same fencing token", first.resource)
+            }
+            Self::TokenNotGrown { earlier, later, order } => {
+                let order = match order {
+                    Order::Requested => "was requested after the other one had been acquired",
+                    Order::Ended => "began after the other one had ended",
+                };
+                write!(
+                    f,
+                    "on {}, {later} should have a larger fencing token than {earlier}: it {order}",
+                    later.resource
+                )
+            }
+            Self::Stuck { waiter, since, bound } => write!(
+                f,
+                "{} waited for {} from {} to {}, and nobody won it within {} of {}",
+                waiter.client,
+                waiter.resource,
+                seconds(waiter.requested_at),
+                seconds(waiter.left_at),
+                seconds(*bound),
+                seconds(*since),
+            ),
+            Self::KeyLeft { key } => {
+                write!(f, "the key {} is still on node {}, but nobody holds it", key.resource, key.node)
+            }
+        }
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// Nanoseconds as seconds, exactly.
+pub(super) fn seconds(nanoseconds: u64) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    format!("{}.{:09} s", nanoseconds / SECOND, nanoseconds % SECOND)
+}
