@@ -94,7 +94,7 @@ impl Releasing {
             Err(failure) => NodeVote::Unknown(failure),
         };
         if !settled {
-            self.coordinator.node(node).release(release);
+            self.coordinator.node(node).release(release, self.coordinator.now());
         }
     }
 
