@@ -12,6 +12,12 @@ use super::failure;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
 
+/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
+/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
+/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
+/// nothing while it is not used.
+const QUEUED_MAX: usize = 1 << 20;
+
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(u64);
@@ -73,7 +79,8 @@ impl Connection {
         let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
         let (stream, activity) = Watched::new(stream);
         // Time limits are the coordinator's: one timer for a round instead of one for each command.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
         let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
             .await
             .map_err(|error| failure::of_connect(&error))?;
