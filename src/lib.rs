@@ -39,3 +39,8 @@ pub use error::{
 };
 pub use lock::{Guard, Mutex};
 pub use protocol::Retry;
+
+/// The README's examples are compiled with the tests.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,7 +9,7 @@ use crate::config::LeaseTerms;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, SettingsError};
 use crate::protocol::{Pause, Retry};
-use crate::types::Resource;
+use crate::types::{Moment, Resource};
 
 /// A named lock that one owner at a time can hold. Made by [`Redlock::mutex`](crate::Redlock::mutex); cheap to
 /// make and to clone.
@@ -83,12 +83,17 @@ impl Mutex {
     pub async fn lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
         let give_up = self.coordinator.now() + self.max_wait;
-        let mut attempt = 1;
+        let (mut attempt, mut last) = (1_u32, None);
         loop {
-            let error = match self.attempt(terms, self.attempt_limit(give_up)).await {
+            let limit = self.attempt_limit(give_up);
+            let error = match self.attempt(terms, limit).await {
                 Ok(guard) => return Ok(guard),
                 Err(error @ (LockError::Invalid(_) | LockError::ShutDown)) => return Err(error),
-                Err(error) => error,
+                Err(error) => match last.take() {
+                    // An attempt that the end of the wait cut short has nothing to say of the nodes.
+                    Some(earlier) if limit < self.node_timeout() => earlier,
+                    Some(_) | None => error,
+                },
             };
             #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
             let pause = match self.retry.pause(attempt, self.coordinator.random() as u64) {
@@ -98,9 +103,10 @@ impl Mutex {
             tracing::debug!(resource = self.resource.as_str(), attempt, ?pause, %error, "attempt lost");
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
-                return Err(LockError::Timeout { max_wait: self.max_wait, last: Box::new(error) });
+                return Err(self.timeout(error));
             }
             attempt = attempt.saturating_add(1);
+            last = Some(error);
         }
     }
 
@@ -116,7 +122,7 @@ impl Mutex {
     /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
     pub async fn try_lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
-        self.attempt(terms, self.coordinator.settings().node_timeout).await
+        self.attempt(terms, self.node_timeout()).await
     }
 
     async fn attempt(&self, terms: LeaseTerms, limit: Duration) -> Result<Guard, LockError> {
@@ -129,13 +135,24 @@ impl Mutex {
         self.coordinator.settings().lease_terms(self.ttl, self.min_validity)
     }
 
-    /// An attempt ends with the wait, unless there is to be a single one.
-    fn attempt_limit(&self, give_up: crate::types::Moment) -> Duration {
-        let node_timeout = self.coordinator.settings().node_timeout;
-        if self.max_wait.is_zero() { node_timeout } else { node_timeout.min(self.left(give_up)) }
+    fn timeout(&self, last: LockError) -> LockError {
+        LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
     }
 
-    fn left(&self, give_up: crate::types::Moment) -> Duration {
+    fn node_timeout(&self) -> Duration {
+        self.coordinator.settings().node_timeout
+    }
+
+    /// An attempt ends with the wait, unless there is to be a single one.
+    fn attempt_limit(&self, give_up: Moment) -> Duration {
+        if self.max_wait.is_zero() {
+            self.node_timeout()
+        } else {
+            self.node_timeout().min(self.left(give_up))
+        }
+    }
+
+    fn left(&self, give_up: Moment) -> Duration {
         self.coordinator.now().until(give_up)
     }
 }

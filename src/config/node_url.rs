@@ -1,0 +1,115 @@
+//! The URL of one node.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::error::SettingsError;
+use crate::types::Secret;
+
+const REDIS_PORT: u16 = 6379;
+
+/// One node's address and credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeUrl {
+    /// `host:port`, and `/db` where it is not 0: how the node is called in every message.
+    pub(crate) name: Arc<str>,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) db: i64,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl NodeUrl {
+    pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
+        let wrong = |problem: &str| SettingsError::NodeUrl {
+            url: without_credentials(text),
+            problem: problem.into(),
+        };
+        let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+        if url.scheme() != "redis" {
+            return Err(wrong(&format!("scheme {:?} is not supported", url.scheme())));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("parameters are not supported"));
+        }
+        let host =
+            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("the host is missing"))?;
+        let port = url.port().unwrap_or(REDIS_PORT);
+        if port == 0 {
+            return Err(wrong("port 0 cannot be connected to"));
+        }
+        let db = match url.path().trim_matches('/') {
+            "" => 0,
+            db => db
+                .parse()
+                .ok()
+                .filter(|db| *db >= 0)
+                .ok_or_else(|| wrong("the database after the host must be a number from 0"))?,
+        };
+        let decode = |part: &str| {
+            percent_encoding::percent_decode_str(part)
+                .decode_utf8()
+                .map(|text| text.into_owned())
+                .map_err(|_| wrong("user and password must be UTF-8"))
+        };
+        let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
+        let password = url.password().map(decode).transpose()?.map(Secret::new);
+        if username.is_some() && password.is_none() {
+            return Err(wrong("a user needs a password"));
+        }
+        // What sockets take is the address without the brackets that URLs put around IPv6.
+        let host = host.to_ascii_lowercase();
+        let name = if db == 0 { format!("{host}:{port}") } else { format!("{host}:{port}/{db}") };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { name: name.into(), host, port, db, username, password })
+    }
+
+    /// Databases of one server fail together, so the server counts.
+    pub(super) fn is_same_server(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+}
+
+/// The URL as it may be shown: what stands before the last `@` can hold a password, even in a URL too wrong to
+/// be parsed.
+fn without_credentials(url: &str) -> String {
+    let Some((before, after)) = url.rsplit_once('@') else { return format!("{url:?}") };
+    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+    format!("\"{scheme}://***@{after}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_parsed() {
+        let url = |text| NodeUrl::parse(text).unwrap();
+        assert_eq!(&*url("redis://Example.org").name, "example.org:6379");
+        assert_eq!(&*url("redis://10.0.0.1:7001/2").name, "10.0.0.1:7001/2");
+        let ipv6 = url("redis://[::1]:7001");
+        assert_eq!((&*ipv6.name, &*ipv6.host), ("[::1]:7001", "::1"));
+        let node = url("redis://al%20ice:p%40ss@h");
+        assert_eq!(node.username.as_deref(), Some("al ice"));
+        assert_eq!(node.password.as_ref().map(Secret::reveal), Some("p@ss"));
+        assert!(!format!("{node:?}").contains("p@ss"));
+    }
+
+    #[test]
+    fn no_error_shows_a_password() {
+        for url in [
+            "http://u:hunter2@h",
+            "redis://u:hunter2@",
+            "redis://u:hunter2@h:x",
+            "redis://u:hun@ter2@h/x",
+            "u:hunter2@h",
+        ] {
+            let error = NodeUrl::parse(url).unwrap_err();
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains("hunter2") && !text.contains("ter2"), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The layout explains itself only as long as it is kept: which part names which, and how long a file is.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which parts of the library each part may name. `client` and `lib` wire everything together; the tool and the
+/// testing kit see what users see.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("protocol", &["types"]),
+    ("error", &["protocol", "types"]),
+    ("config", &["error", "protocol", "types"]),
+    ("node", &["error", "types"]),
+    ("coordinator", &["config", "error", "node", "protocol", "types"]),
+    ("lock", &["config", "coordinator", "error", "protocol", "types"]),
+    ("testing", &[]),
+];
+
+/// What only one part may name, because it is what that part hides.
+const FOREIGN: &[(&str, &str)] =
+    &[("redis::", "node"), ("getrandom::", "coordinator"), ("clock_gettime", "coordinator")];
+
+/// A file that is longer wants to be two.
+const LINES_MAX: usize = 420;
+
+#[test]
+fn parts_name_only_what_they_may() {
+    let allowed: BTreeMap<_, BTreeSet<_>> =
+        ARROWS.iter().map(|(part, others)| (*part, others.iter().copied().collect())).collect();
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let part = part_of(&file);
+        let Some(allowed) = allowed.get(part.as_str()) else { continue };
+        for named in named_parts(&fs::read_to_string(&file).unwrap()) {
+            if named != part && !allowed.contains(named.as_str()) {
+                wrong.push(format!("{}: {part} must not name {named}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn foreign_words_stay_where_they_are_hidden() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let part = part_of(&file);
+        if part == "bin" || part == "testing" {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (word, home) in FOREIGN {
+            if part != *home && code_lines(&text).any(|line| line.contains(word)) {
+                wrong.push(format!("{}: only {home} names {word}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_tool_sees_what_users_see() {
+    for file in sources().into_iter().filter(|file| part_of(file) == "bin") {
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains("redis::"), "{}: the tool does not talk to redis-rs", file.display());
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_be_read() {
+    let too_long: Vec<_> = sources()
+        .into_iter()
+        .map(|file| (fs::read_to_string(&file).unwrap().lines().count(), file))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .collect();
+    assert!(too_long.is_empty(), "{too_long:#?}");
+}
+
+#[test]
+fn the_arrow_check_can_fail() {
+    assert_eq!(
+        named_parts("use crate::{node::Node, types::Ttl};\nuse crate::lock::Guard;"),
+        ["node", "types", "lock"]
+    );
+    assert_eq!(named_parts("// crate::node is not named in a comment"), Vec::<String>::new());
+}
+
+/// The parts that stand behind `crate::` in code, braces included.
+fn named_parts(text: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for line in code_lines(text) {
+        for (at, _) in line.match_indices("crate::") {
+            let rest = &line[at + "crate::".len()..];
+            let names = match rest.strip_prefix('{') {
+                Some(list) => top_level(list),
+                None => vec![rest],
+            };
+            parts.extend(names.into_iter().map(first_word).filter(|word| !word.is_empty()));
+        }
+    }
+    parts
+}
+
+/// Splits a brace list at its own commas.
+fn top_level(list: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
+    for (i, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&list[start..i]);
+                return items;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&list[start..i]);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(&list[start..]);
+    items
+}
+
+fn first_word(text: &str) -> String {
+    let word: String = text.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+    // Re-exports at the root are types, which begin with a capital and leave nothing here.
+    word
+}
+
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+fn part_of(file: &Path) -> String {
+    let inside = file.strip_prefix(source_dir()).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn source_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<PathBuf> {
+    fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&source_dir(), &mut files);
+    assert!(files.len() > 20, "the sources are where the test looks");
+    files.sort();
+    files
+}
