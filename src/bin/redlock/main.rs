@@ -1,2 +1,74 @@
-//! The `redlock` tool.
-fn main() {}
+//! The `redlock` tool: the library's public API on a command line.
+
+mod dev;
+mod exit;
+mod failure;
+mod report;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Report, ReportArgs};
+
+/// Locks over N independent Redis masters: a majority decides, a minority may die.
+#[derive(Debug, Parser)]
+#[command(name = "redlock", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    let report = cli.report.start();
+    let exit = carry_out(cli.command, report).unwrap_or_else(|failure| {
+        report.failure(&failure);
+        failure.exit()
+    });
+    exit.into()
+}
+
+fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Dev(args) => dev::run(args, report).await,
+        }
+    });
+    // Dropping it would wait for look-ups of host names, which may hang.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
+    // With stderr or stdout closed there is nobody to tell.
+    let _ = error.print();
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        super::Cli::command().debug_assert();
+    }
+}
