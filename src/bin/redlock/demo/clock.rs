@@ -14,7 +14,8 @@ const CLOCK: ClockId = ClockId::Monotonic;
 pub(super) fn now() -> u64 {
     let time = clock_gettime(CLOCK);
     // Both are positive: time since boot.
-    let (seconds, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    let (seconds, nanos) =
+        (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
     seconds * 1_000_000_000 + nanos
 }
 

@@ -91,8 +91,11 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
         Ending::Played => {}
         Ending::TimeLimit => {
             let awaited = &stage.tally.awaited;
-            let trouble = format!("gave up after {time_limit} s, waiting for {awaited}; --time-limit gives more time");
+            let trouble =
+                format!("gave up after {time_limit} s, waiting for {awaited}; --time-limit gives more time");
             stage.tally.troubles.push(trouble);
+            // So that no write is without its record.
+            stage.dismiss().await;
         }
         Ending::Signal(signal) => {
             drop(stage);
@@ -135,7 +138,8 @@ fn judge(stage: &Stage, stream: Stream) -> Result<Exit, Failure> {
 
 /// Small enough to be typed again, and for every reader of JSON.
 fn random_seed() -> Result<u64, Failure> {
-    let seed = getrandom::u32().map_err(|error| Failure::System { action: "draw a seed", source: error.into() })?;
+    let seed = getrandom::u32()
+        .map_err(|error| Failure::System { action: "draw a seed", source: io::Error::other(error) })?;
     Ok(u64::from(seed))
 }
 

@@ -43,7 +43,9 @@ pub(super) fn frame(tally: &Tally, elapsed: Duration, width: usize, height: usiz
     let others = 7;
     // With many nodes the first ones have to do.
     let shown = height.saturating_sub(others).max(1);
-    lines.extend(tally.nodes.iter().take(shown).enumerate().map(|(number, node)| node_line(number, node, tally)));
+    lines.extend(
+        tally.nodes.iter().take(shown).enumerate().map(|(number, node)| node_line(number, node, tally)),
+    );
     lines.push(Line::default());
     lines.push(workers(tally));
     lines.push(speed(tally));

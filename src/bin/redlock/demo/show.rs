@@ -93,7 +93,8 @@ impl Show {
             Style::Picture { paint, drawn } => {
                 let (width, height) = terminal::size().unwrap_or(SIZE);
                 // The last column and line stay free: writing there would scroll.
-                let (columns, rows) = (usize::from(width).saturating_sub(1), usize::from(height).saturating_sub(1));
+                let (columns, rows) =
+                    (usize::from(width).saturating_sub(1), usize::from(height).saturating_sub(1));
                 let lines = picture::frame(tally, elapsed, columns, rows);
                 draw(&mut out, &lines, *paint, drawn)
             }

@@ -160,15 +160,18 @@ impl Stage {
         done >= self.script.sections && self.tally.done_since_healed() >= afterwards
     }
 
+    /// Lets the workers finish, and ends them if they do not.
+    pub(super) async fn dismiss(&mut self) {
+        let Some(mut crew) = self.crew.take() else { return };
+        crew.stop();
+        if timeout(STOP_LIMIT, listen(&mut crew, &mut self.tally)).await.is_err() {
+            self.tally.troubles.push(format!("the workers did not finish within {STOP_LIMIT:?}"));
+        }
+    }
+
     async fn close(&mut self) {
         "the workers to finish".clone_into(&mut self.tally.awaited);
-        if let Some(crew) = &mut self.crew {
-            crew.stop();
-            if timeout(STOP_LIMIT, listen(crew, &mut self.tally)).await.is_err() {
-                self.tally.troubles.push(format!("the workers did not finish within {STOP_LIMIT:?}"));
-            }
-        }
-        self.crew = None;
+        self.dismiss().await;
         "the last releases to arrive on all nodes".clone_into(&mut self.tally.awaited);
         if let Some(cluster) = &self.cluster {
             // After a trouble a node may still be away, and then cannot be asked.
@@ -258,7 +261,9 @@ impl Plan {
         self.harmed_at.push((step.node, clock::now()));
         match result {
             Ok(Ok(())) => Ok(step),
-            Ok(Err(error)) => Err(format!("node {} could not be {}: {error}", step.node, step.what.as_done())),
+            Ok(Err(error)) => {
+                Err(format!("node {} could not be {}: {error}", step.node, step.what.as_done()))
+            }
             Err(panic) => Err(format!("node {} could not be {}: {panic}", step.node, step.what.as_done())),
         }
     }

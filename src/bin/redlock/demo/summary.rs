@@ -102,7 +102,9 @@ pub(super) fn text(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: D
     text.push_str("\nWhat the recorded history says\n");
     counts(&mut text, verdict);
     if verdict.is_clean() {
-        text.push_str("\nCLEAN: nobody ever held the lock together with another, and nothing was lost or left.\n");
+        text.push_str(
+            "\nCLEAN: nobody ever held the lock together with another, and nothing was lost or left.\n",
+        );
     } else {
         text.push_str("\nNOT CLEAN:\n");
         verdict.wrong.iter().for_each(|wrong| line(&mut text, &format!("- {wrong}")));
@@ -152,7 +154,10 @@ fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict
         let votes: Vec<String> =
             seen.votes.iter().map(|(reason, count)| format!("{count} votes: {reason}")).collect();
         let votes = if votes.is_empty() { String::new() } else { format!(" ({})", votes.join(", ")) };
-        line(text, &format!("  node {} was lost and found again by {} workers{votes}", seen.node, seen.workers));
+        line(
+            text,
+            &format!("  node {} was lost and found again by {} workers{votes}", seen.node, seen.workers),
+        );
     }
     line(
         text,

@@ -106,10 +106,8 @@ fn count_repeated(writes: &[(u64, u64, u64)]) -> usize {
 fn judge_history(visits: &[Visit]) -> (usize, Vec<String>) {
     let sections: Vec<_> = visits.iter().map(Visit::as_section).collect();
     let verdict = history::check(&sections);
-    let (overlaps, others): (Vec<_>, Vec<_>) = verdict
-        .violations()
-        .iter()
-        .partition(|violation| matches!(violation, Violation::Overlap { .. }));
+    let (overlaps, others): (Vec<_>, Vec<_>) =
+        verdict.violations().iter().partition(|violation| matches!(violation, Violation::Overlap { .. }));
     let shown = overlaps.iter().take(OVERLAPS_SHOWN).chain(&others).map(ToString::to_string).collect();
     (overlaps.len(), shown)
 }
@@ -185,7 +183,10 @@ mod tests {
         let verdict = wrong(|evidence| evidence.visits[3].ended_at = 410);
         assert_eq!(verdict.overlaps, 1);
         assert_eq!(verdict.wrong[0], "1 overlap of two holders");
-        assert!(verdict.wrong[1].contains("worker 3") && verdict.wrong[1].contains("worker 4"), "{verdict:?}");
+        assert!(
+            verdict.wrong[1].contains("worker 3") && verdict.wrong[1].contains("worker 4"),
+            "{verdict:?}"
+        );
     }
 
     #[test]
@@ -206,7 +207,10 @@ mod tests {
 
     #[test]
     fn troubles_and_missing_sections_are_wrong() {
-        assert_eq!(wrong(|evidence| evidence.troubles.push("worker 3 ended".into())).wrong, ["worker 3 ended"]);
+        assert_eq!(
+            wrong(|evidence| evidence.troubles.push("worker 3 ended".into())).wrong,
+            ["worker 3 ended"]
+        );
         assert_eq!(wrong(|evidence| evidence.wanted = 11).wrong, ["only 10 of 11 sections were done"]);
     }
 

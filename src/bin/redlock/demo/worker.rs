@@ -87,16 +87,22 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 /// One client from its connections to their end; a failure is told and ends the client.
-async fn serve(args: Arc<Args>, number: usize, events: mpsc::Sender<Event>, mut stopped: watch::Receiver<()>) {
+async fn serve(
+    args: Arc<Args>,
+    number: usize,
+    events: mpsc::Sender<Event>,
+    mut stopped: watch::Receiver<()>,
+) {
     let error = match Client::new(&args, number, events.clone()).await {
         Ok(mut client) => {
+            let redlock = client.redlock.clone();
             let result = tokio::select! {
                 result = client.work() => result.err(),
-                () = client_watch(client.redlock.clone(), number, events.clone()) => None,
+                () = watch_nodes(&redlock, number, events.clone()) => None,
                 // Dropped half way, a lock that is waited for or held is released.
                 () = until(&mut stopped) => None,
             };
-            client.redlock.shutdown().await;
+            redlock.shutdown().await;
             result
         }
         Err(error) => Some(error),
@@ -238,7 +244,7 @@ impl Client {
 }
 
 /// Tells which nodes the client has lost, whenever that changes. Never returns.
-async fn client_watch(redlock: Redlock, client: usize, events: mpsc::Sender<Event>) {
+async fn watch_nodes(redlock: &Redlock, client: usize, events: mpsc::Sender<Event>) {
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let mut known = Vec::new();
     loop {
