@@ -123,7 +123,10 @@ fn judge(stage: &Stage, stream: Stream) -> Result<Exit, Failure> {
         left: left.clone(),
         troubles: tally.troubles.clone(),
     });
-    let text = summary::text(script, tally, &verdict, elapsed);
+    let mut text = summary::text(script, tally, &verdict, elapsed);
+    if let Some(width) = stream.width() {
+        text = summary::wrap(&text, width);
+    }
     let printed = match stream {
         Stream::Stdout => io::stdout().write_all(text.as_bytes()),
         Stream::Stderr => {

@@ -65,16 +65,16 @@ pub(super) struct Lost {
 }
 
 impl Visit {
-    /// As the history checker takes it.
-    pub(super) fn as_section(&self) -> Section {
+    /// As the history checker takes it, with times since `origin`.
+    pub(super) fn as_section(&self, origin: u64) -> Section {
         Section {
             client: format!("worker {}", self.client),
             resource: RESOURCE.to_owned(),
             sharing: Sharing::Exclusive,
-            requested_at: self.requested_at,
-            acquired_at: self.acquired_at,
-            deadline: self.deadline,
-            ended_at: Some(self.ended_at),
+            requested_at: self.requested_at - origin,
+            acquired_at: self.acquired_at - origin,
+            deadline: self.deadline - origin,
+            ended_at: Some(self.ended_at - origin),
             fencing_token: None,
         }
     }

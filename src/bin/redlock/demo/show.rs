@@ -19,11 +19,25 @@ const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 /// Where the terminal does not tell its size.
 const SIZE: (u16, u16) = (80, 24);
 
-/// Where progress goes; results have a stream of their own.
+/// Where progress and the text of the verdict go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Stdout,
     Stderr,
+}
+
+impl Stream {
+    /// The width of the terminal; none where it is no terminal.
+    pub(super) fn width(self) -> Option<usize> {
+        self.is_terminal().then(|| usize::from(terminal::size().unwrap_or(SIZE).0))
+    }
+
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -59,12 +73,8 @@ impl Show {
 
     /// A picture if the stream is a terminal that can draw, else lines.
     pub(super) fn on(stream: Stream) -> Self {
-        let is_terminal = match stream {
-            Stream::Stdout => io::stdout().is_terminal(),
-            Stream::Stderr => io::stderr().is_terminal(),
-        };
         let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let style = if is_terminal && !is_dumb {
+        let style = if stream.is_terminal() && !is_dumb {
             let asked = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
             Style::Picture { paint: if asked { Paint::Plain } else { Paint::Colours }, drawn: 0 }
         } else {

@@ -1,6 +1,6 @@
 //! The end of the story: for people, and as one JSON object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ struct Summary<'a> {
 struct Failures<'a> {
     node: usize,
     name: &'a str,
-    /// How many workers' clients ever lost their connection.
-    workers: usize,
+    /// How many workers' clients were ever without a connection, by reason.
+    workers: BTreeMap<&'a str, usize>,
     /// How often the node's answer was missing in the votes of a wait or a release, by reason.
     votes: &'a BTreeMap<String, u64>,
 }
@@ -78,7 +78,8 @@ pub(super) fn json(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: D
         seed: script.seed,
         elapsed_ms: millis(elapsed),
     };
-    serde_json::json!(summary).to_string()
+    // Maps of strings cannot fail to be written.
+    serde_json::to_string(&summary).unwrap_or_default()
 }
 
 fn sentence(verdict: &Verdict) -> String {
@@ -89,7 +90,7 @@ fn failures(tally: &Tally) -> Vec<Failures<'_>> {
     let failures = tally.nodes.iter().enumerate().map(|(node, seen)| Failures {
         node,
         name: &seen.name,
-        workers: seen.ever_lost_by.len(),
+        workers: seen.ever_lost_by.iter().map(|(reason, clients)| (&**reason, clients.len())).collect(),
         votes: &seen.failures,
     });
     failures.collect()
@@ -131,8 +132,8 @@ This was without the lock: what is wrong above is what the lock prevents.
 
 const NEXT: &str = "\
 See the checks fail: redlock demo --without-lock
-Try it yourself:     redlock dev    starts masters like these and prints their URLs
-                     redlock run    runs any command under the lock
+Masters to try it with: redlock dev
+Any command under the lock: redlock run --help
 ";
 
 fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict, elapsed: Duration) {
@@ -150,19 +151,16 @@ fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict
         ),
     );
     tally.faults.iter().for_each(|fault| line(text, &format!("  {}", describe(fault))));
-    for seen in failures(tally).iter().filter(|seen| seen.workers > 0) {
-        let votes: Vec<String> =
-            seen.votes.iter().map(|(reason, count)| format!("{count} votes: {reason}")).collect();
-        let votes = if votes.is_empty() { String::new() } else { format!(" ({})", votes.join(", ")) };
-        line(
-            text,
-            &format!("  node {} was lost and found again by {} workers{votes}", seen.node, seen.workers),
-        );
+    for (node, seen) in tally.nodes.iter().enumerate().filter(|(_, seen)| !seen.ever_lost_by.is_empty()) {
+        let clients: BTreeSet<_> = seen.ever_lost_by.values().flatten().collect();
+        let reasons: Vec<&str> = seen.ever_lost_by.keys().map(String::as_str).collect();
+        let seen = format!("node {node} was lost by {} workers ({})", clients.len(), reasons.join(", "));
+        line(text, &format!("  {seen}, which went on with the others"));
     }
     line(
         text,
         &format!(
-            "  {} sections were done after all nodes were back; the longest pause was {} ms; {:.1} s in all",
+            "  {} sections were done after all nodes were back; the longest time without a section was {} ms; {:.1} s in all",
             tally.done_since_healed(),
             millis(tally.longest_gap()),
             elapsed.as_secs_f64()
@@ -173,10 +171,10 @@ fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict
 fn counts(text: &mut String, verdict: &Verdict) {
     let table = [
         (verdict.sections as u64, "sections done"),
-        (verdict.lost_updates, "lost updates (sections done, less the growth of the counter)"),
-        (verdict.overlaps as u64, "overlaps (two workers whose leases were valid at one instant)"),
+        (verdict.lost_updates, "lost updates (sections done less the counter's growth)"),
+        (verdict.overlaps as u64, "overlaps (two valid leases at one instant)"),
         (verdict.leftover_keys as u64, "keys left behind on any node"),
-        (verdict.lost_leases as u64, "sections that lost their lease in time and did not write"),
+        (verdict.lost_leases as u64, "sections that lost their lease and did not write"),
     ];
     table.iter().for_each(|(count, what)| line(text, &format!("  {count:>6}  {what}")));
 }
@@ -195,4 +193,50 @@ fn line(text: &mut String, line: &str) {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Breaks lines between words, with what follows indented like the line. Words that are too long stay whole.
+pub(super) fn wrap(text: &str, width: usize) -> String {
+    let mut wrapped = String::new();
+    for whole in text.split_inclusive('\n') {
+        let indent: String = whole.chars().take_while(|c| *c == ' ').collect();
+        let mut column = 0;
+        for word in whole.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if column > indent.len() && length > 0 && column + length > width {
+                wrapped.truncate(wrapped.trim_end_matches(' ').len());
+                wrapped.push('\n');
+                wrapped.push_str(&indent);
+                column = indent.len();
+            }
+            wrapped.push_str(word);
+            column += word.chars().count();
+        }
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_and_keeps_its_indent() {
+        assert_eq!(wrap("  one two three\nfour\n\n", 9), "  one two\n  three\nfour\n\n");
+        assert_eq!(wrap("  one two three\n", 15), "  one two three\n");
+        assert_eq!(wrap("incomprehensible b", 4), "incomprehensible\nb");
+    }
+
+    #[test]
+    fn what_is_wrong_stands_in_the_text_and_in_the_object() {
+        let script = Script { nodes: 5, workers: 8, sections: 10, seed: 7, exclusion: Exclusion::Lock };
+        let tally = Tally::new(10, 8);
+        let verdict = Verdict { lost_updates: 3, wrong: vec!["3 lost updates".into()], ..Verdict::default() };
+        let text = text(&script, &tally, &verdict, Duration::from_secs(1));
+        assert!(text.contains("NOT CLEAN:\n- 3 lost updates\n"), "{text}");
+        let object: serde_json::Value =
+            serde_json::from_str(&json(&script, &tally, &verdict, Duration::from_secs(1))).unwrap();
+        assert_eq!(object["verdict"], "3 lost updates");
+        assert_eq!((&object["lost_updates"], &object["seed"]), (&3.into(), &7.into()));
+    }
 }

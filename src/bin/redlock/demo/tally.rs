@@ -39,8 +39,8 @@ pub(super) struct Node {
     pub(super) condition: Condition,
     /// Which clients have no connection now, and why.
     pub(super) lost_by: BTreeMap<usize, String>,
-    /// Which clients ever had none.
-    pub(super) ever_lost_by: BTreeSet<usize>,
+    /// Which clients ever had none, by reason.
+    pub(super) ever_lost_by: BTreeMap<String, BTreeSet<usize>>,
     /// How often the node's answer was missing in the votes that workers were told of, by reason.
     pub(super) failures: BTreeMap<String, u64>,
 }
@@ -180,8 +180,8 @@ impl Tally {
         }
         for Lost { node, reason } in lost {
             if let Some(node) = self.nodes.get_mut(node) {
+                node.ever_lost_by.entry(reason.clone()).or_default().insert(client);
                 node.lost_by.insert(client, reason);
-                node.ever_lost_by.insert(client);
             }
         }
     }
@@ -201,7 +201,7 @@ impl Node {
             name: name.to_owned(),
             condition: Condition::Up,
             lost_by: BTreeMap::new(),
-            ever_lost_by: BTreeSet::new(),
+            ever_lost_by: BTreeMap::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!((tally.missing_nodes(), tally.nodes[1].condition), (1, Condition::Up));
         tally.handle_event(Event::Nodes { client: 0, lost: vec![] });
         assert_eq!(tally.missing_nodes(), 0);
-        assert_eq!(tally.nodes[1].ever_lost_by.len(), 1);
+        assert_eq!(tally.nodes[1].ever_lost_by["no answer"].len(), 1);
         assert_eq!(tally.faults[1], Fault { node: 1, what: What::Resume, at: 90 });
     }
 

@@ -104,7 +104,9 @@ fn count_repeated(writes: &[(u64, u64, u64)]) -> usize {
 
 /// The number of overlaps; the first of them, and whatever else the checker finds, in words.
 fn judge_history(visits: &[Visit]) -> (usize, Vec<String>) {
-    let sections: Vec<_> = visits.iter().map(Visit::as_section).collect();
+    // In the text, times since the first request are easier to read than times since boot.
+    let origin = visits.iter().map(|visit| visit.requested_at).min().unwrap_or(0);
+    let sections: Vec<_> = visits.iter().map(|visit| visit.as_section(origin)).collect();
     let verdict = history::check(&sections);
     let (overlaps, others): (Vec<_>, Vec<_>) =
         verdict.violations().iter().partition(|violation| matches!(violation, Violation::Overlap { .. }));
