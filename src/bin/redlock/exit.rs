@@ -16,6 +16,7 @@ pub(crate) struct Exit(u8);
 
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
+    pub(crate) const UNCLEAN: Self = Self(1);
     pub(crate) const USAGE: Self = Self(64);
     pub(crate) const NO_QUORUM: Self = Self(69);
     pub(crate) const INTERNAL: Self = Self(70);
@@ -52,8 +53,9 @@ impl From<Exit> for ExitCode {
 }
 
 /// Each code with what it means, for `--help`.
-const MEANINGS: [(Exit, &str); 10] = [
+const MEANINGS: [(Exit, &str); 11] = [
     (Exit::SUCCESS, "success; for `run`, the command's own success"),
+    (Exit::UNCLEAN, "`demo` found something wrong, and says what"),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
     (Exit::INTERNAL, "a bug of redlock; please report it"),

@@ -1,5 +1,6 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod demo;
 mod dev;
 mod exit;
 mod failure;
@@ -29,6 +30,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoWorker(demo::worker::Args),
     Dev(dev::Args),
     Run(run::Args),
 }
@@ -56,6 +60,8 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            Command::Demo(args) => demo::run(args, report).await,
+            Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,
             Command::Run(args) => run::run(args, report).await,
         }
