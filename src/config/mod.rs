@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{OWNER_BYTES_MAX, Resource, Ttl};
+use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
 
 pub(crate) use node_url::NodeUrl;
 
@@ -37,7 +37,7 @@ const NAME_SHOWN_CHARS: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
-    nodes: Vec<String>,
+    nodes: Vec<Secret>,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -81,7 +81,7 @@ impl RedlockBuilder {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.nodes = urls.into_iter().map(Into::into).collect();
+        self.nodes = urls.into_iter().map(|url| Secret::new(url.into())).collect();
         self
     }
 
@@ -276,10 +276,10 @@ fn check(
     Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
 }
 
-fn parse_nodes(urls: &[String]) -> Result<Vec<NodeUrl>, SettingsError> {
+fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
     let mut nodes: Vec<NodeUrl> = Vec::with_capacity(urls.len());
-    for url in urls {
-        let node = NodeUrl::parse(url)?;
+    for (i, url) in urls.iter().enumerate() {
+        let node = NodeUrl::parse(i + 1, url.reveal())?;
         if nodes.iter().any(|other| other.is_same_server(&node)) {
             return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
         }
@@ -353,7 +353,7 @@ mod tests {
             (RedlockBuilder::new().nodes(["redis://a", "redis://A:6379/1"]), "a:6379 is listed twice"),
             (RedlockBuilder::new().nodes(["http://a"]), "scheme \"http\" is not supported"),
             (RedlockBuilder::new().nodes(["a:6379"]), "scheme \"a\" is not supported"),
-            (RedlockBuilder::new().nodes([""]), "\"\": relative URL"),
+            (RedlockBuilder::new().nodes([""]), "nodes: URL number 1: relative URL"),
             (RedlockBuilder::new().nodes(["redis://"]), "host"),
             (RedlockBuilder::new().nodes(["redis://a:0"]), "port 0"),
             (RedlockBuilder::new().nodes(["redis://a:99999"]), "invalid port number"),

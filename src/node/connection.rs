@@ -85,10 +85,12 @@ impl Connection {
             .await
             .map_err(|error| failure::of_connect(&error))?;
         let driver = Driver(tokio::spawn(driver));
-        commands::load_scripts()
-            .query_async::<Vec<String>>(&mut connection)
-            .await
-            .map_err(|error| failure::of_connect(&error))?;
+        let scripts = commands::load_scripts();
+        let replies = connection.send_packed_commands(&scripts, 0, scripts.len()).await;
+        for reply in replies.map_err(|error| failure::of_connect(&error))? {
+            // One by one: the error of a pipeline as a whole hides what the server said.
+            reply.extract_error().map_err(|error| failure::of_connect(&error))?;
+        }
         Ok(Self { link: Link { connection, epoch }, activity, driver })
     }
 

@@ -236,7 +236,7 @@ async fn connections_that_are_cut_while_the_lock_is_held_cost_nothing() {
     let mut guard = held_everywhere(&redlock, &cluster).await;
     cut();
     let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
-    eventually(SLACK, "extended on new connections", || up()).await;
+    eventually(SLACK, "extended on new connections", up).await;
     // The client may not have noticed at once: then the old deadline stands, and it is tried again.
     while let Err(error) = guard.extend(LONG * 2).await {
         assert!(matches!(error, ExtendError::NoQuorum { .. }), "{error}");
