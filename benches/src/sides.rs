@@ -69,7 +69,10 @@ impl Floor {
 
     pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
         let script = Script::new(Self::RELEASE);
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        // redis-rs's queue of 50 would be full with 64 tasks; a SET that waits for room can then be overtaken by its
+        // own release, which leaves the key behind.
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(1 << 20);
         let mut connections = Vec::new();
         for url in urls {
             let mut connection = client(url)?.get_multiplexed_async_connection_with_config(&config).await?;
