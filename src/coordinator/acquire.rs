@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fanout::Fanout;
-use super::held::{Asked, Stragglers};
+use super::held::{Asked, LastRound, Stragglers};
 use super::{Coordinator, Held};
 use crate::config::LeaseTerms;
 use crate::error::{LockError, NodeVote};
@@ -48,7 +48,7 @@ impl Coordinator {
         let decision =
             fanout.decide(limit, |node, vote| lease.handle_acquired(node, sent_at, ttl, vote)).await;
         let Fanout { round, votes, answers } = fanout;
-        held.stragglers = Some(Stragglers { answers, to: Asked::Acquire, sent_at, ttl });
+        held.last_round.set(Stragglers { answers, to: Asked::Acquire, sent_at, ttl });
         match decision {
             Decision::Won => {}
             Decision::Lost | Decision::Pending => {
@@ -74,7 +74,7 @@ impl Coordinator {
             lease: Lease::new(quorum, self.settings.drift),
             ttl: terms.ttl,
             epochs: vec![Epoch::FIRST; quorum.nodes()],
-            stragglers: None,
+            last_round: LastRound::default(),
         }
     }
 

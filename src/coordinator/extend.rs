@@ -35,7 +35,7 @@ impl Held {
         let record = |node, vote| lease.handle_extended(node, sent_at, ttl, vote, coordinator.now());
         let decision = fanout.decide(limit, record).await;
         let Fanout { round: _, votes, answers } = fanout;
-        self.stragglers = Some(Stragglers { answers, to: Asked::Extend, sent_at, ttl });
+        self.last_round.set(Stragglers { answers, to: Asked::Extend, sent_at, ttl });
 
         let now = coordinator.now();
         let Some(deadline) = self.lease.deadline(now) else {

@@ -1,6 +1,6 @@
 //! What an attempt planted, and what it became. Whoever drops it has released it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Coordinator;
 use super::fanout::{Answers, NodeAnswer};
@@ -21,7 +21,26 @@ pub(crate) struct Held {
     pub(super) ttl: Ttl,
     /// The connection on which each node was asked.
     pub(super) epochs: Vec<Epoch>,
-    pub(super) stragglers: Option<Stragglers>,
+    pub(super) last_round: LastRound,
+}
+
+/// The stragglers of the last round, if there was one. A mutex that is never locked: it makes guards `Sync`, which
+/// futures are not, and whoever takes them has the guard to itself.
+#[derive(Default)]
+pub(super) struct LastRound(Mutex<Option<Stragglers>>);
+
+impl LastRound {
+    pub(super) fn set(&mut self, stragglers: Stragglers) {
+        *self.slot() = Some(stragglers);
+    }
+
+    fn take(&mut self) -> Option<Stragglers> {
+        self.slot().take()
+    }
+
+    fn slot(&mut self) -> &mut Option<Stragglers> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Answers that came too late to matter for the decision, but not for the lease. Kept instead of dropped, for a
@@ -61,7 +80,7 @@ impl Held {
 
     /// Takes in the answers that have arrived since the last decision, and gives up those that have not.
     pub(super) fn settle_stragglers(&mut self) {
-        let Some(mut stragglers) = self.stragglers.take() else { return };
+        let Some(mut stragglers) = self.last_round.take() else { return };
         let Stragglers { answers, to, sent_at, ttl } = &mut stragglers;
         while let Some(answer) = answers.arrived() {
             self.handle_straggler(*to, *sent_at, *ttl, answer);

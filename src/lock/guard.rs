@@ -108,3 +108,17 @@ impl fmt::Debug for Guard {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `&Guard` that lives across an await of a spawned task needs `Sync`.
+    #[test]
+    fn a_guard_can_be_shared_and_sent() {
+        fn assert_send_and_sync<T: Send + Sync + 'static>() {}
+        assert_send_and_sync::<Guard>();
+        assert_send_and_sync::<crate::Mutex>();
+        assert_send_and_sync::<crate::Redlock>();
+    }
+}
