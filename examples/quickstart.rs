@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example quickstart --features testing`
 
+#![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
+
 use std::time::{Duration, Instant};
 
 use redlock_quorum::testing::LocalCluster;

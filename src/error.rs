@@ -28,7 +28,7 @@ pub enum SettingsError {
     /// A URL that cannot be used. Never contains the password.
     #[error("nodes: {url}: {problem}; expected redis://[user:password@]host[:port][/db]")]
     NodeUrl {
-        /// The URL without its credentials.
+        /// Its position in the list, from 1, and its address where that can be told; never its credentials.
         url: String,
         /// What is wrong with it.
         problem: String,

@@ -16,7 +16,7 @@ use rustix::process::{Pid, test_kill_process};
 const CLEANUP_POLLS: u32 = 2_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Tells [`keeps_a_cluster`] to do what it is for, so that a plain `--include-ignored` does not hang.
+/// Tells the test that it is the process that will be killed.
 const KEEP: &str = "REDLOCK_TEST_KEEPS_A_CLUSTER";
 
 /// A paused node is waited for this long, instead of the default 2 s.
@@ -174,11 +174,14 @@ fn a_panicking_test_leaves_nothing_behind() {
     assert!(!Path::new(&directory).exists());
 }
 
-/// The process under test is this test binary, running [`keeps_a_cluster`] and killed.
+/// The process under test is this test binary, running this test and killed.
 #[test]
 fn a_killed_test_process_leaves_nothing_behind() {
+    if std::env::var_os(KEEP).is_some() {
+        keep_a_cluster();
+    }
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "keeps_a_cluster"])
+        .args(["--exact", "--nocapture", "a_killed_test_process_leaves_nothing_behind"])
         .env(KEEP, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -198,12 +201,7 @@ fn a_killed_test_process_leaves_nothing_behind() {
     eventually("the directory is removed", || !Path::new(directory).exists());
 }
 
-#[test]
-#[ignore = "a_killed_test_process_leaves_nothing_behind runs and kills it"]
-fn keeps_a_cluster() {
-    if std::env::var_os(KEEP).is_none() {
-        return;
-    }
+fn keep_a_cluster() -> ! {
     let cluster = LocalCluster::start(3).unwrap();
     // One that takes the place of another, and one that cannot react.
     cluster.restart(0, Data::Kept).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{OWNER_BYTES_MAX, Resource, Ttl};
+use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
 
 pub(crate) use node_url::NodeUrl;
 
@@ -39,7 +39,7 @@ const NAME_SHOWN_CHARS: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
-    nodes: Vec<String>,
+    nodes: Vec<Secret>,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -98,7 +98,7 @@ impl RedlockBuilder {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        self.nodes = urls.into_iter().map(Into::into).collect();
+        self.nodes = urls.into_iter().map(|url| Secret::new(url.into())).collect();
         self
     }
 
@@ -313,10 +313,10 @@ fn check(
     Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
 }
 
-fn parse_nodes(urls: &[String]) -> Result<Vec<NodeUrl>, SettingsError> {
+fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
     let mut nodes: Vec<NodeUrl> = Vec::with_capacity(urls.len());
-    for url in urls {
-        let node = NodeUrl::parse(url)?;
+    for (i, url) in urls.iter().enumerate() {
+        let node = NodeUrl::parse(i + 1, url.reveal())?;
         if nodes.iter().any(|other| other.is_same_server(&node)) {
             return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
         }
@@ -362,65 +362,4 @@ fn host_name() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: fn(u64) -> Duration = Duration::from_millis;
-
-    fn three() -> RedlockBuilder {
-        RedlockBuilder::new().nodes(["redis://a", "redis://b", "redis://c"])
-    }
-
-    #[test]
-    fn defaults_hold_together() {
-        let settings = three().validate().unwrap();
-        assert_eq!((settings.quorum.nodes(), settings.quorum.needed()), (3, 2));
-        let terms = settings.lease_terms(settings.ttl.as_duration(), None).unwrap();
-        assert_eq!(terms.min_validity, MS(2500));
-    }
-
-    #[test]
-    fn wrong_settings_name_the_setting_the_value_and_the_bound() {
-        let cases: Vec<(RedlockBuilder, &str)> = vec![
-            (RedlockBuilder::new(), "nodes: none given"),
-            (
-                RedlockBuilder::new().nodes((0..32).map(|i| format!("redis://h{i}"))),
-                "nodes: 32 given, at most 31",
-            ),
-            (RedlockBuilder::new().nodes(["redis://a", "redis://A:6379/1"]), "a:6379 is listed twice"),
-            (RedlockBuilder::new().nodes(["http://a"]), "scheme \"http\" is not supported"),
-            (RedlockBuilder::new().nodes(["a:6379"]), "scheme \"a\" is not supported"),
-            (RedlockBuilder::new().nodes([""]), "\"\": relative URL"),
-            (RedlockBuilder::new().nodes(["redis://"]), "host"),
-            (RedlockBuilder::new().nodes(["redis://a:0"]), "port 0"),
-            (RedlockBuilder::new().nodes(["redis://a:99999"]), "invalid port number"),
-            (RedlockBuilder::new().nodes(["redis://a/x"]), "database"),
-            (RedlockBuilder::new().nodes(["redis://a/-1"]), "database"),
-            (RedlockBuilder::new().nodes(["redis://a?x=1"]), "parameters"),
-            (RedlockBuilder::new().nodes(["redis://user@a"]), "a user needs a password"),
-            (three().quorum(1), "quorum: 1 of 3 nodes; must be between 2 (the majority) and 3"),
-            (three().quorum(4), "quorum: 4 of 3 nodes"),
-            (three().ttl(MS(9)), "ttl: 9ms; must be between 10ms and max_ttl = 20s"),
-            (three().ttl(MS(20_001)), "ttl: 20.001s; must be between 10ms and max_ttl = 20s"),
-            (three().max_ttl(MS(9)), "max_ttl: 9ms; must be between 10ms and 86400s"),
-            (three().max_ttl(MS(86_400_001)), "max_ttl: 86400.001s"),
-            (three().min_validity(MS(9_898)), "min_validity: 9.898s; must be below 9.898s"),
-            (
-                three().node_timeout(MS(10_000)),
-                "node_timeout: 10s; must be above zero and below the ttl of 10s",
-            ),
-            (three().node_timeout(MS(0)), "node_timeout: 0ns"),
-            (three().connect_timeout(MS(0)), "connect_timeout: 0ns; must be above zero"),
-            (three().clock_drift_factor(0.1), "clock_drift_factor: 0.1; must be at least 0 and below 0.1"),
-            (three().clock_drift_factor(-0.01), "clock_drift_factor: -0.01"),
-            (three().clock_drift_factor(f64::NAN), "clock_drift_factor: NaN"),
-            (three().clock_drift_floor(MS(9_900)), "clock_drift_floor: 9.9s"),
-            (three().owner(""), "owner: \"\"; must be 1 to 128 bytes"),
-            (three().owner("a\nb"), "owner: \"a\\nb\""),
-        ];
-        for (builder, expected) in cases {
-            let error = builder.validate().unwrap_err().to_string();
-            assert!(error.contains(expected), "{error:?} should contain {expected:?}");
-        }
-    }
-}
+mod tests;

@@ -22,12 +22,12 @@ pub(crate) struct NodeUrl {
 }
 
 impl NodeUrl {
-    pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
-        let wrong = |problem: &str| SettingsError::NodeUrl {
-            url: without_credentials(text),
-            problem: problem.into(),
-        };
-        let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    /// `number` is the position in the list, from 1: how a URL is called that cannot be shown.
+    pub(super) fn parse(number: usize, text: &str) -> Result<Self, SettingsError> {
+        let url = Url::parse(text);
+        let shown = shown(number, url.as_ref().ok());
+        let wrong = |problem: &str| SettingsError::NodeUrl { url: shown.clone(), problem: problem.into() };
+        let url = url.map_err(|error| wrong(&error.to_string()))?;
         if url.scheme() != "redis" {
             return Err(wrong(&format!("scheme {:?} is not supported", url.scheme())));
         }
@@ -72,12 +72,15 @@ impl NodeUrl {
     }
 }
 
-/// The URL as it may be shown: what stands before the last `@` can hold a password, even in a URL too wrong to
-/// be parsed.
-fn without_credentials(url: &str) -> String {
-    let Some((before, after)) = url.rsplit_once('@') else { return format!("{url:?}") };
-    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-    format!("\"{scheme}://***@{after}\"")
+/// How a URL is called in an error. Only scheme and address are shown: anything else, and all of a URL that cannot
+/// be parsed, may hold a password.
+fn shown(number: usize, url: Option<&Url>) -> String {
+    let address = url.and_then(|url| {
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!(" ({}://{host}{port})", url.scheme()))
+    });
+    format!("URL number {number}{}", address.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -86,7 +89,7 @@ mod tests {
 
     #[test]
     fn urls_are_parsed() {
-        let url = |text| NodeUrl::parse(text).unwrap();
+        let url = |text| NodeUrl::parse(1, text).unwrap();
         assert_eq!(&*url("redis://Example.org").name, "example.org:6379");
         assert_eq!(&*url("redis://10.0.0.1:7001/2").name, "10.0.0.1:7001/2");
         let ipv6 = url("redis://[::1]:7001");
@@ -106,7 +109,7 @@ mod tests {
             "redis://u:hun@ter2@h/x",
             "u:hunter2@h",
         ] {
-            let error = NodeUrl::parse(url).unwrap_err();
+            let error = NodeUrl::parse(1, url).unwrap_err();
             for text in [error.to_string(), format!("{error:?}")] {
                 assert!(!text.contains("hunter2") && !text.contains("ter2"), "{text}");
             }

@@ -1,5 +1,7 @@
 //! Fencing tokens on real servers: clients whose clocks disagree, nodes whose scores disagree, keys that vanish.
 
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -119,8 +119,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let now = self.coordinator.now();
         for (node, release) in self.take_releases() {
-            self.coordinator.node(node).release(release);
+            self.coordinator.node(node).release(release, now);
         }
     }
 }

@@ -21,10 +21,13 @@ impl Held {
         let coordinator = Arc::clone(&self.coordinator);
         let mut releasing = Releasing::start(Arc::clone(&coordinator), self.take_releases(), &self);
         let limit = coordinator.settings.node_timeout;
-        // A time-out needs no further word: the silent nodes are in the votes.
-        let _ = tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await;
+        let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
+            // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
+            Ok(()) => NodeVote::NotAwaited,
+            Err(_) => NodeVote::Unknown(NodeFailure::NoAnswer { after: limit }),
+        };
         if releasing.confirmed < releasing.needed {
-            let votes = releasing.votes(limit);
+            let votes = releasing.votes(&silent);
             let (resource, votes) = (self.resource.as_str().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
@@ -94,13 +97,13 @@ impl Releasing {
             Err(failure) => NodeVote::Unknown(failure),
         };
         if !settled {
-            self.coordinator.node(node).release(release);
+            self.coordinator.node(node).release(release, self.coordinator.now());
         }
     }
 
-    fn votes(&mut self, limit: std::time::Duration) -> Vec<NodeVote> {
+    fn votes(&mut self, silent: &NodeVote) -> Vec<NodeVote> {
         for (node, ..) in &self.pending {
-            self.votes[node.0] = NodeVote::Unknown(NodeFailure::NoAnswer { after: limit });
+            self.votes[node.0] = silent.clone();
         }
         std::mem::take(&mut self.votes)
     }

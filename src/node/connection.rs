@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo};
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::Command;
@@ -13,6 +13,12 @@ use super::scripts;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Moment};
+
+/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
+/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
+/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
+/// nothing while it is not used.
+const QUEUED_MAX: usize = 1 << 20;
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,18 +97,23 @@ impl Connection {
         let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
         let (stream, activity) = Watched::new(stream);
         // Time limits are the coordinator's: one timer for a round instead of one for each command.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
         let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
             .await
             .map_err(|error| failure::of_connect(&error))?;
         let driver = Driver(tokio::spawn(driver));
         let mut pipeline = Pipeline::new();
         scripts::load_all(&mut pipeline);
-        let ((seconds, micros),): ((u64, u64),) = pipeline
-            .cmd("TIME")
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| failure::of_connect(&error))?;
+        pipeline.cmd("TIME");
+        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let mut time = Value::Nil;
+        for reply in replies.map_err(|error| failure::of_connect(&error))? {
+            // One by one: the error of a pipeline as a whole hides what the server said.
+            time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
+        }
+        let (seconds, micros): (u64, u64) =
+            redis::from_redis_value_ref(&time).map_err(|_| failure::of_reply("TIME", &time))?;
         let clock = NodeClock { at: ambient.now(), wall_micros: seconds * 1_000_000 + micros };
         Ok(Self { link: Link { connection, epoch, clock }, activity, driver })
     }

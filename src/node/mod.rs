@@ -15,12 +15,12 @@ mod supervisor;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Secret};
+use crate::types::{Ambient, Moment, Secret};
 
 pub(crate) use commands::{Acquire, Acquired, Answer, Command, Extend, Fence, RaiseFence, ReadFence, Remove};
 pub(crate) use connection::{Epoch, Link};
@@ -107,9 +107,22 @@ impl Node {
         let _ = state.wait_for(|state| !matches!(state, State::Connecting)).await;
     }
 
-    /// Hands a release over. Never blocks, never fails: what a stopped runtime cannot send ends with its TTL.
-    pub(crate) fn release(&self, release: Release) {
-        let _ = self.requests.send(Request::Release(release));
+    /// Sends a release and hands it over. It is queued ahead of whatever this client asks of the node from now on,
+    /// so that an attempt never meets the keys of the one before it. Never blocks, never fails: what a stopped
+    /// runtime cannot send ends with its TTL.
+    pub(crate) fn release(&self, mut release: Release, now: Moment) {
+        let Ok(link) = self.link() else {
+            let _ = self.requests.send(Request::Release(release));
+            return;
+        };
+        release.prepare(link.epoch(), now);
+        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
+            Some(answer) => future::ready(answer).boxed(),
+            None => answer,
+        };
+        self.await_release(release, answer);
     }
 
     /// Hands over a release whose answer is still under way.

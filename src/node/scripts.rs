@@ -10,7 +10,7 @@ pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
     for lua in [&RELEASE, &EXTEND] {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text).ignore();
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }
 

@@ -66,10 +66,12 @@ impl Default for Retry {
     }
 }
 
-/// Uniform from zero to `limit`. An empty range is not an error: rslock panics on one.
+/// Uniform from zero to `limit`. An empty range is not an error: rslock panics on one. A limit beyond 584 years
+/// counts as that.
 fn scale(limit: Duration, random: u64) -> Duration {
-    let nanos = (limit.as_nanos() * u128::from(random)) >> 64;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    let share = (u128::from(nanos) * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -112,6 +114,15 @@ mod tests {
             Retry::exponential(Duration::ZERO, Duration::ZERO).pause(3, u64::MAX),
             Pause::For(Duration::ZERO)
         );
+    }
+
+    #[test]
+    fn the_longest_duration_is_no_overflow() {
+        let Pause::For(pause) = Retry::exponential(Duration::MAX, Duration::MAX).pause(u32::MAX, u64::MAX)
+        else {
+            panic!("exponential never gives up")
+        };
+        assert!(pause > Duration::from_secs(500 * 365 * 24 * 60 * 60), "{pause:?}");
     }
 
     proptest! {

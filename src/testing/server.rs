@@ -21,7 +21,7 @@ use super::wait::poll;
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long a server that starts may take to answer one question; it is asked again after that.
-const LOOK_LIMIT: Duration = Duration::from_secs(1);
+const LOOK_LIMIT: Duration = Duration::from_millis(250);
 
 /// How long a signal may take to stop a process; it takes effect at the end of a system call.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -309,7 +309,32 @@ fn system(action: &'static str, path: &Path, source: io::Error) -> ClusterError 
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use super::super::binary;
     use super::*;
+
+    #[test]
+    fn a_port_that_was_taken_is_replaced_where_that_is_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        // Ends what a failing test leaves.
+        let reaper = Reaper::start(directory.path()).unwrap();
+        let directives = "bind 127.0.0.1\ndir data\nsave \"\"\n".to_owned();
+        let setup = Setup { binary: binary::find().unwrap(), directives, password: None, reaper };
+        let mut server = Server::new(0, directory.path()).unwrap();
+        let taken = server.port();
+        let _other = TcpListener::bind(address(taken)).unwrap();
+
+        server.launch(&setup).unwrap();
+        let error = server.await_answer(&setup, 0).unwrap_err();
+        assert!(error.to_string().contains("Address already in use"), "{error}");
+        assert_eq!((server.state(&setup), server.port()), (NodeState::Stopped, taken));
+
+        server.launch(&setup).unwrap();
+        server.await_answer(&setup, 1).unwrap();
+        assert_ne!(server.port(), taken);
+        server.kill(&setup).unwrap();
+    }
 
     #[test]
     fn a_server_is_known_by_its_process() {

@@ -1,2 +1,90 @@
-//! The `redlock` tool.
-fn main() {}
+//! The `redlock` tool: the library's public API on a command line.
+
+mod demo;
+mod dev;
+mod exit;
+mod failure;
+mod nodes;
+mod report;
+mod run;
+mod signals;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Report, ReportArgs};
+
+/// Locks over N independent Redis masters: a majority decides, a minority may die.
+#[derive(Parser)]
+#[command(name = "redlock", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoWorker(demo::worker::Args),
+    Dev(dev::Args),
+    Run(run::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    let report = cli.report.start();
+    let exit = match catch_unwind(|| carry_out(cli.command, report)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            report.notice(&failure);
+            failure.exit()
+        }
+        // The panic has said where.
+        Err(_) => Exit::INTERNAL,
+    };
+    exit.into()
+}
+
+fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Demo(args) => demo::run(args, report).await,
+            Command::DemoWorker(args) => demo::worker::run(args).await,
+            Command::Dev(args) => dev::run(args, report).await,
+            Command::Run(args) => run::run(args, report).await,
+        }
+    });
+    // Dropping it would wait for look-ups of host names, which may hang.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
+    // With stderr or stdout closed there is nobody to tell.
+    let _ = error.print();
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,152 @@
+//! What is compared. One cycle is a lock and its release; each side has one connection per node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Script, Value};
+use redlock_quorum::{Fencing, Redlock};
+use rslock::LockManager;
+
+use crate::Error;
+
+/// Time to live of every lock: long against everything that is measured, so that nothing expires.
+const TTL: Duration = Duration::from_secs(10);
+
+/// One way to lock.
+pub(crate) trait Side: Clone + Send + Sync + 'static {
+    /// Locks `name`, which nobody else wants, and releases it.
+    fn cycle(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// This library with its defaults, but for fencing tokens: neither the floor nor rslock has any.
+#[derive(Clone)]
+pub(crate) struct Ours(pub(crate) Redlock);
+
+impl Ours {
+    pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
+        let redlock = Redlock::builder().nodes(urls.iter().cloned()).fencing(Fencing::Off).connect().await?;
+        match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
+            None => Ok(Self(redlock)),
+            Some(failure) => Err(failure.to_string().into()),
+        }
+    }
+}
+
+impl Side for Ours {
+    async fn cycle(&self, name: &str) -> Result<(), Error> {
+        let guard = self.0.mutex(name)?.ttl(TTL).lock().await?;
+        guard.release().await?;
+        Ok(())
+    }
+}
+
+/// The simplest correct exchange on redis-rs alone: `SET NX PX` with a fresh token to all nodes at once, await
+/// the q-th success; compare-and-delete to all, await the q-th success. No time limits, no deadline, no reasons,
+/// no reconnect.
+///
+/// Answers that are still missing then are awaited by a task of their own. They cannot be dropped: redis-rs does
+/// not send a queued command whose caller has gone, and a release that is not sent leaves its key behind, while
+/// work that is not done makes the floor look faster than anything correct can be. One set of futures serves
+/// both steps, so that a late SET goes on while the releases are awaited, and always before its own release.
+#[derive(Clone)]
+pub(crate) struct Floor {
+    connections: Arc<[MultiplexedConnection]>,
+    release: Arc<str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Acquire,
+    Release,
+}
+
+impl Floor {
+    const RELEASE: &str = "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+                           return redis.call('DEL', KEYS[1])";
+
+    pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
+        let script = Script::new(Self::RELEASE);
+        // redis-rs's queue of 50 would be full with 64 tasks; a SET that waits for room can then be overtaken by its
+        // own release, which leaves the key behind.
+        let config =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(1 << 20);
+        let mut connections = Vec::new();
+        for url in urls {
+            let mut connection = client(url)?.get_multiplexed_async_connection_with_config(&config).await?;
+            script.prepare_invoke().load_async(&mut connection).await?;
+            connections.push(connection);
+        }
+        Ok(Self { connections: connections.into(), release: script.get_hash().into() })
+    }
+
+    async fn send(mut connection: MultiplexedConnection, cmd: Arc<Cmd>, step: Step) -> (Step, bool) {
+        let answer = connection.send_packed_command(&cmd).await;
+        (step, matches!(answer, Ok(Value::Okay | Value::Int(1))))
+    }
+}
+
+impl Side for Floor {
+    async fn cycle(&self, name: &str) -> Result<(), Error> {
+        let quorum = self.connections.len() / 2 + 1;
+        let token = token()?;
+        let mut set = Cmd::new();
+        set.arg("SET").arg(name).arg(&token).arg("NX").arg("PX").arg(10_000);
+        let mut release = Cmd::new();
+        release.arg("EVALSHA").arg(&*self.release).arg(1).arg(name).arg(&token);
+
+        let mut answers = FuturesUnordered::new();
+        for (step, cmd) in [(Step::Acquire, Arc::new(set)), (Step::Release, Arc::new(release))] {
+            for connection in &*self.connections {
+                answers.push(Self::send(connection.clone(), Arc::clone(&cmd), step));
+            }
+            let mut yes = 0;
+            while yes < quorum {
+                match answers.next().await {
+                    Some((of, true)) if of == step => yes += 1,
+                    Some(_) => {}
+                    None => return Err("the floor missed a quorum".into()),
+                }
+            }
+        }
+        if !answers.is_empty() {
+            tokio::spawn(async move { while answers.next().await.is_some() {} });
+        }
+        Ok(())
+    }
+}
+
+/// Without Nagle's delay, as ours; redis-rs leaves it on.
+fn client(url: &str) -> Result<Client, Error> {
+    let info = url.into_connection_info()?;
+    Ok(Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?)
+}
+
+/// About as long as ours, which carries the owner.
+fn token() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(format!("localhost:12345:{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+/// The crate `rslock` as its README sets it up: its own defaults for retries and time limits. It keeps one
+/// `MultiplexedConnection` per node as well.
+#[derive(Clone)]
+pub(crate) struct Rslock(LockManager);
+
+impl Rslock {
+    pub(crate) fn new(urls: &[String]) -> Result<Self, Error> {
+        let clients: Result<_, _> = urls.iter().map(|url| client(url)).collect();
+        Ok(Self(LockManager::from_clients(clients?)))
+    }
+}
+
+impl Side for Rslock {
+    async fn cycle(&self, name: &str) -> Result<(), Error> {
+        let lock = self.0.lock(name.as_bytes(), TTL).await?;
+        self.0.unlock(&lock).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Why the tool did not do what it was asked to, and the exit code and text of each.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io;
+use std::process::ExitStatus;
+
+use redlock_quorum::testing::ClusterError;
+use redlock_quorum::{LockError, SettingsError, Votes};
+
+use crate::exit::Exit;
+
+/// One line for stderr, or several where each node has its own; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line, or what stands for it in the environment, is not complete.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// A setting, key or URL that cannot be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The lock was not acquired.
+    #[error("{}", lock_text(.0))]
+    Lock(#[from] LockError),
+    /// The lock was lost while the command ran. The command has ended.
+    #[error("{}", lost_text(key, *command, votes.as_ref()))]
+    LockLost { key: String, command: ExitStatus, votes: Option<Votes> },
+    /// The command could not be started.
+    #[error("cannot run {program:?}: {source}")]
+    Command { program: OsString, source: io::Error },
+    /// Local servers could not be started.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The operating system refused something.
+    #[error("could not {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+    /// Our own bug.
+    #[error("this is a bug, please report it: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// How the process is to end after it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::USAGE,
+            Self::Settings(_) => Exit::CONFIGURATION,
+            Self::Lock(error) => of_lock(error),
+            Self::LockLost { .. } => Exit::LOCK_LOST,
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NOT_FOUND,
+            Self::Command { .. } => Exit::NOT_EXECUTABLE,
+            Self::Cluster(_) | Self::System { .. } => Exit::SYSTEM,
+            Self::Internal(_) => Exit::INTERNAL,
+        }
+    }
+}
+
+fn of_lock(error: &LockError) -> Exit {
+    match error.reason() {
+        LockError::Contended { .. } => Exit::CONTENDED,
+        LockError::NoQuorum { .. } | LockError::TooLate { .. } => Exit::NO_QUORUM,
+        LockError::Invalid(_) => Exit::CONFIGURATION,
+        LockError::Timeout { .. } | LockError::ShutDown | _ => Exit::INTERNAL,
+    }
+}
+
+fn lock_text(error: &LockError) -> String {
+    let waited = if let LockError::Timeout { max_wait, .. } = error {
+        format!(" after waiting {}", humantime::format_duration(*max_wait))
+    } else {
+        String::new()
+    };
+    match error.reason() {
+        LockError::Contended { resource, .. } => format!(
+            "{resource:?} is held by another owner{waited}; try again later, or give it longer with --wait"
+        ),
+        LockError::NoQuorum { resource, needed, votes } => {
+            let count = votes.iter().count();
+            let nodes = node_lines(votes);
+            format!(
+                "no quorum for {resource:?}{waited}: {needed} of {count} nodes must answer{nodes}\n  Nobody can take \
+                 this lock until {needed} answer: start these nodes, or see why they cannot be reached from here."
+            )
+        }
+        LockError::TooLate { resource, left, min_validity, .. } => format!(
+            "{resource:?} was granted too late{waited}: {left:?} of the lease were left, {min_validity:?} are \
+             needed; raise --ttl, or see why the nodes are slow"
+        ),
+        LockError::Invalid(error) => error.to_string(),
+        reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
+            Failure::Internal(reason.to_string()).to_string()
+        }
+    }
+}
+
+fn lost_text(key: &str, command: ExitStatus, votes: Option<&Votes>) -> String {
+    let nodes = votes.map(node_lines).unwrap_or_default();
+    format!(
+        "the lock on {key:?} was lost while the command ran, which has ended now ({command}); check what it left \
+         half done{nodes}"
+    )
+}
+
+/// A line for each node that did not agree, with its reason.
+fn node_lines(votes: &Votes) -> String {
+    let mut lines = String::new();
+    for (node, failure) in votes.failures() {
+        let _ = write!(lines, "\n  {node}: {failure}");
+    }
+    for node in votes.denials() {
+        let _ = write!(lines, "\n  {node}: holds no key of ours");
+    }
+    lines
+}

@@ -1,0 +1,487 @@
+//! Nodes that die, hang and come back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::{ExtendError, LockError, NodeFailure, NodeVote, Redlock, ReleaseError, Released, Retry};
+
+use crate::support::{
+    LONG, SLACK, builder, client, contended, eventually, name, no_quorum, now, plant, pttl, value,
+};
+
+const KEY: &str = "job";
+
+/// node-redlock: "unable to achieve a quorum" tells nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_five_dead_are_named_with_their_reasons() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let (dead, living) = ([0, 2, 4], [1, 3]);
+    for node in dead {
+        cluster.kill(node).unwrap();
+    }
+    // At first the connections have only just been lost, later they are known to be.
+    for _ in 0..5 {
+        let started = now();
+        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+        assert!(started.elapsed() < Duration::from_secs(1) + SLACK);
+        let LockError::NoQuorum { resource, needed, votes } = &error else { unreachable!() };
+        assert_eq!((resource.as_str(), *needed), (KEY, 3));
+        let failed: BTreeSet<String> = votes.failures().map(|(node, _)| node.to_owned()).collect();
+        assert_eq!(failed, dead.map(|node| name(&cluster, node)).into(), "{error}");
+        for (node, failure) in votes.failures() {
+            let gone =
+                matches!(failure, NodeFailure::ConnectionLost { .. } | NodeFailure::Unreachable { .. });
+            assert!(gone, "{failure:?}");
+            assert!(error.to_string().contains(&format!("{node}: {failure}")), "{error}");
+        }
+    }
+    let gone = || living.iter().all(|node| cluster.keys(*node).unwrap().is_empty());
+    eventually(SLACK, "nothing is left on the two", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_five_hung_are_named_after_the_node_timeout() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let (hung, living) = ([1, 2, 3], [0, 4]);
+    for node in hung {
+        cluster.pause(node).unwrap();
+    }
+    let started = now();
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    let node_timeout = Duration::from_secs(1);
+    let waited = started.elapsed();
+    assert!(waited >= node_timeout && waited < node_timeout + SLACK, "{waited:?}");
+    let failed: Vec<_> = error.votes().unwrap().failures().collect();
+    let expected = NodeFailure::NoAnswer { after: node_timeout };
+    assert_eq!(failed, hung.map(|node| name(&cluster, node)).each_ref().map(|node| (&**node, &expected)));
+    let granted = error.votes().unwrap().iter().filter(|(_, vote)| **vote == NodeVote::Granted);
+    assert_eq!(granted.count(), 2);
+    eventually(SLACK, "nothing is left on the two", || no_keys(&cluster, &living)).await;
+    for node in hung {
+        cluster.resume(node).unwrap();
+    }
+    eventually(SLACK, "nothing is left on any", || no_keys(&cluster, &[0, 1, 2, 3, 4])).await;
+}
+
+/// pottery, rslock: a wait that loops for ever when all nodes are down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_ends_although_all_nodes_are_dead() {
+    let cluster = LocalCluster::start(3).unwrap();
+    for node in 0..3 {
+        cluster.kill(node).unwrap();
+    }
+    let redlock = client(cluster.urls()).await;
+    let max_wait = Duration::from_millis(300);
+    let started = now();
+    let error = redlock.mutex(KEY).unwrap().max_wait(max_wait).lock().await.unwrap_err();
+    let waited = started.elapsed();
+    assert!(waited >= max_wait && waited < max_wait + SLACK, "{waited:?}");
+    assert!(matches!(error.reason(), LockError::NoQuorum { .. }), "{error}");
+    assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
+
+    // And goes on through an outage when it may.
+    let waiter = tokio::spawn(async move {
+        redlock.mutex(KEY).unwrap().max_wait(LONG).lock().await.unwrap().release().await
+    });
+    for node in 0..3 {
+        cluster.restart(node, Data::Kept).unwrap();
+    }
+    assert_eq!(waiter.await.unwrap(), Ok(Released::InTime));
+}
+
+/// redlock-py, badboy's redlock: one node down fails every lock. RedLock.net: the first attempts fail at start-up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_dead_at_the_start_is_used_when_it_is_back() {
+    let cluster = LocalCluster::start(3).unwrap();
+    cluster.kill(0).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    assert!(redlock.nodes()[0].failure().is_some());
+
+    cluster.restart(0, Data::Kept).unwrap();
+    eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+    // Now its vote is needed.
+    cluster.kill(2).unwrap();
+    let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(guard.token()));
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1])).await;
+}
+
+/// redlock-universal: a failed acquire leaves its key on the node whose answer timed out. Here the commands sit in
+/// the socket of a hung node, and run when it goes on, on a connection that was given up long before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hung_ends_without_keys_of_finished_attempts() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let node_timeout = Duration::from_millis(250);
+    let redlock = builder(cluster.urls()).node_timeout(node_timeout).connect().await.unwrap();
+    let taken = redlock.mutex("taken").unwrap();
+    for node in 1..3 {
+        plant(&cluster, node, "taken");
+    }
+    let mutex = |i: u32| redlock.mutex(format!("job-{i}")).unwrap();
+    let held_before = mutex(0).lock().await.unwrap();
+    let held_over = mutex(1).lock().await.unwrap();
+
+    cluster.pause(0).unwrap();
+    let paused = now();
+    assert_eq!(held_before.release().await, Ok(Released::InTime));
+    let mut cycle = 2;
+    while paused.elapsed() < Duration::from_secs(3) {
+        cycle += 1;
+        match cycle % 4 {
+            0 => drop(mutex(cycle).lock().await.unwrap()),
+            1 => assert_eq!(mutex(cycle).lock().await.unwrap().release().await, Ok(Released::InTime)),
+            2 => drop(contended(taken.try_lock().await)),
+            // Cancelled as soon as it has been sent.
+            _ => drop(tokio::time::timeout(Duration::ZERO, mutex(cycle).lock()).await),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(redlock.nodes()[0].failure().is_some(), "it was abandoned meanwhile");
+    cluster.resume(0).unwrap();
+    assert_eq!(held_over.release().await, Ok(Released::InTime));
+    drop(mutex(cycle + 1).lock().await.unwrap());
+
+    eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+    eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
+    let only_theirs = || (1..3).all(|node| cluster.keys(node).unwrap() == ["taken"]);
+    eventually(SLACK, "nothing else is left on the others", only_theirs).await;
+    // It votes again, and that leaves nothing either.
+    cluster.kill(1).unwrap();
+    assert_eq!(mutex(0).lock().await.unwrap().release().await, Ok(Released::InTime));
+    eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_restarts_while_the_lock_is_held_is_told_of_the_release() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    for data in [Data::Kept, Data::Lost] {
+        let guard = held_everywhere(&redlock, &cluster).await;
+        cluster.restart(0, data).unwrap();
+        assert!(guard.is_valid());
+        contended(redlock.mutex(KEY).unwrap().try_lock().await);
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+        eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+    }
+}
+
+/// The restarted node brings its key back from its disk after everybody else has forgotten it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_down_during_the_release_is_told_when_it_is_back() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    for how in ["release", "drop"] {
+        let guard = held_everywhere(&redlock, &cluster).await;
+        cluster.kill(0).unwrap();
+        if how == "drop" {
+            drop(guard);
+        } else {
+            assert_eq!(guard.release().await, Ok(Released::InTime));
+        }
+        eventually(SLACK, "nothing is left on the others", || no_keys(&cluster, &[1, 2])).await;
+        cluster.restart(0, Data::Kept).unwrap();
+        eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
+        eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_without_a_quorum_says_so_and_goes_on() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let guard = held_everywhere(&redlock, &cluster).await;
+    for node in [0, 1] {
+        cluster.kill(node).unwrap();
+    }
+    let error = guard.release().await.unwrap_err();
+    let ReleaseError::Unconfirmed { resource, votes } = &error else { panic!("{error:?}") };
+    assert_eq!(resource, KEY);
+    let failed: Vec<&str> = votes.failures().map(|(node, _)| node).collect();
+    assert_eq!(failed, [name(&cluster, 0), name(&cluster, 1)], "{error}");
+    for node in [0, 1] {
+        cluster.restart(node, Data::Kept).unwrap();
+    }
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+}
+
+/// The supervisor outlives the client for as long as a release is owed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_gone_still_releases_on_a_node_that_comes_back() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let guard = held_everywhere(&redlock, &cluster).await;
+    cluster.kill(0).unwrap();
+    drop((redlock, guard));
+    eventually(SLACK, "nothing is left on the others", || no_keys(&cluster, &[1, 2])).await;
+    cluster.restart(0, Data::Kept).unwrap();
+    eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_while_the_lock_is_held_cost_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let cut = || {
+        for node in 0..3 {
+            cluster.command(node, &["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+        }
+    };
+    let mut guard = held_everywhere(&redlock, &cluster).await;
+    cut();
+    let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
+    eventually(SLACK, "extended on new connections", up).await;
+    // The client may not have noticed at once: then the old deadline stands, and it is tried again.
+    while let Err(error) = guard.extend(LONG * 2).await {
+        assert!(matches!(error, ExtendError::NoQuorum { .. }), "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(guard.remaining() > LONG);
+    cut();
+    // Confirmed or not: it goes on.
+    match guard.release().await {
+        Ok(released) => assert_eq!(released, Released::InTime),
+        Err(error) => assert!(matches!(error, ReleaseError::Unconfirmed { .. }), "{error}"),
+    }
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+}
+
+/// rslock: one stopped node of three, and `lock` hangs. redsync: `extend` and `unlock` do. RedLock.net and madelson:
+/// a disconnected node slows everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_node_slows_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    // Whoever waits for the hung node waits for this long.
+    let node_timeout = Duration::from_secs(20);
+    let redlock = builder(cluster.urls()).node_timeout(node_timeout).connect().await.unwrap();
+    for hung in 0..3 {
+        cluster.pause(hung).unwrap();
+        let started = now();
+        let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+        guard.extend(LONG * 2).await.unwrap();
+        contended(redlock.mutex(KEY).unwrap().try_lock().await);
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+        cluster.resume(hung).unwrap();
+        eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+    }
+}
+
+/// pottery, redlock-universal: an extension of 1 s that took longer counts. node-redlock, sesamecare, Redisson,
+/// distributed-lock-redis: validity is not looked at after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extension_that_is_answered_after_the_deadline_is_lost() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = builder(cluster.urls()).node_timeout(Duration::from_secs(20)).connect().await.unwrap();
+    let ttl = Duration::from_secs(1);
+    let mut guard = redlock.mutex(KEY).unwrap().ttl(ttl).lock().await.unwrap();
+    for node in [0, 1] {
+        cluster.pause(node).unwrap();
+    }
+    let lost = guard.extend(LONG).await;
+    assert!(matches!(lost, Err(ExtendError::Lost { .. })), "{lost:?}");
+    assert!(!guard.is_valid());
+    for node in [0, 1] {
+        cluster.resume(node).unwrap();
+    }
+    // Whatever the nodes make of it now, and whatever they answer.
+    for _ in 0..20 {
+        assert!(!guard.is_valid());
+        assert_eq!(guard.remaining(), Duration::ZERO);
+        let lost = guard.extend(LONG).await;
+        assert!(matches!(lost, Err(ExtendError::Lost { .. })), "{lost:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // The node that was never stopped has extended, and its key would live for a minute.
+    assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+}
+
+/// madelson, RedLock.net: the lease is counted from when the answer came.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_counts_from_before_it_was_asked_for() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = builder(cluster.urls()).node_timeout(Duration::from_secs(20)).connect().await.unwrap();
+    let delay = Duration::from_millis(300);
+    let delayed = async || {
+        for node in [0, 1] {
+            cluster.pause(node).unwrap();
+        }
+        tokio::time::sleep(delay).await;
+        for node in [0, 1] {
+            cluster.resume(node).unwrap();
+        }
+    };
+    let mutex = redlock.mutex(KEY).unwrap();
+    for node in [0, 1] {
+        cluster.pause(node).unwrap();
+    }
+    let started = now();
+    let (guard, ()) = tokio::join!(mutex.lock(), delayed());
+    let mut guard = guard.unwrap();
+    assert!(guard.deadline() < now() + LONG - delay, "counted from the answer");
+    assert!(guard.deadline() < started + LONG);
+
+    for node in [0, 1] {
+        cluster.pause(node).unwrap();
+    }
+    let (extended, ()) = tokio::join!(guard.extend(LONG * 2), delayed());
+    extended.unwrap();
+    assert!(guard.remaining() > LONG && guard.remaining() < LONG * 2 - delay, "counted from the answer");
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+/// rslock: a failed extension deletes the keys that are still held.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_extension_takes_nothing_away() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let mut guard = held_everywhere(&redlock, &cluster).await;
+    let hung = [0, 1, 2];
+    for node in hung {
+        cluster.pause(node).unwrap();
+    }
+    let error = guard.extend(LONG * 2).await.unwrap_err();
+    let ExtendError::NoQuorum { resource, left, votes } = &error else { panic!("{error:?}") };
+    assert_eq!(resource, KEY);
+    assert!(*left > LONG / 2 && *left < LONG, "{left:?}");
+    let failed: Vec<&str> = votes.failures().map(|(node, _)| node).collect();
+    assert_eq!(failed, hung.map(|node| name(&cluster, node)), "{error}");
+    assert!(guard.is_valid());
+    assert!(guard.remaining() < LONG, "two of five are not enough");
+    for node in hung {
+        cluster.resume(node).unwrap();
+    }
+    for node in 0..5 {
+        assert_eq!(value(&cluster, node, KEY).as_deref(), Some(guard.token()), "node {node}");
+    }
+    guard.extend(LONG * 2).await.unwrap();
+    assert!(guard.remaining() > LONG);
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2, 3, 4])).await;
+}
+
+/// distributed-lock-redis: nodes that answered the acquire late are not ours any more, and an extension needs a
+/// majority of the rest only, fewer each time, until two clients hold the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extension_needs_a_quorum_of_all_nodes_each_time() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let mut guard = held_everywhere(&redlock, &cluster).await;
+    for round in 0..4 {
+        for node in [round % 5, (round + 1) % 5] {
+            cluster.pause(node).unwrap();
+        }
+        guard.extend(LONG * 2).await.unwrap();
+        for node in [round % 5, (round + 1) % 5] {
+            cluster.resume(node).unwrap();
+        }
+    }
+    let extended = || (0..5).all(|node| pttl(&cluster, node, KEY) > LONG);
+    eventually(SLACK, "all five nodes have extended", extended).await;
+    for node in [0, 1, 2] {
+        cluster.kill(node).unwrap();
+    }
+    for _ in 0..5 {
+        let error = guard.extend(LONG * 2).await.unwrap_err();
+        assert!(matches!(error, ExtendError::NoQuorum { .. }), "{error}");
+    }
+    for node in [0, 1, 2] {
+        cluster.restart(node, Data::Lost).unwrap();
+    }
+    let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
+    eventually(SLACK, "all are connected", up).await;
+    let error = guard.extend(LONG * 2).await.unwrap_err();
+    assert!(matches!(error, ExtendError::Lost { .. }), "three of five have forgotten it: {error}");
+    assert!(!guard.is_valid());
+    drop(guard);
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2, 3, 4])).await;
+}
+
+/// node-redlock: two or four nodes with split votes, and the promise is pending for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_even_split_is_contention_at_once() {
+    for nodes in [2, 4] {
+        let cluster = LocalCluster::start(nodes).unwrap();
+        let node_timeout = Duration::from_secs(20);
+        let one = builder(cluster.urls()).node_timeout(node_timeout).connect().await.unwrap();
+        let two = builder(cluster.urls()).node_timeout(node_timeout).connect().await.unwrap();
+        let started = now();
+        for half in [0..nodes / 2, nodes / 2..nodes] {
+            for node in half.clone() {
+                plant(&cluster, node, "split");
+            }
+            let mutexes = [&one, &two].map(|client| client.mutex("split").unwrap());
+            let (first, second) = tokio::join!(mutexes[0].try_lock(), mutexes[1].try_lock());
+            contended(first);
+            contended(second);
+            for node in half {
+                cluster.command(node, &["DEL", "split"]).unwrap();
+            }
+        }
+        let mut won = 0;
+        let mutexes = [&one, &two].map(|client| client.mutex(KEY).unwrap());
+        for _ in 0..50 {
+            let (first, second) = tokio::join!(mutexes[0].try_lock(), mutexes[1].try_lock());
+            assert!(first.is_err() || second.is_err(), "both hold it");
+            for result in [first, second] {
+                match result {
+                    Ok(guard) => won += usize::from(guard.release().await == Ok(Released::InTime)),
+                    Err(error) => drop(contended(Err(error))),
+                }
+            }
+        }
+        assert!(started.elapsed() < 2 * SLACK, "{:?}", started.elapsed());
+        println!("{nodes} nodes: {won} of 50 rounds were won");
+        // Progress in spite of splits.
+        let retry = Retry::exponential(Duration::from_millis(2), Duration::from_millis(50));
+        let [first, second] = mutexes.map(|mutex| mutex.retry(retry));
+        let turns = async |mutex: &redlock_quorum::Mutex| {
+            for _ in 0..10 {
+                assert_eq!(mutex.lock().await.unwrap().release().await, Ok(Released::InTime));
+            }
+        };
+        tokio::join!(turns(&first), turns(&second));
+        let all: Vec<usize> = (0..nodes).collect();
+        eventually(SLACK, "nothing is left", || no_keys(&cluster, &all)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_that_are_flushed_are_sent_again() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let flush = || {
+        for node in 0..3 {
+            assert_eq!(cluster.command(node, &["SCRIPT", "FLUSH"]).unwrap().text(), Some("OK"));
+        }
+    };
+    let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    flush();
+    guard.extend(LONG * 2).await.unwrap();
+    assert!(guard.remaining() > LONG);
+    flush();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    flush();
+    drop(guard);
+    eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
+}
+
+/// A lock on all nodes, also those that were not waited for.
+async fn held_everywhere(redlock: &Redlock, cluster: &LocalCluster) -> redlock_quorum::Guard {
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let ours = || (0..cluster.len()).all(|node| value(cluster, node, KEY).as_deref() == Some(guard.token()));
+    eventually(SLACK, "all nodes hold the key", ours).await;
+    guard
+}
+
+fn no_keys(cluster: &LocalCluster, nodes: &[usize]) -> bool {
+    nodes.iter().all(|node| cluster.keys(*node).is_ok_and(|keys| keys.is_empty()))
+}

@@ -1,0 +1,15 @@
+//! What the lock promises, against real servers and through the public API alone.
+//!
+//! [`cases`] run over every topology of [`topology`]; the other modules are single scenarios. A bug class of another
+//! Redlock implementation that a test stands for is named in that test's comment.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod cases;
+mod faults;
+mod limits;
+mod load;
+mod servers;
+mod stress;
+mod support;
+mod topology;

@@ -1,0 +1,277 @@
+//! Servers that refuse, names that are unusual, and secrets that stay secret.
+
+use std::time::Duration;
+
+use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::{ExtendError, LockError, NodeFailure, Redlock, ReleaseError, Released, SettingsError};
+
+use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, value};
+
+const KEY: &str = "job";
+const PASSWORD: &str = "s3cret@pass/word";
+const PASSWORD_IN_URL: &str = "s3cret%40pass%2Fword";
+const WRONG: &str = "hunter2isWrong";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
+    let cluster = LocalCluster::builder().directive("requirepass", PASSWORD).start().unwrap();
+    let redlock = client(with_credentials(&cluster, &format!(":{PASSWORD_IN_URL}"))).await;
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    no_secret(&format!("{redlock:?} {guard:?} {:?}", redlock.mutex(KEY)));
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+
+    for credentials in [&format!(":{WRONG}"), &format!("nobody:{WRONG}"), ""] {
+        let redlock = client(with_credentials(&cluster, credentials)).await;
+        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+        for (node, failure) in error.votes().unwrap().failures() {
+            assert!(matches!(failure, NodeFailure::Authentication { .. }), "{node}: {failure:?}");
+            assert!(error.to_string().contains(node), "{error}");
+        }
+        assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
+        no_secret(&format!("{error} {error:?} {redlock:?} {:?}", redlock.nodes()));
+    }
+    no_secret(&format!("{:?}", builder(with_credentials(&cluster, &format!(":{WRONG}")))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_that_refuses_is_a_lost_vote() {
+    let cluster = LocalCluster::builder().directive("requirepass", PASSWORD).start().unwrap();
+    let mut urls = with_credentials(&cluster, &format!(":{PASSWORD_IN_URL}"));
+    urls[0] = with_credentials(&cluster, &format!(":{WRONG}")).swap_remove(0);
+    let redlock = client(urls).await;
+    assert!(matches!(redlock.nodes()[0].failure(), Some(NodeFailure::Authentication { .. })));
+    let mut guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    guard.extend(LONG * 2).await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_told_without_its_password() {
+    for url in [
+        format!("redis://user:{WRONG}@127.0.0.1:notaport"),
+        format!("redis://user:{WRONG}@127.0.0.1/notadatabase"),
+        format!("http://user:{WRONG}@127.0.0.1"),
+        format!("redis://user:{WRONG}@127.0.0.1?password={WRONG}"),
+        format!("user:{WRONG}@127.0.0.1"),
+        format!("redis://user:{WRONG}@"),
+        format!("redis://user:{WRONG}"),
+        WRONG.to_owned(),
+    ] {
+        let error = Redlock::connect([url]).await.unwrap_err();
+        assert!(matches!(error, SettingsError::NodeUrl { .. }), "{error:?}");
+        no_secret(&format!("{error} {error:?}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_permission_is_named() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let user = |name: &str, rules: &[&str]| {
+        let password = format!(">{PASSWORD}");
+        let command = [&["ACL", "SETUSER", name, "on", &password], rules].concat();
+        for node in 0..3 {
+            assert_eq!(cluster.command(node, &command).unwrap().text(), Some("OK"));
+        }
+        with_credentials(&cluster, &format!("{name}:{PASSWORD_IN_URL}"))
+    };
+    let permission = |failures: Vec<(&str, &NodeFailure)>| {
+        assert!(failures.len() >= 2, "{failures:?}");
+        for (node, failure) in failures {
+            assert!(matches!(failure, NodeFailure::Permission { .. }), "{node}: {failure:?}");
+            no_secret(&format!("{failure} {failure:?}"));
+        }
+    };
+
+    for (name, rules) in [
+        ("no-set", &["~*", "+@all", "-set"][..]),
+        ("no-scripts", &["~*", "+@all", "-script"]),
+        ("other-keys", &["~other:*", "+@all"]),
+    ] {
+        let redlock = client(user(name, rules)).await;
+        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+        permission(error.votes().unwrap().failures().collect());
+    }
+
+    let redlock = client(user("no-evalsha", &["~*", "+@all", "-evalsha"])).await;
+    let ttl = Duration::from_secs(2);
+    let mut guard = redlock.mutex(KEY).unwrap().ttl(ttl).lock().await.unwrap();
+    let error = guard.extend(LONG).await.unwrap_err();
+    let ExtendError::NoQuorum { votes, .. } = &error else { panic!("{error:?}") };
+    permission(votes.failures().collect());
+    assert!(guard.remaining() < ttl);
+    let error = guard.release().await.unwrap_err();
+    let ReleaseError::Unconfirmed { votes, .. } = &error else { panic!("{error:?}") };
+    permission(votes.failures().collect());
+    // It ends with its TTL, and so do the repetitions of its release.
+    let gone = || (0..3).all(|node| value(&cluster, node, KEY).is_none());
+    eventually(ttl + SLACK, "it has expired", gone).await;
+
+    let redlock = client(user(
+        "enough",
+        &[
+            "resetkeys",
+            "~job",
+            "~redlock:fences",
+            "-@all",
+            "+set",
+            "+evalsha",
+            "+eval",
+            "+script|load",
+            "+get",
+            "+del",
+            "+pttl",
+            "+pexpire",
+            "+ping",
+            "+time",
+            "+zadd",
+            "+zscore",
+        ],
+    ))
+    .await;
+    let mut guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    guard.extend(LONG * 2).await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_memory_refuses_new_locks_and_lets_old_ones_go() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let limit = |bytes| {
+        for node in 0..3 {
+            let reply = cluster.command(node, &["CONFIG", "SET", "maxmemory", bytes]).unwrap();
+            assert_eq!(reply.text(), Some("OK"));
+        }
+    };
+    limit("1");
+    let error = no_quorum(redlock.mutex("other").unwrap().try_lock().await);
+    let failures: Vec<_> = error.votes().unwrap().failures().collect();
+    assert!(failures.len() >= 2 && failures.iter().all(|(_, f)| **f == NodeFailure::OutOfMemory), "{error}");
+    guard.extend(LONG * 2).await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    limit("0");
+    assert_eq!(
+        redlock.mutex("other").unwrap().try_lock().await.unwrap().release().await,
+        Ok(Released::InTime)
+    );
+    let gone = || (0..3).all(|node| cluster.keys(node).unwrap().is_empty());
+    eventually(SLACK, "nothing is left", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_has_no_vote() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let port = cluster.port(0).to_string();
+    let follow = |node, host: &str, port: &str| {
+        assert_eq!(cluster.command(node, &["REPLICAOF", host, port]).unwrap().text(), Some("OK"));
+    };
+    follow(2, "127.0.0.1", &port);
+    let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+
+    follow(1, "127.0.0.1", &port);
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    let failures: Vec<_> = error.votes().unwrap().failures().map(|(_, failure)| failure).collect();
+    assert!(matches!(failures[..], [NodeFailure::ReadOnly { .. }, NodeFailure::ReadOnly { .. }]), "{error}");
+
+    for node in [1, 2] {
+        follow(node, "NO", "ONE");
+    }
+    // The replicas may have copied the key of the attempt that failed; their own release was refused meanwhile and
+    // is repeated.
+    let gone = || (0..3).all(|node| cluster.keys(node).unwrap().is_empty());
+    eventually(SLACK, "nothing is left", gone).await;
+    assert_eq!(redlock.mutex(KEY).unwrap().try_lock().await.unwrap().release().await, Ok(Released::InTime));
+}
+
+/// rslock: `["ab", "c"]` and `["a", "bc"]` share one key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_the_key_whatever_it_contains() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let longest = "x".repeat(512);
+    let names = [
+        "a",
+        " ",
+        "a b",
+        "größe/7",
+        "ключ",
+        "🔒",
+        "\u{202e}rtl",
+        "a*b?[c]{d}",
+        "\"quoted\" 'too'",
+        "%s%n%00",
+        "\\",
+        "\\r\\n",
+        "$5",
+        "-1",
+        "*",
+        "Redlock:x",
+        "redlock",
+        "KEYS[1]",
+        "'; return 1 --",
+        "{tag}:1",
+        &longest,
+    ];
+    let mut guards = Vec::new();
+    for name in names {
+        let mut guard = redlock.mutex(name).unwrap().try_lock().await.unwrap();
+        guard.extend(LONG * 2).await.unwrap();
+        let holders = (0..3).filter(|node| value(&cluster, *node, name).as_deref() == Some(guard.token()));
+        assert!(holders.count() >= 2, "{name:?}");
+        assert_eq!(guard.resource(), name);
+        guards.push(guard);
+    }
+    // All at once: none is another's.
+    assert!(guards.iter().all(|guard| guard.is_valid()));
+    for guard in guards {
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+    }
+    let gone = || (0..3).all(|node| cluster.keys(node).unwrap().is_empty());
+    eventually(SLACK, "nothing is left", gone).await;
+
+    let too_long = "x".repeat(513);
+    for name in ["", "a\nb", "a\r\nDEL job", "\0", "\u{7f}", "redlock:node", &too_long] {
+        assert!(matches!(redlock.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_its_own_is_a_name_space_of_its_own() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let urls = |db: u8| cluster.urls().into_iter().map(move |url| format!("{url}/{db}"));
+    let (first, second) = (client(urls(0)).await, client(urls(3)).await);
+    let one = first.mutex(KEY).unwrap().try_lock().await.unwrap();
+    let other = second.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(one.release().await, Ok(Released::InTime));
+    assert_eq!(other.release().await, Ok(Released::InTime));
+    // The database is chosen anew with each connection.
+    cluster.restart(0, Data::Kept).unwrap();
+    eventually(SLACK, "it is connected", || second.nodes()[0].failure().is_none()).await;
+    cluster.kill(1).unwrap();
+    let guard = second.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(value(&cluster, 0, KEY), None);
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let error = no_quorum({
+        cluster.kill(0).unwrap();
+        second.mutex(KEY).unwrap().try_lock().await
+    });
+    assert!(error.to_string().contains(&format!("127.0.0.1:{}/3", cluster.port(0))), "{error}");
+    assert!(matches!(error, LockError::NoQuorum { .. }));
+}
+
+fn with_credentials(cluster: &LocalCluster, credentials: &str) -> Vec<String> {
+    let at = if credentials.is_empty() { "" } else { "@" };
+    (0..cluster.len())
+        .map(|node| format!("redis://{credentials}{at}127.0.0.1:{}", cluster.port(node)))
+        .collect()
+}
+
+#[track_caller]
+fn no_secret(text: &str) {
+    for secret in [PASSWORD, PASSWORD_IN_URL, WRONG] {
+        assert!(!text.contains(secret), "a password is shown: {text}");
+    }
+}

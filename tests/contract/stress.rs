@@ -1,0 +1,205 @@
+//! Everything at once, at random: whoever drops, cancels and extends, while nodes hang, die and come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use redlock_quorum::testing::history::{Section, Sharing, check};
+use redlock_quorum::testing::{Data, LocalCluster, NodeState};
+use redlock_quorum::{Guard, LockError, Mutex, Redlock, Released, Retry};
+
+use crate::support::{LONG, Random, SLACK, eventually, now, origin};
+
+const NODES: usize = 5;
+const CLIENTS: usize = 2;
+const TASKS: usize = 8;
+const NAMES: u64 = 3;
+const RUNS: Duration = Duration::from_secs(12);
+/// A quorum is always left, so that the run makes progress.
+const FAULTY_MAX: usize = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_at_random_break_nothing_and_leave_nothing() {
+    let mut random = Random::from_environment();
+    let cluster = Arc::new(LocalCluster::start(NODES).unwrap());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let redlock = Redlock::builder().nodes(cluster.urls()).ttl(LONG).max_ttl(LONG * 2);
+        clients.push(redlock.connect().await.unwrap());
+    }
+    let tasks_at_rest = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let running = (0..TASKS).map(|id| {
+        let (client, random) = (clients[id % CLIENTS].clone(), Random::new(random.next()));
+        let worker = Worker { id, client, random, stop: Arc::clone(&stop), sections: Vec::new() };
+        tokio::spawn(worker.run())
+    });
+    let running: Vec<_> = running.collect();
+    let faults = {
+        let (cluster, random) = (Arc::clone(&cluster), Random::new(random.next()));
+        tokio::task::spawn_blocking(move || break_and_heal(&cluster, random))
+    };
+    let faults = faults.await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let sections = try_join_all(running).await.unwrap().concat();
+    println!("{faults} faults, {} sections", sections.len());
+
+    check(&sections).assert_ok();
+    assert!(sections.len() > 100, "hardly anybody got a lock: {}", sections.len());
+    // A leak would last for a minute.
+    let gone = || (0..NODES).all(|node| cluster.keys(node).unwrap().is_empty());
+    eventually(2 * SLACK, "no key is left on any node", gone).await;
+    let up = || clients.iter().flat_map(Redlock::nodes).all(|node| node.failure().is_none());
+    eventually(SLACK, "all nodes are connected", up).await;
+    for name in 0..NAMES {
+        let guard = clients[0].mutex(format!("job-{name}")).unwrap().lock().await.unwrap();
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+    }
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    eventually(SLACK, "no task is left behind", || alive() <= tasks_at_rest).await;
+    assert!(resident_megabytes() < 500, "{} MB", resident_megabytes());
+}
+
+/// At most [`FAULTY_MAX`] nodes at a time; all are well at the end. Answers the number of faults and cures.
+fn break_and_heal(cluster: &LocalCluster, mut random: Random) -> usize {
+    let started = now();
+    let mut faults = 0;
+    while started.elapsed() < RUNS {
+        // The pace of the faults, not a wait for anything.
+        std::thread::sleep(Duration::from_millis(20) + random.up_to(Duration::from_millis(700)));
+        let node = usize::try_from(random.below(NODES as u64)).unwrap();
+        let faulty = (0..NODES).filter(|node| cluster.state(*node) != NodeState::Running).count();
+        match cluster.state(node) {
+            NodeState::Paused => cluster.resume(node).unwrap(),
+            NodeState::Stopped => cluster.restart(node, Data::Kept).unwrap(),
+            NodeState::Running if random.one_in(6) => cluster.restart(node, Data::Kept).unwrap(),
+            NodeState::Running if faulty == FAULTY_MAX => continue,
+            NodeState::Running if random.one_in(2) => cluster.pause(node).unwrap(),
+            NodeState::Running => cluster.kill(node).unwrap(),
+        }
+        faults += 1;
+    }
+    for node in 0..NODES {
+        match cluster.state(node) {
+            NodeState::Running => {}
+            NodeState::Paused => cluster.resume(node).unwrap(),
+            NodeState::Stopped => cluster.restart(node, Data::Kept).unwrap(),
+        }
+    }
+    faults
+}
+
+struct Worker {
+    id: usize,
+    client: Redlock,
+    random: Random,
+    stop: Arc<AtomicBool>,
+    sections: Vec<Section>,
+}
+
+impl Worker {
+    async fn run(mut self) -> Vec<Section> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let name = format!("job-{}", self.random.below(NAMES));
+            let mutex = self
+                .client
+                .mutex(&name)
+                .unwrap()
+                .ttl(self.ttl())
+                .retry(Retry::exponential(Duration::from_millis(1), Duration::from_millis(50)));
+            let requested_at = origin();
+            let Some(guard) = self.try_to_lock(&mutex).await else { continue };
+            let mut section = Section {
+                client: format!("task {}", self.id),
+                resource: name,
+                sharing: Sharing::Exclusive,
+                requested_at,
+                acquired_at: origin(),
+                deadline: 0,
+                ended_at: None,
+                fencing_token: None,
+            };
+            see(&guard, &mut section);
+            self.hold(guard, section).await;
+        }
+        self.sections
+    }
+
+    /// Mostly so long that a leak shows; sometimes so short that the lease ends while it is held.
+    fn ttl(&mut self) -> Duration {
+        if self.random.one_in(5) {
+            Duration::from_millis(10) + self.random.up_to(Duration::from_millis(400))
+        } else {
+            LONG + self.random.up_to(LONG)
+        }
+    }
+
+    async fn try_to_lock(&mut self, mutex: &Mutex) -> Option<Guard> {
+        let result = match self.random.below(4) {
+            0 => mutex.try_lock().await,
+            1 => mutex.clone().max_wait(self.random.up_to(Duration::from_secs(1))).lock().await,
+            2 => {
+                tokio::time::timeout(self.random.up_to(Duration::from_millis(5)), mutex.lock()).await.ok()?
+            }
+            _ => tokio::time::timeout(self.random.up_to(Duration::from_millis(500)), mutex.lock())
+                .await
+                .ok()?,
+        };
+        match result {
+            Ok(guard) => Some(guard),
+            Err(LockError::Invalid(_) | LockError::ShutDown) => panic!("{result:?}"),
+            Err(_) => None,
+        }
+    }
+
+    async fn hold(&mut self, mut guard: Guard, mut section: Section) {
+        for _ in 0..self.random.below(3) {
+            tokio::time::sleep(self.random.up_to(Duration::from_millis(10))).await;
+            see(&guard, &mut section);
+            if self.random.one_in(3) {
+                let (ttl, limit) = (self.ttl(), self.random.up_to(Duration::from_millis(400)));
+                // Cancelled, failed or lost: the guard says until when it is ours.
+                let _ = tokio::time::timeout(limit, guard.extend(ttl)).await;
+                see(&guard, &mut section);
+            }
+        }
+        section.ended_at = Some(origin());
+        match self.random.below(4) {
+            0 => drop(guard),
+            1 => {
+                drop(
+                    tokio::time::timeout(self.random.up_to(Duration::from_millis(3)), guard.release()).await,
+                );
+            }
+            2 => drop(guard.release().await),
+            _ => {
+                // In nobody's hands: an unwinding task.
+                let task = tokio::spawn(async move {
+                    let _guard = guard;
+                    std::future::pending::<()>().await;
+                });
+                task.abort();
+            }
+        }
+        self.sections.push(section);
+    }
+}
+
+/// Takes down until when the guard promises the lock, if it still does.
+fn see(guard: &Guard, section: &mut Section) {
+    let before = origin();
+    let remaining = guard.remaining();
+    if !remaining.is_zero() {
+        section.deadline = before + u64::try_from(remaining.as_nanos()).unwrap();
+    }
+}
+
+/// Of the whole test binary; 0 where the system does not say.
+fn resident_megabytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes: Option<usize> = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.unwrap_or(0) / 1024
+}

@@ -1,0 +1,156 @@
+//! Looking at servers, waiting with a bound, and seeded randomness.
+
+use std::fmt::Debug;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+use redlock_quorum::testing::{LocalCluster, Reply};
+use redlock_quorum::{Guard, LockError, Redlock};
+
+/// Longer than any test runs, so that a key which is gone was removed, not expired.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// How long anything may take beyond what the protocol promises: for a machine that does much else.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+
+/// An owner that this library is not.
+pub(crate) const FOREIGN: &str = "somebody else";
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Looks at the world until `condition` holds.
+///
+/// # Panics
+///
+/// When it does not within `limit`.
+#[track_caller]
+pub(crate) fn eventually(
+    limit: Duration,
+    what: impl Debug,
+    mut condition: impl FnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let started = now();
+        while !condition() {
+            assert!(started.elapsed() < limit, "not within {limit:?}: {what:?} (waited for at {caller})");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "measures real servers, which no simulation can stand in for")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Nanoseconds since the first call: one clock for all clients, as histories need.
+pub(crate) fn origin() -> u64 {
+    static ORIGIN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let origin = *ORIGIN.get_or_init(now);
+    u64::try_from(origin.elapsed().as_nanos()).unwrap()
+}
+
+/// A client whose locks outlive the test, and with patience for a busy machine.
+pub(crate) async fn client<I>(urls: I) -> Redlock
+where
+    I: IntoIterator,
+    I::Item: Into<String>,
+{
+    builder(urls).connect().await.unwrap()
+}
+
+pub(crate) fn builder<I>(urls: I) -> redlock_quorum::RedlockBuilder
+where
+    I: IntoIterator,
+    I::Item: Into<String>,
+{
+    Redlock::builder().nodes(urls).ttl(LONG).max_ttl(LONG * 2).node_timeout(Duration::from_secs(1))
+}
+
+#[track_caller]
+pub(crate) fn contended(result: Result<Guard, LockError>) -> LockError {
+    match result {
+        Err(error @ LockError::Contended { .. }) => error,
+        other => panic!("Contended expected: {other:?}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn no_quorum(result: Result<Guard, LockError>) -> LockError {
+    match result {
+        Err(error @ LockError::NoQuorum { .. }) => error,
+        other => panic!("NoQuorum expected: {other:?}"),
+    }
+}
+
+/// Sets a key as another owner would, unconditionally.
+#[track_caller]
+pub(crate) fn plant(cluster: &LocalCluster, node: usize, key: &str) {
+    assert_eq!(cluster.command(node, &["SET", key, FOREIGN]).unwrap().text(), Some("OK"));
+}
+
+#[track_caller]
+pub(crate) fn value(cluster: &LocalCluster, node: usize, key: &str) -> Option<String> {
+    cluster.command(node, &["GET", key]).unwrap().text().map(str::to_owned)
+}
+
+#[track_caller]
+pub(crate) fn pttl(cluster: &LocalCluster, node: usize, key: &str) -> Duration {
+    let millis = cluster.command(node, &["PTTL", key]).unwrap().int().unwrap();
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// How often a node has been sent a command since it started.
+#[track_caller]
+pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
+    let reply = cluster.command(node, &["INFO", "commandstats"]).unwrap();
+    let Reply::Bulk(text) = reply else { panic!("INFO answered {reply:?}") };
+    let prefix = format!("cmdstat_{command}:calls=");
+    let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+/// `host:port`, as errors call a node.
+pub(crate) fn name(cluster: &LocalCluster, node: usize) -> String {
+    format!("127.0.0.1:{}", cluster.port(node))
+}
+
+/// SplitMix64: reproducible from its seed.
+#[derive(Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The seed in `REDLOCK_TEST_SEED`, or a fresh one; printed, and shown when the test fails.
+    pub(crate) fn from_environment() -> Self {
+        let fresh = || std::hash::RandomState::new().build_hasher().finish();
+        let seed = std::env::var("REDLOCK_TEST_SEED").map_or_else(|_| fresh(), |text| text.parse().unwrap());
+        println!("REDLOCK_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// In steps of a microsecond.
+    pub(crate) fn up_to(&mut self, longest: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(longest.as_micros()).unwrap() + 1))
+    }
+}

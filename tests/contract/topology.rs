@@ -1,0 +1,153 @@
+//! The clusters that every case runs over.
+
+use std::time::Duration;
+
+use redlock_quorum::testing::LocalCluster;
+use redlock_quorum::{Redlock, RedlockBuilder};
+
+use crate::support::{LONG, SLACK, builder, eventually, plant, value};
+
+/// A cluster with its faults. The faulty nodes come first in the list: a client that asks one after the other
+/// meets them before any other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topology {
+    nodes: usize,
+    /// Killed before the client connects.
+    dead: usize,
+    /// Stopped after the client has connected, so that commands to it are sent and not answered.
+    paused: usize,
+}
+
+impl Topology {
+    pub(crate) const ONE: Self = Self::healthy(1);
+    pub(crate) const THREE: Self = Self::healthy(3);
+    pub(crate) const FIVE: Self = Self::healthy(5);
+    /// Even: the quorum is 3, so that it survives no more than three nodes do.
+    pub(crate) const FOUR: Self = Self::healthy(4);
+    pub(crate) const THREE_ONE_DEAD: Self = Self { dead: 1, ..Self::THREE };
+    pub(crate) const FIVE_ONE_PAUSED: Self = Self { paused: 1, ..Self::FIVE };
+    pub(crate) const FIVE_TWO_PAUSED: Self = Self { paused: 2, ..Self::FIVE };
+
+    const fn healthy(nodes: usize) -> Self {
+        Self { nodes, dead: 0, paused: 0 }
+    }
+
+    pub(crate) async fn start(self) -> World {
+        let cluster = LocalCluster::start(self.nodes).unwrap();
+        for node in 0..self.dead {
+            cluster.kill(node).unwrap();
+        }
+        let redlock = builder(cluster.urls()).connect().await.unwrap();
+        let other = builder(cluster.urls()).connect().await.unwrap();
+        let world = World { topology: self, cluster, redlock, other };
+        for node in world.paused() {
+            world.cluster.pause(node).unwrap();
+        }
+        world
+    }
+}
+
+/// A running cluster, and two clients that know nothing of each other.
+pub(crate) struct World {
+    topology: Topology,
+    pub(crate) cluster: LocalCluster,
+    pub(crate) redlock: Redlock,
+    pub(crate) other: Redlock,
+}
+
+impl World {
+    pub(crate) fn quorum(&self) -> usize {
+        self.topology.nodes / 2 + 1
+    }
+
+    /// The nodes that answer, unless the case has killed them.
+    pub(crate) fn living(&self) -> std::ops::Range<usize> {
+        self.topology.dead + self.topology.paused..self.topology.nodes
+    }
+
+    fn paused(&self) -> std::ops::Range<usize> {
+        self.topology.dead..self.topology.dead + self.topology.paused
+    }
+
+    /// A further client with other settings. It meets the paused nodes when it connects.
+    pub(crate) async fn client(&self, change: impl FnOnce(RedlockBuilder) -> RedlockBuilder) -> Redlock {
+        change(builder(self.cluster.urls())).connect().await.unwrap()
+    }
+
+    /// So few nodes that a lock on `key` is just out of reach now belong to somebody else.
+    pub(crate) fn plant_against_a_quorum(&self, key: &str) -> std::ops::Range<usize> {
+        let start = self.living().start;
+        let planted = start..start + self.living().len() - self.quorum() + 1;
+        for node in planted.clone() {
+            plant(&self.cluster, node, key);
+        }
+        planted
+    }
+
+    pub(crate) fn plant_everywhere(&self, key: &str) {
+        for node in self.living() {
+            plant(&self.cluster, node, key);
+        }
+    }
+
+    /// The value of `key` on each living node.
+    pub(crate) fn values(&self, key: &str) -> Vec<Option<String>> {
+        self.living().map(|node| value(&self.cluster, node, key)).collect()
+    }
+
+    /// No living node has `key` any more; long before it would expire.
+    #[track_caller]
+    pub(crate) fn gone(&self, key: &str) -> impl Future<Output = ()> {
+        eventually(SLACK, format!("{key} is gone"), || self.values(key).iter().all(Option::is_none))
+    }
+
+    /// Heals what can be healed and demands that no lock is left anywhere, long before any would expire.
+    #[track_caller]
+    pub(crate) fn ends_without_keys(self) -> impl Future<Output = ()> {
+        self.ends_with_keys(&[])
+    }
+
+    /// The same, but for these keys of somebody else.
+    #[track_caller]
+    pub(crate) fn ends_with_keys(self, foreign: &[&str]) -> impl Future<Output = ()> {
+        const { assert!(LONG.as_secs() > 2 * END.as_secs()) };
+        for node in self.paused() {
+            self.cluster.resume(node).unwrap();
+        }
+        let what = format!("no key but {foreign:?} on any node, {:?}", self.topology);
+        let foreign: Vec<String> = foreign.iter().map(|key| (*key).to_owned()).collect();
+        let clean = move || {
+            let running = self.topology.dead..self.topology.nodes;
+            let keys = running.filter_map(|node| self.cluster.keys(node).ok()).flatten();
+            keys.into_iter().all(|key| foreign.contains(&key))
+        };
+        eventually(END, what, clean)
+    }
+}
+
+/// A node that was abandoned while it was stopped is connected to again within a second, and told again.
+const END: Duration = Duration::from_secs(10);
+
+/// Makes each case, an `async fn(World)`, one test for every topology.
+macro_rules! on_every_topology {
+    ($($case:ident),+ $(,)?) => {
+        $(mod $case {
+            $crate::topology::on_every_topology!(@ $case:
+                one_node ONE,
+                three_nodes THREE,
+                five_nodes FIVE,
+                four_nodes FOUR,
+                three_nodes_one_dead THREE_ONE_DEAD,
+                five_nodes_one_paused FIVE_ONE_PAUSED,
+                five_nodes_two_paused FIVE_TWO_PAUSED,
+            );
+        })+
+    };
+    (@ $case:ident: $($name:ident $topology:ident,)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            super::$case($crate::topology::Topology::$topology.start().await).await;
+        })+
+    };
+}
+pub(crate) use on_every_topology;

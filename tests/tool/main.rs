@@ -1,0 +1,11 @@
+//! The `redlock` tool as a process, against real servers.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod dev;
+mod loss;
+mod run;
+mod signals;
+mod support;
+mod usage;
