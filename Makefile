@@ -6,7 +6,7 @@ CARGO ?= cargo
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test check lint fmt clippy doc crates bench
+.PHONY: help setup demo test model check lint fmt clippy doc crates bench
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -20,6 +20,9 @@ demo: setup ## watch the lock survive faults on a local cluster; ARGS go to `red
 
 test: setup ## run all tests: unit, property, real servers, documentation; about a minute after the build
 	$(CARGO) test --locked --workspace --all-features
+
+model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
+	$(CARGO) test --release --locked --lib protocol::models -- --nocapture --test-threads 1
 
 check: lint test ## all that CI runs: lint and test
 

@@ -1,5 +1,5 @@
 //! Fencing tokens over the quorum: numbers that grow with every grant of a resource, without any assumption about
-//! time. SAFETY.md has the argument; `tests/model` exhausts a model of it.
+//! time. SAFETY.md has the argument; `models/fencing.rs` exhausts a model of it.
 //!
 //! Each node keeps, for each resource, the highest token it has seen. An attempt that wants token t has to raise a
 //! quorum of the nodes that granted it **strictly** to t. Two attempts with the same token would both have raised
@@ -13,7 +13,7 @@ use crate::types::NodeId;
 pub(crate) const TOKEN_MAX: u64 = 1 << 52;
 
 /// A node's answer to "raise your score to t".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Raise {
     /// The score was lower and is t now.
     Raised,

@@ -6,6 +6,8 @@ mod backoff;
 mod deadline;
 mod fencing;
 mod lease;
+#[cfg(test)]
+mod models;
 mod quorum;
 mod round;
 mod vote;

@@ -3,7 +3,7 @@
 use super::Quorum;
 
 /// A node's answer to one command of one attempt. `Unknown` is a value: the command may or may not have run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Vote {
     Granted,
     Denied,
