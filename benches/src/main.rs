@@ -49,6 +49,7 @@ struct Options {
 #[derive(Clone, Copy, ValueEnum)]
 enum Profiled {
     Ours,
+    Fenced,
     Floor,
     Rslock,
 }
@@ -94,6 +95,7 @@ async fn measure(options: &Options, runtime: String) -> Result<ExitCode, Error> 
 async fn profile(options: &Options, side: Profiled) -> Result<ExitCode, Error> {
     let side = match side {
         Profiled::Ours => SideName::Ours,
+        Profiled::Fenced => SideName::Fenced,
         Profiled::Floor => SideName::Floor,
         Profiled::Rslock => SideName::Rslock,
     };

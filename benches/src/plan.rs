@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redlock_quorum::Fencing;
 use redlock_quorum::testing::{Durability, LocalCluster};
 
 use crate::Error;
@@ -32,8 +33,14 @@ const SETTLED_WITHIN: Duration = Duration::from_millis(300);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SideName {
     Ours,
+    /// Ours with fencing tokens.
+    Fenced,
     Floor,
     Rslock,
+}
+
+impl SideName {
+    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::Fenced, Self::Floor, Self::Rslock];
 }
 
 /// State of the nodes.
@@ -64,6 +71,7 @@ pub(crate) struct Record {
 pub(crate) struct Bed {
     pub(crate) cluster: LocalCluster,
     pub(crate) ours: Ours,
+    pub(crate) fenced: Ours,
     pub(crate) floor: Floor,
     pub(crate) rslock: Rslock,
 }
@@ -72,8 +80,10 @@ impl Bed {
     pub(crate) async fn make() -> Result<Self, Error> {
         let cluster = LocalCluster::builder().nodes(NODES).durability(Durability::Volatile).start()?;
         let urls = cluster.urls();
-        let (ours, floor) = (Ours::connect(&urls).await?, Floor::connect(&urls).await?);
-        Ok(Self { ours, floor, rslock: Rslock::new(&urls)?, cluster })
+        let ours = Ours::connect(&urls, Fencing::Off).await?;
+        let fenced = Ours::connect(&urls, Fencing::On).await?;
+        let floor = Floor::connect(&urls).await?;
+        Ok(Self { ours, fenced, floor, rslock: Rslock::new(&urls)?, cluster })
     }
 
     /// Name and version of the servers.
@@ -102,6 +112,7 @@ impl Bed {
     pub(crate) async fn run(&self, side: SideName, batch: &Batch) -> Result<Sample, Error> {
         match side {
             SideName::Ours => batch.run(&self.ours).await,
+            SideName::Fenced => batch.run(&self.fenced).await,
             SideName::Floor => batch.run(&self.floor).await,
             SideName::Rslock => batch.run(&self.rslock).await,
         }
@@ -119,7 +130,7 @@ impl Plan {
         let end = Instant::now() + self.length;
         // rslock connects at its first lock, which takes all nodes.
         for bed in [healthy, paused] {
-            for side in [SideName::Ours, SideName::Floor, SideName::Rslock] {
+            for side in SideName::ALL {
                 bed.run(side, &self.batch(side, Load::OneTask)).await?;
             }
         }
@@ -134,7 +145,10 @@ impl Plan {
                 (Nodes::OnePaused, Load::OneTask),
                 (Nodes::OnePaused, Load::ManyTasks),
             ]) {
-                for side in self.random.shuffled([SideName::Ours, SideName::Floor, SideName::Rslock]) {
+                for side in self.random.shuffled(SideName::ALL) {
+                    if side == SideName::Fenced && nodes == Nodes::OnePaused {
+                        continue;
+                    }
                     let slow = side == SideName::Rslock && nodes == Nodes::OnePaused;
                     if slow && round >= ONSET_BATCHES + RSLOCK_PAUSED_BATCHES {
                         continue;
@@ -186,6 +200,7 @@ impl Plan {
 pub(crate) fn names(side: SideName, tasks: usize) -> Arc<[String]> {
     let side = match side {
         SideName::Ours => 'o',
+        SideName::Fenced => 'e',
         SideName::Floor => 'f',
         SideName::Rslock => 'r',
     };

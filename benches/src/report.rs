@@ -187,7 +187,7 @@ fn rows(records: &[Record]) -> Vec<Row> {
     let mut rows = Vec::new();
     for load in [Load::OneTask, Load::ManyTasks] {
         for nodes in [Nodes::Healthy, Nodes::JustPaused, Nodes::OnePaused] {
-            for side in [SideName::Ours, SideName::Floor, SideName::Rslock] {
+            for side in SideName::ALL {
                 rows.extend(row(records, (side, nodes, load)));
             }
         }
@@ -221,7 +221,7 @@ fn bars(records: &[Record]) -> Vec<Bar> {
     use Bound::{AtLeast, AtMost};
     use Load::{ManyTasks, OneTask};
     use Nodes::{Healthy, JustPaused, OnePaused};
-    use SideName::{Floor, Ours, Rslock};
+    use SideName::{Fenced, Floor, Ours, Rslock};
     let of = |name, figure, cell, other, bound| {
         // Without a pair there is no ratio, and NaN meets no bar.
         let ratio = paired(records, cell, other, figure).unwrap_or(f64::NAN);
@@ -233,6 +233,13 @@ fn bars(records: &[Record]) -> Vec<Bar> {
         of("lock and release, p50: ours / rslock", P50, one, (Rslock, Healthy, OneTask), AtMost(1.0)),
         of("many tasks, cycles/s: ours / floor", RATE, many, (Floor, Healthy, ManyTasks), AtLeast(0.8)),
         of("many tasks, cycles/s: ours / rslock", RATE, many, (Rslock, Healthy, ManyTasks), AtLeast(1.0)),
+        of(
+            "with fencing tokens, p50: ours, fenced / ours",
+            P50,
+            (Fenced, Healthy, OneTask),
+            one,
+            AtMost(1.12),
+        ),
         of("one node paused, p50: ours / ours healthy", P50, (Ours, OnePaused, OneTask), one, AtMost(1.3)),
         of(
             "first moments of the pause, p50: ours / ours healthy",
@@ -265,6 +272,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 fn name(side: SideName) -> &'static str {
     match side {
         SideName::Ours => "ours",
+        SideName::Fenced => "ours, fenced",
         SideName::Floor => "floor",
         SideName::Rslock => "rslock",
     }

@@ -21,13 +21,14 @@ pub(crate) trait Side: Clone + Send + Sync + 'static {
     fn cycle(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// This library with its defaults, but for fencing tokens: neither the floor nor rslock has any.
+/// This library with its defaults. For comparison with others without fencing tokens, which neither the floor nor
+/// rslock has; the price of these is ours with them against ours without.
 #[derive(Clone)]
 pub(crate) struct Ours(pub(crate) Redlock);
 
 impl Ours {
-    pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
-        let redlock = Redlock::builder().nodes(urls.iter().cloned()).fencing(Fencing::Off).connect().await?;
+    pub(crate) async fn connect(urls: &[String], fencing: Fencing) -> Result<Self, Error> {
+        let redlock = Redlock::builder().nodes(urls.iter().cloned()).fencing(fencing).connect().await?;
         match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
             None => Ok(Self(redlock)),
             Some(failure) => Err(failure.to_string().into()),
