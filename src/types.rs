@@ -125,7 +125,8 @@ impl Add<Duration> for Moment {
 pub(crate) trait Ambient: Send + Sync + 'static {
     /// The clock of every deadline.
     fn now(&self) -> Moment;
-    /// Wall clock in microseconds since 1970. Read for the proposal of a fencing token, and for nothing else.
+    /// Wall clock in microseconds since 1970. Read for fencing tokens, and for
+    /// nothing else.
     fn wall_micros(&self) -> u64;
     /// 128 bits that nobody can guess: tokens are drawn from them.
     fn random(&self) -> u128;

@@ -15,6 +15,10 @@ pub(crate) use node_url::NodeUrl;
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Drift factors from here on leave too little of a lease to be meant.
 const DRIFT_FACTOR_MAX: f64 = 0.1;
+/// By how much tokens are kept longer than clocks could make it necessary.
+const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
+/// Tokens of longer ago than ten years are not kept on purpose.
+const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// How much of a wrong resource name an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
 
@@ -35,6 +39,7 @@ const NAME_SHOWN_CHARS: usize = 64;
 /// | `retry` | [`Retry::default`] | exponential with full jitter |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
+/// | `fence_retention` | 7 days | far beyond any difference between clocks |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
@@ -52,6 +57,7 @@ pub struct RedlockBuilder {
     owner: Option<String>,
     fencing: Fencing,
     max_clock_skew: Duration,
+    fence_retention: Duration,
 }
 
 /// Whether locks carry fencing tokens.
@@ -88,6 +94,7 @@ impl RedlockBuilder {
             owner: None,
             fencing: Fencing::On,
             max_clock_skew: Duration::from_secs(60),
+            fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 
@@ -182,6 +189,14 @@ impl RedlockBuilder {
         self
     }
 
+    /// For how long nodes remember the highest token of a resource that nobody locks any more. At least an hour more
+    /// than three times `max_clock_skew`, by which a node's clock, the clock of the client that trims and that of the
+    /// next holder may each be off; at most 3650 days.
+    pub fn fence_retention(mut self, retention: Duration) -> Self {
+        self.fence_retention = retention;
+        self
+    }
+
     pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
         let Self {
             nodes,
@@ -197,6 +212,7 @@ impl RedlockBuilder {
             owner,
             fencing,
             max_clock_skew,
+            fence_retention,
         } = self;
         let nodes = parse_nodes(&nodes)?;
         let quorum = parse_quorum(nodes.len(), quorum)?;
@@ -215,6 +231,15 @@ impl RedlockBuilder {
             });
         }
         check("max_clock_skew", max_clock_skew, !max_clock_skew.is_zero(), format_args!("above zero"))?;
+        let retention_min = max_clock_skew.saturating_mul(3).saturating_add(RETENTION_MARGIN);
+        check(
+            "fence_retention",
+            fence_retention,
+            retention_min <= fence_retention && fence_retention <= RETENTION_MAX,
+            format_args!(
+                "between {retention_min:?} (three times max_clock_skew and an hour) and {RETENTION_MAX:?}"
+            ),
+        )?;
         check("connect_timeout", connect_timeout, !connect_timeout.is_zero(), format_args!("above zero"))?;
         let settings = Settings {
             nodes,
@@ -230,6 +255,7 @@ impl RedlockBuilder {
             owner: parse_owner(owner)?,
             fencing,
             max_clock_skew,
+            fence_retention,
         };
         settings.lease_terms(ttl, None)?;
         let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
@@ -255,6 +281,7 @@ pub(crate) struct Settings {
     pub(crate) owner: Arc<str>,
     pub(crate) fencing: Fencing,
     pub(crate) max_clock_skew: Duration,
+    pub(crate) fence_retention: Duration,
 }
 
 /// A TTL together with what has to be left of it.

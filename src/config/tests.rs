@@ -49,6 +49,9 @@ fn wrong_settings_name_the_setting_the_value_and_the_bound() {
         (three().clock_drift_factor(-0.01), "clock_drift_factor: -0.01"),
         (three().clock_drift_factor(f64::NAN), "clock_drift_factor: NaN"),
         (three().clock_drift_floor(MS(9_900)), "clock_drift_floor: 9.9s"),
+        (three().fence_retention(MS(3_779_999)), "fence_retention: 3779.999s; must be between 3780s (three"),
+        (three().fence_retention(Duration::MAX), "and 315360000s"),
+        (three().max_clock_skew(MS(4_000_000)).fence_retention(MS(15_599_999)), "between 15600s"),
         (three().owner(""), "owner: \"\"; must be 1 to 128 bytes"),
         (three().owner("a\nb"), "owner: \"a\\nb\""),
     ];

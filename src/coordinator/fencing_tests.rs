@@ -171,6 +171,37 @@ async fn release_and_extension_leave_the_token_alone() {
     assert!(scores.len() >= 2, "{scores:?}");
 }
 
+#[tokio::test]
+async fn old_tokens_are_forgotten_upon_connecting() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let now = Machine.wall_micros();
+    let retention = 2 * 60 * 60 * MICROS;
+    let zadd = |node, name, score: u64| {
+        cluster.command(node, &["ZADD", "redlock:fences", &score.to_string(), name]).unwrap();
+    };
+    for node in 0..3 {
+        zadd(node, "old", now - retention - 60 * MICROS);
+        // Old by the clock of a client that is 50 s ahead.
+        zadd(node, "young", now - retention + 40 * MICROS);
+    }
+    let redlock = builder(&cluster)
+        .fence_retention(Duration::from_micros(retention))
+        .connect_with(skewed(50 * MICROS, 0))
+        .await
+        .unwrap();
+    for node in 0..3 {
+        let names =
+            || format!("{:?}", cluster.command(node, &["ZRANGE", "redlock:fences", "0", "-1"]).unwrap());
+        let started = Machine.now();
+        while names().contains("old") {
+            assert!(started.until(Machine.now()) < Duration::from_secs(20), "{}", names());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(names().contains("young"));
+    }
+    drop(redlock);
+}
+
 async fn lock_once(redlock: &Redlock) -> u64 {
     let guard = redlock.mutex("once").unwrap().lock().await.unwrap();
     let token = guard.fencing_token().get();

@@ -17,9 +17,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{NodeUrl, Settings};
+use crate::config::{Fencing, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Tcp};
+use crate::node::{Link, Node, NodeConfig, Tcp, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -113,6 +113,12 @@ impl Coordinator {
 }
 
 fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) -> Node {
+    let trimming = match settings.fencing {
+        Fencing::Off => None,
+        Fencing::On => {
+            Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
+        }
+    };
     let NodeUrl { name, host, port, db, username, password } = url.clone();
     let config = NodeConfig {
         name,
@@ -122,6 +128,7 @@ fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) ->
         db,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
+        trimming,
     };
     Node::start(config, Arc::clone(ambient))
 }

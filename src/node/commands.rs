@@ -11,7 +11,7 @@ use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl};
 
 /// Sorted set of the highest token of each resource that a node has seen.
-const FENCES: &str = "redlock:fences";
+pub(super) const FENCES: &str = "redlock:fences";
 
 /// One command about one lock, built once and sent to every node.
 pub(crate) trait Command: Clone + Send + 'static {
@@ -158,7 +158,7 @@ impl Extend {
     pub(crate) fn new(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
         Self(Arc::new(ScriptCall::new(
             &EXTEND,
-            resource,
+            resource.as_str(),
             vec![token.as_str().into(), ttl.as_millis().to_string()],
         )))
     }
@@ -178,7 +178,7 @@ pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
     pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
-        Self(Arc::new(ScriptCall::new(&RELEASE, resource, vec![token.as_str().into()])))
+        Self(Arc::new(ScriptCall::new(&RELEASE, resource.as_str(), vec![token.as_str().into()])))
     }
 }
 
@@ -191,29 +191,33 @@ impl Command for Remove {
 }
 
 /// A script on one key, by its hash, and by its text on a node that has forgotten it.
-struct ScriptCall {
+pub(super) struct ScriptCall {
     lua: &'static Lua,
-    resource: Resource,
+    key: Arc<str>,
     args: Vec<String>,
     by_hash: Cmd,
 }
 
 impl ScriptCall {
-    fn new(lua: &'static Lua, resource: &Resource, args: Vec<String>) -> Self {
-        let by_hash = lua.by_hash(resource.as_str(), &args);
-        Self { lua, resource: resource.clone(), args, by_hash }
+    pub(super) fn new(lua: &'static Lua, key: &str, args: Vec<String>) -> Self {
+        let by_hash = lua.by_hash(key, &args);
+        Self { lua, key: key.into(), args, by_hash }
     }
 
-    async fn run(&self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+    async fn run(&self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+        zero_or_one("EVALSHA", self.reply(connection).await)
+    }
+
+    pub(super) async fn reply(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
         let mut reply = single(&mut connection, &self.by_hash).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
             // SCRIPT FLUSH, or a restart behind a proxy. EVAL puts the script back as well.
-            let by_text = self.lua.by_text(self.resource.as_str(), &self.args);
+            let by_text = self.lua.by_text(&self.key, &self.args);
             reply = single(&mut connection, &by_text).await;
         }
-        zero_or_one("EVALSHA", reply)
+        reply
     }
 }
 

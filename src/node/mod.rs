@@ -11,6 +11,7 @@ mod releases;
 mod scripts;
 mod stream;
 mod supervisor;
+mod trim;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(crate) use commands::{Acquire, Acquired, Answer, Command, Extend, Fence, Rai
 pub(crate) use connection::{Epoch, Link};
 pub(crate) use releases::{Planting, Release};
 pub(crate) use stream::{Connector, Tcp};
+pub(crate) use trim::Trimming;
 
 /// An answer under way. The command is queued at the first poll.
 pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
@@ -42,6 +44,8 @@ pub(crate) struct NodeConfig {
     pub(crate) connect_timeout: Duration,
     /// A peer that answers nothing for so long is abandoned.
     pub(crate) hung_after: Duration,
+    /// Which fencing tokens are to be forgotten; `None` leaves them all.
+    pub(crate) trimming: Option<Trimming>,
 }
 
 /// The connection as callers see it.

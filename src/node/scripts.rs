@@ -6,10 +6,11 @@ use redis::{Cmd, Pipeline, Script};
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
+pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &EXTEND] {
+    for lua in [&RELEASE, &EXTEND, &TRIM] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

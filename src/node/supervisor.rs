@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::commands::{Answer, Remove};
 use super::connection::{Connection, Epoch, Link};
 use super::releases::{Release, Waiting};
+use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
 use crate::types::Ambient;
@@ -155,6 +156,8 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
+        let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
+        let mut trimming = std::pin::pin!(trimming);
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -174,6 +177,7 @@ impl Supervisor {
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
+                never = &mut trimming => match never {},
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }

@@ -1,0 +1,85 @@
+//! Forgets fencing tokens of resources that nobody has locked for long, a few at a time and never in anybody's way.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use tracing::debug;
+
+use super::commands::{Command, FENCES, ScriptCall};
+use super::connection::Link;
+use super::failure;
+use super::scripts::TRIM;
+use crate::error::NodeFailure;
+use crate::types::Ambient;
+
+/// How many one step removes at most. A server does nothing else meanwhile: about 0.1 ms.
+const STEP: u64 = 200;
+/// Pause after a step that found less than it may remove.
+const PAUSE: Duration = Duration::from_secs(10 * 60);
+/// Pause after a full one. 17 million a day then: more than a node can be made to keep.
+const PAUSE_WHEN_BEHIND: Duration = Duration::from_secs(1);
+
+/// Which fencing tokens are old.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trimming {
+    /// For how long a token is kept.
+    pub(crate) retention: Duration,
+    /// Clocks further apart than this are not believed, and nothing is removed.
+    pub(crate) max_clock_skew: Duration,
+}
+
+/// One step upon connecting, so that clients that live for a moment do their share, and then now and again.
+pub(super) async fn keep_trimming(
+    link: Link,
+    trimming: Option<Trimming>,
+    ambient: Arc<dyn Ambient>,
+) -> Infallible {
+    let Some(trimming) = trimming else { return std::future::pending().await };
+    loop {
+        let step = Trim::new(trimming, ambient.wall_micros());
+        let pause = match link.clone().send(step).await {
+            Ok(removed) if removed >= STEP => PAUSE_WHEN_BEHIND,
+            Ok(_) => PAUSE,
+            Err(failure) => {
+                debug!(%failure, "old fencing tokens were not removed");
+                PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One step; answers how many were removed.
+#[derive(Clone)]
+struct Trim(Arc<ScriptCall>);
+
+impl Trim {
+    fn new(trimming: Trimming, wall_micros: u64) -> Self {
+        let Trimming { retention, max_clock_skew } = trimming;
+        let [retention, skew] = [retention, max_clock_skew].map(|duration| duration.as_micros().to_string());
+        Self(Arc::new(ScriptCall::new(
+            &TRIM,
+            FENCES,
+            vec![wall_micros.to_string(), retention, skew, STEP.to_string()],
+        )))
+    }
+}
+
+impl Command for Trim {
+    type Reply = u64;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+        match self.0.reply(connection).await {
+            Ok(Value::Int(removed)) => Ok(removed.unsigned_abs()),
+            Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
+            Err(error) => Err(failure::of_command(&error)),
+        }
+    }
+}
+
+#[cfg(all(test, unix))]
+#[path = "trim_tests.rs"]
+mod tests;
