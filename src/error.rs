@@ -1,8 +1,12 @@
 //! Errors: one enum per operation, and the vote of every node behind it.
 
+mod holding;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use holding::{Loss, RunError};
 
 /// A setting, name or URL that cannot be used. Always the caller's mistake; nothing was sent anywhere.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! Raw options in, validated [`Settings`] out.
 
+mod keep;
 mod node_url;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
 
+pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node_url::NodeUrl;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
@@ -32,6 +34,8 @@ const NAME_SHOWN_CHARS: usize = 64;
 /// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
+/// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
+/// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
 /// | `retry` | [`Retry::default`] | exponential with full jitter |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
@@ -48,6 +52,7 @@ pub struct RedlockBuilder {
     node_timeout: Duration,
     connect_timeout: Duration,
     max_wait: Duration,
+    keep: Keep,
     retry: Retry,
     owner: Option<String>,
     fencing: Fencing,
@@ -84,6 +89,7 @@ impl RedlockBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
+            keep: Keep { alive: KeepAlive::Yes, max_hold: MaxHold::Unbounded },
             retry: Retry::default(),
             owner: None,
             fencing: Fencing::On,
@@ -157,6 +163,20 @@ impl RedlockBuilder {
         self
     }
 
+    /// Whether leases are renewed, at a third of their TTL and until their deadline, for as long as they are held.
+    /// Without, a lease ends a TTL after it was acquired or extended.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep.alive = KeepAlive::when(keep_alive);
+        self
+    }
+
+    /// The longest that a lock may be held, at least 10 ms: then it is released, and its holder told as of any other
+    /// loss. Bounds what a holder that hangs, but lives, can do to the others.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.keep.max_hold = MaxHold::For(max_hold);
+        self
+    }
+
     /// When `lock` tries again.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -193,6 +213,7 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
             owner,
             fencing,
@@ -226,12 +247,14 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
             owner: parse_owner(owner)?,
             fencing,
             max_clock_skew,
         };
         settings.lease_terms(ttl, None)?;
+        settings.keep.check()?;
         let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
         let in_range = !node_timeout.is_zero() && node_timeout < ttl;
         check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
@@ -251,6 +274,7 @@ pub(crate) struct Settings {
     pub(crate) node_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_wait: Duration,
+    pub(crate) keep: Keep,
     pub(crate) retry: Retry,
     pub(crate) owner: Arc<str>,
     pub(crate) fencing: Fencing,

@@ -142,7 +142,7 @@ impl Coordinator {
     }
 
     fn fencing_limit(&self, held: &Held, now: Moment, min_validity: Duration) -> Duration {
-        let left = held.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         left.saturating_sub(min_validity).min(self.settings.node_timeout)
     }
 }

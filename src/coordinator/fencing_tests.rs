@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Machine;
 use crate::error::LockError;
 use crate::testing::{LocalCluster, Reply};
-use crate::types::{Ambient, Moment};
+use crate::types::{Ambient, Moment, Timer};
 use crate::{Fencing, Redlock, RedlockBuilder};
 
 const MICROS: u64 = 1_000_000;
@@ -32,6 +32,10 @@ impl Ambient for Skewed {
 
     fn random(&self) -> u128 {
         Machine.random()
+    }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        Machine.timer()
     }
 }
 
