@@ -196,13 +196,13 @@ impl Command for ExtendMany {
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Answer>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
-        let answers = match &reply {
-            Value::BulkString(digits) if digits.len() == self.locks => {
-                digits.iter().map(|digit| answer(*digit)).collect::<Option<Vec<_>>>()
-            }
-            _ => None,
-        };
-        answers.ok_or_else(|| failure::of_reply("EVALSHA", &reply))
+        if let Value::BulkString(digits) = &reply
+            && digits.len() == self.locks
+            && let Some(answers) = digits.iter().map(|digit| answer(*digit)).collect()
+        {
+            return Ok(answers);
+        }
+        Err(failure::of_reply("EVALSHA", &reply))
     }
 }
 
