@@ -13,7 +13,7 @@ mod vote;
 pub(crate) use backoff::Pause;
 pub use backoff::Retry;
 pub(crate) use deadline::Drift;
-pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, next_token, proposal};
+pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Lease, Planted};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use round::Round;
