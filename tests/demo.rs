@@ -76,11 +76,15 @@ fn a_time_limit_says_what_was_waited_for() {
     assert_eq!((&verdict["lost_updates"], &verdict["overlaps"]), (&0.into(), &0.into()), "{text}");
 }
 
+/// So much to do that it is not done before we have looked, however busy the machine is.
+#[cfg(target_os = "linux")]
+const ENDLESS: [&str; 2] = ["--sections", "100000"];
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_ends_it_and_all_that_it_has_started() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = demo(&ENDLESS).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let working = lines.by_ref().map(Result::unwrap).find(|line| line.contains("sections"));
         assert!(working.is_some());
@@ -99,7 +103,7 @@ fn a_signal_ends_it_and_all_that_it_has_started() {
 #[cfg(target_os = "linux")]
 #[test]
 fn its_processes_end_when_it_is_killed() {
-    let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = demo(&ENDLESS).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("sections")));
     let started = children(child.id());
