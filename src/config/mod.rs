@@ -2,23 +2,25 @@
 
 mod keep;
 mod node_url;
+mod owner;
+mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
+use crate::types::{Secret, Ttl};
+
+use settings::check;
 
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node_url::NodeUrl;
+pub(crate) use settings::{LeaseTerms, Settings};
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Drift factors from here on leave too little of a lease to be meant.
 const DRIFT_FACTOR_MAX: f64 = 0.1;
-/// How much of a wrong resource name an error repeats.
-const NAME_SHOWN_CHARS: usize = 64;
 
 /// Everything that can be set. Turned into validated settings by [`connect`](RedlockBuilder::connect), which
 /// answers the first mistake with a [`SettingsError`] that names the setting, the value and the bound.
@@ -249,7 +251,7 @@ impl RedlockBuilder {
             max_wait,
             keep,
             retry,
-            owner: parse_owner(owner)?,
+            owner: owner::parse(owner)?,
             fencing,
             max_clock_skew,
         };
@@ -260,81 +262,6 @@ impl RedlockBuilder {
         check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
         Ok(settings)
     }
-}
-
-/// Settings that hold together. Shared by everything a client does.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) nodes: Vec<NodeUrl>,
-    pub(crate) quorum: Quorum,
-    pub(crate) ttl: Ttl,
-    pub(crate) max_ttl: Ttl,
-    pub(crate) drift: Drift,
-    min_validity: MinValidity,
-    pub(crate) node_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_wait: Duration,
-    pub(crate) keep: Keep,
-    pub(crate) retry: Retry,
-    pub(crate) owner: Arc<str>,
-    pub(crate) fencing: Fencing,
-    pub(crate) max_clock_skew: Duration,
-}
-
-/// A TTL together with what has to be left of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseTerms {
-    pub(crate) ttl: Ttl,
-    pub(crate) min_validity: Duration,
-}
-
-impl Settings {
-    /// Checks the TTL, and the validity that one lock asks for, against the bounds; `None` takes the client's.
-    pub(crate) fn lease_terms(
-        &self,
-        ttl: Duration,
-        min_validity: Option<Duration>,
-    ) -> Result<LeaseTerms, SettingsError> {
-        let max_ttl = self.max_ttl.as_duration();
-        check(
-            "ttl",
-            ttl,
-            Ttl::MIN <= ttl && ttl <= max_ttl,
-            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
-        )?;
-        let ttl = Ttl::from_duration(ttl);
-        let validity = self.drift.validity(ttl);
-        let floor_bound =
-            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
-                .to_string();
-        check("clock_drift_floor", self.drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
-        let min_validity = match (min_validity, self.min_validity) {
-            (Some(fixed), _) | (None, MinValidity::Fixed(fixed)) => fixed,
-            (None, MinValidity::QuarterOfTtl) => ttl.as_duration() / 4,
-        };
-        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
-        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
-        Ok(LeaseTerms { ttl, min_validity })
-    }
-
-    pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
-        Resource::parse(name).map_err(|problem| SettingsError::Resource {
-            name: name.chars().take(NAME_SHOWN_CHARS).collect(),
-            problem,
-        })
-    }
-}
-
-fn check(
-    setting: &'static str,
-    value: Duration,
-    in_range: bool,
-    bound: std::fmt::Arguments<'_>,
-) -> Result<(), SettingsError> {
-    if in_range {
-        return Ok(());
-    }
-    Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
 }
 
 fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
@@ -355,34 +282,6 @@ fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError>
         QuorumError::TooManyNodes { nodes, max } => SettingsError::TooManyNodes { nodes, max },
         QuorumError::OutOfRange { quorum, min, max } => SettingsError::Quorum { quorum, nodes: max, min },
     })
-}
-
-fn parse_owner(owner: Option<String>) -> Result<Arc<str>, SettingsError> {
-    let owner = match owner {
-        Some(label) => label,
-        None => format!("{}:{}", host_name(), std::process::id()),
-    };
-    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
-        return Err(SettingsError::OutOfRange {
-            setting: "owner",
-            value: format!("{owner:?}"),
-            bound: format!("1 to {OWNER_BYTES_MAX} bytes without control characters"),
-        });
-    }
-    Ok(owner.into())
-}
-
-#[cfg(unix)]
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name: String =
-        name.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(64).collect();
-    if name.is_empty() { "localhost".to_owned() } else { name }
-}
-
-#[cfg(not(unix))]
-fn host_name() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ impl Coordinator {
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
         let mut held = self.nothing_held(resource, terms);
         let links = self.links();
-        let (command, mut proposal) = self.command(&held, &links)?;
+        let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
         // Before anything is queued: each key lives for a TTL from some later moment.
         let sent_at = self.now();
@@ -87,13 +87,13 @@ impl Coordinator {
     }
 
     /// The command to send, and the proposal that it carries unless fencing is off.
-    fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
+    async fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
         let Held { resource, token, plants, .. } = held;
         let ttl = plants.ttl;
         match self.settings.fencing {
             Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
             Fencing::On => {
-                let fence = self.propose(resource, links)?;
+                let fence = self.propose(resource, links).await?;
                 let proposal = Proposal::new(self.settings.quorum, fence.get());
                 Ok((Acquire::fenced(resource, token, ttl, fence), Some(proposal)))
             }

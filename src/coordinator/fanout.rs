@@ -41,6 +41,13 @@ impl Ballot for f64 {
     }
 }
 
+/// A clock that was read: any will do.
+impl Ballot for u64 {
+    fn vote(&self) -> Vote {
+        Vote::Granted
+    }
+}
+
 /// A node's answer, or why it is not known.
 pub(super) type Reply<A> = Result<A, NodeFailure>;
 

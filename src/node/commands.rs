@@ -150,6 +150,26 @@ impl Command for ReadFence {
     }
 }
 
+/// The node's wall clock, in microseconds since 1970.
+#[derive(Clone)]
+pub(crate) struct ReadClock;
+
+impl Command for ReadClock {
+    type Reply = u64;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+        let reply = single(&mut connection, &redis::cmd("TIME")).await;
+        reply.map_err(|error| failure::of_command(&error)).and_then(|time| wall_micros(&time))
+    }
+}
+
+/// The reply of `TIME`, in microseconds since 1970.
+pub(super) fn wall_micros(time: &Value) -> Result<u64, NodeFailure> {
+    let (seconds, micros): (u64, u64) =
+        redis::from_redis_value_ref(time).map_err(|_| failure::of_reply("TIME", time))?;
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}
+
 /// Yes if the key is ours and lives at least a TTL from now on; no if it is not ours.
 #[derive(Clone)]
 pub(crate) struct Extend(ExtendMany);

@@ -23,7 +23,7 @@ use crate::error::NodeFailure;
 use crate::types::{Ambient, Moment, Secret};
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadFence, Remove,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
 };
 pub(crate) use connection::{Epoch, Link};
 pub(crate) use releases::{Planting, Release};

@@ -17,7 +17,7 @@ pub(crate) use agenda::Agenda;
 pub(crate) use backoff::Pause;
 pub use backoff::Retry;
 pub(crate) use deadline::Drift;
-pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, next_token, proposal};
+pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, Lease, Planted};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
