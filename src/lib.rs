@@ -35,10 +35,13 @@ mod types;
 pub use client::{NodeStatus, Redlock};
 pub use config::{Fencing, RedlockBuilder};
 pub use error::{
-    ExtendError, LockError, NodeFailure, NodeVote, ReleaseError, Released, SettingsError, Votes,
+    ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingsError,
+    Votes,
 };
 pub use lock::{Guard, Mutex};
 pub use protocol::Retry;
+/// What [`Guard::cancellation_token`] gives out.
+pub use tokio_util::sync::CancellationToken;
 pub use types::FencingToken;
 
 /// The README's examples are compiled with the tests.

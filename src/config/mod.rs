@@ -1,15 +1,21 @@
 //! Raw options in, validated [`Settings`] out.
 
+mod keep;
 mod node_url;
+mod owner;
+mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{OWNER_BYTES_MAX, Resource, Secret, Ttl};
+use crate::types::{Secret, Ttl};
 
+use settings::check;
+
+pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node_url::NodeUrl;
+pub(crate) use settings::{LeaseTerms, Settings};
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -19,8 +25,6 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
 /// Tokens of longer ago than ten years are not kept on purpose.
 const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
-/// How much of a wrong resource name an error repeats.
-const NAME_SHOWN_CHARS: usize = 64;
 
 /// Everything that can be set. Turned into validated settings by [`connect`](RedlockBuilder::connect), which
 /// answers the first mistake with a [`SettingsError`] that names the setting, the value and the bound.
@@ -36,6 +40,8 @@ const NAME_SHOWN_CHARS: usize = 64;
 /// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
+/// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
+/// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
 /// | `retry` | [`Retry::default`] | exponential with full jitter |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
@@ -53,6 +59,7 @@ pub struct RedlockBuilder {
     node_timeout: Duration,
     connect_timeout: Duration,
     max_wait: Duration,
+    keep: Keep,
     retry: Retry,
     owner: Option<String>,
     fencing: Fencing,
@@ -90,6 +97,7 @@ impl RedlockBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
+            keep: Keep { alive: KeepAlive::Yes, max_hold: MaxHold::Unbounded },
             retry: Retry::default(),
             owner: None,
             fencing: Fencing::On,
@@ -164,6 +172,20 @@ impl RedlockBuilder {
         self
     }
 
+    /// Whether leases are renewed, at a third of their TTL and until their deadline, for as long as they are held.
+    /// Without, a lease ends a TTL after it was acquired or extended.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep.alive = KeepAlive::when(keep_alive);
+        self
+    }
+
+    /// The longest that a lock may be held, at least 10 ms: then it is released, and its holder told as of any other
+    /// loss. Bounds what a holder that hangs, but lives, can do to the others.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.keep.max_hold = MaxHold::For(max_hold);
+        self
+    }
+
     /// When `lock` tries again.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -208,6 +230,7 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
             owner,
             fencing,
@@ -251,93 +274,20 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
-            owner: parse_owner(owner)?,
+            owner: owner::parse(owner)?,
             fencing,
             max_clock_skew,
             fence_retention,
         };
         settings.lease_terms(ttl, None)?;
+        settings.keep.check()?;
         let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
         let in_range = !node_timeout.is_zero() && node_timeout < ttl;
         check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
         Ok(settings)
     }
-}
-
-/// Settings that hold together. Shared by everything a client does.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) nodes: Vec<NodeUrl>,
-    pub(crate) quorum: Quorum,
-    pub(crate) ttl: Ttl,
-    pub(crate) max_ttl: Ttl,
-    pub(crate) drift: Drift,
-    min_validity: MinValidity,
-    pub(crate) node_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_wait: Duration,
-    pub(crate) retry: Retry,
-    pub(crate) owner: Arc<str>,
-    pub(crate) fencing: Fencing,
-    pub(crate) max_clock_skew: Duration,
-    pub(crate) fence_retention: Duration,
-}
-
-/// A TTL together with what has to be left of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseTerms {
-    pub(crate) ttl: Ttl,
-    pub(crate) min_validity: Duration,
-}
-
-impl Settings {
-    /// Checks the TTL, and the validity that one lock asks for, against the bounds; `None` takes the client's.
-    pub(crate) fn lease_terms(
-        &self,
-        ttl: Duration,
-        min_validity: Option<Duration>,
-    ) -> Result<LeaseTerms, SettingsError> {
-        let max_ttl = self.max_ttl.as_duration();
-        check(
-            "ttl",
-            ttl,
-            Ttl::MIN <= ttl && ttl <= max_ttl,
-            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
-        )?;
-        let ttl = Ttl::from_duration(ttl);
-        let validity = self.drift.validity(ttl);
-        let floor_bound =
-            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
-                .to_string();
-        check("clock_drift_floor", self.drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
-        let min_validity = match (min_validity, self.min_validity) {
-            (Some(fixed), _) | (None, MinValidity::Fixed(fixed)) => fixed,
-            (None, MinValidity::QuarterOfTtl) => ttl.as_duration() / 4,
-        };
-        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
-        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
-        Ok(LeaseTerms { ttl, min_validity })
-    }
-
-    pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
-        Resource::parse(name).map_err(|problem| SettingsError::Resource {
-            name: name.chars().take(NAME_SHOWN_CHARS).collect(),
-            problem,
-        })
-    }
-}
-
-fn check(
-    setting: &'static str,
-    value: Duration,
-    in_range: bool,
-    bound: std::fmt::Arguments<'_>,
-) -> Result<(), SettingsError> {
-    if in_range {
-        return Ok(());
-    }
-    Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
 }
 
 fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
@@ -358,34 +308,6 @@ fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError>
         QuorumError::TooManyNodes { nodes, max } => SettingsError::TooManyNodes { nodes, max },
         QuorumError::OutOfRange { quorum, min, max } => SettingsError::Quorum { quorum, nodes: max, min },
     })
-}
-
-fn parse_owner(owner: Option<String>) -> Result<Arc<str>, SettingsError> {
-    let owner = match owner {
-        Some(label) => label,
-        None => format!("{}:{}", host_name(), std::process::id()),
-    };
-    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
-        return Err(SettingsError::OutOfRange {
-            setting: "owner",
-            value: format!("{owner:?}"),
-            bound: format!("1 to {OWNER_BYTES_MAX} bytes without control characters"),
-        });
-    }
-    Ok(owner.into())
-}
-
-#[cfg(unix)]
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name: String =
-        name.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(64).collect();
-    if name.is_empty() { "localhost".to_owned() } else { name }
-}
-
-#[cfg(not(unix))]
-fn host_name() -> String {
-    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
 
 #[cfg(test)]

@@ -60,11 +60,9 @@ impl Trim {
     fn new(trimming: Trimming, wall_micros: u64) -> Self {
         let Trimming { retention, max_clock_skew } = trimming;
         let [retention, skew] = [retention, max_clock_skew].map(|duration| duration.as_micros().to_string());
-        Self(Arc::new(ScriptCall::new(
-            &TRIM,
-            FENCES,
-            vec![wall_micros.to_string(), retention, skew, STEP.to_string()],
-        )))
+        let mut by_hash = TRIM.by_hash(1);
+        by_hash.arg(FENCES).arg(wall_micros).arg(retention).arg(skew).arg(STEP);
+        Self(Arc::new(ScriptCall { lua: &TRIM, by_hash }))
     }
 }
 
@@ -72,7 +70,7 @@ impl Command for Trim {
     type Reply = u64;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
-        match self.0.reply(connection).await {
+        match self.0.run(connection).await {
             Ok(Value::Int(removed)) => Ok(removed.unsigned_abs()),
             Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
             Err(error) => Err(failure::of_command(&error)),

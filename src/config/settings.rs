@@ -1,0 +1,88 @@
+//! Settings that hold together, and the rules between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Fencing, Keep, MinValidity, NodeUrl};
+use crate::error::SettingsError;
+use crate::protocol::{Drift, Quorum, Retry};
+use crate::types::{Resource, Ttl};
+
+/// How much of a wrong resource name an error repeats.
+const NAME_SHOWN_CHARS: usize = 64;
+
+/// Settings that hold together. Shared by everything a client does.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) nodes: Vec<NodeUrl>,
+    pub(crate) quorum: Quorum,
+    pub(crate) ttl: Ttl,
+    pub(crate) max_ttl: Ttl,
+    pub(crate) drift: Drift,
+    pub(super) min_validity: MinValidity,
+    pub(crate) node_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_wait: Duration,
+    pub(crate) keep: Keep,
+    pub(crate) retry: Retry,
+    pub(crate) owner: Arc<str>,
+    pub(crate) fencing: Fencing,
+    pub(crate) max_clock_skew: Duration,
+    pub(crate) fence_retention: Duration,
+}
+
+/// A TTL together with what has to be left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseTerms {
+    pub(crate) ttl: Ttl,
+    pub(crate) min_validity: Duration,
+}
+
+impl Settings {
+    /// Checks the TTL, and the validity that one lock asks for, against the bounds; `None` takes the client's.
+    pub(crate) fn lease_terms(
+        &self,
+        ttl: Duration,
+        min_validity: Option<Duration>,
+    ) -> Result<LeaseTerms, SettingsError> {
+        let max_ttl = self.max_ttl.as_duration();
+        check(
+            "ttl",
+            ttl,
+            Ttl::MIN <= ttl && ttl <= max_ttl,
+            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
+        )?;
+        let ttl = Ttl::from_duration(ttl);
+        let validity = self.drift.validity(ttl);
+        let floor_bound =
+            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
+                .to_string();
+        check("clock_drift_floor", self.drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
+        let min_validity = match (min_validity, self.min_validity) {
+            (Some(fixed), _) | (None, MinValidity::Fixed(fixed)) => fixed,
+            (None, MinValidity::QuarterOfTtl) => ttl.as_duration() / 4,
+        };
+        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
+        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
+        Ok(LeaseTerms { ttl, min_validity })
+    }
+
+    pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
+        Resource::parse(name).map_err(|problem| SettingsError::Resource {
+            name: name.chars().take(NAME_SHOWN_CHARS).collect(),
+            problem,
+        })
+    }
+}
+
+pub(super) fn check(
+    setting: &'static str,
+    value: Duration,
+    in_range: bool,
+    bound: std::fmt::Arguments<'_>,
+) -> Result<(), SettingsError> {
+    if in_range {
+        return Ok(());
+    }
+    Err(SettingsError::OutOfRange { setting, value: format!("{value:?}"), bound: bound.to_string() })
+}
