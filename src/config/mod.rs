@@ -1,19 +1,41 @@
 //! Raw options in, validated [`Settings`] out.
 
+#[cfg(feature = "config")]
+mod example;
+#[cfg(feature = "config")]
+mod file;
+#[cfg(feature = "config")]
+mod layers;
+mod meaning;
+mod node;
 mod node_url;
 mod owner;
+mod places;
+#[cfg(feature = "config")]
+mod raw;
+mod retry;
 mod settings;
+#[cfg(feature = "config")]
+mod table;
 
 use std::time::Duration;
 
-use crate::error::SettingsError;
+use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{Secret, Ttl};
 
+use places::{Mistakes, Places};
+use retry::RetryOptions;
 use settings::check;
 
+pub use node::NodeOptions;
+pub use settings::Settings;
+#[cfg(feature = "config")]
+pub use table::Setting;
+
+pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
-pub(crate) use settings::{LeaseTerms, Settings};
+pub(crate) use settings::LeaseTerms;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -41,7 +63,8 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
-    nodes: Vec<Secret>,
+    nodes: Vec<NodeOptions>,
+    credentials: Credentials,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -50,10 +73,13 @@ pub struct RedlockBuilder {
     node_timeout: Duration,
     connect_timeout: Duration,
     max_wait: Duration,
-    retry: Retry,
+    retry: RetryOptions,
     owner: Option<String>,
     fencing: Fencing,
     max_clock_skew: Duration,
+    places: Places,
+    /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
+    mistakes: Vec<SettingsError>,
 }
 
 /// Whether locks carry fencing tokens.
@@ -78,6 +104,7 @@ impl RedlockBuilder {
     pub(crate) fn new() -> Self {
         Self {
             nodes: Vec::new(),
+            credentials: Credentials::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
@@ -86,107 +113,132 @@ impl RedlockBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
-            retry: Retry::default(),
+            retry: Retry::default().into(),
             owner: None,
             fencing: Fencing::On,
             max_clock_skew: Duration::from_secs(60),
+            places: Places::default(),
+            mistakes: Vec::new(),
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`. Every client of a lock must
-    /// name the same nodes. 1 to 31; an even number works, and survives no more failures than one node less.
-    pub fn nodes<I>(mut self, urls: I) -> Self
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]` or [`NodeOptions`]. Every client
+    /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
+    /// node less.
+    pub fn nodes<I>(mut self, nodes: I) -> Self
     where
         I: IntoIterator,
-        I::Item: Into<String>,
+        I::Item: Into<NodeOptions>,
     {
-        self.nodes = urls.into_iter().map(|url| Secret::new(url.into())).collect();
-        self
+        self.nodes = nodes.into_iter().map(Into::into).collect();
+        self.given("nodes")
+    }
+
+    /// The ACL user on every node that names none itself. Needs a password.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.credentials.username = Some(username.into());
+        self.given("username")
+    }
+
+    /// The password on every node that has none itself.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.credentials.password = Some(Secret::new(password.into()));
+        self.given("password")
     }
 
     /// How many nodes have to agree; from n/2 + 1 to n.
     pub fn quorum(mut self, nodes: usize) -> Self {
         self.quorum = QuorumSize::Exactly(nodes);
-        self
+        self.given("quorum")
     }
 
     /// Time to live of a lease, counted in whole milliseconds; from 10 ms to `max_ttl`. Each lock may choose its
     /// own.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
-        self
+        self.given("ttl")
     }
 
     /// The longest TTL that any lock may ask for; from 10 ms to 24 h.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = max_ttl;
-        self
+        self.given("max_ttl")
     }
 
     /// Share of the TTL by which clocks may run apart; from 0 to below 0.1.
     pub fn clock_drift_factor(mut self, factor: f64) -> Self {
         self.drift.factor = factor;
-        self
+        self.given("clock_drift_factor")
     }
 
     /// Added to the drift, whatever the TTL: Redis expires keys by the millisecond. Below the TTL.
     pub fn clock_drift_floor(mut self, floor: Duration) -> Self {
         self.drift.floor = floor;
-        self
+        self.given("clock_drift_floor")
     }
 
     /// How much validity a lease must have left when it is handed over; below the TTL.
     pub fn min_validity(mut self, min_validity: Duration) -> Self {
         self.min_validity = MinValidity::Fixed(min_validity);
-        self
+        self.given("min_validity")
     }
 
     /// Longest time that one attempt waits for the answers of the nodes; above zero and below the TTL.
     pub fn node_timeout(mut self, timeout: Duration) -> Self {
         self.node_timeout = timeout;
-        self
+        self.given("node_timeout")
     }
 
     /// Longest time for a connection to one node to become usable; above zero.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
-        self
+        self.given("connect_timeout")
     }
 
     /// Longest time that `lock` waits in all; zero means a single attempt.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
-        self
+        self.given("max_wait")
     }
 
     /// When `lock` tries again.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        self.retry = retry.into();
+        ["retry.strategy", "retry.first", "retry.longest", "retry.attempts", "retry.delay"]
+            .into_iter()
+            .for_each(|setting| self.places.set(setting, Place::Code));
         self
     }
 
     /// Who we are to somebody who looks at a lock's key; 1 to 128 bytes without control characters.
     pub fn owner(mut self, label: impl Into<String>) -> Self {
         self.owner = Some(label.into());
-        self
+        self.given("owner")
     }
 
     /// Whether locks carry fencing tokens. All clients of a resource that checks tokens must agree.
     pub fn fencing(mut self, fencing: Fencing) -> Self {
         self.fencing = fencing;
-        self
+        self.given("fencing")
     }
 
     /// A client whose wall clock is further than this from the median of the nodes' is refused fencing tokens;
     /// above zero.
     pub fn max_clock_skew(mut self, skew: Duration) -> Self {
         self.max_clock_skew = skew;
-        self
+        self.given("max_clock_skew")
     }
 
-    pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
+    /// Checks everything that was given.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, in the order of the file where there is one; never empty. A value whose bounds depend on
+    /// another one that is wrong is not judged.
+    pub fn settings(self) -> Result<Settings, Vec<SettingsError>> {
         let Self {
             nodes,
+            credentials,
             quorum,
             ttl,
             max_ttl,
@@ -199,26 +251,37 @@ impl RedlockBuilder {
             owner,
             fencing,
             max_clock_skew,
+            places,
+            mistakes,
         } = self;
-        let nodes = parse_nodes(&nodes)?;
-        let quorum = parse_quorum(nodes.len(), quorum)?;
-        check(
+        let mut mistakes = Mistakes::new(&places, mistakes);
+        let configured = nodes.len();
+        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials));
+        let quorum = mistakes.sift(parse_quorum(configured, quorum));
+        mistakes.sift(check(
             "max_ttl",
             max_ttl,
             Ttl::MIN <= max_ttl && max_ttl <= MAX_TTL_MAX,
             format_args!("between {:?} and {MAX_TTL_MAX:?}", Ttl::MIN),
-        )?;
+        ));
         let max_ttl = Ttl::from_duration(max_ttl);
-        if !(0.0..DRIFT_FACTOR_MAX).contains(&drift.factor) {
-            return Err(SettingsError::OutOfRange {
-                setting: "clock_drift_factor",
-                value: drift.factor.to_string(),
-                bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
-            });
+        mistakes.sift(check_drift_factor(drift));
+        for (setting, value) in [("max_clock_skew", max_clock_skew), ("connect_timeout", connect_timeout)] {
+            mistakes.sift(check(setting, value, !value.is_zero(), format_args!("above zero")));
         }
-        check("max_clock_skew", max_clock_skew, !max_clock_skew.is_zero(), format_args!("above zero"))?;
-        check("connect_timeout", connect_timeout, !connect_timeout.is_zero(), format_args!("above zero"))?;
-        let settings = Settings {
+        mistakes.sift(LeaseTerms::check(max_ttl, drift, ttl, min_validity));
+        mistakes.sift(check(
+            "node_timeout",
+            node_timeout,
+            !node_timeout.is_zero() && node_timeout < ttl,
+            format_args!("above zero and below the ttl of {ttl:?}"),
+        ));
+        mistakes.sift_all(retry.check(&places));
+        let owner = mistakes.sift(owner::parse(owner));
+        let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
+            return Err(mistakes.into_sorted());
+        };
+        Ok(Settings {
             nodes,
             quorum,
             ttl: Ttl::from_duration(ttl),
@@ -229,28 +292,38 @@ impl RedlockBuilder {
             connect_timeout,
             max_wait,
             retry,
-            owner: owner::parse(owner)?,
+            owner,
             fencing,
             max_clock_skew,
-        };
-        settings.lease_terms(ttl, None)?;
-        let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
-        let in_range = !node_timeout.is_zero() && node_timeout < ttl;
-        check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
-        Ok(settings)
+            #[cfg(feature = "config")]
+            username: credentials.username,
+            #[cfg(feature = "config")]
+            places,
+        })
+    }
+
+    /// The first of the mistakes, for those who can use one only.
+    pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
+        // There is always a first; without one, no setting is known that would be wrong.
+        self.settings().map_err(|mistakes| mistakes.into_iter().next().unwrap_or(SettingsError::NoNodes))
+    }
+
+    /// Remembers that a value comes from the program itself.
+    fn given(mut self, setting: &'static str) -> Self {
+        self.places.set(setting, Place::Code);
+        self
     }
 }
 
-fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
-    let mut nodes: Vec<NodeUrl> = Vec::with_capacity(urls.len());
-    for (i, url) in urls.iter().enumerate() {
-        let node = NodeUrl::parse(i + 1, url.reveal())?;
-        if nodes.iter().any(|other| other.is_same_server(&node)) {
-            return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
-        }
-        nodes.push(node);
+fn check_drift_factor(drift: Drift) -> Result<(), SettingsError> {
+    if (0.0..DRIFT_FACTOR_MAX).contains(&drift.factor) {
+        return Ok(());
     }
-    Ok(nodes)
+    Err(SettingsError::OutOfRange {
+        setting: "clock_drift_factor",
+        value: drift.factor.to_string(),
+        bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
+    })
 }
 
 fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError> {
@@ -261,5 +334,7 @@ fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError>
     })
 }
 
+#[cfg(all(test, feature = "config"))]
+mod layers_tests;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{NodeUrl, Settings};
+use crate::config::{Credentials, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Link, Node, NodeConfig, Tcp};
 use crate::types::{Ambient, Moment, NodeId};
@@ -113,7 +113,8 @@ impl Coordinator {
 }
 
 fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) -> Node {
-    let NodeUrl { name, host, port, db, username, password } = url.clone();
+    let NodeUrl { name, host, port, db, credentials } = url.clone();
+    let Credentials { username, password } = credentials;
     let config = NodeConfig {
         name,
         connector: Arc::new(Tcp { host, port }),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use settings::SettingsError;
+pub use settings::{Place, SettingsError};
 
 /// Why a node's answer is not known, or does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,8 +10,8 @@ mod quorum;
 mod round;
 mod vote;
 
-pub(crate) use backoff::Pause;
 pub use backoff::Retry;
+pub(crate) use backoff::{Pause, Strategy};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, next_token, proposal};
 pub(crate) use lease::{Lease, Planted};
