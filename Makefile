@@ -6,11 +6,11 @@ CARGO ?= cargo
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test check lint fmt clippy doc crates bench
+.PHONY: help setup demo test check lint fmt clippy doc crates bench docker-image docker-up docker-down
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## check for cargo and a Redis or Valkey server; install the server if there is none
 	@sh scripts/setup.sh
@@ -46,3 +46,12 @@ crates:
 
 bench: setup ## measure latency and throughput; ARGS go to the bench program
 	$(CARGO) run --release --locked -p redlock-bench -- $(ARGS)
+
+docker-image: ## build the image of a docker node from this machine's own Redis server, without a registry
+	@sh docker/image.sh
+
+docker-up: ## start five docker nodes; NODES=volatile for nodes without persistence
+	@sh docker/nodes.sh up $(or $(NODES),durable)
+
+docker-down: ## remove the docker nodes and their data
+	@sh docker/nodes.sh down

@@ -11,8 +11,9 @@ use crate::types::Ambient;
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.
 ///
-/// Each node has one connection and one background task. They end when the last clone and the last guard are
-/// dropped, after the releases that are still under way.
+/// Each node has one connection and one background task, and one more task keeps all leases alive. They end when the
+/// last clone and the last guard are dropped, after the releases that are still under way: guards keep working, and
+/// are kept alive, when the `Redlock` that they came from is dropped before them.
 #[derive(Clone)]
 pub struct Redlock {
     coordinator: Arc<Coordinator>,
@@ -102,11 +103,11 @@ impl Redlock {
         self.coordinator.nodes().map(status).collect()
     }
 
-    /// Refuses further locks, then waits until the nodes have answered all releases that are under way, for at
-    /// most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard has handed over are
-    /// lost with the runtime, and their locks last until their TTL.
+    /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
+    /// are under way, for at most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard
+    /// has handed over are lost with the runtime, and their locks last until their TTL.
     ///
-    /// Guards that are still held keep their leases and can be released.
+    /// To the guards that still exist this is a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
     ///
     /// # Cancel safety
     ///

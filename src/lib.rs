@@ -38,10 +38,13 @@ pub use client::{NodeStatus, Redlock};
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
 pub use error::{
-    ExtendError, LockError, NodeFailure, NodeVote, Place, ReleaseError, Released, SettingsError, Votes,
+    ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
+    SettingsError, Votes,
 };
 pub use lock::{Guard, Mutex};
 pub use protocol::Retry;
+/// What [`Guard::cancellation_token`] gives out.
+pub use tokio_util::sync::CancellationToken;
 pub use types::FencingToken;
 
 /// The README's examples are compiled with the tests.

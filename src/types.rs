@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
@@ -101,9 +102,17 @@ impl Moment {
         Self(nanos)
     }
 
-    #[cfg(test)]
     pub(crate) const fn as_nanos(self) -> u64 {
         self.0
+    }
+
+    /// Later than any deadline.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// The last multiple of `grid` that is not after `self`; itself when `grid` is zero.
+    pub(crate) fn align_down(self, grid: Duration) -> Self {
+        let grid = u64::try_from(grid.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Self(self.0 - self.0 % grid)
     }
 
     /// Time from `self` until `later`; zero when `later` has passed.
@@ -129,6 +138,14 @@ pub(crate) trait Ambient: Send + Sync + 'static {
     fn wall_micros(&self) -> u64;
     /// 128 bits that nobody can guess: tokens are drawn from them.
     fn random(&self) -> u128;
+    /// Wakes at moments of the clock of every deadline. Must be called within a tokio runtime.
+    fn timer(&self) -> Box<dyn Timer>;
+}
+
+/// An alarm for one moment at a time.
+pub(crate) trait Timer: Send {
+    /// Ready once `at` has come, and not before. Asked for another moment, it forgets the one before.
+    fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// A number that grows with every grant of a resource, for the resource itself to check: one that refuses a token

@@ -49,7 +49,7 @@ fn the_example_file_is_what_the_code_says() {
 #[test]
 fn each_line_of_the_example_file_is_the_default() {
     let defaults = effective(&toml(NODES).settings().unwrap());
-    let own = ["nodes", "username", "password", "password_file", "password_env", "owner"];
+    let own = ["nodes", "username", "password", "password_file", "password_env", "owner", "max_hold"];
     let mut checked = 0;
     for setting in Setting::all().filter(|setting| !own.contains(&setting.name())) {
         let strategy =

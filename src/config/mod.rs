@@ -4,6 +4,7 @@
 mod example;
 #[cfg(feature = "config")]
 mod file;
+mod keep;
 #[cfg(feature = "config")]
 mod layers;
 mod meaning;
@@ -33,6 +34,7 @@ pub use settings::Settings;
 #[cfg(feature = "config")]
 pub use table::Setting;
 
+pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
@@ -56,6 +58,8 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
+/// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
+/// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
 /// | `retry` | [`Retry::default`] | exponential with full jitter |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
@@ -73,6 +77,7 @@ pub struct RedlockBuilder {
     node_timeout: Duration,
     connect_timeout: Duration,
     max_wait: Duration,
+    keep: Keep,
     retry: RetryOptions,
     owner: Option<String>,
     fencing: Fencing,
@@ -113,6 +118,7 @@ impl RedlockBuilder {
             node_timeout: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
+            keep: Keep { alive: KeepAlive::Yes, max_hold: MaxHold::Unbounded },
             retry: Retry::default().into(),
             owner: None,
             fencing: Fencing::On,
@@ -201,6 +207,20 @@ impl RedlockBuilder {
         self.given("max_wait")
     }
 
+    /// Whether leases are renewed, at a third of their TTL and until their deadline, for as long as they are held.
+    /// Without, a lease ends a TTL after it was acquired or extended.
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep.alive = KeepAlive::when(keep_alive);
+        self.given("keep_alive")
+    }
+
+    /// The longest that a lock may be held, at least 10 ms: then it is released, and its holder told as of any other
+    /// loss. Bounds what a holder that hangs, but lives, can do to the others.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.keep.max_hold = MaxHold::For(max_hold);
+        self.given("max_hold")
+    }
+
     /// When `lock` tries again.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry.into();
@@ -247,6 +267,7 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
             owner,
             fencing,
@@ -276,6 +297,7 @@ impl RedlockBuilder {
             !node_timeout.is_zero() && node_timeout < ttl,
             format_args!("above zero and below the ttl of {ttl:?}"),
         ));
+        mistakes.sift(keep.check());
         mistakes.sift_all(retry.check(&places));
         let owner = mistakes.sift(owner::parse(owner));
         let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
@@ -291,6 +313,7 @@ impl RedlockBuilder {
             node_timeout,
             connect_timeout,
             max_wait,
+            keep,
             retry,
             owner,
             fencing,

@@ -6,7 +6,7 @@ use std::time::Duration;
 #[cfg(feature = "config")]
 use super::places::Places;
 use super::retry::RetryOptions;
-use super::{Fencing, MinValidity, NodeUrl};
+use super::{Fencing, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
 use crate::types::{Resource, Ttl};
@@ -27,6 +27,7 @@ pub struct Settings {
     pub(crate) node_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_wait: Duration,
+    pub(crate) keep: Keep,
     pub(super) retry: RetryOptions,
     pub(crate) owner: Arc<str>,
     pub(crate) fencing: Fencing,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fanout::{Fanout, Reply, vote_of};
-use super::held::{LastRound, LateAnswers, Stragglers};
+use super::held::{LateAnswers, Plants, Stragglers};
 use super::{Coordinator, Held, Links};
 use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeVote};
-use crate::node::{Acquire, Acquired, Epoch, Fence};
+use crate::node::{Acquire, Acquired, Fence};
 use crate::protocol::{Decision, Lease, Loss, Proposal, Raise};
 use crate::types::{FencingToken, NodeId, Resource, Token};
 
@@ -31,21 +31,21 @@ impl Coordinator {
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
         let mut held = self.nothing_held(resource, terms);
         let links = self.links();
-        let (command, mut proposal) = self.command(&held, &links)?;
+        let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
         // Before anything is queued: each key lives for a TTL from some later moment.
         let sent_at = self.now();
         for (i, link) in links.into_iter().enumerate() {
             match link {
                 Ok(link) => {
-                    held.lease.handle_sent(NodeId(i));
-                    held.epochs[i] = link.epoch();
+                    held.plants.lease.handle_sent(NodeId(i));
+                    held.plants.epochs[i] = link.epoch();
                     fanout.answers.send(NodeId(i), link, &command);
                 }
                 Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
             }
         }
-        let lease = &mut held.lease;
+        let lease = &mut held.plants.lease;
         let record = |node, reply: &_| {
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             if let (Some(proposal), Some(raise)) = (&mut proposal, raise_of(reply)) {
@@ -54,7 +54,10 @@ impl Coordinator {
         };
         let decision = fanout.decide(limit, record).await;
         let Fanout { round, votes, answers } = fanout;
-        held.last_round.set(Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl });
+        if answers.are_open() {
+            let stragglers = Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl };
+            held.plants.last_round.set(Box::new(stragglers));
+        }
         match decision {
             Decision::Won => {}
             Decision::Lost | Decision::Pending => return Err(self.lost(resource, round.loss(), votes)),
@@ -64,7 +67,7 @@ impl Coordinator {
         }
         // Last of all: whatever took its time above, enough of the lease is left now.
         let now = self.now();
-        let left = held.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
             let (resource, votes) = (resource.as_str().to_owned(), self.votes(votes));
             return Err(LockError::TooLate { resource, left, min_validity, votes });
@@ -78,23 +81,21 @@ impl Coordinator {
             coordinator: Arc::clone(self),
             resource: resource.clone(),
             token: Token::new(&self.settings.owner, self.random()),
-            lease: Lease::new(quorum, self.settings.drift),
-            ttl: terms.ttl,
-            epochs: vec![Epoch::FIRST; quorum.nodes()],
-            last_round: LastRound::default(),
+            plants: Plants::new(Lease::new(quorum, self.settings.drift), terms.ttl),
             fence: FencingToken::new(0),
         }
     }
 
     /// The command to send, and the proposal that it carries unless fencing is off.
-    fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
-        let Held { resource, token, ttl, .. } = held;
+    async fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
+        let Held { resource, token, plants, .. } = held;
+        let ttl = plants.ttl;
         match self.settings.fencing {
-            Fencing::Off => Ok((Acquire::plain(resource, token, *ttl), None)),
+            Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
             Fencing::On => {
-                let fence = self.propose(resource, links)?;
+                let fence = self.propose(resource, links).await?;
                 let proposal = Proposal::new(self.settings.quorum, fence.get());
-                Ok((Acquire::fenced(resource, token, *ttl, fence), Some(proposal)))
+                Ok((Acquire::fenced(resource, token, ttl, fence), Some(proposal)))
             }
         }
     }

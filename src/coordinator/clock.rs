@@ -1,8 +1,10 @@
 //! The only reader of time and randomness.
 
-use crate::types::{Ambient, Moment};
+use super::timer::Sleeper;
+use crate::types::{Ambient, Moment, Timer};
 
 /// The machine's own.
+#[derive(Clone, Copy)]
 pub(crate) struct Machine;
 
 impl Ambient for Machine {
@@ -39,6 +41,22 @@ impl Ambient for Machine {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
         u128::from_ne_bytes(bytes)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn timer(&self) -> Box<dyn Timer> {
+        match super::timer::BootTimer::new(*self) {
+            Ok(timer) => Box::new(timer),
+            Err(error) => {
+                tracing::warn!(%error, "no timer that counts suspend; tokio's is used instead");
+                Box::new(Sleeper::new(std::sync::Arc::new(*self)))
+            }
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn timer(&self) -> Box<dyn Timer> {
+        Box::new(Sleeper::new(std::sync::Arc::new(*self)))
     }
 }
 

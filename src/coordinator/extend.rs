@@ -1,6 +1,6 @@
-//! Lets a lease live on.
+//! Lets a lease live on at the holder's own wish.
 
-use super::Held;
+use super::Leased;
 use super::fanout::{Fanout, vote_of};
 use super::held::{LateAnswers, Stragglers};
 use crate::error::{ExtendError, NodeVote};
@@ -8,21 +8,25 @@ use crate::node::Extend;
 use crate::protocol::Decision;
 use crate::types::Ttl;
 
-impl Held {
-    /// Asks every node that may hold our key to keep it for `ttl` from now on.
+impl Leased {
+    /// Asks every node that can be asked to keep our key for `ttl` from now on.
     ///
     /// # Cancel safety
     ///
     /// Dropped at any point, the old deadline stands; nodes may have extended, which harms nobody.
-    pub(crate) async fn extend(&mut self, ttl: Ttl) -> Result<(), ExtendError> {
-        let coordinator = std::sync::Arc::clone(&self.coordinator);
-        self.settle_stragglers();
-        let mut fanout = Fanout::new(&coordinator);
+    pub(crate) async fn extend(&self, ttl: Ttl) -> Result<(), ExtendError> {
+        let coordinator = &self.coordinator;
+        let mut fanout = Fanout::new(coordinator);
         let sent_at = coordinator.now();
-        let Some(deadline) = self.lease.deadline(sent_at) else {
-            return Err(self.lost(fanout.votes));
+        let deadline = {
+            let mut state = self.lock();
+            state.plants.settle_stragglers(sent_at);
+            let Some(deadline) = state.deadline(sent_at) else {
+                return Err(self.lost(fanout.votes));
+            };
+            state.plants.ttl = state.plants.ttl.max(ttl);
+            deadline
         };
-        self.ttl = self.ttl.max(ttl);
         let command = Extend::new(&self.resource, &self.token, ttl);
         for node in coordinator.node_ids() {
             match coordinator.node(node).link() {
@@ -31,16 +35,26 @@ impl Held {
             }
         }
         let limit = coordinator.settings.node_timeout.min(sent_at.until(deadline));
-        let lease = &mut self.lease;
         let record = |node, reply: &_| {
-            lease.handle_extended(node, sent_at, ttl, vote_of(reply), coordinator.now());
+            let (now, mut state) = (coordinator.now(), self.lock());
+            // What the node answered before comes first.
+            state.plants.settle_stragglers(now);
+            state.plants.lease.handle_extended(node, sent_at, ttl, vote_of(reply), now);
         };
         let decision = fanout.decide(limit, record).await;
         let Fanout { round: _, votes, answers } = fanout;
-        self.last_round.set(Stragglers { answers: LateAnswers::ToExtend(answers), sent_at, ttl });
 
         let now = coordinator.now();
-        let Some(deadline) = self.lease.deadline(now) else {
+        let mut state = self.lock();
+        if answers.are_open() {
+            let stragglers = Stragglers { answers: LateAnswers::ToExtend(answers), sent_at, ttl };
+            state.plants.last_round.set(Box::new(stragglers));
+        }
+        let end = self.reconsider(&mut state, now);
+        let deadline = state.deadline(now);
+        drop(state);
+        self.finish(end, now);
+        let Some(deadline) = deadline else {
             return Err(self.lost(votes));
         };
         match decision {

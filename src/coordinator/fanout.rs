@@ -41,6 +41,13 @@ impl Ballot for f64 {
     }
 }
 
+/// A clock that was read: any will do.
+impl Ballot for u64 {
+    fn vote(&self) -> Vote {
+        Vote::Granted
+    }
+}
+
 /// A node's answer, or why it is not known.
 pub(super) type Reply<A> = Result<A, NodeFailure>;
 
@@ -59,7 +66,12 @@ impl<A: Ballot> Answers<A> {
 
     /// An answer that has already arrived. Never waits.
     pub(super) fn arrived(&mut self) -> Option<(NodeId, Reply<A>)> {
-        self.0.next().now_or_never().flatten()
+        // Whatever is left of the budget of the task that we are in.
+        tokio::task::unconstrained(self.0.next()).now_or_never().flatten()
+    }
+
+    pub(super) fn are_open(&self) -> bool {
+        !self.0.is_empty()
     }
 }
 

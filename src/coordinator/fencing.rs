@@ -7,13 +7,17 @@ use std::time::Duration;
 use super::fanout::{Ballot, Fanout};
 use super::{Coordinator, Held, Links};
 use crate::error::LockError;
-use crate::node::{Command, RaiseFence, ReadFence};
-use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, next_token, proposal};
+use crate::node::{Command, RaiseFence, ReadClock, ReadFence};
+use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 use crate::types::{FencingToken, Moment, NodeId, Resource};
 
 /// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
 /// costs one round trip.
 const SEEN_MAX: usize = 1024;
+
+/// A token closer than a year to the last one came from a score that an operator has to remove. It is not
+/// remembered, or we would plant it again after the repair.
+const REMEMBERED_MAX: u64 = TOKEN_MAX - 365 * 24 * 60 * 60 * 1_000_000;
 
 /// The highest tokens that were seen above our own clock.
 #[derive(Default)]
@@ -23,20 +27,25 @@ impl Seen {
     /// The next token to propose for a resource. One above our clock is remembered: the one after has to be
     /// larger still, or our own scores would be stale to us.
     fn next(&self, resource: &Resource, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
-        let known = self.lock().get(resource).copied();
-        let token = proposal(wall_micros, known.unwrap_or(0))?;
-        if known.is_some() {
-            self.insert(resource, token);
+        let mut seen = self.lock();
+        let known = seen.get_mut(resource);
+        let token = proposal(wall_micros, known.as_deref().copied().unwrap_or(0))?;
+        if let Some(known) = known {
+            *known = token;
         }
         Ok(token)
     }
 
     fn insert(&self, resource: &Resource, token: u64) {
+        if token > REMEMBERED_MAX {
+            return;
+        }
         let mut seen = self.lock();
         if seen.len() >= SEEN_MAX && !seen.contains_key(resource) {
             seen.clear();
         }
-        seen.insert(resource.clone(), token);
+        let known = seen.entry(resource.clone()).or_default();
+        *known = token.max(*known);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Resource, u64>> {
@@ -51,11 +60,44 @@ impl Coordinator {
     ///
     /// [`LockError::ClockSkew`] when our wall clock is too far from the nodes', [`LockError::FenceTooHigh`] when
     /// there is no token left.
-    pub(super) fn propose(&self, resource: &Resource, links: &Links) -> Result<FencingToken, LockError> {
-        let wall = self.ambient.wall_micros();
-        check_wall_clock(wall, self.now(), links, self.settings.max_clock_skew)?;
-        let token = self.seen.next(resource, wall);
+    pub(super) async fn propose(
+        &self,
+        resource: &Resource,
+        links: &Links,
+    ) -> Result<FencingToken, LockError> {
+        self.check_wall_clock(links).await?;
+        let token = self.seen.next(resource, self.ambient.wall_micros());
         token.map(FencingToken::new).map_err(|score| too_high(resource, score))
+    }
+
+    /// Our wall clock has to be near the median of the nodes': a clock that is far ahead would use up the tokens
+    /// of everybody, and one that is far behind would lose its order when nodes lose data.
+    ///
+    /// Fewer nodes than a quorum have no say: the attempt will fail for them, and one wrong clock among them would
+    /// turn an outage, which passes, into an error that does not.
+    async fn check_wall_clock(&self, links: &Links) -> Result<(), LockError> {
+        let needed = self.settings.quorum.needed();
+        let max = self.settings.max_clock_skew;
+        let now = self.now();
+        let mut clocks: Vec<u64> = links.iter().flatten().map(|link| link.wall_micros(now)).collect();
+        if clocks.len() < needed || skew(&mut clocks, self.ambient.wall_micros()) <= max {
+            return Ok(());
+        }
+        // What the nodes' clocks said when we connected may be long ago, and clocks are set right. Ask.
+        let mut read = Fanout::new(self);
+        for (node, link) in self.node_ids().zip(links) {
+            match link {
+                Ok(link) => read.answers.send(node, link.clone(), &ReadClock),
+                Err(failure) => read.handle_unreachable(node, failure.clone()),
+            }
+        }
+        clocks.clear();
+        read.decide(self.settings.node_timeout, |_, reply| clocks.extend(reply.iter().copied())).await;
+        if clocks.len() < needed {
+            return Ok(());
+        }
+        let skew = skew(&mut clocks, self.ambient.wall_micros());
+        if skew <= max { Ok(()) } else { Err(LockError::ClockSkew { skew, max }) }
     }
 
     /// The token of a lock that a quorum has granted: the proposal, or the result of a second round.
@@ -142,19 +184,17 @@ impl Coordinator {
     }
 
     fn fencing_limit(&self, held: &Held, now: Moment, min_validity: Duration) -> Duration {
-        let left = held.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         left.saturating_sub(min_validity).min(self.settings.node_timeout)
     }
 }
 
-/// Our wall clock has to be near the median of the nodes': a clock that is far ahead would use up the tokens of
-/// everybody, and one that is far behind would lose its order when nodes lose data.
-fn check_wall_clock(ours: u64, now: Moment, links: &Links, max: Duration) -> Result<(), LockError> {
-    let mut nodes: Vec<u64> = links.iter().flatten().map(|link| link.wall_micros(now)).collect();
-    nodes.sort_unstable();
-    let Some(median) = nodes.get(nodes.len() / 2) else { return Ok(()) };
-    let skew = Duration::from_micros(ours.abs_diff(*median));
-    if skew <= max { Ok(()) } else { Err(LockError::ClockSkew { skew, max }) }
+/// How far `ours` is from the median of the clocks, of which there is one at least; of an even number, from the
+/// nearer of the two in the middle.
+fn skew(clocks: &mut [u64], ours: u64) -> Duration {
+    clocks.sort_unstable();
+    let (lower, upper) = (clocks[(clocks.len() - 1) / 2], clocks[clocks.len() / 2]);
+    Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper)))
 }
 
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {

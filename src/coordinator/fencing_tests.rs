@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Machine;
 use crate::error::LockError;
 use crate::testing::{LocalCluster, Reply};
-use crate::types::{Ambient, Moment};
+use crate::types::{Ambient, Moment, Timer};
 use crate::{Fencing, Redlock, RedlockBuilder};
 
 const MICROS: u64 = 1_000_000;
@@ -19,11 +19,13 @@ const MICROS: u64 = 1_000_000;
 struct Skewed {
     ahead: AtomicU64,
     behind: AtomicU64,
+    /// How far our monotonic clock has run ahead, in microseconds.
+    jumped: AtomicU64,
 }
 
 impl Ambient for Skewed {
     fn now(&self) -> Moment {
-        Machine.now()
+        Machine.now() + Duration::from_micros(self.jumped.load(Ordering::Relaxed))
     }
 
     fn wall_micros(&self) -> u64 {
@@ -33,10 +35,14 @@ impl Ambient for Skewed {
     fn random(&self) -> u128 {
         Machine.random()
     }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        Machine.timer()
+    }
 }
 
 fn skewed(ahead: u64, behind: u64) -> Arc<Skewed> {
-    Arc::new(Skewed { ahead: ahead.into(), behind: behind.into() })
+    Arc::new(Skewed { ahead: ahead.into(), behind: behind.into(), jumped: 0.into() })
 }
 
 fn builder(cluster: &LocalCluster) -> RedlockBuilder {
@@ -130,6 +136,46 @@ async fn a_clock_that_is_far_off_is_refused() {
         assert!(matches!(error, LockError::ClockSkew { .. }), "{error}");
     }
     assert!(cluster.keys(0).unwrap().is_empty());
+}
+
+/// A few nodes are no measure: with a wrong clock among them, an outage would be an error that ends every wait.
+#[tokio::test]
+async fn fewer_nodes_than_a_quorum_have_no_say_about_our_clock() {
+    let cluster = LocalCluster::start(3).unwrap();
+    for node in 0..2 {
+        cluster.kill(node).unwrap();
+    }
+    let redlock = builder(&cluster).connect_with(skewed(61 * MICROS, 0)).await.unwrap();
+    let error = redlock.mutex("outage").unwrap().try_lock().await.unwrap_err();
+    assert!(matches!(error, LockError::NoQuorum { .. }), "{error}");
+}
+
+/// What the nodes' clocks said when we connected, counted on by our own, is off by what those clocks have been set
+/// right by since; or by a suspend that our clock did not count.
+#[tokio::test]
+async fn the_nodes_are_asked_again_before_our_clock_is_refused() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let ambient = skewed(0, 0);
+    let redlock = builder(&cluster).connect_with(Arc::<Skewed>::clone(&ambient)).await.unwrap();
+    ambient.jumped.store(61 * MICROS, Ordering::Relaxed);
+    assert!(lock_once(&redlock).await > 0);
+}
+
+/// The client that met the score remembered it, and would have planted it again.
+#[tokio::test]
+async fn a_removed_score_is_gone_for_a_client_that_has_met_it() {
+    let cluster = LocalCluster::start(3).unwrap();
+    for node in 0..3 {
+        cluster.command(node, &["ZADD", "redlock:fences", "4503599627370000", "once"]).unwrap();
+    }
+    let redlock = Redlock::connect(cluster.urls()).await.unwrap();
+    let poisoned = lock_once(&redlock).await;
+    assert!(poisoned > 4_503_599_627_370_000);
+    for node in 0..3 {
+        cluster.command(node, &["ZREM", "redlock:fences", "once"]).unwrap();
+    }
+    let token = lock_once(&redlock).await;
+    assert!(token < Machine.wall_micros() + MICROS, "{token}");
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ mod fencing;
 #[cfg(all(test, unix))]
 mod fencing_tests;
 mod held;
+mod keeper;
+mod leased;
 mod release;
+mod renew;
+mod timer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +28,7 @@ use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
+pub(crate) use leased::Leased;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
@@ -38,6 +43,7 @@ pub(crate) struct Coordinator {
     nodes: Vec<Node>,
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
+    keeper: keeper::Keeper,
     shut_down: AtomicBool,
 }
 
@@ -45,7 +51,14 @@ impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
         let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
-        Self { settings, nodes, ambient, seen: fencing::Seen::default(), shut_down: AtomicBool::new(false) }
+        Self {
+            settings,
+            nodes,
+            keeper: keeper::Keeper::new(Arc::clone(&ambient)),
+            ambient,
+            seen: fencing::Seen::default(),
+            shut_down: AtomicBool::new(false),
+        }
     }
 
     /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
@@ -84,9 +97,12 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, releases those that are held, and awaits the answers to all releases for at most `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
+        for leased in self.keeper.close() {
+            leased.shut_down();
+        }
         let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
     }
 

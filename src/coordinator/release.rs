@@ -5,21 +5,29 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{FutureExt, poll_fn};
 
-use super::{Coordinator, Held};
+use super::leased::Stage;
+use super::{Coordinator, Leased};
 use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
 use crate::node::{Answer, Answering, Release, Remove};
 use crate::types::NodeId;
 
-impl Held {
-    /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations.
+impl Leased {
+    /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations. A lease that
+    /// is over has done so already.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any point, the release goes on in the background.
-    pub(crate) async fn release(mut self) -> Result<Released, ReleaseError> {
-        let in_time = self.deadline().is_some();
+    /// Dropped after the first poll, the release goes on in the background.
+    pub(crate) async fn release(&self) -> Result<Released, ReleaseError> {
         let coordinator = Arc::clone(&self.coordinator);
-        let mut releasing = Releasing::start(Arc::clone(&coordinator), self.take_releases(), &self);
+        let now = coordinator.now();
+        let (in_time, end) = {
+            let mut state = self.lock();
+            (state.deadline(now).is_some(), self.end(&mut state, Stage::Released, now))
+        };
+        self.announce();
+        let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
+        let mut releasing = Releasing::start(Arc::clone(&coordinator), releases, self);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
             // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
@@ -48,7 +56,7 @@ struct Releasing {
 }
 
 impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, held: &Held) -> Self {
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &Leased) -> Self {
         let quorum = coordinator.settings.quorum;
         let now = coordinator.now();
         let mut this = Self {
@@ -59,7 +67,7 @@ impl Releasing {
             removed: 0,
             coordinator,
         };
-        let command = Remove::new(&held.resource, &held.token);
+        let command = Remove::new(&leased.resource, &leased.token);
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {

@@ -1,11 +1,13 @@
 //! Errors: one enum per operation, and the vote of every node behind it.
 
+mod holding;
 mod settings;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use holding::{Loss, RunError};
 pub use settings::{Place, SettingsError};
 
 /// Why a node's answer is not known, or does not count.

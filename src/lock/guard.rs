@@ -1,10 +1,16 @@
 //! A lock that is held.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::coordinator::Held;
-use crate::error::{ExtendError, ReleaseError, Released};
+use tokio_util::sync::CancellationToken;
+
+use crate::coordinator::Leased;
+use crate::error::{ExtendError, Loss, ReleaseError, Released};
 use crate::types::FencingToken;
 
 /// A lock that is held, until its [`deadline`](Guard::deadline).
@@ -18,25 +24,25 @@ use crate::types::FencingToken;
 /// remains.
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct Guard {
-    held: Held,
+    leased: Arc<Leased>,
 }
 
 impl Guard {
-    pub(super) fn new(held: Held) -> Self {
-        Self { held }
+    pub(super) fn new(leased: Arc<Leased>) -> Self {
+        Self { leased }
     }
 
     /// The name that is locked.
     #[must_use]
     pub fn resource(&self) -> &str {
-        self.held.resource().as_str()
+        self.leased.resource().as_str()
     }
 
     /// The value of the key on the nodes: the owner label and 128 random bits, never used by any other attempt.
     /// Good for check-and-set on the resource itself.
     #[must_use]
     pub fn token(&self) -> &str {
-        self.held.token().as_str()
+        self.leased.token().as_str()
     }
 
     /// A number larger than that of every earlier lock of this resource, for the resource to check: it should
@@ -44,19 +50,19 @@ impl Guard {
     /// [off](crate::Fencing::Off).
     #[must_use]
     pub fn fencing_token(&self) -> FencingToken {
-        self.held.fencing_token()
+        self.leased.fencing_token()
     }
 
     /// Whether the lease is ours at this moment, by a clock that counts suspend.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.held.deadline().is_some()
+        self.leased.deadline().is_some()
     }
 
     /// Time left until the deadline; zero once the lease is over. Drift is already subtracted.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.held.deadline().map_or(Duration::ZERO, |(now, deadline)| now.until(deadline))
+        self.leased.deadline().map_or(Duration::ZERO, |(now, deadline)| now.until(deadline))
     }
 
     /// The instant until which the lease is exclusively ours, in the past or now once it is over. Drift is
@@ -86,8 +92,8 @@ impl Guard {
     ///
     /// Cancel safe. Dropped half way, the old deadline stands.
     pub async fn extend(&mut self, ttl: Duration) -> Result<(), ExtendError> {
-        let terms = self.held.settings().lease_terms(ttl, Some(Duration::ZERO))?;
-        self.held.extend(terms.ttl).await
+        let terms = self.leased.settings().lease_terms(ttl, Some(Duration::ZERO))?;
+        self.leased.extend(terms.ttl).await
     }
 
     /// Releases the lock and returns when a quorum of nodes has confirmed; the others are seen to in the
@@ -104,7 +110,48 @@ impl Guard {
     ///
     /// Dropped half way, the release goes on in the background.
     pub async fn release(self) -> Result<Released, ReleaseError> {
-        self.held.release().await
+        self.leased.release().await
+    }
+
+    /// Returns when the lease is over although nobody released it, and why; never before it is in doubt. On Linux
+    /// within milliseconds of the deadline, and right after a resume that was too late for it. Any number of tasks
+    /// may wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn lost(&self) -> Loss {
+        let ended = self.leased.cancellation_token();
+        let mut ended = pin!(ended.cancelled());
+        poll_fn(|cx| {
+            // Whoever was stopped or suspended learns at its first step, whatever its timers say.
+            match self.leased.loss() {
+                Some(loss) => Poll::Ready(loss),
+                None => match ended.as_mut().poll(cx) {
+                    // Between the two questions.
+                    Poll::Ready(()) => self.leased.loss().map_or(Poll::Pending, Poll::Ready),
+                    Poll::Pending => Poll::Pending,
+                },
+            }
+        })
+        .await
+    }
+
+    pub(super) fn loss(&self) -> Option<Loss> {
+        self.leased.loss()
+    }
+
+    /// Cancelled as soon as the lease is over: when it is lost, and when it is released or its guard dropped. For
+    /// work that is not done where the guard is.
+    #[must_use]
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.leased.cancellation_token()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.leased.give_up();
     }
 }
 

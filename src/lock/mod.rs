@@ -2,6 +2,7 @@
 
 mod guard;
 mod mutex;
+mod run;
 
 pub use guard::Guard;
 pub use mutex::Mutex;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Guard;
-use crate::config::LeaseTerms;
-use crate::coordinator::Coordinator;
+use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
+use crate::coordinator::{Coordinator, Leased};
 use crate::error::{LockError, SettingsError};
 use crate::protocol::{Pause, Retry};
 use crate::types::{Moment, Resource};
@@ -24,6 +24,7 @@ pub struct Mutex {
     min_validity: Option<Duration>,
     max_wait: Duration,
     retry: Retry,
+    keep: Keep,
 }
 
 impl Mutex {
@@ -35,6 +36,7 @@ impl Mutex {
             min_validity: None,
             max_wait: settings.max_wait,
             retry: settings.retry(),
+            keep: settings.keep,
             coordinator,
         })
     }
@@ -56,6 +58,20 @@ impl Mutex {
     /// Longest time that [`lock`](Mutex::lock) waits in all, instead of the client's; zero means a single attempt.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
+        self
+    }
+
+    /// Whether the lease is renewed for as long as its guard lives, instead of the client's choice. Without, it ends
+    /// a TTL after it was acquired or [extended](Guard::extend).
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.keep.alive = KeepAlive::when(keep_alive);
+        self
+    }
+
+    /// The longest that the lock may be held, at least 10 ms, instead of the client's: then it is released, and its
+    /// holder told as of any other loss.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.keep.max_hold = MaxHold::For(max_hold);
         self
     }
 
@@ -134,10 +150,12 @@ impl Mutex {
     async fn attempt(&self, terms: LeaseTerms, limit: Duration) -> Result<Guard, LockError> {
         // Answers that come when too little of the lease is left cannot win it any more.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        self.coordinator.acquire(&self.resource, terms, limit).await.map(Guard::new)
+        let held = self.coordinator.acquire(&self.resource, terms, limit).await?;
+        Leased::hold(held, self.keep).map(Guard::new)
     }
 
     fn terms(&self) -> Result<LeaseTerms, SettingsError> {
+        self.keep.check()?;
         self.coordinator.settings().lease_terms(self.ttl, self.min_validity)
     }
 

@@ -150,17 +150,33 @@ impl Command for ReadFence {
     }
 }
 
+/// The node's wall clock, in microseconds since 1970.
+#[derive(Clone)]
+pub(crate) struct ReadClock;
+
+impl Command for ReadClock {
+    type Reply = u64;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+        let reply = single(&mut connection, &redis::cmd("TIME")).await;
+        reply.map_err(|error| failure::of_command(&error)).and_then(|time| wall_micros(&time))
+    }
+}
+
+/// The reply of `TIME`, in microseconds since 1970.
+pub(super) fn wall_micros(time: &Value) -> Result<u64, NodeFailure> {
+    let (seconds, micros): (u64, u64) =
+        redis::from_redis_value_ref(time).map_err(|_| failure::of_reply("TIME", time))?;
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}
+
 /// Yes if the key is ours and lives at least a TTL from now on; no if it is not ours.
 #[derive(Clone)]
-pub(crate) struct Extend(Arc<ScriptCall>);
+pub(crate) struct Extend(ExtendMany);
 
 impl Extend {
     pub(crate) fn new(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
-        Self(Arc::new(ScriptCall::new(
-            &EXTEND,
-            resource,
-            vec![token.as_str().into(), ttl.as_millis().to_string()],
-        )))
+        Self(ExtendMany::new([(resource, token, ttl)].into_iter()))
     }
 }
 
@@ -168,7 +184,53 @@ impl Command for Extend {
     type Reply = Answer;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        self.0.run(connection).await
+        self.0.send(connection).await.map(|answers| answers[0])
+    }
+}
+
+/// [`Extend`] for several locks, with one answer for each.
+#[derive(Clone)]
+pub(crate) struct ExtendMany {
+    call: Arc<ScriptCall>,
+    locks: usize,
+}
+
+impl ExtendMany {
+    pub(crate) fn new<'a>(
+        locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token, Ttl)> + Clone,
+    ) -> Self {
+        let count = locks.len();
+        let mut by_hash = EXTEND.by_hash(count);
+        for (resource, ..) in locks.clone() {
+            by_hash.arg(resource.as_str());
+        }
+        for (_, token, ttl) in locks {
+            by_hash.arg(token.as_str()).arg(ttl.as_millis());
+        }
+        Self { call: Arc::new(ScriptCall { lua: &EXTEND, by_hash }), locks: count }
+    }
+}
+
+impl Command for ExtendMany {
+    type Reply = Vec<Answer>;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Answer>, NodeFailure> {
+        let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
+        if let Value::BulkString(digits) = &reply
+            && digits.len() == self.locks
+            && let Some(answers) = digits.iter().map(|digit| answer(*digit)).collect()
+        {
+            return Ok(answers);
+        }
+        Err(failure::of_reply("EVALSHA", &reply))
+    }
+}
+
+fn answer(digit: u8) -> Option<Answer> {
+    match digit {
+        b'1' => Some(Answer::Yes),
+        b'0' => Some(Answer::No),
+        _ => None,
     }
 }
 
@@ -178,7 +240,9 @@ pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
     pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
-        Self(Arc::new(ScriptCall::new(&RELEASE, resource, vec![token.as_str().into()])))
+        let mut by_hash = RELEASE.by_hash(1);
+        by_hash.arg(resource.as_str()).arg(token.as_str());
+        Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
 
@@ -186,34 +250,26 @@ impl Command for Remove {
     type Reply = Answer;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        self.0.run(connection).await
+        zero_or_one("EVALSHA", self.0.run(connection).await)
     }
 }
 
-/// A script on one key, by its hash, and by its text on a node that has forgotten it.
+/// A call of a script by its hash, and by its text on a node that has forgotten it.
 struct ScriptCall {
     lua: &'static Lua,
-    resource: Resource,
-    args: Vec<String>,
     by_hash: Cmd,
 }
 
 impl ScriptCall {
-    fn new(lua: &'static Lua, resource: &Resource, args: Vec<String>) -> Self {
-        let by_hash = lua.by_hash(resource.as_str(), &args);
-        Self { lua, resource: resource.clone(), args, by_hash }
-    }
-
-    async fn run(&self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+    async fn run(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
         let mut reply = single(&mut connection, &self.by_hash).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
             // SCRIPT FLUSH, or a restart behind a proxy. EVAL puts the script back as well.
-            let by_text = self.lua.by_text(self.resource.as_str(), &self.args);
-            reply = single(&mut connection, &by_text).await;
+            reply = single(&mut connection, &self.lua.by_text(&self.by_hash)).await;
         }
-        zero_or_one("EVALSHA", reply)
+        reply
     }
 }
 

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
-use super::commands::Command;
+use super::commands::{Command, wall_micros};
 use super::failure;
 use super::scripts;
 use super::stream::{Activity, Connector, Watched};
@@ -112,9 +112,7 @@ impl Connection {
             // One by one: the error of a pipeline as a whole hides what the server said.
             time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
         }
-        let (seconds, micros): (u64, u64) =
-            redis::from_redis_value_ref(&time).map_err(|_| failure::of_reply("TIME", &time))?;
-        let clock = NodeClock { at: ambient.now(), wall_micros: seconds * 1_000_000 + micros };
+        let clock = NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? };
         Ok(Self { link: Link { connection, epoch, clock }, activity, driver })
     }
 

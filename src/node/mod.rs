@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Moment, Secret};
 
-pub(crate) use commands::{Acquire, Acquired, Answer, Command, Extend, Fence, RaiseFence, ReadFence, Remove};
+pub(crate) use commands::{
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+};
 pub(crate) use connection::{Epoch, Link};
 pub(crate) use releases::{Planting, Release};
 pub(crate) use stream::{Connector, Tcp};

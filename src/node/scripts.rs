@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Pipeline, Script};
+use redis::{Arg, Cmd, Pipeline, Script};
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
@@ -14,7 +14,7 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
     }
 }
 
-/// A script on one key.
+/// One script.
 pub(super) struct Lua {
     text: &'static str,
     hash: String,
@@ -25,17 +25,23 @@ impl Lua {
         Self { text, hash: Script::new(text).get_hash().to_owned() }
     }
 
-    pub(super) fn by_hash(&self, key: &str, args: &[String]) -> Cmd {
-        Self::call("EVALSHA", &self.hash, key, args)
-    }
-
-    pub(super) fn by_text(&self, key: &str, args: &[String]) -> Cmd {
-        Self::call("EVAL", self.text, key, args)
-    }
-
-    fn call(command: &str, script: &str, key: &str, args: &[String]) -> Cmd {
+    /// A call of it for so many keys; they and the other arguments are to be added.
+    pub(super) fn by_hash(&self, keys: usize) -> Cmd {
         let mut cmd = Cmd::new();
-        cmd.arg(command).arg(script).arg(1).arg(key).arg(args);
+        cmd.arg("EVALSHA").arg(&self.hash).arg(keys);
+        cmd
+    }
+
+    /// The same call with the script itself, for a node that has forgotten it.
+    pub(super) fn by_text(&self, by_hash: &Cmd) -> Cmd {
+        let mut cmd = Cmd::new();
+        cmd.arg("EVAL").arg(self.text);
+        for arg in by_hash.args_iter().skip(2) {
+            // The other kind, a cursor, is of SCAN's alone.
+            if let Arg::Simple(bytes) = arg {
+                cmd.arg(bytes);
+            }
+        }
         cmd
     }
 }

@@ -63,29 +63,28 @@ impl Stream for TcpStream {
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     written: AtomicU64,
-    read: AtomicU64,
+    /// How many had been written when bytes came back last.
+    answered: AtomicU64,
     watched: AtomicBool,
     woken: Notify,
     abandoned: AtomicBool,
 }
 
 impl Activity {
-    /// Returns when the peer has been silent for `limit`, and at most twice that, while bytes that it should have
-    /// answered were out. Sleeps without a timer while nothing is written.
+    /// Returns when nothing has come back for `limit`, and at most twice that, since bytes were written. Sleeps
+    /// without a timer while nothing is.
     ///
-    /// Counts bytes, not commands: a command whose caller has gone still has to be answered.
+    /// Counts bytes, not commands: a command whose caller has gone still has to be answered. Whatever comes back is
+    /// taken as the answer to all that was written before, so a peer that answers half of it and then stops is
+    /// noticed after the next write.
     pub(crate) async fn hung(&self, limit: Duration) {
-        // Bytes up to here are taken as answered.
-        let (mut settled, _) = self.snapshot();
         loop {
-            self.written_beyond(settled).await;
-            let (written, read) = self.snapshot();
+            self.anything_unanswered().await;
+            let written = self.written.load(Ordering::SeqCst);
             tokio::time::sleep(limit).await;
-            let (_, read_now) = self.snapshot();
-            if read_now == read {
+            if self.answered.load(Ordering::SeqCst) < written {
                 return;
             }
-            settled = written;
         }
     }
 
@@ -94,15 +93,11 @@ impl Activity {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    fn snapshot(&self) -> (u64, u64) {
-        (self.written.load(Ordering::SeqCst), self.read.load(Ordering::SeqCst))
-    }
-
-    async fn written_beyond(&self, settled: u64) {
+    async fn anything_unanswered(&self) {
         loop {
             // In this order: a write after the store wakes us, one before it shows in the load.
             self.watched.store(false, Ordering::SeqCst);
-            if self.written.load(Ordering::SeqCst) > settled {
+            if self.written.load(Ordering::SeqCst) > self.answered.load(Ordering::SeqCst) {
                 return;
             }
             self.woken.notified().await;
@@ -116,8 +111,8 @@ impl Activity {
         }
     }
 
-    fn handle_read(&self, bytes: usize) {
-        self.read.fetch_add(bytes as u64, Ordering::SeqCst);
+    fn handle_read(&self) {
+        self.answered.store(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 }
 
@@ -150,7 +145,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.activity.handle_read(buf.filled().len() - before);
+        if buf.filled().len() > before {
+            self.activity.handle_read();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -199,14 +196,28 @@ mod tests {
             activity.handle_written(10);
             assert!((&mut hung).now_or_never().is_none());
             tokio::time::advance(LIMIT / 2).await;
-            activity.handle_read(5);
+            activity.handle_read();
         }
-        for _ in 0..5 {
+        for _ in 0..4 {
             activity.handle_written(10);
             assert!((&mut hung).now_or_never().is_none());
             tokio::time::advance(LIMIT / 4).await;
         }
         let from_here = tokio::time::timeout(LIMIT * 2, hung).await;
         assert!(from_here.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_after_the_last_answer_is_no_sign_of_a_hung_peer() {
+        let activity = Activity::default();
+        let mut hung = std::pin::pin!(activity.hung(LIMIT));
+        assert!((&mut hung).now_or_never().is_none());
+        activity.handle_written(10);
+        assert!((&mut hung).now_or_never().is_none());
+        activity.handle_read();
+        tokio::time::advance(LIMIT / 2).await;
+        activity.handle_written(10);
+        activity.handle_read();
+        assert!(tokio::time::timeout(LIMIT * 10, hung).await.is_err(), "all was answered");
     }
 }

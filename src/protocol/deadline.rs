@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Quorum;
+use super::quorum::NODES_MAX;
 use crate::types::{Moment, NodeId, Ttl};
 
 /// How far the clocks of a node and of the client may run apart during one TTL.
@@ -34,12 +35,12 @@ impl Drift {
 #[derive(Clone, Debug)]
 pub(crate) struct Deadlines {
     quorum: Quorum,
-    nodes: Vec<Option<Moment>>,
+    nodes: Box<[Option<Moment>]>,
 }
 
 impl Deadlines {
     pub(crate) fn new(quorum: Quorum) -> Self {
-        Self { quorum, nodes: vec![None; quorum.nodes()] }
+        Self { quorum, nodes: vec![None; quorum.nodes()].into() }
     }
 
     /// A grant or renewal by `node`, whose command was queued after `sent_at`. Never shortens: an answer that
@@ -54,12 +55,19 @@ impl Deadlines {
         self.nodes[node.0] = None;
     }
 
+    pub(crate) fn of_node(&self, node: NodeId) -> Option<Moment> {
+        self.nodes[node.0]
+    }
+
     /// The q-th largest of the nodes' deadlines: until then at least q nodes hold our token. `None` when fewer
     /// than q nodes do.
     pub(crate) fn of_lease(&self) -> Option<Moment> {
-        let mut deadlines: Vec<Moment> = self.nodes.iter().copied().flatten().collect();
+        // On the stack: this is asked twice for each answer of each node.
+        let mut deadlines = [None; NODES_MAX];
+        let deadlines = &mut deadlines[..self.nodes.len()];
+        deadlines.copy_from_slice(&self.nodes);
         deadlines.sort_unstable_by(|a, b| b.cmp(a));
-        deadlines.get(self.quorum.needed() - 1).copied()
+        deadlines[self.quorum.needed() - 1]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A lock that we hold, or tried to: what each node said, and until when it counts.
 
 use super::deadline::Deadlines;
-use super::{Drift, Quorum, Vote};
+use super::{Drift, NodeSet, Quorum, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
 /// What is known of our key on one node from the last command that could have planted it.
@@ -14,13 +14,24 @@ pub(crate) enum Planted {
     Granted,
     /// The node answered no: there is nothing of ours to remove.
     Denied,
+    /// One was queued on a connection that is gone, and may yet run, whatever the node has answered since.
+    Stray,
+}
+
+/// Which connection the key is planted on, compared with that of the command before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    Same,
+    Another,
 }
 
 /// The state of one attempt and of the lease that it became.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     deadlines: Deadlines,
-    planted: Vec<Planted>,
+    planted: Box<[Planted]>,
+    /// Nodes that have said that they lack our key, and have not been given it since.
+    denied: NodeSet,
     drift: Drift,
     expired: bool,
 }
@@ -29,10 +40,15 @@ impl Lease {
     pub(crate) fn new(quorum: Quorum, drift: Drift) -> Self {
         Self {
             deadlines: Deadlines::new(quorum),
-            planted: vec![Planted::NotSent; quorum.nodes()],
+            planted: vec![Planted::NotSent; quorum.nodes()].into(),
+            denied: NodeSet::EMPTY,
             drift,
             expired: false,
         }
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.planted.len()
     }
 
     /// An acquire was queued for `node`.
@@ -66,10 +82,68 @@ impl Lease {
     ) {
         self.expired |= self.deadline(now).is_none();
         match vote {
-            Vote::Granted => self.deadlines.raise(node, sent_at, self.drift.validity(ttl)),
-            Vote::Denied => self.deadlines.clear(node),
+            Vote::Granted => {
+                self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
+                self.denied.remove(node);
+            }
+            Vote::Denied => {
+                self.deadlines.clear(node);
+                self.denied.insert(node);
+            }
             Vote::Unknown => {}
         }
+    }
+
+    /// The key is queued for `node` once more, because it has said that it lacks it.
+    pub(crate) fn handle_replanting(&mut self, node: NodeId, connection: Connection) {
+        let planted = &mut self.planted[node.0];
+        *planted = match (*planted, connection) {
+            (Planted::Stray, _) | (Planted::Unknown, Connection::Another) => Planted::Stray,
+            (Planted::Unknown, Connection::Same)
+            | (Planted::NotSent | Planted::Granted | Planted::Denied, _) => Planted::Unknown,
+        };
+    }
+
+    /// `node`'s answer, known at `now`, to a key that was queued once more after `sent_at`. As little as an
+    /// extension does it revive a lease that is over.
+    pub(crate) fn handle_replanted(
+        &mut self,
+        node: NodeId,
+        sent_at: Moment,
+        ttl: Ttl,
+        vote: Vote,
+        now: Moment,
+    ) {
+        self.expired |= self.deadline(now).is_none();
+        let known = match vote {
+            Vote::Granted => {
+                self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
+                self.denied.remove(node);
+                Planted::Granted
+            }
+            Vote::Denied => Planted::Denied,
+            Vote::Unknown => return,
+        };
+        let planted = &mut self.planted[node.0];
+        if *planted != Planted::Stray {
+            *planted = known;
+        }
+    }
+
+    /// What was last heard of `node`'s key.
+    pub(crate) fn known_of(&self, node: NodeId, now: Moment) -> Vote {
+        if self.denied.contains(node) {
+            Vote::Denied
+        } else if self.deadlines.of_node(node).is_some_and(|deadline| now < deadline) {
+            Vote::Granted
+        } else {
+            Vote::Unknown
+        }
+    }
+
+    /// Whether so many nodes have said that they lack our key that no quorum holds it.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.deadlines.of_lease().is_none()
     }
 
     /// The instant until which the lease is exclusively ours; `None` once that has passed or too many nodes have
@@ -83,7 +157,9 @@ impl Lease {
     pub(crate) fn take_nodes_to_release(&mut self) -> Vec<(NodeId, Planted)> {
         let take = |(i, planted): (usize, &mut Planted)| match std::mem::replace(planted, Planted::NotSent) {
             Planted::NotSent | Planted::Denied => None,
-            may_be_there @ (Planted::Unknown | Planted::Granted) => Some((NodeId(i), may_be_there)),
+            may_be_there @ (Planted::Unknown | Planted::Granted | Planted::Stray) => {
+                Some((NodeId(i), may_be_there))
+            }
         };
         self.planted.iter_mut().enumerate().filter_map(take).collect()
     }
@@ -175,5 +251,46 @@ mod tests {
             [(NodeId(0), Planted::Granted), (NodeId(2), Planted::Unknown)]
         );
         assert_eq!(lease.take_nodes_to_release(), [], "once");
+    }
+
+    /// Node 2 answers that it has no key, and is given it again.
+    fn replanted(connection: Connection, vote: Vote) -> Lease {
+        let mut lease = held();
+        lease.handle_extended(NodeId(2), at(500), ttl(1000), Vote::Denied, at(501));
+        lease.handle_replanting(NodeId(2), connection);
+        lease.handle_replanted(NodeId(2), at(510), ttl(1000), vote, at(511));
+        lease
+    }
+
+    #[test]
+    fn a_replanted_key_counts_from_its_own_confirmation_on() {
+        let mut lease = replanted(Connection::Same, Vote::Granted);
+        assert_eq!(lease.deadline(at(512)), Some(at(988)), "one of three lives longer: not a quorum");
+        lease.handle_extended(NodeId(0), at(520), ttl(1000), Vote::Denied, at(521));
+        assert_eq!(lease.deadline(at(521)), Some(at(988)), "1 and 2");
+        assert_eq!(replanted(Connection::Same, Vote::Unknown).known_of(NodeId(2), at(512)), Vote::Denied);
+    }
+
+    #[test]
+    fn a_replanted_key_does_not_revive_the_lease() {
+        let mut lease = held();
+        for node in 0..3 {
+            lease.handle_replanting(NodeId(node), Connection::Same);
+            lease.handle_replanted(NodeId(node), at(980), ttl(1000), Vote::Granted, at(990));
+        }
+        assert_eq!(lease.deadline(at(991)), None);
+    }
+
+    /// The first SET was never answered, and its connection is gone: a stopped node may run it at any time, even
+    /// when it has answered the second since.
+    #[test]
+    fn a_stray_key_is_released_whatever_the_node_answers_later() {
+        for vote in [Vote::Granted, Vote::Denied, Vote::Unknown] {
+            let mut lease = replanted(Connection::Another, vote);
+            assert!(lease.take_nodes_to_release().contains(&(NodeId(2), Planted::Stray)), "{vote:?}");
+        }
+        let last = |vote| replanted(Connection::Same, vote).take_nodes_to_release().last().copied();
+        assert_eq!(last(Vote::Granted), Some((NodeId(2), Planted::Granted)));
+        assert_eq!(last(Vote::Denied), Some((NodeId(1), Planted::Granted)), "nothing of ours is on node 2");
     }
 }

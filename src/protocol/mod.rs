@@ -2,19 +2,25 @@
 //!
 //! Time and randomness are arguments, so every rule is tested with the values it is given.
 
+mod agenda;
 mod backoff;
 mod deadline;
 mod fencing;
 mod lease;
+mod node_set;
 mod quorum;
+mod renewal;
 mod round;
 mod vote;
 
+pub(crate) use agenda::Agenda;
 pub use backoff::Retry;
 pub(crate) use backoff::{Pause, Strategy};
 pub(crate) use deadline::Drift;
-pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, next_token, proposal};
-pub(crate) use lease::{Lease, Planted};
+pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
+pub(crate) use lease::{Connection, Lease, Planted};
+pub(crate) use node_set::NodeSet;
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
+pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;
 pub(crate) use vote::{Decision, Loss, Tally, Vote};

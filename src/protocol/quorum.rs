@@ -1,7 +1,7 @@
 //! How many of the configured nodes have to agree.
 
 /// More nodes than this are a mistake: latency and cost grow with n, fault tolerance hardly does.
-const NODES_MAX: usize = 31;
+pub(super) const NODES_MAX: usize = 31;
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

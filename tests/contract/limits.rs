@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{ExtendError, LockError, NodeFailure, Redlock, Released, Retry, SettingsError};
+use redlock_quorum::{ExtendError, LockError, Loss, NodeFailure, Redlock, Released, Retry, SettingsError};
 
 use crate::support::{
     LONG, SLACK, builder, calls, client, contended, eventually, no_quorum, now, plant, pttl, value,
@@ -236,10 +236,10 @@ async fn a_wait_for_another_owner_never_blames_the_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_shut_down_locks_nothing_and_keeps_what_is_held() {
+async fn a_client_that_is_shut_down_locks_nothing_and_gives_back_what_is_held() {
     let cluster = LocalCluster::start(3).unwrap();
     let redlock = client(cluster.urls()).await;
-    let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
     let waiting = redlock.mutex(KEY).unwrap();
     let waiter = tokio::spawn(async move { waiting.lock().await });
     eventually(SLACK, "the waiter tries", || calls(&cluster, 0, "set") >= 2).await;
@@ -251,11 +251,10 @@ async fn a_client_that_is_shut_down_locks_nothing_and_keeps_what_is_held() {
         assert_eq!(client.mutex("other").unwrap().lock().await.unwrap_err(), LockError::ShutDown);
         assert_eq!(client.mutex("other").unwrap().try_lock().await.unwrap_err(), LockError::ShutDown);
     }
-    guard.extend(LONG * 2).await.unwrap();
-    assert!(guard.is_valid());
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    redlock.shutdown().await;
     assert!((0..3).all(|node| cluster.keys(node).unwrap().is_empty()));
+    assert_eq!(guard.lost().await, Loss::ShutDown { resource: KEY.to_owned() });
+    assert!(!guard.is_valid());
+    assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
 }
 
 /// rslock: `Drop` is compiled out with tokio. distributed-lock-redis: it does nothing.

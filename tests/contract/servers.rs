@@ -33,6 +33,19 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
     no_secret(&format!("{:?}", builder(with_credentials(&cluster, &format!(":{WRONG}")))));
 }
 
+/// Servers repeat the arguments of a command that they do not know: of `AUTH`, the password. redis-rs keeps that to
+/// itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_know_auth_shows_no_password() {
+    let cluster = LocalCluster::builder().directive("rename-command", "AUTH \"\"").start().unwrap();
+    for credentials in [&format!(":{WRONG}"), &format!("nobody:{WRONG}")] {
+        let redlock = client(with_credentials(&cluster, credentials)).await;
+        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+        assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
+        no_secret(&format!("{error} {error:?} {redlock:?} {:?}", redlock.nodes()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_that_refuses_is_a_lost_vote() {
     let cluster = LocalCluster::builder().directive("requirepass", PASSWORD).start().unwrap();

@@ -65,7 +65,13 @@ where
     I: IntoIterator,
     I::Item: Into<redlock_quorum::NodeOptions>,
 {
-    Redlock::builder().nodes(urls).ttl(LONG).max_ttl(LONG * 2).node_timeout(Duration::from_secs(1))
+    // Renewals by hand: these tests are about single commands. `tests/holding` is about the keeper.
+    Redlock::builder()
+        .nodes(urls)
+        .ttl(LONG)
+        .max_ttl(LONG * 2)
+        .node_timeout(Duration::from_secs(1))
+        .keep_alive(false)
 }
 
 #[track_caller]

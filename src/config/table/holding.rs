@@ -1,9 +1,40 @@
 //! What holds while a lock is held, and after.
 
-use super::{Access, Setting};
-use crate::config::Fencing;
+use super::{Access, Setting, text};
+use crate::config::{Fencing, KeepAlive, MaxHold};
 
-pub(super) static SETTINGS: [Setting; 2] = [
+pub(super) static SETTINGS: [Setting; 4] = [
+    Setting {
+        name: "keep_alive",
+        example: "true",
+        default: "true",
+        bounds: "each lock may choose its own",
+        what: "Whether leases are renewed, at a third of their TTL, for as long as they are held.",
+        why: "where a lease is to end by itself, however long its holder takes",
+        access: Access::YesOrNo(
+            |builder, yes| builder.keep.alive = KeepAlive::when(yes),
+            |settings| settings.keep.alive == KeepAlive::Yes,
+        ),
+    },
+    Setting {
+        name: "max_hold",
+        example: r#""1h""#,
+        default: "none, as long as the holder lives",
+        bounds: "at least 10ms",
+        what: "The longest that a lock may be held, renewals included.",
+        why: "bounds what a holder that hangs, but lives, can do to the others",
+        access: Access::Other {
+            unit: "duration",
+            set: |builder, given| {
+                builder.keep.max_hold = MaxHold::For(given.duration()?);
+                Ok(())
+            },
+            show: |settings| match settings.keep.max_hold {
+                MaxHold::Unbounded => None,
+                MaxHold::For(max_hold) => Some(text(max_hold)),
+            },
+        },
+    },
     Setting {
         name: "fencing",
         example: "true",

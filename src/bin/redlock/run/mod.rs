@@ -1,16 +1,14 @@
 //! `redlock run`: a command that runs while a lock is held, and no longer.
 
 mod child;
-mod keep;
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, Redlock, Released, Settings, Votes};
+use redlock_quorum::{Guard, Redlock, Released, Settings};
 
 use self::child::Child;
-use self::keep::{Loss, keep};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
@@ -116,20 +114,21 @@ struct Job {
 impl Job {
     /// Runs the command to its end. The lock is released on every way out: the guard's drop hands that to the
     /// client, whose shutdown awaits it.
-    async fn run(mut self, command: &[OsString], signals: &mut Signals) -> Result<Exit, Failure> {
+    async fn run(self, command: &[OsString], signals: &mut Signals) -> Result<Exit, Failure> {
         let mut child = Child::start(command, &self.guard)?;
         let ended = tokio::select! {
             biased;
             ended = child.until_ended(signals) => Ok(ended?),
-            loss = keep(&mut self.guard, self.ttl) => Err(loss),
+            loss = self.guard.lost() => Err(loss),
         };
         match ended {
             Ok(status) => self.finish(status).await,
             Err(loss) => {
                 let status = child.end(signals).await?;
-                Err(match loss {
-                    Loss::Over(votes) => self.lost(status, votes),
-                    Loss::Refused(error) => Failure::Internal(error.to_string()),
+                Err(Failure::LockLost {
+                    key: self.guard.resource().to_owned(),
+                    command: status,
+                    votes: loss.votes().cloned(),
                 })
             }
         }
@@ -154,9 +153,5 @@ impl Job {
             }
         }
         Ok(Exit::of_command(status))
-    }
-
-    fn lost(&self, command: ExitStatus, votes: Option<Votes>) -> Failure {
-        Failure::LockLost { key: self.guard.resource().to_owned(), command, votes }
     }
 }

@@ -1,0 +1,278 @@
+//! A lock that is held, shared by its guard and the keeper.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::held::Plants;
+use super::keeper::Closed;
+use super::{Coordinator, Held};
+use crate::config::{Keep, KeepAlive, MaxHold, Settings};
+use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
+use crate::node::Release;
+use crate::protocol::{Renewal, Vote};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+
+/// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
+/// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
+/// ended it.
+pub(crate) struct Leased {
+    /// Its number among the leases of this client.
+    pub(super) number: u64,
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) resource: Resource,
+    pub(super) token: Token,
+    /// What renewals ask for.
+    pub(super) ttl: Ttl,
+    fence: FencingToken,
+    state: Mutex<State>,
+    /// Made when it is first asked for; most leases are never watched.
+    ended: OnceLock<CancellationToken>,
+}
+
+pub(super) struct State {
+    pub(super) plants: Plants,
+    pub(super) renewing: Renewing,
+    /// Where the keeper has written it down.
+    pub(super) look: Moment,
+    max_hold: MaxHold,
+    /// When it is over.
+    hold_until: Moment,
+    pub(super) stage: Stage,
+}
+
+pub(super) enum Renewing {
+    Off,
+    On(Renewal),
+}
+
+pub(super) enum Stage {
+    Held,
+    Released,
+    Lost(Box<Loss>),
+}
+
+/// Releases to be made by whoever ended the lease.
+pub(super) type Releases = Vec<(NodeId, Release)>;
+
+impl Leased {
+    /// Puts a lease that was just won into the keeper's care.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::ShutDown`]; then nothing is left behind.
+    pub(crate) fn hold(mut held: Held, keep: Keep) -> Result<Arc<Self>, LockError> {
+        let coordinator = Arc::clone(&held.coordinator);
+        let (now, quorum) = (coordinator.now(), coordinator.settings.quorum);
+        let number = coordinator.keeper.next_number();
+        let ttl = held.plants.ttl;
+        let renewing = match keep.alive {
+            KeepAlive::No => Renewing::Off,
+            KeepAlive::Yes => Renewing::On(Renewal::new(quorum, ttl, now, spread(number))),
+        };
+        let max_hold = keep.max_hold;
+        let hold_until = match max_hold {
+            MaxHold::Unbounded => Moment::NEVER,
+            MaxHold::For(max_hold) => now + max_hold,
+        };
+        let plants = held.take_plants();
+        let mut state =
+            State { plants, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
+        // The first look is for the stragglers: they are large, and need not stay for long.
+        let look = state.next_look(now).min(now + coordinator.settings.node_timeout);
+        state.look = look;
+        let leased = Arc::new(Self {
+            number,
+            resource: held.resource.clone(),
+            token: held.token.clone(),
+            ttl,
+            fence: held.fence,
+            state: Mutex::new(state),
+            ended: OnceLock::new(),
+            coordinator: Arc::clone(&coordinator),
+        });
+        match coordinator.keeper.keep(Arc::clone(&leased), look) {
+            Ok(()) => Ok(leased),
+            Err(Closed) => {
+                leased.give_up();
+                Err(LockError::ShutDown)
+            }
+        }
+    }
+
+    pub(crate) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub(crate) fn fencing_token(&self) -> FencingToken {
+        self.fence
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.coordinator.settings
+    }
+
+    /// The instant until which the lease is exclusively ours, and the time it was asked; `None` once it is over.
+    pub(crate) fn deadline(&self) -> Option<(Moment, Moment)> {
+        let now = self.coordinator.now();
+        Some((now, self.lock().deadline(now)?))
+    }
+
+    /// Why it is over although nobody released it; `None` while it is not. Whoever asks first after the deadline
+    /// ends it.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        let now = self.coordinator.now();
+        let mut state = self.lock();
+        let end = self.end_if_over(&mut state, now);
+        let loss = match &state.stage {
+            Stage::Held | Stage::Released => None,
+            Stage::Lost(loss) => Some(Loss::clone(loss)),
+        };
+        drop(state);
+        self.finish(end, now);
+        loss
+    }
+
+    /// Cancelled when the lease ends, in whatever way.
+    pub(crate) fn cancellation_token(&self) -> CancellationToken {
+        let token = self.ended.get_or_init(CancellationToken::new).clone();
+        // It may have ended while there was no token to be told with.
+        match self.lock().stage {
+            Stage::Held => {}
+            Stage::Released | Stage::Lost(_) => token.cancel(),
+        }
+        token
+    }
+
+    /// Releases it without waiting for confirmation. Never blocks; does nothing where it is over already.
+    pub(crate) fn give_up(&self) {
+        let now = self.coordinator.now();
+        let end = self.end(&mut self.lock(), Stage::Released, now);
+        self.finish(end, now);
+    }
+
+    /// The same for a client that is shut down: to the holder it is a loss.
+    pub(super) fn shut_down(&self) {
+        let now = self.coordinator.now();
+        let end = self.end(&mut self.lock(), self.lost_by_shutdown(), now);
+        self.finish(end, now);
+    }
+
+    pub(super) fn lost_by_shutdown(&self) -> Stage {
+        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.as_str().to_owned() }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the lease, unless it has ended before. From here on nothing is planted for it.
+    #[must_use]
+    pub(super) fn end(&self, state: &mut State, stage: Stage, now: Moment) -> Option<Releases> {
+        match state.stage {
+            Stage::Held => state.stage = stage,
+            Stage::Released | Stage::Lost(_) => return None,
+        }
+        self.coordinator.keeper.forget(state.look, self.number, now);
+        Some(state.plants.take_releases(&self.resource, &self.token, now))
+    }
+
+    #[must_use]
+    pub(super) fn end_if_over(&self, state: &mut State, now: Moment) -> Option<Releases> {
+        match state.stage {
+            Stage::Held => {}
+            Stage::Released | Stage::Lost(_) => return None,
+        }
+        if state.deadline(now).is_some() {
+            return None;
+        }
+        let loss = self.reason(state, now);
+        tracing::warn!(resource = self.resource.as_str(), %loss, "lease lost");
+        self.end(state, Stage::Lost(Box::new(loss)), now)
+    }
+
+    /// Tells whoever waits for the end, and the nodes. Not under the lock: wakers run other people's code.
+    pub(super) fn finish(&self, end: Option<Releases>, now: Moment) {
+        let Some(releases) = end else { return };
+        self.announce();
+        for (node, release) in releases {
+            self.coordinator.node(node).release(release, now);
+        }
+    }
+
+    pub(super) fn announce(&self) {
+        if let Some(token) = self.ended.get() {
+            token.cancel();
+        }
+    }
+
+    fn reason(&self, state: &State, now: Moment) -> Loss {
+        let resource = self.resource.as_str().to_owned();
+        match state.max_hold {
+            MaxHold::For(max_hold) if state.hold_until <= now => return Loss::MaxHold { resource, max_hold },
+            MaxHold::For(_) | MaxHold::Unbounded => {}
+        }
+        let votes = self.votes(state, now);
+        if state.plants.lease.is_denied() {
+            Loss::Denied { resource, votes }
+        } else {
+            Loss::Expired { resource, votes }
+        }
+    }
+
+    /// What was last heard of each node.
+    fn votes(&self, state: &State, now: Moment) -> Votes {
+        let asked = match &state.renewing {
+            Renewing::Off => None,
+            Renewing::On(renewal) => Some(renewal),
+        };
+        let vote = |node: NodeId| match (state.plants.lease.known_of(node, now), asked) {
+            (Vote::Granted, _) => NodeVote::Granted,
+            (Vote::Denied, _) => NodeVote::Denied,
+            (Vote::Unknown, None) => NodeVote::NotAwaited,
+            (Vote::Unknown, Some(renewal)) => NodeVote::Unknown(match self.coordinator.node(node).link() {
+                Err(failure) => failure,
+                Ok(_) => NodeFailure::NoAnswer { after: renewal.since().until(now) },
+            }),
+        };
+        self.coordinator.votes(self.coordinator.node_ids().map(vote).collect())
+    }
+}
+
+impl State {
+    /// The instant until which the lease is exclusively ours; `None` once it is over.
+    pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
+        match self.stage {
+            Stage::Held => {}
+            Stage::Released | Stage::Lost(_) => return None,
+        }
+        let deadline = self.plants.lease.deadline(now)?.min(self.hold_until);
+        (now < deadline).then_some(deadline)
+    }
+
+    /// Whether a renewal could only reach beyond what is allowed.
+    pub(super) fn reaches_max_hold(&self, now: Moment) -> bool {
+        self.plants.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
+    }
+
+    /// When the keeper has to look at it again.
+    pub(super) fn next_look(&self, now: Moment) -> Moment {
+        let deadline = self.deadline(now).unwrap_or(now);
+        match &self.renewing {
+            Renewing::On(renewal) if !self.reaches_max_hold(now) => deadline.min(renewal.next_look()),
+            Renewing::On(_) | Renewing::Off => deadline,
+        }
+    }
+}
+
+/// Spreads leases evenly, whatever their number: multiples of the golden ratio leave no gap and no crowd.
+fn spread(number: u64) -> f64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]
+    let parts = number.wrapping_mul(GOLDEN) as f64;
+    parts / 2_f64.powi(64)
+}

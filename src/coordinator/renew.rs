@@ -1,0 +1,223 @@
+//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, plants them again on
+//! nodes that have lost them, and ends what is over.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::Leased;
+use super::fanout::{Ballot, Reply, vote_of};
+use super::keeper::Closed;
+use super::leased::{Releases, Renewing, Stage, State};
+use crate::config::Fencing;
+use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
+use crate::protocol::{Connection, NodeSet, Vote};
+use crate::types::{Moment, NodeId, Ttl};
+
+/// How many locks one command renews. A node is busy with it for about half a millisecond, and a command of
+/// somebody else waits for no longer.
+const BATCH_MAX: usize = 256;
+
+/// How many keys are being planted again at once. What is beyond waits for the next renewal of its lease.
+const HEALS_MAX: usize = 4096;
+
+/// What the keeper's task has under way.
+#[derive(Default)]
+pub(super) struct Work {
+    renewals: FuturesUnordered<BoxFuture<'static, Batch>>,
+    heals: FuturesUnordered<BoxFuture<'static, Heal>>,
+}
+
+/// One command to one node, answered or not.
+struct Batch {
+    node: NodeId,
+    sent_at: Moment,
+    leases: Vec<Arc<Leased>>,
+    reply: Reply<Vec<Answer>>,
+}
+
+/// A key that was planted again.
+struct Heal {
+    node: NodeId,
+    sent_at: Moment,
+    ttl: Ttl,
+    leased: Arc<Leased>,
+    reply: Reply<Acquired>,
+}
+
+impl Work {
+    pub(super) fn is_done(&self) -> bool {
+        self.renewals.is_empty() && self.heals.is_empty()
+    }
+
+    /// Looks at leases of one client, at `now`, which is before anything is sent.
+    pub(super) fn look_at(&mut self, due: Vec<Arc<Leased>>, now: Moment) {
+        let Some(coordinator) = due.first().map(|leased| Arc::clone(&leased.coordinator)) else { return };
+        let links = coordinator.links();
+        let live =
+            links.iter().enumerate().filter(|(_, link)| link.is_ok()).map(|(i, _)| NodeId(i)).collect();
+        let mut asked = vec![Vec::new(); links.len()];
+        for leased in due {
+            for node in Leased::look(&leased, live, now).iter() {
+                asked[node.0].push(Arc::clone(&leased));
+            }
+        }
+        for (i, (link, leases)) in links.into_iter().zip(asked).enumerate() {
+            if let Ok(link) = link {
+                self.renew(NodeId(i), &link, &leases, now);
+            }
+        }
+    }
+
+    fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<Leased>], sent_at: Moment) {
+        for leases in leases.chunks(BATCH_MAX) {
+            let leases = leases.to_vec();
+            let locks = leases.iter().map(|leased| (&leased.resource, &leased.token, leased.ttl));
+            let answer = link.clone().send(ExtendMany::new(locks));
+            self.renewals.push(answer.map(move |reply| Batch { node, sent_at, leases, reply }).boxed());
+        }
+    }
+
+    /// Takes in the next answer; waits for ever where none is under way. Cancel safe.
+    pub(super) async fn next_answer(&mut self) {
+        tokio::select! {
+            Some(batch) = self.renewals.next() => self.handle_batch(batch),
+            Some(heal) = self.heals.next() => heal.handle(),
+            else => pending().await,
+        }
+    }
+
+    fn handle_batch(&mut self, batch: Batch) {
+        let Batch { node, sent_at, leases, reply } = batch;
+        let Some(first) = leases.first() else { return };
+        let coordinator = Arc::clone(&first.coordinator);
+        let now = coordinator.now();
+        if let Err(failure) = &reply {
+            tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), %failure, "not renewed");
+        }
+        for (i, leased) in leases.iter().enumerate() {
+            let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
+            for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {
+                if self.heals.len() < HEALS_MAX
+                    && let Ok(link) = coordinator.node(lacking).link()
+                {
+                    self.heals.extend(Leased::replant(leased, lacking, link));
+                }
+            }
+        }
+    }
+}
+
+impl Heal {
+    fn handle(self) {
+        let Self { node, sent_at, ttl, leased, reply } = self;
+        let now = leased.coordinator.now();
+        let mut state = leased.lock();
+        if let Stage::Held = state.stage {
+            state.plants.lease.handle_replanted(node, sent_at, ttl, vote_of(&reply), now);
+        }
+        let end = leased.end_if_over(&mut state, now);
+        drop(state);
+        leased.finish(end, now);
+    }
+}
+
+impl Leased {
+    /// Ends it if it is over; otherwise says which of the `live` nodes to ask for a renewal, and writes down the
+    /// next look.
+    fn look(this: &Arc<Self>, live: NodeSet, now: Moment) -> NodeSet {
+        let mut state = this.lock();
+        let state_ref = &mut *state;
+        match state_ref.stage {
+            Stage::Held => {}
+            Stage::Released | Stage::Lost(_) => return NodeSet::EMPTY,
+        }
+        state_ref.plants.settle_stragglers(now);
+        if let end @ Some(_) = this.end_if_over(state_ref, now) {
+            drop(state);
+            this.finish(end, now);
+            return NodeSet::EMPTY;
+        }
+        let ask = state_ref.nodes_to_ask(live, now);
+        state_ref.look = state_ref.next_look(now);
+        match this.coordinator.keeper.write_down(state_ref.look, Arc::clone(this)) {
+            Ok(()) => ask,
+            Err(Closed) => {
+                let end = this.end(state_ref, this.lost_by_shutdown(), now);
+                drop(state);
+                this.finish(end, now);
+                NodeSet::EMPTY
+            }
+        }
+    }
+
+    /// `node`'s answer to a renewal. Returns the nodes that may be given the key again.
+    fn handle_renewed(&self, node: NodeId, sent_at: Moment, vote: Vote, now: Moment) -> NodeSet {
+        let mut state = self.lock();
+        let state_ref = &mut *state;
+        let Renewing::On(renewal) = &mut state_ref.renewing else { return NodeSet::EMPTY };
+        let lacking = renewal.handle_answer(node, sent_at, vote);
+        // What the node answered before comes first.
+        state_ref.plants.settle_stragglers(now);
+        state_ref.plants.lease.handle_extended(node, sent_at, self.ttl, vote, now);
+        let end = self.reconsider(state_ref, now);
+        drop(state);
+        self.finish(end, now);
+        lacking
+    }
+
+    /// After news of a node: ends the lease if it is over, and moves the next look to where it has to be.
+    #[must_use]
+    pub(super) fn reconsider(&self, state: &mut State, now: Moment) -> Option<Releases> {
+        let end = self.end_if_over(state, now);
+        if let Stage::Held = state.stage {
+            let look = state.next_look(now);
+            if look != state.look {
+                state.look = self.coordinator.keeper.move_look(state.look, look, self.number);
+            }
+        }
+        end
+    }
+
+    /// Queues the key for a node that has lost it, unless the lease has ended. Under the lock, so that whoever
+    /// ends the lease knows of the key, and its release is behind it.
+    fn replant(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Heal>> {
+        let mut state = this.lock();
+        let state = &mut *state;
+        let sent_at = this.coordinator.now();
+        state.deadline(sent_at)?;
+        let ttl = this.ttl;
+        let command = match this.settings().fencing {
+            Fencing::Off => Acquire::plain(&this.resource, &this.token, ttl),
+            // A later holder's token has to exceed ours, also where this node helps it to its quorum.
+            Fencing::On => Acquire::fenced(&this.resource, &this.token, ttl, this.fencing_token()),
+        };
+        let epoch = &mut state.plants.epochs[node.0];
+        let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
+        state.plants.lease.handle_replanting(node, connection);
+        *epoch = link.epoch();
+        let mut answer = link.send(command).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        let arrived = tokio::task::unconstrained(&mut answer).now_or_never();
+        let leased = Arc::clone(this);
+        let heal = move |reply| Heal { node, sent_at, ttl, leased, reply };
+        Some(match arrived {
+            Some(reply) => std::future::ready(heal(reply)).boxed(),
+            None => answer.map(heal).boxed(),
+        })
+    }
+}
+
+impl State {
+    fn nodes_to_ask(&mut self, live: NodeSet, now: Moment) -> NodeSet {
+        if self.reaches_max_hold(now) {
+            return NodeSet::EMPTY;
+        }
+        let Renewing::On(renewal) = &mut self.renewing else { return NodeSet::EMPTY };
+        let asked = renewal.nodes_to_ask(now).intersection(live);
+        asked.iter().for_each(|node| renewal.handle_sent(node));
+        asked
+    }
+}

@@ -1,0 +1,148 @@
+//! Alarms at moments of the clock of every deadline.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Sleep;
+
+use crate::types::{Ambient, Moment, Timer};
+
+/// Tokio's timer. It stands still while the machine is suspended, and rounds up to whole milliseconds.
+pub(crate) struct Sleeper {
+    ambient: Arc<dyn Ambient>,
+    sleep: Option<(Moment, Pin<Box<Sleep>>)>,
+}
+
+impl Sleeper {
+    pub(crate) fn new(ambient: Arc<dyn Ambient>) -> Self {
+        Self { ambient, sleep: None }
+    }
+}
+
+impl Timer for Sleeper {
+    fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = self.ambient.now();
+            if now >= at {
+                return Poll::Ready(());
+            }
+            let sleep = match &mut self.sleep {
+                Some((armed, sleep)) if *armed == at => sleep,
+                stale => &mut stale.insert((at, Box::pin(tokio::time::sleep(now.until(at))))).1,
+            };
+            ready!(sleep.as_mut().poll(cx));
+            self.sleep = None;
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use boottime::BootTimer;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod boottime {
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::task::{Context, Poll, ready};
+
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    use crate::types::{Ambient, Moment, Timer};
+
+    const NANOS: u64 = 1_000_000_000;
+
+    /// A timerfd of CLOCK_BOOTTIME: it counts suspend, and goes off right after a resume that came too late.
+    pub(crate) struct BootTimer<A> {
+        ambient: A,
+        fd: AsyncFd<OwnedFd>,
+        armed: Option<Moment>,
+    }
+
+    impl<A: Ambient> BootTimer<A> {
+        /// `ambient` must read CLOCK_BOOTTIME.
+        ///
+        /// # Errors
+        ///
+        /// When the process has no file descriptor left.
+        pub(crate) fn new(ambient: A) -> io::Result<Self> {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let fd = timerfd_create(TimerfdClockId::Boottime, flags)?;
+            // Newer versions of tokio ask for `unsafe` here, on account of types whose descriptor may change. An
+            // OwnedFd's does not.
+            #[allow(
+                deprecated,
+                reason = "the replacement is unsafe, and not in the oldest tokio that will do"
+            )]
+            let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+            Ok(Self { ambient, fd, armed: None })
+        }
+
+        fn arm(&mut self, at: Moment) -> io::Result<()> {
+            let nanos = at.as_nanos();
+            // Seconds of a u64 of nanoseconds fit into an i64; zero would disarm, and is long past.
+            #[expect(clippy::cast_possible_wrap)]
+            let it_value = Timespec { tv_sec: (nanos / NANOS) as i64, tv_nsec: (nanos % NANOS) as _ };
+            let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let spec = Itimerspec { it_interval, it_value };
+            timerfd_settime(self.fd.get_ref(), TimerfdTimerFlags::ABSTIME, &spec)?;
+            self.armed = Some(at);
+            Ok(())
+        }
+    }
+
+    impl<A: Ambient> Timer for BootTimer<A> {
+        fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
+            loop {
+                if self.ambient.now() >= at {
+                    return Poll::Ready(());
+                }
+                if self.armed != Some(at) {
+                    // A valid descriptor and a valid time: there is nothing that could fail.
+                    let _ = self.arm(at);
+                }
+                let Ok(mut ready) = ready!(self.fd.poll_read_ready(cx)) else {
+                    // The runtime is going down, and this task with it.
+                    return Poll::Pending;
+                };
+                // What it counts does not matter; that it went off does, or that it was for another moment.
+                let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut [0; 8])?));
+                self.armed = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::Machine;
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    /// Of `timer`: earlier than armed before, later, long past.
+    async fn goes_off_at_the_moment_asked_for_last(timer: &mut dyn Timer) {
+        let soon = Machine.now() + Duration::from_millis(30);
+        for other in [soon + Duration::from_secs(60), Machine.now() + Duration::from_millis(5)] {
+            assert!(poll_fn(|cx| Poll::Ready(timer.poll_reached(other, cx))).await.is_pending());
+        }
+        poll_fn(|cx| timer.poll_reached(soon, cx)).await;
+        assert!(Machine.now() >= soon, "never early");
+        poll_fn(|cx| timer.poll_reached(Moment::from_nanos(0), cx)).await;
+    }
+
+    #[tokio::test]
+    async fn the_machines_timer_is_never_early() {
+        goes_off_at_the_moment_asked_for_last(&mut *Machine.timer()).await;
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_is_never_early() {
+        goes_off_at_the_moment_asked_for_last(&mut Sleeper::new(Arc::new(Machine))).await;
+    }
+}

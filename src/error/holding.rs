@@ -1,0 +1,75 @@
+//! How holding a lock ends when it does not end well.
+
+use std::time::Duration;
+
+use super::{LockError, ReleaseError, Released, Votes};
+
+/// Why a lease is over although nobody released it. Stop the protected work: another client may hold the lock.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The deadline passed. Too few nodes renewed the lease in time, or nobody asked them to.
+    #[error("the lease on {resource:?} expired ({votes})")]
+    Expired {
+        /// The resource.
+        resource: String,
+        /// What was last known of each node: `Granted` where it still holds the lock, and the reason where it did
+        /// not answer.
+        votes: Votes,
+    },
+    /// So many nodes said that they no longer hold the lock that the others are no quorum: they lost their data, or
+    /// somebody removed the key.
+    #[error("the lease on {resource:?} is gone from its nodes ({votes})")]
+    Denied {
+        /// The resource.
+        resource: String,
+        /// What was last known of each node.
+        votes: Votes,
+    },
+    /// `max_hold` is over, and the lock has been released.
+    #[error("the lease on {resource:?} was held for {max_hold:?}, the longest that was allowed")]
+    MaxHold {
+        /// The resource.
+        resource: String,
+        /// The setting.
+        max_hold: Duration,
+    },
+    /// [`Redlock::shutdown`](crate::Redlock::shutdown) has released the lock.
+    #[error("the lease on {resource:?} ended with its client, which is shut down")]
+    ShutDown {
+        /// The resource.
+        resource: String,
+    },
+}
+
+impl Loss {
+    /// What was last known of each node, where the nodes were the reason.
+    #[must_use]
+    pub fn votes(&self) -> Option<&Votes> {
+        match self {
+            Self::Expired { votes, .. } | Self::Denied { votes, .. } => Some(votes),
+            Self::MaxHold { .. } | Self::ShutDown { .. } => None,
+        }
+    }
+}
+
+/// Why [`Mutex::run`](crate::Mutex::run) has no value of its body's to return.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError<E> {
+    /// The lock was not acquired; the body was not called.
+    #[error(transparent)]
+    NotAcquired(#[from] LockError),
+    /// The lease was lost, and the body cancelled at its next await; or the body ended by itself, but only after
+    /// the deadline. What it did last may have met another holder.
+    #[error("{0}; the work under it was cancelled")]
+    Lost(Loss),
+    /// The body's own error.
+    #[error("{error}")]
+    Body {
+        /// What the body returned.
+        error: E,
+        /// How the release ended.
+        released: Result<Released, ReleaseError>,
+    },
+}

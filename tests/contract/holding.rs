@@ -1,0 +1,329 @@
+//! Leases that are kept alive, and how their holders learn that they are not.
+
+use std::time::Duration;
+
+use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::{Guard, LockError, Loss, NodeVote, Redlock, ReleaseError, Released, RunError};
+
+use crate::support::{FOREIGN, SLACK, builder, calls, eventually, name, now, plant, pttl, value};
+
+const KEY: &str = "job";
+/// Long enough for a busy machine to renew in time, short enough to wait for.
+const TTL: Duration = Duration::from_secs(2);
+
+/// A client that keeps its leases alive.
+async fn keeper(cluster: &LocalCluster) -> Redlock {
+    builder(cluster.urls())
+        .ttl(TTL)
+        .node_timeout(Duration::from_millis(250))
+        .keep_alive(true)
+        .connect()
+        .await
+        .unwrap()
+}
+
+async fn hold(redlock: &Redlock) -> Guard {
+    redlock.mutex(KEY).unwrap().lock().await.unwrap()
+}
+
+/// Held for so long that it must have been renewed.
+async fn stays_held(guard: &Guard) {
+    let lost = tokio::time::timeout(TTL * 2, guard.lost()).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert!(guard.is_valid());
+}
+
+fn on(cluster: &LocalCluster, nodes: std::ops::Range<usize>, token: &str) -> bool {
+    nodes.into_iter().all(|node| value(cluster, node, KEY).as_deref() == Some(token))
+}
+
+fn gone(cluster: &LocalCluster) -> bool {
+    (0..cluster.len()).all(|node| cluster.keys(node).map_or(true, |keys| keys.is_empty()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_without_renewal_ends_at_its_deadline_and_not_before() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = redlock.mutex(KEY).unwrap().ttl(TTL / 4).keep_alive(false).lock().await.unwrap();
+    let (deadline, token) = (guard.deadline(), guard.cancellation_token());
+    let (first, second, ()) = tokio::join!(guard.lost(), guard.lost(), token.cancelled());
+    assert!(now() >= deadline, "never early");
+    assert!(now() < deadline + SLACK);
+    assert!(matches!(first, Loss::Expired { .. }), "{first}");
+    assert_eq!(first, second, "one reason for all who ask");
+    assert!(!guard.is_valid() && guard.remaining().is_zero());
+    assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_outlives_two_nodes_and_ends_at_its_deadline_with_the_third() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    cluster.kill(0).unwrap();
+    cluster.kill(1).unwrap();
+    stays_held(&guard).await;
+    cluster.kill(2).unwrap();
+    let mut deadline = guard.deadline();
+    let watch = async {
+        loop {
+            // The last renewal may have been under way.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if guard.is_valid() {
+                deadline = deadline.max(guard.deadline());
+            }
+        }
+    };
+    let loss = tokio::select! { loss = guard.lost() => loss, () = watch => unreachable!() };
+    assert!(now() >= deadline, "never early");
+    assert!(now() < deadline + SLACK);
+    let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
+    for (i, (node, vote)) in votes.iter().enumerate() {
+        assert_eq!(node, name(&cluster, i));
+        assert_eq!(matches!(vote, NodeVote::Granted), i > 2, "{loss}");
+    }
+    eventually(SLACK, "the others are told at once", || gone(&cluster)).await;
+    assert_eq!(guard.lost().await, loss, "announced once, with one reason");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
+    let cluster = LocalCluster::start(5).unwrap();
+    // One has never been there, one loses its data, one is stopped for longer than the TTL.
+    cluster.kill(0).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    let token = guard.token().to_owned();
+    cluster.restart(1, Data::Lost).unwrap();
+    cluster.restart(0, Data::Kept).unwrap();
+    eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
+    cluster.pause(2).unwrap();
+    stays_held(&guard).await;
+    cluster.resume(2).unwrap();
+    eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
+    for node in 0..5 {
+        let score = cluster.command(node, &["ZSCORE", "redlock:fences", KEY]).unwrap();
+        assert_eq!(score.text(), Some(guard.fencing_token().to_string().as_str()), "node {node}");
+    }
+    assert!(guard.is_valid());
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(SLACK, "no key is left", || gone(&cluster)).await;
+}
+
+/// Healed nodes count: the lease outlives the ones that it began on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_moves_on_to_the_nodes_that_were_healed() {
+    let cluster = LocalCluster::start(5).unwrap();
+    cluster.kill(0).unwrap();
+    cluster.kill(1).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    let token = guard.token().to_owned();
+    cluster.restart(0, Data::Kept).unwrap();
+    cluster.restart(1, Data::Kept).unwrap();
+    eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
+    cluster.kill(3).unwrap();
+    cluster.kill(4).unwrap();
+    stays_held(&guard).await;
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+/// A renewal that fewer than a quorum confirm must not bring the lock back: another client may be about to win it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_a_quorum_denies_is_lost_at_once_and_not_healed() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    for node in 0..3 {
+        cluster.command(node, &["DEL", KEY]).unwrap();
+    }
+    let before: Vec<_> = (0..5).map(|node| calls(&cluster, node, "set")).collect();
+    let loss = guard.lost().await;
+    let Loss::Denied { votes, .. } = &loss else { panic!("{loss}") };
+    assert_eq!(votes.denials().count(), 3, "{loss}");
+    eventually(SLACK, "no key is left", || gone(&cluster)).await;
+    let after: Vec<_> = (0..5).map(|node| calls(&cluster, node, "set")).collect();
+    assert_eq!(before, after, "nothing was planted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healing_takes_nothing_from_another_owner() {
+    let cluster = LocalCluster::start(3).unwrap();
+    plant(&cluster, 0, KEY);
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    let before = calls(&cluster, 0, "set");
+    eventually(TTL * 2 + SLACK, "the node was offered the key", || calls(&cluster, 0, "set") > before).await;
+    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(FOREIGN));
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(FOREIGN));
+}
+
+/// redlock-rs, madelson: one hung server delays the renewals of all others until the lock is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hung_nodes_of_five_leave_no_gap_in_the_renewals() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    cluster.pause(0).unwrap();
+    cluster.pause(3).unwrap();
+    let mut least = TTL;
+    let watch = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let lives = [1, 2, 4].map(|node| pttl(&cluster, node, KEY));
+            least = least.min(lives.into_iter().min().unwrap());
+        }
+    };
+    let _ = tokio::time::timeout(TTL * 3, watch).await;
+    assert!(guard.is_valid());
+    // Renewed at a third: two thirds are left on each node that answers.
+    assert!(least > TTL / 3, "{least:?}");
+    cluster.resume(0).unwrap();
+    cluster.resume(3).unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(TTL + SLACK, "no key is left", || gone(&cluster)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_held_for_no_longer_than_it_may() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = keeper(&cluster).await;
+    let max_hold = TTL + TTL / 2;
+    let started = now();
+    let mut guard = redlock.mutex(KEY).unwrap().max_hold(max_hold).lock().await.unwrap();
+    assert!(guard.remaining() <= TTL);
+    guard.extend(TTL * 2).await.unwrap();
+    assert!(guard.remaining() <= max_hold, "extensions are bounded as well");
+    assert_eq!(guard.lost().await, Loss::MaxHold { resource: KEY.into(), max_hold });
+    assert!(started.elapsed() >= max_hold);
+    eventually(TTL / 2, "it is released, not left to its TTL", || gone(&cluster)).await;
+    let too_short = redlock.mutex(KEY).unwrap().max_hold(Duration::from_millis(9)).try_lock().await;
+    assert!(matches!(too_short, Err(LockError::Invalid(_))), "{too_short:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guards_outlive_the_client_that_they_came_from() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    drop(redlock);
+    stays_held(&guard).await;
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let running = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    eventually(SLACK, "every task has ended", || running() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_cancelled_by_every_end_of_its_lease() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    let token = guard.cancellation_token();
+    assert!(!token.is_cancelled());
+    guard.release().await.unwrap();
+    assert!(token.is_cancelled());
+    let guard = hold(&redlock).await;
+    let token = guard.cancellation_token();
+    drop(guard);
+    assert!(token.is_cancelled());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_under_a_lock_returns_its_value_or_its_own_error() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let mutex = keeper(&cluster).await.mutex(KEY).unwrap();
+    // In a task of its own: the future is Send.
+    let spawned = tokio::spawn({
+        let mutex = mutex.clone();
+        async move { mutex.run(async |lease| Ok::<_, ()>(lease.fencing_token().get())).await }
+    });
+    assert!(spawned.await.unwrap().unwrap() > 0);
+    assert!(gone(&cluster));
+
+    let failed = mutex.run(async |lease| Err::<(), _>(lease.resource().to_owned())).await;
+    assert_eq!(failed, Err(RunError::Body { error: KEY.to_owned(), released: Ok(Released::InTime) }));
+
+    let held = mutex.lock().await.unwrap();
+    let mut called = false;
+    let refused = mutex
+        .clone()
+        .max_wait(Duration::ZERO)
+        .run(async |_| {
+            called = true;
+            Ok::<_, ()>(())
+        })
+        .await;
+    assert!(matches!(&refused, Err(RunError::NotAcquired(error)) if error.votes().is_some()), "{refused:?}");
+    assert!(!called);
+    held.release().await.unwrap();
+
+    let unreleased = mutex
+        .run(async |_| {
+            (0..3).for_each(|node| cluster.pause(node).unwrap());
+            Err::<(), _>("mine")
+        })
+        .await;
+    let Err(RunError::Body { error: "mine", released: Err(ReleaseError::Unconfirmed { votes, .. }) }) =
+        unreleased
+    else {
+        panic!("{unreleased:?}")
+    };
+    assert_eq!(votes.failures().count(), 3, "{votes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_is_cancelled_when_its_lock_is_lost() {
+    struct Cancelled<'a>(&'a mut bool);
+    impl Drop for Cancelled<'_> {
+        fn drop(&mut self) {
+            *self.0 = true;
+        }
+    }
+    let cluster = LocalCluster::start(3).unwrap();
+    let mutex = keeper(&cluster).await.mutex(KEY).unwrap();
+    let mut cancelled = false;
+    let lost = mutex
+        .run(async |_| {
+            let _cancelled = Cancelled(&mut cancelled);
+            for node in 0..2 {
+                cluster.command(node, &["DEL", KEY]).unwrap();
+            }
+            std::future::pending::<Result<(), ()>>().await
+        })
+        .await;
+    assert!(matches!(lost, Err(RunError::Lost(Loss::Denied { .. }))), "{lost:?}");
+    assert!(cancelled);
+}
+
+/// The body blocks its thread beyond the deadline, so that no timer of ours can have been looked at: it gets no
+/// further than its next await.
+#[tokio::test]
+async fn work_does_not_go_on_after_a_pause_beyond_the_deadline() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let mutex = keeper(&cluster).await.mutex(KEY).unwrap().ttl(TTL / 8);
+    let mut steps = 0;
+    let lost = mutex
+        .run(async |lease| {
+            steps += 1;
+            std::thread::sleep(TTL / 8);
+            assert!(!lease.is_valid());
+            tokio::task::yield_now().await;
+            steps += 1;
+            Ok::<_, ()>(())
+        })
+        .await;
+    assert!(matches!(lost, Err(RunError::Lost(Loss::Expired { .. }))), "{lost:?}");
+    assert_eq!(steps, 1);
+    let finished = mutex
+        .run(async |_| {
+            std::thread::sleep(TTL / 8);
+            Ok::<_, ()>(())
+        })
+        .await;
+    assert!(
+        matches!(finished, Err(RunError::Lost(Loss::Expired { .. }))),
+        "not under the lock: {finished:?}"
+    );
+}
