@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::RedlockBuilder;
+use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Machine};
 use crate::error::{NodeFailure, SettingsError};
 use crate::lock::Mutex;
@@ -47,9 +47,37 @@ impl Redlock {
     pub async fn connect<I>(urls: I) -> Result<Self, SettingsError>
     where
         I: IntoIterator,
-        I::Item: Into<String>,
+        I::Item: Into<NodeOptions>,
     {
         Self::builder().nodes(urls).connect().await
+    }
+
+    /// Connects with the settings of a TOML file; `redlock.example.toml` has them all.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake in the file, with its line and column; [`RedlockBuilder::settings`] tells all of them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    #[cfg(feature = "config")]
+    pub async fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self, SettingsError> {
+        Self::builder().file(path).connect().await
+    }
+
+    /// Connects with the settings of the environment; see [`RedlockBuilder::environment`].
+    ///
+    /// # Errors
+    ///
+    /// The first mistake, with the variable's name.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    #[cfg(feature = "config")]
+    pub async fn from_env() -> Result<Self, SettingsError> {
+        Self::builder().environment().connect().await
     }
 
     /// Settings to choose before connecting.
@@ -116,18 +144,36 @@ impl RedlockBuilder {
 
     /// With time and randomness of the caller's.
     pub(crate) async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Result<Redlock, SettingsError> {
-        let settings = self.validate()?;
-        let quorum = settings.quorum;
-        if quorum.nodes() % 2 == 0 {
+        Ok(self.validate()?.connect_with(ambient).await)
+    }
+}
+
+impl Settings {
+    /// Connects; see [`RedlockBuilder::connect`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    pub async fn connect(self) -> Redlock {
+        self.connect_with(Arc::new(Machine)).await
+    }
+
+    async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Redlock {
+        let quorum = self.quorum;
+        if quorum.nodes().is_multiple_of(2) {
             tracing::warn!(
                 nodes = quorum.nodes(),
                 survives = quorum.spare(),
                 "an even number of nodes survives no more failures than one node less"
             );
         }
-        let coordinator = Arc::new(Coordinator::start(settings, ambient));
+        let coordinator = Arc::new(Coordinator::start(self, ambient));
         coordinator.tried().await;
-        Ok(Redlock { coordinator })
+        Redlock { coordinator }
     }
 }
 

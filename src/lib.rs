@@ -18,6 +18,7 @@
 //! | feature | what |
 //! |---|---|
 //! | (none) | the library |
+//! | `config` | settings from TOML files, the environment and command lines |
 //! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
 
@@ -33,10 +34,12 @@ pub mod testing;
 mod types;
 
 pub use client::{NodeStatus, Redlock};
-pub use config::{Fencing, RedlockBuilder};
+#[cfg(feature = "config")]
+pub use config::Setting;
+pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
 pub use error::{
-    ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingsError,
-    Votes,
+    ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
+    SettingsError, Votes,
 };
 pub use lock::{Guard, Mutex};
 pub use protocol::Retry;
@@ -45,6 +48,6 @@ pub use tokio_util::sync::CancellationToken;
 pub use types::FencingToken;
 
 /// The README's examples are compiled with the tests.
-#[cfg(all(doctest, feature = "testing"))]
+#[cfg(all(doctest, feature = "config", feature = "testing"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

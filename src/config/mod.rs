@@ -1,30 +1,50 @@
 //! Raw options in, validated [`Settings`] out.
 
+#[cfg(feature = "config")]
+mod example;
+mod fencing;
+#[cfg(feature = "config")]
+mod file;
 mod keep;
+#[cfg(feature = "config")]
+mod layers;
+mod meaning;
+mod node;
 mod node_url;
 mod owner;
+mod places;
+#[cfg(feature = "config")]
+mod raw;
+mod retry;
 mod settings;
+#[cfg(feature = "config")]
+mod table;
 
 use std::time::Duration;
 
-use crate::error::SettingsError;
+use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{Secret, Ttl};
 
+use places::{Mistakes, Places};
+use retry::RetryOptions;
 use settings::check;
 
+pub use fencing::Fencing;
+pub use node::NodeOptions;
+pub use settings::Settings;
+#[cfg(feature = "config")]
+pub use table::Setting;
+
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
+pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
-pub(crate) use settings::{LeaseTerms, Settings};
+pub(crate) use settings::LeaseTerms;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Drift factors from here on leave too little of a lease to be meant.
 const DRIFT_FACTOR_MAX: f64 = 0.1;
-/// By how much tokens are kept longer than clocks could make it necessary.
-const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
-/// Tokens of longer ago than ten years are not kept on purpose.
-const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Everything that can be set. Turned into validated settings by [`connect`](RedlockBuilder::connect), which
 /// answers the first mistake with a [`SettingsError`] that names the setting, the value and the bound.
@@ -50,7 +70,8 @@ const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
-    nodes: Vec<Secret>,
+    nodes: Vec<NodeOptions>,
+    credentials: Credentials,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -60,22 +81,14 @@ pub struct RedlockBuilder {
     connect_timeout: Duration,
     max_wait: Duration,
     keep: Keep,
-    retry: Retry,
+    retry: RetryOptions,
     owner: Option<String>,
     fencing: Fencing,
     max_clock_skew: Duration,
     fence_retention: Duration,
-}
-
-/// Whether locks carry fencing tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fencing {
-    /// Each lock has a token that is larger than those of all locks before it. Costs one more command to each
-    /// node, in the same round trip.
-    #[default]
-    On,
-    /// `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
-    Off,
+    places: Places,
+    /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
+    mistakes: Vec<SettingsError>,
 }
 
 /// How much of a lease has to be left when it is handed over.
@@ -89,6 +102,7 @@ impl RedlockBuilder {
     pub(crate) fn new() -> Self {
         Self {
             nodes: Vec::new(),
+            credentials: Credentials::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
@@ -98,130 +112,134 @@ impl RedlockBuilder {
             connect_timeout: Duration::from_secs(1),
             max_wait: Duration::from_secs(30),
             keep: Keep { alive: KeepAlive::Yes, max_hold: MaxHold::Unbounded },
-            retry: Retry::default(),
+            retry: Retry::default().into(),
             owner: None,
             fencing: Fencing::On,
             max_clock_skew: Duration::from_secs(60),
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            places: Places::default(),
+            mistakes: Vec::new(),
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`. Every client of a lock must
-    /// name the same nodes. 1 to 31; an even number works, and survives no more failures than one node less.
-    pub fn nodes<I>(mut self, urls: I) -> Self
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]` or [`NodeOptions`]. Every client
+    /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
+    /// node less.
+    pub fn nodes<I>(mut self, nodes: I) -> Self
     where
         I: IntoIterator,
-        I::Item: Into<String>,
+        I::Item: Into<NodeOptions>,
     {
-        self.nodes = urls.into_iter().map(|url| Secret::new(url.into())).collect();
-        self
+        self.nodes = nodes.into_iter().map(Into::into).collect();
+        self.given("nodes")
+    }
+
+    /// The ACL user on every node that names none itself. Needs a password.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.credentials.username = Some(username.into());
+        self.given("username")
+    }
+
+    /// The password on every node that has none itself.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.credentials.password = Some(Secret::new(password.into()));
+        self.given("password")
     }
 
     /// How many nodes have to agree; from n/2 + 1 to n.
     pub fn quorum(mut self, nodes: usize) -> Self {
         self.quorum = QuorumSize::Exactly(nodes);
-        self
+        self.given("quorum")
     }
 
     /// Time to live of a lease, counted in whole milliseconds; from 10 ms to `max_ttl`. Each lock may choose its
     /// own.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
-        self
+        self.given("ttl")
     }
 
     /// The longest TTL that any lock may ask for; from 10 ms to 24 h.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = max_ttl;
-        self
+        self.given("max_ttl")
     }
 
     /// Share of the TTL by which clocks may run apart; from 0 to below 0.1.
     pub fn clock_drift_factor(mut self, factor: f64) -> Self {
         self.drift.factor = factor;
-        self
+        self.given("clock_drift_factor")
     }
 
     /// Added to the drift, whatever the TTL: Redis expires keys by the millisecond. Below the TTL.
     pub fn clock_drift_floor(mut self, floor: Duration) -> Self {
         self.drift.floor = floor;
-        self
+        self.given("clock_drift_floor")
     }
 
     /// How much validity a lease must have left when it is handed over; below the TTL.
     pub fn min_validity(mut self, min_validity: Duration) -> Self {
         self.min_validity = MinValidity::Fixed(min_validity);
-        self
+        self.given("min_validity")
     }
 
     /// Longest time that one attempt waits for the answers of the nodes; above zero and below the TTL.
     pub fn node_timeout(mut self, timeout: Duration) -> Self {
         self.node_timeout = timeout;
-        self
+        self.given("node_timeout")
     }
 
     /// Longest time for a connection to one node to become usable; above zero.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
-        self
+        self.given("connect_timeout")
     }
 
     /// Longest time that `lock` waits in all; zero means a single attempt.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
-        self
+        self.given("max_wait")
     }
 
     /// Whether leases are renewed, at a third of their TTL and until their deadline, for as long as they are held.
     /// Without, a lease ends a TTL after it was acquired or extended.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep.alive = KeepAlive::when(keep_alive);
-        self
+        self.given("keep_alive")
     }
 
     /// The longest that a lock may be held, at least 10 ms: then it is released, and its holder told as of any other
     /// loss. Bounds what a holder that hangs, but lives, can do to the others.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.keep.max_hold = MaxHold::For(max_hold);
-        self
+        self.given("max_hold")
     }
 
     /// When `lock` tries again.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        self.retry = retry.into();
+        ["retry.strategy", "retry.first", "retry.longest", "retry.attempts", "retry.delay"]
+            .into_iter()
+            .for_each(|setting| self.places.set(setting, Place::Code));
         self
     }
 
     /// Who we are to somebody who looks at a lock's key; 1 to 128 bytes without control characters.
     pub fn owner(mut self, label: impl Into<String>) -> Self {
         self.owner = Some(label.into());
-        self
+        self.given("owner")
     }
 
-    /// Whether locks carry fencing tokens. All clients of a resource that checks tokens must agree.
-    pub fn fencing(mut self, fencing: Fencing) -> Self {
-        self.fencing = fencing;
-        self
-    }
-
-    /// A client whose wall clock is further than this from the median of the nodes' is refused fencing tokens;
-    /// above zero.
-    pub fn max_clock_skew(mut self, skew: Duration) -> Self {
-        self.max_clock_skew = skew;
-        self
-    }
-
-    /// For how long nodes remember the highest token of a resource that nobody locks any more. At least an hour more
-    /// than three times `max_clock_skew`, by which a node's clock, the clock of the client that trims and that of the
-    /// next holder may each be off; at most 3650 days.
-    pub fn fence_retention(mut self, retention: Duration) -> Self {
-        self.fence_retention = retention;
-        self
-    }
-
-    pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
+    /// Checks everything that was given.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, in the order of the file where there is one; never empty. A value whose bounds depend on
+    /// another one that is wrong is not judged.
+    pub fn settings(self) -> Result<Settings, Vec<SettingsError>> {
         let Self {
             nodes,
+            credentials,
             quorum,
             ttl,
             max_ttl,
@@ -236,35 +254,39 @@ impl RedlockBuilder {
             fencing,
             max_clock_skew,
             fence_retention,
+            places,
+            mistakes,
         } = self;
-        let nodes = parse_nodes(&nodes)?;
-        let quorum = parse_quorum(nodes.len(), quorum)?;
-        check(
+        let mut mistakes = Mistakes::new(&places, mistakes);
+        let configured = nodes.len();
+        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials));
+        let quorum = mistakes.sift(parse_quorum(configured, quorum));
+        mistakes.sift(check(
             "max_ttl",
             max_ttl,
             Ttl::MIN <= max_ttl && max_ttl <= MAX_TTL_MAX,
             format_args!("between {:?} and {MAX_TTL_MAX:?}", Ttl::MIN),
-        )?;
+        ));
         let max_ttl = Ttl::from_duration(max_ttl);
-        if !(0.0..DRIFT_FACTOR_MAX).contains(&drift.factor) {
-            return Err(SettingsError::OutOfRange {
-                setting: "clock_drift_factor",
-                value: drift.factor.to_string(),
-                bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
-            });
+        mistakes.sift(check_drift_factor(drift));
+        for (setting, value) in [("max_clock_skew", max_clock_skew), ("connect_timeout", connect_timeout)] {
+            mistakes.sift(check(setting, value, !value.is_zero(), format_args!("above zero")));
         }
-        check("max_clock_skew", max_clock_skew, !max_clock_skew.is_zero(), format_args!("above zero"))?;
-        let retention_min = max_clock_skew.saturating_mul(3).saturating_add(RETENTION_MARGIN);
-        check(
-            "fence_retention",
-            fence_retention,
-            retention_min <= fence_retention && fence_retention <= RETENTION_MAX,
-            format_args!(
-                "between {retention_min:?} (three times max_clock_skew and an hour) and {RETENTION_MAX:?}"
-            ),
-        )?;
-        check("connect_timeout", connect_timeout, !connect_timeout.is_zero(), format_args!("above zero"))?;
-        let settings = Settings {
+        mistakes.sift(fencing::check_retention(fence_retention, max_clock_skew));
+        mistakes.sift(LeaseTerms::check(max_ttl, drift, ttl, min_validity));
+        mistakes.sift(check(
+            "node_timeout",
+            node_timeout,
+            !node_timeout.is_zero() && node_timeout < ttl,
+            format_args!("above zero and below the ttl of {ttl:?}"),
+        ));
+        mistakes.sift(keep.check());
+        mistakes.sift_all(retry.check(&places));
+        let owner = mistakes.sift(owner::parse(owner));
+        let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
+            return Err(mistakes.into_sorted());
+        };
+        Ok(Settings {
             nodes,
             quorum,
             ttl: Ttl::from_duration(ttl),
@@ -276,30 +298,39 @@ impl RedlockBuilder {
             max_wait,
             keep,
             retry,
-            owner: owner::parse(owner)?,
+            owner,
             fencing,
             max_clock_skew,
             fence_retention,
-        };
-        settings.lease_terms(ttl, None)?;
-        settings.keep.check()?;
-        let below_ttl = format_args!("above zero and below the ttl of {ttl:?}").to_string();
-        let in_range = !node_timeout.is_zero() && node_timeout < ttl;
-        check("node_timeout", node_timeout, in_range, format_args!("{below_ttl}"))?;
-        Ok(settings)
+            #[cfg(feature = "config")]
+            username: credentials.username,
+            #[cfg(feature = "config")]
+            places,
+        })
+    }
+
+    /// The first of the mistakes, for those who can use one only.
+    pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
+        // There is always a first; without one, no setting is known that would be wrong.
+        self.settings().map_err(|mistakes| mistakes.into_iter().next().unwrap_or(SettingsError::NoNodes))
+    }
+
+    /// Remembers that a value comes from the program itself.
+    fn given(mut self, setting: &'static str) -> Self {
+        self.places.set(setting, Place::Code);
+        self
     }
 }
 
-fn parse_nodes(urls: &[Secret]) -> Result<Vec<NodeUrl>, SettingsError> {
-    let mut nodes: Vec<NodeUrl> = Vec::with_capacity(urls.len());
-    for (i, url) in urls.iter().enumerate() {
-        let node = NodeUrl::parse(i + 1, url.reveal())?;
-        if nodes.iter().any(|other| other.is_same_server(&node)) {
-            return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
-        }
-        nodes.push(node);
+fn check_drift_factor(drift: Drift) -> Result<(), SettingsError> {
+    if (0.0..DRIFT_FACTOR_MAX).contains(&drift.factor) {
+        return Ok(());
     }
-    Ok(nodes)
+    Err(SettingsError::OutOfRange {
+        setting: "clock_drift_factor",
+        value: drift.factor.to_string(),
+        bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
+    })
 }
 
 fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError> {
@@ -310,5 +341,7 @@ fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError>
     })
 }
 
+#[cfg(all(test, feature = "config"))]
+mod layers_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::node::Credentials;
 use crate::error::SettingsError;
 use crate::types::Secret;
 
@@ -17,8 +18,7 @@ pub(crate) struct NodeUrl {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) db: i64,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    pub(crate) credentials: Credentials,
 }
 
 impl NodeUrl {
@@ -56,14 +56,35 @@ impl NodeUrl {
         };
         let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
         let password = url.password().map(decode).transpose()?.map(Secret::new);
-        if username.is_some() && password.is_none() {
-            return Err(wrong("a user needs a password"));
-        }
         // What sockets take is the address without the brackets that URLs put around IPv6.
-        let host = host.to_ascii_lowercase();
-        let name = if db == 0 { format!("{host}:{port}") } else { format!("{host}:{port}/{db}") };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { name: name.into(), host, port, db, username, password })
+        let host = host.to_ascii_lowercase().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let credentials = Credentials { username, password };
+        let mut node = Self { name: "".into(), host, port, db, credentials };
+        node.name = node.address().into();
+        Ok(node)
+    }
+
+    /// As a URL without what is secret, behind the name where it has one of its own.
+    #[cfg(feature = "config")]
+    pub(super) fn described(&self) -> String {
+        let url = match &self.credentials {
+            Credentials { username: Some(user), .. } => format!("redis://{user}:***@{}", self.address()),
+            Credentials { username: None, password: Some(_) } => format!("redis://:***@{}", self.address()),
+            Credentials { username: None, password: None } => format!("redis://{}", self.address()),
+        };
+        if *self.name == self.address() { url } else { format!("{} = {url}", self.name) }
+    }
+
+    /// How the URL is called in an error.
+    pub(super) fn shown(&self, number: usize) -> String {
+        format!("URL number {number} (redis://{})", self.address())
+    }
+
+    /// Host and port, and the database where it is not 0.
+    fn address(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let port = self.port;
+        if self.db == 0 { format!("{host}:{port}") } else { format!("{host}:{port}/{}", self.db) }
     }
 
     /// Databases of one server fail together, so the server counts.
@@ -95,8 +116,8 @@ mod tests {
         let ipv6 = url("redis://[::1]:7001");
         assert_eq!((&*ipv6.name, &*ipv6.host), ("[::1]:7001", "::1"));
         let node = url("redis://al%20ice:p%40ss@h");
-        assert_eq!(node.username.as_deref(), Some("al ice"));
-        assert_eq!(node.password.as_ref().map(Secret::reveal), Some("p@ss"));
+        assert_eq!(node.credentials.username.as_deref(), Some("al ice"));
+        assert_eq!(node.credentials.password.as_ref().map(Secret::reveal), Some("p@ss"));
         assert!(!format!("{node:?}").contains("p@ss"));
     }
 

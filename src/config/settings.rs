@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "config")]
+use super::places::Places;
+use super::retry::RetryOptions;
 use super::{Fencing, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
@@ -11,9 +14,10 @@ use crate::types::{Resource, Ttl};
 /// How much of a wrong resource name an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
 
-/// Settings that hold together. Shared by everything a client does.
+/// Settings that hold together. Made by [`RedlockBuilder::settings`](crate::RedlockBuilder::settings); a client is
+/// made of them by [`connect`](Settings::connect).
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     pub(crate) nodes: Vec<NodeUrl>,
     pub(crate) quorum: Quorum,
     pub(crate) ttl: Ttl,
@@ -24,11 +28,15 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) max_wait: Duration,
     pub(crate) keep: Keep,
-    pub(crate) retry: Retry,
+    pub(super) retry: RetryOptions,
     pub(crate) owner: Arc<str>,
     pub(crate) fencing: Fencing,
     pub(crate) max_clock_skew: Duration,
     pub(crate) fence_retention: Duration,
+    #[cfg(feature = "config")]
+    pub(super) username: Option<String>,
+    #[cfg(feature = "config")]
+    pub(super) places: Places,
 }
 
 /// A TTL together with what has to be left of it.
@@ -45,26 +53,12 @@ impl Settings {
         ttl: Duration,
         min_validity: Option<Duration>,
     ) -> Result<LeaseTerms, SettingsError> {
-        let max_ttl = self.max_ttl.as_duration();
-        check(
-            "ttl",
-            ttl,
-            Ttl::MIN <= ttl && ttl <= max_ttl,
-            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
-        )?;
-        let ttl = Ttl::from_duration(ttl);
-        let validity = self.drift.validity(ttl);
-        let floor_bound =
-            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
-                .to_string();
-        check("clock_drift_floor", self.drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
-        let min_validity = match (min_validity, self.min_validity) {
-            (Some(fixed), _) | (None, MinValidity::Fixed(fixed)) => fixed,
-            (None, MinValidity::QuarterOfTtl) => ttl.as_duration() / 4,
-        };
-        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
-        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
-        Ok(LeaseTerms { ttl, min_validity })
+        let min_validity = min_validity.map_or(self.min_validity, MinValidity::Fixed);
+        LeaseTerms::check(self.max_ttl, self.drift, ttl, min_validity)
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        self.retry.retry()
     }
 
     pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
@@ -72,6 +66,42 @@ impl Settings {
             name: name.chars().take(NAME_SHOWN_CHARS).collect(),
             problem,
         })
+    }
+}
+
+impl LeaseTerms {
+    pub(super) fn check(
+        max_ttl: Ttl,
+        drift: Drift,
+        ttl: Duration,
+        min_validity: MinValidity,
+    ) -> Result<Self, SettingsError> {
+        let max_ttl = max_ttl.as_duration();
+        check(
+            "ttl",
+            ttl,
+            Ttl::MIN <= ttl && ttl <= max_ttl,
+            format_args!("between {:?} and max_ttl = {max_ttl:?}", Ttl::MIN),
+        )?;
+        let ttl = Ttl::from_duration(ttl);
+        let validity = drift.validity(ttl);
+        let floor_bound =
+            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
+                .to_string();
+        check("clock_drift_floor", drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
+        let min_validity = min_validity.of(ttl);
+        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
+        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
+        Ok(Self { ttl, min_validity })
+    }
+}
+
+impl MinValidity {
+    pub(super) fn of(self, ttl: Ttl) -> Duration {
+        match self {
+            Self::Fixed(fixed) => fixed,
+            Self::QuarterOfTtl => ttl.as_duration() / 4,
+        }
     }
 }
 

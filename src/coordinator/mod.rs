@@ -21,7 +21,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Fencing, NodeUrl, Settings};
+use crate::config::{Credentials, Fencing, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Link, Node, NodeConfig, Tcp, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
@@ -135,7 +135,8 @@ fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) ->
             Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
         }
     };
-    let NodeUrl { name, host, port, db, username, password } = url.clone();
+    let NodeUrl { name, host, port, db, credentials } = url.clone();
+    let Credentials { username, password } = credentials;
     let config = NodeConfig {
         name,
         connector: Arc::new(Tcp { host, port }),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use holding::{Loss, RunError};
-pub use settings::SettingsError;
+pub use settings::{Place, SettingsError};
 
 /// Why a node's answer is not known, or does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,7 @@
-//! Settings, names and URLs that cannot be used.
+//! Settings, names and URLs that cannot be used, and where they were given.
+
+use std::fmt;
+use std::sync::Arc;
 
 /// A setting, name or URL that cannot be used. Always the caller's mistake; nothing was sent anywhere.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -18,7 +21,7 @@ pub enum SettingsError {
     /// The same server twice: its vote would count twice, and two clients could hold one lock.
     #[error("nodes: {node} is listed twice; every node must be a server of its own")]
     DuplicateNode {
-        /// Host and port of the node.
+        /// Host and port of the node, or the name that two nodes were given.
         node: String,
     },
     /// A URL that cannot be used. Never contains the password.
@@ -49,6 +52,58 @@ pub enum SettingsError {
         /// What would be right.
         bound: String,
     },
+    /// A value that is not of the setting's kind: a duration without its unit, a text where a number belongs.
+    #[error("{setting}: {value}; must be {expected}")]
+    Malformed {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value as given; `***` for a secret.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// There is no such setting.
+    #[error("{name}: no such setting{}", suggestion(nearest.as_deref()))]
+    Unknown {
+        /// As given.
+        name: String,
+        /// The setting that was probably meant.
+        nearest: Option<String>,
+    },
+    /// Two settings of one source that exclude each other.
+    #[error("{setting}: given together with {other}; must be one of them")]
+    Conflict {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The other one.
+        other: &'static str,
+    },
+    /// A file that cannot be used: the settings file itself, or one that it names.
+    #[error("{setting}: cannot read {path}: {problem}")]
+    File {
+        /// Name of the setting; `file` for the settings file.
+        setting: &'static str,
+        /// As given.
+        path: String,
+        /// What the operating system says, or which bound is broken.
+        problem: String,
+    },
+    /// An environment variable that another setting names is not set, or is not UTF-8.
+    #[error("{setting}: the environment variable {variable} is {problem}")]
+    Variable {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file is not TOML.
+    #[error("not TOML: {problem}")]
+    Syntax {
+        /// What the parser says.
+        problem: String,
+    },
     /// A resource name that cannot be used.
     #[error("resource {name:?}: {problem}")]
     Resource {
@@ -57,4 +112,117 @@ pub enum SettingsError {
         /// The rule that it breaks.
         problem: &'static str,
     },
+    /// One of the above, in a file, the environment or a flag.
+    #[error("{place}: {mistake}")]
+    At {
+        /// Where the value was given.
+        place: Place,
+        /// What is wrong with it; never `At`.
+        mistake: Box<SettingsError>,
+    },
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest}?"))
+}
+
+impl SettingsError {
+    /// What is wrong, wherever it was given: looks through [`SettingsError::At`].
+    #[must_use]
+    pub fn reason(&self) -> &Self {
+        match self {
+            Self::At { mistake, .. } => mistake.reason(),
+            Self::NoNodes
+            | Self::TooManyNodes { .. }
+            | Self::DuplicateNode { .. }
+            | Self::NodeUrl { .. }
+            | Self::Quorum { .. }
+            | Self::OutOfRange { .. }
+            | Self::Malformed { .. }
+            | Self::Unknown { .. }
+            | Self::Conflict { .. }
+            | Self::File { .. }
+            | Self::Variable { .. }
+            | Self::Syntax { .. }
+            | Self::Resource { .. } => self,
+        }
+    }
+
+    /// Where the value was given; `None` for what was set in code, and for defaults.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        if let Self::At { place, .. } = self { Some(place) } else { None }
+    }
+
+    /// Name of the setting; empty where it is about none.
+    #[must_use]
+    pub fn setting(&self) -> &str {
+        match self {
+            Self::At { mistake, .. } => mistake.setting(),
+            Self::NoNodes | Self::TooManyNodes { .. } | Self::DuplicateNode { .. } | Self::NodeUrl { .. } => {
+                "nodes"
+            }
+            Self::Quorum { .. } => "quorum",
+            Self::OutOfRange { setting, .. }
+            | Self::Malformed { setting, .. }
+            | Self::Conflict { setting, .. }
+            | Self::File { setting, .. }
+            | Self::Variable { setting, .. } => setting,
+            Self::Unknown { name, .. } => name,
+            Self::Resource { .. } => "resource",
+            Self::Syntax { .. } => "",
+        }
+    }
+
+    /// Says where it was given, unless that is said already or there is nothing to say.
+    pub(crate) fn at(self, place: &Place) -> Self {
+        match (place, &self) {
+            (Place::Default | Place::Code, _) | (_, Self::At { .. }) => self,
+            (Place::File { .. } | Place::Environment { .. } | Place::Flag { .. }, _) => {
+                Self::At { place: place.clone(), mistake: Box::new(self) }
+            }
+        }
+    }
+}
+
+/// Where a value was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// Nowhere: it is the default.
+    #[default]
+    Default,
+    /// By a method of the builder.
+    Code,
+    /// In a settings file.
+    File {
+        /// As it was named.
+        path: Arc<str>,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
+    /// In the environment.
+    Environment {
+        /// Name of the variable.
+        variable: Arc<str>,
+    },
+    /// On a command line.
+    Flag {
+        /// As the program that has it calls it.
+        flag: Arc<str>,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Code => f.write_str("code"),
+            Self::File { path, line, column } => write!(f, "{path}:{line}:{column}"),
+            Self::Environment { variable } => f.write_str(variable),
+            Self::Flag { flag } => f.write_str(flag),
+        }
+    }
 }

@@ -35,7 +35,7 @@ impl Mutex {
             ttl: settings.ttl.as_duration(),
             min_validity: None,
             max_wait: settings.max_wait,
-            retry: settings.retry,
+            retry: settings.retry(),
             keep: settings.keep,
             coordinator,
         })

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub struct Retry(Strategy);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
+pub(crate) enum Strategy {
     Fixed { attempts: u32, delay: Duration },
     Exponential { first: Duration, longest: Duration },
 }
@@ -44,6 +44,10 @@ impl Retry {
     #[must_use]
     pub const fn exponential(first: Duration, longest: Duration) -> Self {
         Self(Strategy::Exponential { first, longest })
+    }
+
+    pub(crate) const fn strategy(self) -> Strategy {
+        self.0
     }
 
     /// The pause after attempt number `attempt` (the first is 1) was lost; `random` is uniform over all of u64.

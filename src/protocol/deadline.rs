@@ -22,7 +22,7 @@ impl Drift {
         // At most 2^53 ms are exact in a double; a longer TTL than 285,000 years is not asked for.
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let relative = (ttl.as_millis() as f64 * self.factor * 1e6).ceil() as u64;
-        Duration::from_nanos(relative) + self.floor
+        Duration::from_nanos(relative).saturating_add(self.floor)
     }
 
     /// `ttl - drift`: how long after `sent_at` a grant holds for certain.

@@ -16,8 +16,8 @@ mod round;
 mod vote;
 
 pub(crate) use agenda::Agenda;
-pub(crate) use backoff::Pause;
 pub use backoff::Retry;
+pub(crate) use backoff::{Pause, Strategy};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, Lease, Planted};

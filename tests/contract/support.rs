@@ -55,7 +55,7 @@ pub(crate) fn origin() -> u64 {
 pub(crate) async fn client<I>(urls: I) -> Redlock
 where
     I: IntoIterator,
-    I::Item: Into<String>,
+    I::Item: Into<redlock_quorum::NodeOptions>,
 {
     builder(urls).connect().await.unwrap()
 }
@@ -63,7 +63,7 @@ where
 pub(crate) fn builder<I>(urls: I) -> redlock_quorum::RedlockBuilder
 where
     I: IntoIterator,
-    I::Item: Into<String>,
+    I::Item: Into<redlock_quorum::NodeOptions>,
 {
     // Renewals by hand: these tests are about single commands. `tests/holding` is about the keeper.
     Redlock::builder()

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod dev;
+mod examples;
 mod loss;
 mod run;
 mod signals;

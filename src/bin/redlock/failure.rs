@@ -10,15 +10,18 @@ use redlock_quorum::{LockError, SettingsError, Votes};
 
 use crate::exit::Exit;
 
+const NO_NODES: &str = "no nodes given: repeat --node URL for each master, set REDLOCK_NODES to a comma-separated \
+                        list of URLs, or name a settings file with --config; `redlock dev` starts local ones to try";
+
 /// One line for stderr, or several where each node has its own; says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The command line, or what stands for it in the environment, is not complete.
     #[error("{0}")]
     Usage(&'static str),
-    /// A setting, key or URL that cannot be used.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
+    /// Settings, a key or URLs that cannot be used; at least one.
+    #[error("{}", settings_text(.0))]
+    Settings(Vec<SettingsError>),
     /// The lock was not acquired.
     #[error("{}", lock_text(.0))]
     Lock(#[from] LockError),
@@ -44,6 +47,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::USAGE,
+            Self::Settings(mistakes) if are_nodes_missing(mistakes) => Exit::USAGE,
             Self::Settings(_) => Exit::CONFIGURATION,
             Self::Lock(error) => of_lock(error),
             Self::LockLost { .. } => Exit::LOCK_LOST,
@@ -53,6 +57,31 @@ impl Failure {
             Self::Internal(_) => Exit::INTERNAL,
         }
     }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(mistake: SettingsError) -> Self {
+        Self::Settings(vec![mistake])
+    }
+}
+
+/// Not a mistake in what was given, but nothing given.
+fn are_nodes_missing(mistakes: &[SettingsError]) -> bool {
+    matches!(mistakes, [SettingsError::NoNodes])
+}
+
+fn settings_text(mistakes: &[SettingsError]) -> String {
+    if are_nodes_missing(mistakes) {
+        return NO_NODES.to_owned();
+    }
+    if let [mistake] = mistakes {
+        return mistake.to_string();
+    }
+    let mut text = format!("{} mistakes in the settings:", mistakes.len());
+    for mistake in mistakes {
+        let _ = write!(text, "\n  {mistake}");
+    }
+    text
 }
 
 fn of_lock(error: &LockError) -> Exit {

@@ -1,5 +1,6 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod config;
 mod demo;
 mod dev;
 mod exit;
@@ -30,6 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Config(config::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoWorker(demo::worker::Args),
@@ -60,6 +62,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,

@@ -1,19 +1,26 @@
-//! Which nodes: the same options for every subcommand that connects.
+//! Which nodes and settings: the same options for every subcommand that connects.
 
-use std::env::{self, VarError};
+use std::env;
+use std::path::PathBuf;
+
+use redlock_quorum::{Redlock, RedlockBuilder, Settings};
 
 use crate::failure::Failure;
 
-/// Names the nodes where `--node` does not.
-const VARIABLE: &str = "REDLOCK_NODES";
+/// Names the settings file where `--config` does not.
+const FILE_VARIABLE: &str = "REDLOCK_CONFIG";
 
 /// The environment, as `--help` explains it.
 pub(crate) const ENVIRONMENT: &str = "\
-Environment:
-  REDLOCK_NODES  the masters, comma-separated, where no --node is given. Every client of a lock
-                 must name the same ones. A comma in a password is written %2C.";
+Settings, the later ones winning: the file, the environment, --node and --set, the other options.
 
-/// The nodes to connect to. Has no `Debug`: URLs hold passwords.
+Environment:
+  REDLOCK_NODES   the masters, comma-separated. Every client of a lock must name the same ones. A
+                  comma in a password is written %2C.
+  REDLOCK_CONFIG  the settings file, where no --config is given
+  REDLOCK_...     every other setting: its name in capitals, as REDLOCK_TTL=5s, REDLOCK_RETRY__FIRST=1ms";
+
+/// Where settings come from. Has no `Debug`: URLs hold passwords.
 #[derive(clap::Args)]
 pub(crate) struct NodeArgs {
     #[arg(
@@ -21,55 +28,55 @@ pub(crate) struct NodeArgs {
         value_name = "URL",
         help = "A master, as redis://[user:password@]host[:port][/db]; once for each [default: REDLOCK_NODES]"
     )]
-    given: Vec<String>,
+    nodes: Vec<String>,
+    /// Settings in TOML; `redlock config example` prints one with all there are.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, as `--set quorum=3`; may be repeated.
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (setting, value) = text.split_once('=').ok_or("must be SETTING=VALUE, such as quorum=3")?;
+    Ok((setting.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl NodeArgs {
-    /// The URLs, unchecked but for their presence.
-    pub(crate) fn urls(self) -> Result<Vec<String>, Failure> {
-        choose(self.given, env::var(VARIABLE))
+    /// Settings as they stand, unchecked.
+    pub(crate) fn builder(self) -> RedlockBuilder {
+        self.over(Redlock::builder())
+    }
+
+    /// The same, on top of what `builder` has.
+    pub(crate) fn over(self, mut builder: RedlockBuilder) -> RedlockBuilder {
+        let Self { nodes, config, set } = self;
+        let file =
+            config.or_else(|| env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(Into::into));
+        if let Some(file) = file {
+            builder = builder.file(file);
+        }
+        builder = builder.environment();
+        if !nodes.is_empty() {
+            // The list has commas between its URLs.
+            let list: Vec<_> = nodes.iter().map(|url| url.replace(',', "%2C")).collect();
+            builder = builder.flag("--node", "nodes", &list.join(","));
+        }
+        set.iter().fold(builder, |builder, (setting, value)| {
+            builder.flag(&format!("--set {setting}"), setting, value)
+        })
+    }
+
+    /// With `file` instead of `--config`, if there is one.
+    pub(crate) fn with_file(mut self, file: Option<PathBuf>) -> Self {
+        self.config = file.or(self.config);
+        self
     }
 }
 
-fn choose(given: Vec<String>, variable: Result<String, VarError>) -> Result<Vec<String>, Failure> {
-    if !given.is_empty() {
-        return Ok(given);
-    }
-    match variable {
-        Ok(list) if !list.trim().is_empty() => Ok(list.split(',').map(|url| url.trim().to_owned()).collect()),
-        Ok(_) | Err(VarError::NotPresent) => Err(Failure::Usage(
-            "no nodes given: repeat --node URL for each master, or set REDLOCK_NODES to a comma-separated list of \
-             URLs; `redlock dev` starts local ones to try",
-        )),
-        Err(VarError::NotUnicode(_)) => {
-            Err(Failure::Usage("REDLOCK_NODES is not UTF-8: percent-encode such bytes in its URLs"))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_go_before_the_environment() {
-        let variable = || Ok("redis://a, redis://b".to_owned());
-        assert_eq!(choose(vec!["redis://c".into()], variable()).unwrap(), ["redis://c"]);
-        assert_eq!(choose(Vec::new(), variable()).unwrap(), ["redis://a", "redis://b"]);
-    }
-
-    #[test]
-    fn without_nodes_both_ways_are_named() {
-        for variable in [Ok(String::new()), Ok(" ".into()), Err(VarError::NotPresent)] {
-            let text = choose(Vec::new(), variable).unwrap_err().to_string();
-            for way in ["--node URL", "REDLOCK_NODES", "redlock dev"] {
-                assert!(text.contains(way), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_place_in_the_list_is_not_skipped() {
-        assert_eq!(choose(Vec::new(), Ok("redis://a,".into())).unwrap(), ["redis://a", ""]);
-    }
+/// # Errors
+///
+/// All that is wrong with them.
+pub(crate) fn checked(builder: RedlockBuilder) -> Result<Settings, Failure> {
+    builder.settings().map_err(Failure::Settings)
 }

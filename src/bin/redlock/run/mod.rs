@@ -6,12 +6,12 @@ use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Mutex, Redlock, Released, SettingsError};
+use redlock_quorum::{Guard, Redlock, Released, Settings};
 
 use self::child::Child;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::nodes::{ENVIRONMENT, NodeArgs};
+use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
 use crate::report::Report;
 use crate::signals::{ALL, Signals};
 
@@ -46,12 +46,12 @@ than that of every lock of KEY before it.";
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to 24h.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    ttl: Duration,
-    /// How long to wait for the lock: 250ms, 10s, 1m30s.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
-    wait: Duration,
+    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to 24h [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// How long to wait for the lock: 250ms, 10s, 1m30s [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
     /// Try once and give up if the lock is not free.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
@@ -66,24 +66,18 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
 }
 
-/// What to do while another owner holds the lock.
-enum Patience {
-    OneAttempt,
-    AtMost(Duration),
-}
-
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let Args { nodes, ttl, wait, no_wait, key, command } = args;
-    let patience = if no_wait { Patience::OneAttempt } else { Patience::AtMost(wait) };
-    let urls = nodes.urls()?;
+    let settings = settings(nodes, ttl, wait)?;
+    let ttl = settings.ttl();
     let mut signals = Signals::listen(&ALL)?;
     let redlock = tokio::select! {
-        redlock = connect(urls, ttl) => redlock?,
+        redlock = settings.connect() => redlock,
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
     };
-    let mutex = redlock.mutex(&key)?.ttl(ttl);
+    let mutex = redlock.mutex(&key)?;
     let result = tokio::select! {
-        guard = lock(&mutex, patience) => match guard {
+        guard = async { if no_wait { mutex.try_lock().await } else { mutex.lock().await } } => match guard {
             Ok(guard) => Job { guard, ttl, report }.run(&command, &mut signals).await,
             Err(error) => Err(error.into()),
         },
@@ -94,15 +88,20 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     result
 }
 
-async fn connect(urls: Vec<String>, ttl: Duration) -> Result<Redlock, SettingsError> {
-    Redlock::builder().nodes(urls).max_ttl(ttl.max(MAX_TTL)).connect().await
-}
-
-async fn lock(mutex: &Mutex, patience: Patience) -> Result<Guard, LockError> {
-    match patience {
-        Patience::OneAttempt => mutex.try_lock().await,
-        Patience::AtMost(wait) => mutex.clone().max_wait(wait).lock().await,
+fn settings(nodes: NodeArgs, ttl: Option<Duration>, wait: Option<Duration>) -> Result<Settings, Failure> {
+    let mut builder = Redlock::builder();
+    if let Some(ttl) = ttl {
+        // Before the other sources, so that a `max_ttl` of theirs holds.
+        builder = builder.max_ttl(ttl.max(MAX_TTL));
     }
+    builder = nodes.over(builder);
+    if let Some(ttl) = ttl {
+        builder = builder.ttl(ttl);
+    }
+    if let Some(wait) = wait {
+        builder = builder.max_wait(wait);
+    }
+    checked(builder)
 }
 
 /// The lock that is held for a command.

@@ -1,0 +1,195 @@
+//! A settings file: TOML, where every value knows its line and column.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::layers::{conflict, nearest_of, note_password, unknown};
+use super::node::Credentials;
+use super::raw::{Given, Raw, Wrong, read_text};
+use super::table::Setting;
+use super::{NodeOptions, RedlockBuilder};
+use crate::error::{Place, SettingsError};
+use crate::types::Secret;
+
+/// Largest settings file in bytes: more is another file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The fields of a table in `nodes`.
+pub(super) const NODE_FIELDS: [&str; 6] =
+    ["name", "url", "username", "password", "password_file", "password_env"];
+
+const NODES: &str = "nodes";
+const NODES_KIND: &str = "a list of URLs or of tables with a url";
+
+/// Takes over what the file says, and notes its mistakes.
+pub(super) fn read(builder: &mut RedlockBuilder, path: &Path) {
+    let shown = path.display().to_string();
+    match read_text(path, FILE_BYTES_MAX) {
+        Ok(text) => parse(builder, &shown, path.parent().unwrap_or(Path::new("")), &text),
+        Err(problem) => builder.mistakes.push(SettingsError::File { setting: "file", path: shown, problem }),
+    }
+}
+
+/// `base` is the directory that the file's relative paths begin in.
+pub(super) fn parse(builder: &mut RedlockBuilder, path: &str, base: &Path, text: &str) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let source = Source { path: path.into(), text, base };
+    if errors.is_empty() {
+        source.table(builder, "", document.get_ref());
+    }
+    // What is left of a file that is not TOML may miss anything: to go on would find mistakes that are none.
+    builder.mistakes.extend(errors.iter().map(|error| {
+        let place = source.place(&error.span().unwrap_or(0..0));
+        SettingsError::Syntax { problem: error.message().to_owned() }.at(&place)
+    }));
+}
+
+struct Source<'a> {
+    path: Arc<str>,
+    text: &'a str,
+    base: &'a Path,
+}
+
+impl Source<'_> {
+    fn place(&self, span: &Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place::File {
+            path: Arc::clone(&self.path),
+            line: before.matches('\n').count() + 1,
+            column: before[line..].chars().count() + 1,
+        }
+    }
+
+    fn given<'v>(&'v self, value: &'v DeValue<'_>) -> Given<'v> {
+        Given { value: raw(value), base: self.base }
+    }
+
+    /// `prefix` is the table's own name and a dot; empty for the whole document.
+    fn table(&self, builder: &mut RedlockBuilder, prefix: &str, table: &DeTable<'_>) {
+        let mut passwords = Vec::new();
+        for (key, value) in table {
+            let name = format!("{prefix}{}", key.get_ref());
+            let place = self.place(&value.span());
+            match (Setting::find(&name), value.get_ref()) {
+                (Some(_), DeValue::Array(nodes)) if name == NODES => self.nodes(builder, nodes, place),
+                (Some(setting), _) if name == NODES => {
+                    let mistake = Wrong::Kind(NODES_KIND).of(setting.name(), raw(value.get_ref()));
+                    builder.mistakes.push(mistake.at(&place));
+                }
+                (Some(setting), value) => {
+                    note_password(&mut passwords, setting.name(), &place);
+                    builder.give(setting, &self.given(value), place);
+                }
+                (None, DeValue::Table(inner)) if prefix.is_empty() && is_table(&name) => {
+                    self.table(builder, &format!("{name}."), inner);
+                }
+                (None, _) => builder.mistakes.push(unknown(&name).at(&self.place(&key.span()))),
+            }
+        }
+        builder.mistakes.extend(conflict(&passwords));
+    }
+
+    fn nodes(&self, builder: &mut RedlockBuilder, list: &DeArray<'_>, place: Place) {
+        let mut nodes = Vec::with_capacity(list.len());
+        for node in list {
+            match self.node(builder, node) {
+                Ok(node) => nodes.push(node),
+                Err(mistake) => builder.mistakes.push(mistake),
+            }
+        }
+        builder.nodes = nodes;
+        builder.places.set(NODES, place);
+    }
+
+    fn node(
+        &self,
+        builder: &mut RedlockBuilder,
+        node: &Spanned<DeValue<'_>>,
+    ) -> Result<NodeOptions, SettingsError> {
+        let place = self.place(&node.span());
+        let mut options = NodeOptions { place: place.clone(), ..NodeOptions::new("") };
+        let table = match node.get_ref() {
+            DeValue::String(url) => {
+                options.url = Secret::new(url.to_string());
+                return Ok(options);
+            }
+            DeValue::Table(table) => table,
+            other @ (DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)) => return Err(Wrong::Kind(NODES_KIND).of(NODES, raw(other)).at(&place)),
+        };
+        let mut passwords = Vec::new();
+        let mut has_url = false;
+        for (key, value) in table {
+            let place = self.place(&value.span());
+            let Some(field) = NODE_FIELDS.into_iter().find(|field| field == key.get_ref()) else {
+                let nearest = nearest_of(key.get_ref(), &NODE_FIELDS).map(|field| format!("nodes.{field}"));
+                let unknown = SettingsError::Unknown { name: format!("nodes.{}", key.get_ref()), nearest };
+                builder.mistakes.push(unknown.at(&self.place(&key.span())));
+                continue;
+            };
+            note_password(&mut passwords, field, &place);
+            has_url |= field == "url";
+            if let Err((setting, wrong)) = set_field(&mut options, field, &self.given(value.get_ref())) {
+                builder.mistakes.push(wrong.of(setting, raw(value.get_ref())).at(&place));
+            }
+        }
+        builder.mistakes.extend(conflict(&passwords));
+        if has_url {
+            return Ok(options);
+        }
+        Err(SettingsError::Malformed { setting: NODES, value: "a table".into(), expected: NODES_KIND }
+            .at(&place))
+    }
+}
+
+fn set_field(
+    options: &mut NodeOptions,
+    field: &'static str,
+    given: &Given<'_>,
+) -> Result<(), (&'static str, Wrong)> {
+    let Credentials { username, .. } = &mut options.credentials;
+    let of = |setting| move |wrong| (setting, wrong);
+    match field {
+        "name" => options.name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
+        "url" => options.url = given.secret().map_err(of("nodes.url"))?,
+        "username" => *username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
+        "password" => {
+            options.credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
+        }
+        "password_file" => {
+            let secret = given.secret_in_file("nodes.password_file");
+            options.credentials.set_password(secret).map_err(of("nodes.password_file"))?;
+        }
+        _ => {
+            let secret = given.secret_in_environment("nodes.password_env");
+            options.credentials.set_password(secret).map_err(of("nodes.password_env"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether settings have this table in their names.
+fn is_table(name: &str) -> bool {
+    Setting::all().any(|setting| setting.name().split_once('.').is_some_and(|(table, _)| table == name))
+}
+
+fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
+    match value {
+        DeValue::String(text) => Raw::Text(text),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Raw::Other("a number beyond 64 bits"), Raw::Integer),
+        DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other("a number"), Raw::Float),
+        DeValue::Boolean(yes) => Raw::Boolean(*yes),
+        DeValue::Datetime(_) => Raw::Other("a date"),
+        DeValue::Array(_) => Raw::Other("a list"),
+        DeValue::Table(_) => Raw::Other("a table"),
+    }
+}

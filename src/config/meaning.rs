@@ -1,0 +1,84 @@
+//! What settings mean together.
+
+use std::time::Duration;
+
+#[cfg(feature = "config")]
+use super::Setting;
+use super::Settings;
+#[cfg(feature = "config")]
+use crate::error::Place;
+use crate::types::Ttl;
+
+/// How much longer than `max_ttl` and its drift a node is in quarantine: Redis tells its age in whole seconds.
+const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
+
+impl Settings {
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.quorum.nodes()
+    }
+
+    /// How many of them have to agree.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.quorum.needed()
+    }
+
+    /// How many nodes may be lost while locks can still be taken.
+    #[must_use]
+    pub fn losses_survived(&self) -> usize {
+        self.quorum.spare()
+    }
+
+    /// Time to live of a lease that asks for none of its own.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl.as_duration()
+    }
+
+    /// The longest TTL that a lock may ask for.
+    #[must_use]
+    pub fn max_ttl(&self) -> Duration {
+        self.max_ttl.as_duration()
+    }
+
+    /// How much of a lease of `ttl` must be left when it is handed over.
+    #[must_use]
+    pub fn min_validity(&self) -> Duration {
+        self.min_validity.of(self.ttl)
+    }
+
+    /// What is left of a lease of `ttl` when its holder gets it, if the nodes answer in `round_trip`.
+    #[must_use]
+    pub fn validity_after(&self, round_trip: Duration) -> Duration {
+        self.drift.validity(self.ttl).saturating_sub(round_trip)
+    }
+
+    /// How long a holder of a lease of `ttl` that crashes keeps others out at most: the key's TTL on a node whose
+    /// clock is slow by the drift factor.
+    #[must_use]
+    pub fn outage_after_crash(&self, ttl: Duration) -> Duration {
+        self.stretched(Ttl::from_duration(ttl))
+    }
+
+    /// How long the votes of a node that restarted do not count.
+    #[must_use]
+    pub fn quarantine(&self) -> Duration {
+        self.stretched(self.max_ttl) + QUARANTINE_MARGIN
+    }
+
+    fn stretched(&self, ttl: Ttl) -> Duration {
+        ttl.as_duration().mul_f64(1.0 + self.drift.factor)
+    }
+}
+
+#[cfg(feature = "config")]
+impl Settings {
+    /// Every setting that applies with its effective value, as a file gives it but for quotes, and where it was
+    /// given. Secrets are `***`.
+    pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, String, &Place)> {
+        Setting::all()
+            .filter_map(|setting| Some((setting, setting.show(self)?, self.places.of(setting.name()))))
+    }
+}

@@ -1,0 +1,160 @@
+//! One node as it is configured.
+
+use std::collections::HashSet;
+
+use super::NodeUrl;
+use crate::error::{Place, SettingsError};
+use crate::types::Secret;
+
+/// Longest name of a node in bytes: it is part of every message about it.
+const NAME_BYTES_MAX: usize = 64;
+
+/// One master: its URL, and what the URL does not say. A URL alone converts into it.
+///
+/// ```
+/// use redlock_quorum::{NodeOptions, Redlock};
+///
+/// let password = std::fs::read_to_string("/run/secrets/redis").unwrap_or_default();
+/// let node = |host: &str| {
+///     NodeOptions::new(format!("redis://{host}")).name(host).username("locks").password(password.trim_end())
+/// };
+/// let builder = Redlock::builder().nodes([node("redis-a"), node("redis-b"), node("redis-c")]);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "give it to `RedlockBuilder::nodes`"]
+pub struct NodeOptions {
+    pub(super) url: Secret,
+    pub(super) name: Option<String>,
+    pub(super) credentials: Credentials,
+    pub(super) place: Place,
+}
+
+/// Who we are to a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl Credentials {
+    /// A password that cannot be had is a mistake of its own, and not one of a user without a password as well.
+    #[cfg(feature = "config")]
+    pub(super) fn set_password(
+        &mut self,
+        password: Result<Secret, super::raw::Wrong>,
+    ) -> Result<(), super::raw::Wrong> {
+        let (password, result) = match password {
+            Ok(password) => (password, Ok(())),
+            Err(wrong) => (Secret::new(String::new()), Err(wrong)),
+        };
+        self.password = Some(password);
+        result
+    }
+}
+
+impl NodeOptions {
+    /// `redis://[user:password@]host[:port][/db]`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url.into()),
+            name: None,
+            credentials: Credentials::default(),
+            place: Place::Code,
+        }
+    }
+
+    /// How the node is called in every message, instead of its host and port; 1 to 64 bytes without control
+    /// characters.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The ACL user, instead of one in the URL, and of the client's for all nodes.
+    pub fn username(mut self, username: impl Into<String>) -> Self {
+        self.credentials.username = Some(username.into());
+        self
+    }
+
+    /// The password, instead of one in the URL, and of the client's for all nodes.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.credentials.password = Some(Secret::new(password.into()));
+        self
+    }
+}
+
+impl From<&str> for NodeOptions {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<&String> for NodeOptions {
+    fn from(url: &String) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<String> for NodeOptions {
+    fn from(url: String) -> Self {
+        Self::new(url)
+    }
+}
+
+/// # Errors
+///
+/// Every node that cannot be used, each with its place.
+pub(super) fn parse_all(
+    nodes: &[NodeOptions],
+    common: &Credentials,
+) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
+    let mut mistakes = Vec::new();
+    let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
+    let mut names = HashSet::new();
+    for (i, options) in nodes.iter().enumerate() {
+        let node = parse(i + 1, options, common).and_then(|node| {
+            if parsed.iter().any(|other| other.is_same_server(&node)) {
+                return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
+            }
+            if !names.insert(node.name.clone()) {
+                return Err(SettingsError::DuplicateNode { node: node.name.to_string() });
+            }
+            Ok(node)
+        });
+        match node {
+            Ok(node) => parsed.push(node),
+            Err(mistake) => mistakes.push(mistake.at(&options.place)),
+        }
+    }
+    if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
+}
+
+fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<NodeUrl, SettingsError> {
+    let NodeOptions { url, name, credentials, place: _ } = options;
+    let mut node = NodeUrl::parse(number, url.reveal())?;
+    let wrong = |problem: &str| SettingsError::NodeUrl { url: node.shown(number), problem: problem.into() };
+    if credentials.username.is_some() && node.credentials.username.is_some() {
+        return Err(wrong("the user is given both in the URL and beside it"));
+    }
+    if credentials.password.is_some() && node.credentials.password.is_some() {
+        return Err(wrong("the password is given both in the URL and beside it"));
+    }
+    let url = node.credentials.clone();
+    let username = credentials.username.clone().or(url.username).or_else(|| common.username.clone());
+    let password = credentials.password.clone().or(url.password).or_else(|| common.password.clone());
+    if username.is_some() && password.is_none() {
+        return Err(wrong("a user needs a password"));
+    }
+    if let Some(name) = name {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            return Err(SettingsError::OutOfRange {
+                setting: "nodes.name",
+                value: format!("{:?}", name.chars().take(NAME_BYTES_MAX).collect::<String>()),
+                bound: format!("1 to {NAME_BYTES_MAX} bytes without control characters"),
+            });
+        }
+        node.name = name.as_str().into();
+    }
+    node.credentials = Credentials { username, password };
+    Ok(node)
+}

@@ -1,0 +1,159 @@
+//! Values as files, the environment and command lines give them, before they are anything of ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::SettingsError;
+use crate::types::Secret;
+
+/// How much of a wrong value an error repeats.
+const VALUE_SHOWN_CHARS: usize = 64;
+/// Longest password file in bytes: more is another file.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+const DURATION: &str = "a duration with its unit, such as 10s, 250ms or 1m30s";
+
+/// A value of one setting.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Raw<'a> {
+    /// A TOML string.
+    Text(&'a str),
+    /// The environment and command lines have nothing but text; it stands for whatever the setting wants.
+    Bare(&'a str),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+    /// A date, a list or a table: no setting is one.
+    Other(&'static str),
+}
+
+/// A value, and the directory that relative paths begin in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given<'a> {
+    pub(super) value: Raw<'a>,
+    pub(super) base: &'a Path,
+}
+
+/// Why a value is not taken.
+pub(super) enum Wrong {
+    /// It is not of the right kind.
+    Kind(&'static str),
+    Mistake(SettingsError),
+}
+
+impl Wrong {
+    pub(super) fn of(self, setting: &'static str, value: Raw<'_>) -> SettingsError {
+        match self {
+            Self::Kind(expected) => {
+                let secret = setting.ends_with("password") || setting.ends_with("url");
+                let value = if secret { "***".to_owned() } else { value.shown() };
+                SettingsError::Malformed { setting, value, expected }
+            }
+            Self::Mistake(mistake) => mistake,
+        }
+    }
+}
+
+impl Raw<'_> {
+    fn shown(self) -> String {
+        match self {
+            Self::Text(text) | Self::Bare(text) => {
+                format!("{:?}", text.chars().take(VALUE_SHOWN_CHARS).collect::<String>())
+            }
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Boolean(yes) => yes.to_string(),
+            Self::Other(kind) => kind.to_owned(),
+        }
+    }
+}
+
+impl Given<'_> {
+    pub(super) fn duration(&self) -> Result<Duration, Wrong> {
+        match self.value {
+            Raw::Text(text) | Raw::Bare(text) => {
+                humantime::parse_duration(text).map_err(|_| Wrong::Kind(DURATION))
+            }
+            Raw::Integer(_) | Raw::Float(_) | Raw::Boolean(_) | Raw::Other(_) => Err(Wrong::Kind(DURATION)),
+        }
+    }
+
+    pub(super) fn count(&self) -> Result<usize, Wrong> {
+        let count = match self.value {
+            Raw::Integer(number) => usize::try_from(number).ok(),
+            Raw::Bare(text) => text.parse().ok(),
+            Raw::Text(_) | Raw::Float(_) | Raw::Boolean(_) | Raw::Other(_) => None,
+        };
+        count.ok_or(Wrong::Kind("a whole number"))
+    }
+
+    pub(super) fn ratio(&self) -> Result<f64, Wrong> {
+        let ratio = match self.value {
+            Raw::Float(number) => Some(number),
+            #[expect(clippy::cast_precision_loss, reason = "no integer that is in range is that large")]
+            Raw::Integer(number) => Some(number as f64),
+            Raw::Bare(text) => text.parse().ok(),
+            Raw::Text(_) | Raw::Boolean(_) | Raw::Other(_) => None,
+        };
+        ratio.ok_or(Wrong::Kind("a number, such as 0.01"))
+    }
+
+    pub(super) fn yes(&self) -> Result<bool, Wrong> {
+        match self.value {
+            Raw::Boolean(yes) => Ok(yes),
+            Raw::Bare("true") => Ok(true),
+            Raw::Bare("false") => Ok(false),
+            Raw::Bare(_) | Raw::Text(_) | Raw::Integer(_) | Raw::Float(_) | Raw::Other(_) => {
+                Err(Wrong::Kind("true or false"))
+            }
+        }
+    }
+
+    pub(super) fn text(&self) -> Result<&str, Wrong> {
+        match self.value {
+            Raw::Text(text) | Raw::Bare(text) => Ok(text),
+            Raw::Integer(_) | Raw::Float(_) | Raw::Boolean(_) | Raw::Other(_) => Err(Wrong::Kind("a text")),
+        }
+    }
+
+    pub(super) fn secret(&self) -> Result<Secret, Wrong> {
+        self.text().map(|text| Secret::new(text.to_owned()))
+    }
+
+    /// What the file holds that the value names, without the line's end.
+    pub(super) fn secret_in_file(&self, setting: &'static str) -> Result<Secret, Wrong> {
+        let path = self.text()?;
+        let wrong =
+            |problem: String| Wrong::Mistake(SettingsError::File { setting, path: path.to_owned(), problem });
+        let text = read_text(&self.base.join(path), SECRET_BYTES_MAX).map_err(wrong)?;
+        let text =
+            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(Secret::new(text.to_owned()))
+    }
+
+    /// What the environment variable holds that the value names.
+    pub(super) fn secret_in_environment(&self, setting: &'static str) -> Result<Secret, Wrong> {
+        let variable = self.text()?;
+        let problem = match std::env::var(variable) {
+            Ok(secret) => return Ok(Secret::new(secret)),
+            Err(std::env::VarError::NotPresent) => "not set",
+            Err(std::env::VarError::NotUnicode(_)) => "not UTF-8",
+        };
+        Err(Wrong::Mistake(SettingsError::Variable { setting, variable: variable.to_owned(), problem }))
+    }
+}
+
+/// # Errors
+///
+/// What the operating system says, or that it is too long, or not UTF-8.
+pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    // Instead of its size: a pipe has none.
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("longer than {bytes_max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
+}

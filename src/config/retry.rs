@@ -1,0 +1,76 @@
+//! The retry strategy as separate settings, which different sources may give.
+
+use std::time::Duration;
+
+use super::places::Places;
+use crate::error::{Place, SettingsError};
+use crate::protocol::{Retry, Strategy};
+
+/// What each strategy has for itself.
+const OF_EXPONENTIAL: [&str; 2] = ["retry.first", "retry.longest"];
+const OF_FIXED: [&str; 2] = ["retry.attempts", "retry.delay"];
+
+/// The strategy, and what each of them needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetryOptions {
+    pub(super) kind: RetryKind,
+    pub(super) first: Duration,
+    pub(super) longest: Duration,
+    pub(super) attempts: u32,
+    pub(super) delay: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetryKind {
+    Exponential,
+    Fixed,
+}
+
+impl RetryOptions {
+    pub(super) fn retry(self) -> Retry {
+        match self.kind {
+            RetryKind::Exponential => Retry::exponential(self.first, self.longest),
+            RetryKind::Fixed => Retry::fixed(self.attempts, self.delay),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// What is set and would do nothing.
+    pub(super) fn check(self, places: &Places) -> Result<(), Vec<SettingsError>> {
+        let (unused, strategy) = match self.kind {
+            RetryKind::Exponential => (OF_FIXED, "fixed"),
+            RetryKind::Fixed => (OF_EXPONENTIAL, "exponential"),
+        };
+        let mistakes: Vec<_> = unused
+            .into_iter()
+            .filter(|setting| !matches!(places.of(setting), Place::Default | Place::Code))
+            .map(|setting| {
+                let bound = format!("left out unless retry.strategy is {strategy:?}");
+                SettingsError::OutOfRange { setting, value: "given".into(), bound }.at(places.of(setting))
+            })
+            .collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+impl From<Retry> for RetryOptions {
+    fn from(retry: Retry) -> Self {
+        let mut options = Self {
+            kind: RetryKind::Exponential,
+            first: Duration::from_millis(5),
+            longest: Duration::from_millis(200),
+            attempts: 5,
+            delay: Duration::from_millis(200),
+        };
+        match retry.strategy() {
+            Strategy::Exponential { first, longest } => {
+                (options.kind, options.first, options.longest) = (RetryKind::Exponential, first, longest);
+            }
+            Strategy::Fixed { attempts, delay } => {
+                (options.kind, options.attempts, options.delay) = (RetryKind::Fixed, attempts, delay);
+            }
+        }
+        options
+    }
+}

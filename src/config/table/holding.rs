@@ -1,0 +1,74 @@
+//! What holds while a lock is held, and after.
+
+use super::{Access, Setting, text};
+use crate::config::{Fencing, KeepAlive, MaxHold};
+
+pub(super) static SETTINGS: [Setting; 5] = [
+    Setting {
+        name: "keep_alive",
+        example: "true",
+        default: "true",
+        bounds: "each lock may choose its own",
+        what: "Whether leases are renewed, at a third of their TTL, for as long as they are held.",
+        why: "where a lease is to end by itself, however long its holder takes",
+        access: Access::YesOrNo(
+            |builder, yes| builder.keep.alive = KeepAlive::when(yes),
+            |settings| settings.keep.alive == KeepAlive::Yes,
+        ),
+    },
+    Setting {
+        name: "max_hold",
+        example: r#""1h""#,
+        default: "none, as long as the holder lives",
+        bounds: "at least 10ms",
+        what: "The longest that a lock may be held, renewals included.",
+        why: "bounds what a holder that hangs, but lives, can do to the others",
+        access: Access::Other {
+            unit: "duration",
+            set: |builder, given| {
+                builder.keep.max_hold = MaxHold::For(given.duration()?);
+                Ok(())
+            },
+            show: |settings| match settings.keep.max_hold {
+                MaxHold::Unbounded => None,
+                MaxHold::For(max_hold) => Some(text(max_hold)),
+            },
+        },
+    },
+    Setting {
+        name: "fencing",
+        example: "true",
+        default: "true",
+        bounds: "the same for all clients of a resource that checks tokens",
+        what: "Whether each lock has a token that is larger than those before it.",
+        why: "where nothing checks the tokens, off saves a small command to each node",
+        access: Access::YesOrNo(
+            |builder, yes| builder.fencing = if yes { Fencing::On } else { Fencing::Off },
+            |settings| settings.fencing == Fencing::On,
+        ),
+    },
+    Setting {
+        name: "max_clock_skew",
+        example: r#""1m""#,
+        default: "1m",
+        bounds: "above zero",
+        what: "How far this machine's wall clock may be from the nodes' to get fencing tokens.",
+        why: "hardly ever; the order of tokens depends on clocks only after a loss of data",
+        access: Access::Duration(
+            |builder, skew| builder.max_clock_skew = skew,
+            |settings| settings.max_clock_skew,
+        ),
+    },
+    Setting {
+        name: "fence_retention",
+        example: r#""7days""#,
+        default: "7days",
+        bounds: "an hour and three times max_clock_skew to 3650days",
+        what: "How long nodes remember the highest token of a name that nobody locks any more.",
+        why: "less where many names are used once and memory is dear; about 100 bytes each",
+        access: Access::Duration(
+            |builder, retention| builder.fence_retention = retention,
+            |settings| settings.fence_retention,
+        ),
+    },
+];

@@ -1,0 +1,123 @@
+//! Which nodes, and who we are to them.
+
+use super::{Access, Setting};
+use crate::config::Settings;
+use crate::config::places::PASSWORDS;
+use crate::protocol::QuorumSize;
+
+pub(super) static SETTINGS: [Setting; 7] = [
+    Setting {
+        name: "nodes",
+        example: r#"["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]"#,
+        default: "none, must be given",
+        bounds: "1 to 31, each a server of its own; an odd number",
+        what: "The independent Redis masters. Every client of a lock must name the same ones.",
+        why: "three survive the loss of one, five of two",
+        access: Access::Other {
+            unit: "list of URLs or tables; in the environment URLs with commas between them",
+            set: |builder, given| {
+                builder.nodes = given.text()?.split(',').map(|url| url.trim().into()).collect();
+                Ok(())
+            },
+            show: |settings| {
+                let nodes: Vec<_> = settings.nodes.iter().map(|node| node.described()).collect();
+                Some(nodes.join(", "))
+            },
+        },
+    },
+    Setting {
+        name: "username",
+        example: r#""locks""#,
+        default: "none, which is Redis's user `default`",
+        bounds: "needs a password",
+        what: "The ACL user on every node that names none itself.",
+        why: "a user of its own needs only the few commands of a lock",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| {
+                builder.credentials.username = Some(given.text()?.to_owned());
+                Ok(())
+            },
+            show: |settings| settings.username.clone(),
+        },
+    },
+    Setting {
+        name: "password",
+        example: r#""...""#,
+        default: "none",
+        bounds: "never shown",
+        what: "The password on every node that has none itself.",
+        why: "better kept out of files: in REDLOCK_PASSWORD, or by one of the next two",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| builder.credentials.set_password(given.secret()),
+            show: |settings| secret(settings, "password"),
+        },
+    },
+    Setting {
+        name: "password_file",
+        example: r#""/run/secrets/redis-password""#,
+        default: "none",
+        bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
+        what: "The file that holds the password.",
+        why: "secrets of Docker, Kubernetes and systemd are files",
+        access: Access::Other {
+            unit: "path, from this file's directory on",
+            set: |builder, given| builder.credentials.set_password(given.secret_in_file("password_file")),
+            show: |settings| secret(settings, "password_file"),
+        },
+    },
+    Setting {
+        name: "password_env",
+        example: r#""REDIS_PASSWORD""#,
+        default: "none",
+        bounds: "a variable that is set",
+        what: "The environment variable that holds the password.",
+        why: "it is in the environment already, by another name than REDLOCK_PASSWORD",
+        access: Access::Other {
+            unit: "name of an environment variable",
+            set: |builder, given| {
+                builder.credentials.set_password(given.secret_in_environment("password_env"))
+            },
+            show: |settings| secret(settings, "password_env"),
+        },
+    },
+    Setting {
+        name: "quorum",
+        example: "2",
+        default: "n/2 + 1, the majority",
+        bounds: "n/2 + 1 to n",
+        what: "How many nodes have to agree.",
+        why: "more than a majority survives fewer failures, and stands a node that forgets",
+        access: Access::Other {
+            unit: "whole number",
+            set: |builder, given| {
+                builder.quorum = QuorumSize::Exactly(given.count()?);
+                Ok(())
+            },
+            show: |settings| Some(settings.quorum.needed().to_string()),
+        },
+    },
+    Setting {
+        name: "owner",
+        example: r#""billing-7""#,
+        default: "the host's name and the process id",
+        bounds: "1 to 128 bytes without control characters",
+        what: "Who we are to somebody who looks at a lock's key.",
+        why: "a pod's or a job's name says more than a host's",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| {
+                builder.owner = Some(given.text()?.to_owned());
+                Ok(())
+            },
+            show: |settings| Some(settings.owner.to_string()),
+        },
+    },
+];
+
+/// Of the ways to give the password, the one that was used.
+fn secret(settings: &Settings, name: &'static str) -> Option<String> {
+    debug_assert!(PASSWORDS.contains(&name));
+    settings.places.is_given(name).then(|| "***".to_owned())
+}
