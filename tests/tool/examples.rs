@@ -1,0 +1,34 @@
+//! Examples whose outcome matters, run as their readers run them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Built by `cargo test` beside this test, unless it is told to build this one alone.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path: PathBuf = test.parent().unwrap().parent().unwrap().join("examples").join(name);
+    assert!(path.exists(), "{path:?} is missing: `cargo build --all-features --examples` makes it");
+    Command::new(path)
+}
+
+/// A holder that was stopped for longer than its lease writes late: with its smaller token it is refused, and where
+/// nobody looks at tokens it gets through.
+#[test]
+fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
+    let output = example("fenced_storage").output().unwrap();
+    let story = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
+    for line in [
+        "second: I write. With the check: accepted",
+        "first:  I write. With the check: REFUSED, for a larger token was seen; without: accepted",
+        "The table with the check says that the last write was by the second: right.",
+    ] {
+        assert!(story.contains(line), "{line:?} is not in:\n{story}");
+    }
+    let tokens: Vec<u64> = story
+        .split("with token ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['.', ',']).next()?.parse().ok())
+        .collect();
+    assert!(matches!(tokens[..], [first, second] if 0 < first && first < second), "{story}");
+}
