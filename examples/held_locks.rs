@@ -67,7 +67,9 @@ mod measure {
         }
         let cluster = LocalCluster::start(NODES)?;
         println!("{NODES} masters, leases of {ttl:?}, each number of locks held for {seconds} s\n");
-        println!("  locks  lost  taken in  renewals/s (in one)      CPU of a core      peak  bytes each  told after");
+        println!(
+            "  locks  lost  taken in  renewals/s (in one)      CPU of a core      peak  bytes each  told after"
+        );
         let mut lost = 0;
         for locks in [locks / 100, locks / 10, locks] {
             let mut process = Command::new(env::current_exe()?)
@@ -92,7 +94,8 @@ mod measure {
 
     async fn hold(options: &Options, nodes: &[String]) -> Result<ExitCode> {
         let Options { locks, ttl, seconds } = *options;
-        let redlock = Redlock::builder().nodes(nodes).max_ttl(ttl.max(WATCHED_TTL)).ttl(ttl).connect().await?;
+        let redlock =
+            Redlock::builder().nodes(nodes).max_ttl(ttl.max(WATCHED_TTL)).ttl(ttl).connect().await?;
         // What is made with the first lock is no part of what each costs.
         redlock.mutex("first")?.lock().await?.release().await?;
         let empty = memory("VmRSS:")?;
