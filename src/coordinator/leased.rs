@@ -68,7 +68,12 @@ impl Leased {
         let ttl = held.plants.ttl;
         let renewing = match keep.alive {
             KeepAlive::No => Renewing::Off,
-            KeepAlive::Yes => Renewing::On(Renewal::new(quorum, ttl, now, spread(number))),
+            KeepAlive::Yes => {
+                // It counts from before its keys were asked for, and so do its renewals.
+                let deadline = held.plants.lease.deadline(now).unwrap_or(now);
+                let acquired = deadline - coordinator.settings.drift.validity(ttl);
+                Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
+            }
         };
         let max_hold = keep.max_hold;
         let hold_until = match max_hold {

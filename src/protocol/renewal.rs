@@ -45,7 +45,7 @@ enum Stage {
 }
 
 impl Renewal {
-    /// For a lease of `ttl` that was acquired at `acquired`. `spread`, from 0 to 1, says when in the second half of
+    /// For a lease of `ttl` that counts from `acquired`. `spread`, from 0 to 1, says when in the second half of
     /// the first period it is renewed for the first time: leases that are taken at once are not renewed at once.
     pub(crate) fn new(quorum: Quorum, ttl: Ttl, acquired: Moment, spread: f64) -> Self {
         let half = period(ttl) / 2;
