@@ -1,6 +1,7 @@
 //! A lock that is held, shared by its guard and the keeper.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,10 @@ use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
 use crate::protocol::{Renewal, Vote};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+
+/// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
+/// healthy node's is there by now. Most locks that are held for a moment never come to it.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
 /// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
@@ -83,8 +88,7 @@ impl Leased {
         let plants = held.take_plants();
         let mut state =
             State { plants, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
-        // The first look is for the stragglers: they are large, and need not stay for long.
-        let look = state.next_look(now).min(now + coordinator.settings.node_timeout);
+        let look = state.next_look(now).min(now + FIRST_LOOK);
         state.look = look;
         let leased = Arc::new(Self {
             number,
