@@ -149,10 +149,9 @@ impl Leased {
     /// Cancelled when the lease ends, in whatever way.
     pub(crate) fn cancellation_token(&self) -> CancellationToken {
         let token = self.ended.get_or_init(CancellationToken::new).clone();
-        // It may have ended while there was no token to be told with.
-        match self.lock().stage {
-            Stage::Held => {}
-            Stage::Released | Stage::Lost(_) => token.cancel(),
+        // It may have ended while there was no token to be told with, or just now.
+        if self.deadline().is_none() {
+            token.cancel();
         }
         token
     }
@@ -235,20 +234,24 @@ impl Leased {
 
     /// What was last heard of each node.
     fn votes(&self, state: &State, now: Moment) -> Votes {
-        let asked = match &state.renewing {
-            Renewing::Off => None,
-            Renewing::On(renewal) => Some(renewal),
-        };
-        let vote = |node: NodeId| match (state.plants.lease.known_of(node, now), asked) {
+        let vote = |node| match (state.plants.lease.known_of(node, now), &state.renewing) {
             (Vote::Granted, _) => NodeVote::Granted,
             (Vote::Denied, _) => NodeVote::Denied,
-            (Vote::Unknown, None) => NodeVote::NotAwaited,
-            (Vote::Unknown, Some(renewal)) => NodeVote::Unknown(match self.coordinator.node(node).link() {
-                Err(failure) => failure,
-                Ok(_) => NodeFailure::NoAnswer { after: renewal.since().until(now) },
-            }),
+            (Vote::Unknown, Renewing::Off) => NodeVote::NotAwaited,
+            (Vote::Unknown, Renewing::On(renewal)) => self.why_not_renewed(node, renewal, now),
         };
         self.coordinator.votes(self.coordinator.node_ids().map(vote).collect())
+    }
+
+    fn why_not_renewed(&self, node: NodeId, renewal: &Renewal, now: Moment) -> NodeVote {
+        if let Err(failure) = self.coordinator.node(node).link() {
+            return NodeVote::Unknown(failure);
+        }
+        if let Some(asked) = renewal.unanswered_since(node) {
+            return NodeVote::Unknown(NodeFailure::NoAnswer { after: asked.until(now) });
+        }
+        // We may have been stopped ourselves, and have asked nobody.
+        self.coordinator.keeper.refusal(node).map_or(NodeVote::NotAwaited, NodeVote::Unknown)
     }
 }
 

@@ -50,11 +50,11 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
-        let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
+        let nodes: Vec<_> = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
         Self {
             settings,
+            keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
             nodes,
-            keeper: keeper::Keeper::new(Arc::clone(&ambient)),
             ambient,
             seen: fencing::Seen::default(),
             shut_down: AtomicBool::new(false),

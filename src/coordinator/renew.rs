@@ -97,6 +97,7 @@ impl Work {
         if let Err(failure) = &reply {
             tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), %failure, "not renewed");
         }
+        coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
         for (i, leased) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
             for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {

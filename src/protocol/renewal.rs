@@ -63,8 +63,9 @@ impl Renewal {
         this
     }
 
-    pub(crate) fn since(&self) -> Moment {
-        self.since
+    /// When `node` was asked, if it has not answered yet; at least, for a node that hangs may have been asked earlier.
+    pub(crate) fn unanswered_since(&self, node: NodeId) -> Option<Moment> {
+        self.in_flight.contains(node).then_some(self.since)
     }
 
     /// The nodes to ask now. Whoever is asked is reported by [`handle_sent`](Self::handle_sent); who cannot be is

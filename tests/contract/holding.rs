@@ -7,12 +7,12 @@ use redlock_quorum::{Guard, LockError, Loss, NodeVote, Redlock, ReleaseError, Re
 
 use crate::support::{FOREIGN, SLACK, builder, calls, eventually, name, now, plant, pttl, value};
 
-const KEY: &str = "job";
+pub(crate) const KEY: &str = "job";
 /// Long enough for a busy machine to renew in time, short enough to wait for.
-const TTL: Duration = Duration::from_secs(2);
+pub(crate) const TTL: Duration = Duration::from_secs(2);
 
 /// A client that keeps its leases alive.
-async fn keeper(cluster: &LocalCluster) -> Redlock {
+pub(crate) async fn keeper(cluster: &LocalCluster) -> Redlock {
     builder(cluster.urls())
         .ttl(TTL)
         .node_timeout(Duration::from_millis(250))
@@ -22,22 +22,22 @@ async fn keeper(cluster: &LocalCluster) -> Redlock {
         .unwrap()
 }
 
-async fn hold(redlock: &Redlock) -> Guard {
+pub(crate) async fn hold(redlock: &Redlock) -> Guard {
     redlock.mutex(KEY).unwrap().lock().await.unwrap()
 }
 
 /// Held for so long that it must have been renewed.
-async fn stays_held(guard: &Guard) {
+pub(crate) async fn stays_held(guard: &Guard) {
     let lost = tokio::time::timeout(TTL * 2, guard.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
     assert!(guard.is_valid());
 }
 
-fn on(cluster: &LocalCluster, nodes: std::ops::Range<usize>, token: &str) -> bool {
+pub(crate) fn on(cluster: &LocalCluster, nodes: std::ops::Range<usize>, token: &str) -> bool {
     nodes.into_iter().all(|node| value(cluster, node, KEY).as_deref() == Some(token))
 }
 
-fn gone(cluster: &LocalCluster) -> bool {
+pub(crate) fn gone(cluster: &LocalCluster) -> bool {
     (0..cluster.len()).all(|node| cluster.keys(node).map_or(true, |keys| keys.is_empty()))
 }
 

@@ -8,6 +8,7 @@
 mod cases;
 mod faults;
 mod holding;
+mod keeper;
 mod limits;
 mod load;
 mod servers;
