@@ -210,15 +210,8 @@ impl Leased {
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
         state.plants.lease.handle_replanting(node, connection);
         *epoch = link.epoch();
-        let mut answer = link.send(command).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let arrived = tokio::task::unconstrained(&mut answer).now_or_never();
         let leased = Arc::clone(this);
-        let heal = move |reply| Heal { node, sent_at, ttl, leased, reply };
-        Some(match arrived {
-            Some(reply) => std::future::ready(heal(reply)).boxed(),
-            None => answer.map(heal).boxed(),
-        })
+        Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, leased, reply }).boxed())
     }
 }
 

@@ -16,7 +16,7 @@ mod trim;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -31,7 +31,7 @@ pub(crate) use releases::{Planting, Release};
 pub(crate) use stream::{Connector, Tcp};
 pub(crate) use trim::Trimming;
 
-/// An answer under way. The command is queued at the first poll.
+/// An answer under way.
 pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
 
 /// What a node is to its supervisor.
@@ -122,12 +122,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
-            Some(answer) => future::ready(answer).boxed(),
-            None => answer,
-        };
+        let answer = link.send_now(Remove::new(&release.resource, &release.token));
         self.await_release(release, answer);
     }
 
