@@ -112,6 +112,10 @@ impl LastRound {
         *self.slot() = Some(stragglers);
     }
 
+    pub(super) fn is_open(&mut self) -> bool {
+        self.slot().is_some()
+    }
+
     pub(super) fn take(&mut self) -> Option<Box<Stragglers>> {
         self.slot().take()
     }

@@ -17,6 +17,8 @@ use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
 /// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
 /// healthy node's is there by now. Most locks that are held for a moment never come to it.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// And so long after that, while answers are still missing: from nodes that are far away, or hang.
+const LATER_LOOK: Duration = Duration::from_millis(250);
 
 /// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
 /// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
@@ -272,12 +274,14 @@ impl State {
     }
 
     /// When the keeper has to look at it again.
-    pub(super) fn next_look(&self, now: Moment) -> Moment {
+    pub(super) fn next_look(&mut self, now: Moment) -> Moment {
         let deadline = self.deadline(now).unwrap_or(now);
-        match &self.renewing {
-            Renewing::On(renewal) if !self.reaches_max_hold(now) => deadline.min(renewal.next_look()),
-            Renewing::On(_) | Renewing::Off => deadline,
-        }
+        let renewal = match &self.renewing {
+            Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
+            Renewing::On(_) | Renewing::Off => Moment::NEVER,
+        };
+        let late_answers = if self.plants.last_round.is_open() { now + LATER_LOOK } else { Moment::NEVER };
+        deadline.min(renewal).min(late_answers)
     }
 }
 
