@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::held::Plants;
+use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
 use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
@@ -17,8 +17,6 @@ use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
 /// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
 /// healthy node's is there by now. Most locks that are held for a moment never come to it.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// And so long after that, while answers are still missing: from nodes that are far away, or hang.
-const LATER_LOOK: Duration = Duration::from_millis(250);
 
 /// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
 /// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
@@ -280,7 +278,7 @@ impl State {
             Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
             Renewing::On(_) | Renewing::Off => Moment::NEVER,
         };
-        let late_answers = if self.plants.last_round.is_open() { now + LATER_LOOK } else { Moment::NEVER };
+        let late_answers = if self.plants.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
         deadline.min(renewal).min(late_answers)
     }
 }
