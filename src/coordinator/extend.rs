@@ -39,7 +39,7 @@ impl Leased {
             self.handle_extended(self.lock(), node, sent_at, ttl, vote_of(reply), coordinator.now());
         };
         let decision = fanout.decide(limit, record).await;
-        let Fanout { round: _, votes, answers } = fanout;
+        let Fanout { votes, answers, .. } = fanout;
 
         let now = coordinator.now();
         let mut state = self.lock();

@@ -76,7 +76,7 @@ impl Leased {
             KeepAlive::Yes => {
                 // It counts from before its keys were asked for, and so do its renewals.
                 let deadline = held.plants.lease.deadline(now).unwrap_or(now);
-                let acquired = deadline - coordinator.settings.drift.validity(ttl);
+                let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
                 Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
             }
         };

@@ -7,6 +7,7 @@
 
 mod cases;
 mod faults;
+mod guard;
 mod holding;
 mod keeper;
 mod limits;
