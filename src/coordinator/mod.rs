@@ -106,13 +106,14 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, releases those that are held, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, releases those that are held, and awaits the answers to all releases; of each node for as
+    /// long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         for leased in self.keeper.close() {
             leased.shut_down();
         }
-        let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
     /// The live connection to each node, or why there is none.

@@ -109,6 +109,31 @@ fn shutdown_waits_for_leases_that_are_being_looked_at() {
     }
 }
 
+/// It gave up after a fixed time, however many locks there were to be released.
+#[test]
+fn shutdown_waits_for_as_long_as_nodes_answer() {
+    let cluster = LocalCluster::start(1).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Duration::from_secs(1);
+    let redlock = runtime.block_on(builder(cluster.urls()).connect_timeout(limit).connect()).unwrap();
+    let mutexes: Vec<_> = (0..10_000).map(|i| redlock.mutex(format!("job-{i}")).unwrap()).collect();
+    let guards = runtime.block_on(try_join_all(mutexes.iter().map(|mutex| mutex.lock()))).unwrap();
+    std::thread::scope(|scope| {
+        // The node answers a few, now and again, for twice as long.
+        scope.spawn(|| {
+            for _ in 0..5 {
+                cluster.pause(0).unwrap();
+                std::thread::sleep(limit * 2 / 5);
+                cluster.resume(0).unwrap();
+                std::thread::sleep(limit / 200);
+            }
+        });
+        runtime.block_on(redlock.shutdown());
+        assert_eq!(cluster.keys(0).unwrap().len(), 0);
+    });
+    drop(guards);
+}
+
 /// The extension itself waits on, for nodes that may still extend.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_that_an_extension_brings_to_light_is_told_at_once() {
