@@ -111,22 +111,67 @@ async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
     eventually(SLACK, "no key is left", || gone(&cluster)).await;
 }
 
-/// Healed nodes count: the lease outlives the ones that it began on.
+/// Healed nodes count: the lease outlives the ones that it began on. Each node dies and comes back empty in turn, so
+/// that at the end none is left of those that granted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_moves_on_to_the_nodes_that_were_healed() {
     let cluster = LocalCluster::start(5).unwrap();
-    cluster.kill(0).unwrap();
-    cluster.kill(1).unwrap();
     let redlock = keeper(&cluster).await;
     let guard = hold(&redlock).await;
     let token = guard.token().to_owned();
-    cluster.restart(0, Data::Kept).unwrap();
-    cluster.restart(1, Data::Kept).unwrap();
-    eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
-    cluster.kill(3).unwrap();
-    cluster.kill(4).unwrap();
-    stays_held(&guard).await;
+    for dying in [0..2, 2..4, 4..5] {
+        dying.clone().for_each(|node| cluster.kill(node).unwrap());
+        stays_held(&guard).await;
+        dying.for_each(|node| cluster.restart(node, Data::Lost).unwrap());
+        eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
+    }
     assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(SLACK, "no key is left", || gone(&cluster)).await;
+}
+
+/// The connections to all nodes are cut at once, again and again, in whatever state renewals are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_leave_no_gap_in_the_renewals() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = keeper(&cluster).await;
+    let guard = hold(&redlock).await;
+    let cut = async {
+        loop {
+            for node in 0..3 {
+                cluster.command(node, &["CLIENT", "KILL", "TYPE", "normal"]).unwrap();
+            }
+            tokio::time::sleep(TTL / 6).await;
+        }
+    };
+    tokio::select! { () = stays_held(&guard) => {}, () = cut => unreachable!() }
+    let release = guard.release().await;
+    assert!(matches!(release, Ok(Released::InTime) | Err(ReleaseError::Unconfirmed { .. })), "{release:?}");
+    eventually(SLACK, "no key is left", || gone(&cluster)).await;
+}
+
+/// pottery, redlock-universal: a renewal that is answered too late counts. The nodes run it when they go on, and their
+/// keys live for another TTL, had they not been told of the release as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    // Longer than the TTL: the connections of the stopped nodes are not given up.
+    let redlock = builder(cluster.urls()).ttl(TTL).node_timeout(TTL * 3 / 4).keep_alive(true);
+    let redlock = redlock.connect().await.unwrap();
+    let guard = hold(&redlock).await;
+    (0..2).for_each(|node| cluster.pause(node).unwrap());
+    let deadline = guard.deadline();
+    let loss = guard.lost().await;
+    assert!(now() >= deadline);
+    let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
+    let silent: Vec<_> = votes.failures().map(|(node, _)| node).collect();
+    assert_eq!(silent, [name(&cluster, 0), name(&cluster, 1)], "{loss}");
+    (0..2).for_each(|node| cluster.resume(node).unwrap());
+    let renewed = || (0..2).all(|node| calls(&cluster, node, "pexpire") > 0);
+    eventually(SLACK, "both have renewed, too late", renewed).await;
+    assert!(!guard.is_valid());
+    assert_eq!(guard.lost().await, loss);
+    assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
+    eventually(TTL / 2, "no key is left", || gone(&cluster)).await;
 }
 
 /// A renewal that fewer than a quorum confirm must not bring the lock back: another client may be about to win it.
