@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
-use redlock_quorum::{Guard, LockError, Loss, NodeVote, Redlock, ReleaseError, Released, RunError};
+use redlock_quorum::{
+    Guard, LockError, Loss, NodeOptions, NodeVote, Redlock, ReleaseError, Released, RunError,
+};
 
 use crate::support::{FOREIGN, SLACK, builder, calls, eventually, name, now, plant, pttl, value};
 
@@ -13,13 +15,15 @@ pub(crate) const TTL: Duration = Duration::from_secs(2);
 
 /// A client that keeps its leases alive.
 pub(crate) async fn keeper(cluster: &LocalCluster) -> Redlock {
-    builder(cluster.urls())
-        .ttl(TTL)
-        .node_timeout(Duration::from_millis(250))
-        .keep_alive(true)
-        .connect()
-        .await
-        .unwrap()
+    keeper_of(cluster.urls()).await
+}
+
+pub(crate) async fn keeper_of<I>(urls: I) -> Redlock
+where
+    I: IntoIterator,
+    I::Item: Into<NodeOptions>,
+{
+    builder(urls).ttl(TTL).node_timeout(Duration::from_millis(250)).keep_alive(true).connect().await.unwrap()
 }
 
 pub(crate) async fn hold(redlock: &Redlock) -> Guard {

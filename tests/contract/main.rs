@@ -13,6 +13,7 @@ mod keeper;
 mod limits;
 mod load;
 mod servers;
+mod stopped;
 mod stress;
 mod support;
 mod topology;
