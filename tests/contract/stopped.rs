@@ -80,6 +80,8 @@ fn hold(nodes: &str, taken: &Path) {
                 println!("{READY}");
                 loop {
                     tokio::time::sleep(PAUSE).await;
+                    // Stopped before its first poll, the sleep is over at once.
+                    tokio::task::yield_now().await;
                     // The first after the pause would find it.
                     assert!(!taken.exists(), "a step of the body, after {steps}");
                     steps += 1;
