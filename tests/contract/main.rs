@@ -10,6 +10,7 @@ mod faults;
 mod guard;
 mod holding;
 mod keeper;
+mod leaks;
 mod limits;
 mod load;
 mod servers;
