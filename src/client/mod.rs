@@ -172,8 +172,8 @@ impl Redlock {
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
-    /// are under way, for at most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard
-    /// has handed over are lost with the runtime, and their locks last until their TTL.
+    /// are under way; not for a node that answers none for `connect_timeout`. Call it before the runtime ends: releases
+    /// that a dropped guard has handed over are lost with the runtime, and their locks last until their TTL.
     ///
     /// To the guards that still exist this is a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
     ///

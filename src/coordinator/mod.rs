@@ -63,12 +63,12 @@ impl Coordinator {
         let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
         let start = |node| start_node(node, &settings, &roster, &ambient);
-        let nodes = (0..settings.nodes.len()).map(NodeId).map(start).collect();
+        let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
         Self {
             settings,
+            keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
             nodes,
             roster,
-            keeper: keeper::Keeper::new(Arc::clone(&ambient)),
             ambient,
             seen: fencing::Seen::default(),
             shut_down: AtomicBool::new(false),
@@ -106,13 +106,14 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, releases those that are held, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, releases those that are held, and awaits the answers to all releases; of each node for as
+    /// long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         for leased in self.keeper.close() {
             leased.shut_down();
         }
-        let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
     /// The live connection to each node, or why there is none.

@@ -72,7 +72,7 @@ impl Releasing {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
                     release.prepare(link.epoch(), now);
-                    this.pending.push((node, release, link.send(command.clone()).boxed()));
+                    this.pending.push((node, release, link.send_now(command.clone())));
                 }
                 Err(failure) => this.handle_answer(node, release, Err(failure)),
             }

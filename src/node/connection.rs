@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
@@ -86,6 +87,19 @@ impl Link {
             self.about.activity.distrust();
         }
         reply
+    }
+
+    /// As [`send`](Self::send), but queued now, ahead of whatever is sent on this connection from now on.
+    pub(crate) fn send_now<C: Command>(
+        self,
+        command: C,
+    ) -> BoxFuture<'static, Result<C::Reply, NodeFailure>> {
+        let mut answer = self.send(command).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        match tokio::task::unconstrained(&mut answer).now_or_never() {
+            Some(answer) => future::ready(answer).boxed(),
+            None => answer,
+        }
     }
 }
 

@@ -18,9 +18,10 @@ mod trim;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -41,7 +42,7 @@ pub(crate) use stream::{Connector, Tcp};
 pub(crate) use trim::Trimming;
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
-/// An answer under way. The command is queued at the first poll.
+/// An answer under way.
 pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
 
 /// What a node is to its supervisor.
@@ -88,6 +89,8 @@ pub(crate) struct Node {
     name: Arc<str>,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
+    /// How many releases the supervisor has seen answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -103,8 +106,9 @@ impl Node {
         if let Some(password) = &config.password {
             info = info.set_password(password.reveal());
         }
-        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
-        Self { name, state, requests }
+        let answered = Arc::new(AtomicU64::new(0));
+        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
+        Self { name, state, requests, answered }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -145,12 +149,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
-            Some(answer) => future::ready(answer).boxed(),
-            None => answer,
-        };
+        let answer = link.send_now(Remove::new(&release.resource, &release.token));
         self.await_release(release, answer);
     }
 
@@ -159,11 +158,19 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when every release handed over so far is answered, or cannot be sent for now. Cancel safe.
-    pub(crate) async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.requests.send(Request::Flush(done)).is_ok() {
-            let _ = flushed.await;
+    /// Returns when every release handed over so far is answered, or cannot be sent for now, or when for `limit` none
+    /// has been answered. Cancel safe.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let (done, mut flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_err() {
+            return;
+        }
+        loop {
+            let before = self.answered.load(Ordering::Relaxed);
+            let ended = tokio::time::timeout(limit, &mut flushed).await.is_ok();
+            if ended || self.answered.load(Ordering::Relaxed) == before {
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The task that owns a node's connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -33,6 +34,7 @@ pub(super) async fn run(
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
+    answered: Arc<AtomicU64>,
 ) {
     let mut supervisor = Supervisor {
         config,
@@ -45,6 +47,7 @@ pub(super) async fn run(
         waiting: Waiting::default(),
         sent: FuturesUnordered::new(),
         flushes: Vec::new(),
+        answered,
     };
     while let Some(mut connection) = supervisor.connect().await {
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
@@ -73,6 +76,7 @@ struct Supervisor {
     waiting: Waiting,
     sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
     flushes: Vec<oneshot::Sender<()>>,
+    answered: Arc<AtomicU64>,
 }
 
 /// Whether anybody can still ask for something.
@@ -203,6 +207,7 @@ impl Supervisor {
     }
 
     fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match answer {
             Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
             Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),
