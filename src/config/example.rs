@@ -21,6 +21,7 @@ const NODE_TABLES: &str = r#"
 # name = "a"                                  # what messages call it; 1 to 64 bytes; default: host and port
 # username = "locks"                          # default: the `username` above
 # password = "..."                            # or password_file, or password_env; default: the one above
+# tls_ca_file = "ca.pem"                      # this, tls_cert_file, tls_key_file, tls_server_name; default: those above
 "#;
 
 /// The example file.

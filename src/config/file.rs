@@ -7,9 +7,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::files::read_text;
 use super::layers::{conflict, nearest_of, note_password, unknown};
-use super::node::Credentials;
-use super::raw::{Given, Raw, Wrong, read_text};
+use super::raw::{Given, Raw, Wrong};
 use super::table::Setting;
 use super::{NodeOptions, RedlockBuilder};
 use crate::error::{Place, SettingsError};
@@ -19,8 +19,18 @@ use crate::types::Secret;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields of a table in `nodes`.
-pub(super) const NODE_FIELDS: [&str; 6] =
-    ["name", "url", "username", "password", "password_file", "password_env"];
+pub(super) const NODE_FIELDS: [&str; 10] = [
+    "name",
+    "url",
+    "username",
+    "password",
+    "password_file",
+    "password_env",
+    "tls_ca_file",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_server_name",
+];
 
 const NODES: &str = "nodes";
 const NODES_KIND: &str = "a list of URLs or of tables with a url";
@@ -155,7 +165,7 @@ fn set_field(
     field: &'static str,
     given: &Given<'_>,
 ) -> Result<(), (&'static str, Wrong)> {
-    let Credentials { username, .. } = &mut options.credentials;
+    let (tls, username) = (&mut options.tls, &mut options.credentials.username);
     let of = |setting| move |wrong| (setting, wrong);
     match field {
         "name" => options.name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
@@ -168,10 +178,14 @@ fn set_field(
             let secret = given.secret_in_file("nodes.password_file");
             options.credentials.set_password(secret).map_err(of("nodes.password_file"))?;
         }
-        _ => {
+        "password_env" => {
             let secret = given.secret_in_environment("nodes.password_env");
             options.credentials.set_password(secret).map_err(of("nodes.password_env"))?;
         }
+        "tls_ca_file" => tls.ca_file = Some(given.path().map_err(of("nodes.tls_ca_file"))?),
+        "tls_cert_file" => tls.cert_file = Some(given.path().map_err(of("nodes.tls_cert_file"))?),
+        "tls_key_file" => tls.key_file = Some(given.path().map_err(of("nodes.tls_key_file"))?),
+        _ => tls.server_name = Some(given.text().map_err(of("nodes.tls_server_name"))?.to_owned()),
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ mod example;
 mod fencing;
 #[cfg(feature = "config")]
 mod file;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod files;
 mod keep;
 #[cfg(feature = "config")]
 mod layers;
@@ -19,6 +21,7 @@ mod retry;
 mod settings;
 #[cfg(feature = "config")]
 mod table;
+mod tls;
 
 use std::time::Duration;
 
@@ -29,6 +32,7 @@ use crate::types::{Secret, Ttl};
 use places::{Mistakes, Places};
 use retry::RetryOptions;
 use settings::check;
+use tls::TlsOptions;
 
 pub use fencing::Fencing;
 pub use node::NodeOptions;
@@ -40,6 +44,9 @@ pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
+pub(crate) use tls::Transport;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -72,6 +79,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 pub struct RedlockBuilder {
     nodes: Vec<NodeOptions>,
     credentials: Credentials,
+    tls: TlsOptions,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -103,6 +111,7 @@ impl RedlockBuilder {
         Self {
             nodes: Vec::new(),
             credentials: Credentials::default(),
+            tls: TlsOptions::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
@@ -122,7 +131,8 @@ impl RedlockBuilder {
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]` or [`NodeOptions`]. Every client
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, or
+    /// [`NodeOptions`]. Every client
     /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
     /// node less.
     pub fn nodes<I>(mut self, nodes: I) -> Self
@@ -240,6 +250,7 @@ impl RedlockBuilder {
         let Self {
             nodes,
             credentials,
+            tls,
             quorum,
             ttl,
             max_ttl,
@@ -259,7 +270,7 @@ impl RedlockBuilder {
         } = self;
         let mut mistakes = Mistakes::new(&places, mistakes);
         let configured = nodes.len();
-        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials));
+        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials, &tls, &places));
         let quorum = mistakes.sift(parse_quorum(configured, quorum));
         mistakes.sift(check(
             "max_ttl",
@@ -304,6 +315,8 @@ impl RedlockBuilder {
             fence_retention,
             #[cfg(feature = "config")]
             username: credentials.username,
+            #[cfg(feature = "config")]
+            tls,
             #[cfg(feature = "config")]
             places,
         })

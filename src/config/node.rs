@@ -2,7 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::NodeUrl;
+use super::node_url::Scheme;
+use super::places::Places;
+#[cfg(feature = "tls")]
+use super::tls::TlsClients;
+use super::tls::TlsOptions;
+use super::{NodeUrl, Transport};
 use crate::error::{Place, SettingsError};
 use crate::types::Secret;
 
@@ -26,6 +31,7 @@ pub struct NodeOptions {
     pub(super) url: Secret,
     pub(super) name: Option<String>,
     pub(super) credentials: Credentials,
+    pub(super) tls: TlsOptions,
     pub(super) place: Place,
 }
 
@@ -53,12 +59,13 @@ impl Credentials {
 }
 
 impl NodeOptions {
-    /// `redis://[user:password@]host[:port][/db]`.
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url.into()),
             name: None,
             credentials: Credentials::default(),
+            tls: TlsOptions::default(),
             place: Place::Code,
         }
     }
@@ -106,13 +113,22 @@ impl From<String> for NodeOptions {
 /// Every node that cannot be used, each with its place.
 pub(super) fn parse_all(
     nodes: &[NodeOptions],
-    common: &Credentials,
+    credentials: &Credentials,
+    tls: &TlsOptions,
+    places: &Places,
 ) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
-    let mut mistakes = Vec::new();
+    let mut common = Common {
+        credentials,
+        #[cfg(feature = "tls")]
+        tls,
+        #[cfg(feature = "tls")]
+        clients: TlsClients::default(),
+    };
+    let mut mistakes: Vec<SettingsError> = Vec::new();
     let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
     let mut names = HashSet::new();
     for (i, options) in nodes.iter().enumerate() {
-        let node = parse(i + 1, options, common).and_then(|node| {
+        let node = parse(i + 1, options, &mut common).and_then(|node| {
             if parsed.iter().any(|other| other.is_same_server(&node)) {
                 return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
             }
@@ -123,14 +139,39 @@ pub(super) fn parse_all(
         });
         match node {
             Ok(node) => parsed.push(node),
-            Err(mistake) => mistakes.push(mistake.at(&options.place)),
+            Err(mistake) => {
+                // What is said for all nodes is wrong once.
+                let of_one = mistake.setting().starts_with("nodes");
+                let mistake = if of_one { mistake.at(&options.place) } else { located(mistake, places) };
+                if of_one || !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
         }
+    }
+    if mistakes.is_empty() && parsed.iter().all(|node| node.scheme == Scheme::Plain) && !parsed.is_empty() {
+        mistakes.extend(tls.check_unused_by_all().err().map(|mistake| located(mistake, places)));
     }
     if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
 }
 
-fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<NodeUrl, SettingsError> {
-    let NodeOptions { url, name, credentials, place: _ } = options;
+/// For what is said of all nodes.
+fn located(mistake: SettingsError, places: &Places) -> SettingsError {
+    let place = places.of(mistake.setting()).clone();
+    mistake.at(&place)
+}
+
+/// What is said for all nodes.
+struct Common<'a> {
+    credentials: &'a Credentials,
+    #[cfg(feature = "tls")]
+    tls: &'a TlsOptions,
+    #[cfg(feature = "tls")]
+    clients: TlsClients,
+}
+
+fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
+    let NodeOptions { url, name, credentials, tls, place: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
     let wrong = |problem: &str| SettingsError::NodeUrl { url: node.shown(number), problem: problem.into() };
     if credentials.username.is_some() && node.credentials.username.is_some() {
@@ -140,8 +181,9 @@ fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<N
         return Err(wrong("the password is given both in the URL and beside it"));
     }
     let url = node.credentials.clone();
-    let username = credentials.username.clone().or(url.username).or_else(|| common.username.clone());
-    let password = credentials.password.clone().or(url.password).or_else(|| common.password.clone());
+    let all = common.credentials;
+    let username = credentials.username.clone().or(url.username).or_else(|| all.username.clone());
+    let password = credentials.password.clone().or(url.password).or_else(|| all.password.clone());
     if username.is_some() && password.is_none() {
         return Err(wrong("a user needs a password"));
     }
@@ -156,5 +198,26 @@ fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<N
         node.name = name.as_str().into();
     }
     node.credentials = Credentials { username, password };
+    node.transport = match node.scheme {
+        Scheme::Plain => tls.check_unused_by_node().map(|()| Transport::Plain)?,
+        Scheme::Tls => common.transport(number, &node, tls)?,
+    };
     Ok(node)
+}
+
+impl Common<'_> {
+    #[cfg(feature = "tls")]
+    fn transport(&mut self, _: usize, node: &NodeUrl, own: &TlsOptions) -> Result<Transport, SettingsError> {
+        self.clients.client(&node.host, own, self.tls).map(Transport::Tls)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(
+        &mut self,
+        number: usize,
+        node: &NodeUrl,
+        _: &TlsOptions,
+    ) -> Result<Transport, SettingsError> {
+        Err(SettingsError::FeatureMissing { setting: "nodes", value: node.shown(number), feature: "tls" })
+    }
 }

@@ -4,14 +4,31 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::Transport;
 use super::node::Credentials;
 use crate::error::SettingsError;
 use crate::types::Secret;
 
 const REDIS_PORT: u16 = 6379;
 
-/// One node's address and credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether TLS is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Plain,
+    Tls,
+}
+
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "redis",
+            Self::Tls => "rediss",
+        }
+    }
+}
+
+/// One node's address, credentials, and way there.
+#[derive(Clone, Debug)]
 pub(crate) struct NodeUrl {
     /// `host:port`, and `/db` where it is not 0: how the node is called in every message.
     pub(crate) name: Arc<str>,
@@ -19,6 +36,9 @@ pub(crate) struct NodeUrl {
     pub(crate) port: u16,
     pub(crate) db: i64,
     pub(crate) credentials: Credentials,
+    pub(super) scheme: Scheme,
+    /// As `scheme` says; what is needed for it is not in the URL.
+    pub(crate) transport: Transport,
 }
 
 impl NodeUrl {
@@ -28,9 +48,11 @@ impl NodeUrl {
         let shown = shown(number, url.as_ref().ok());
         let wrong = |problem: &str| SettingsError::NodeUrl { url: shown.clone(), problem: problem.into() };
         let url = url.map_err(|error| wrong(&error.to_string()))?;
-        if url.scheme() != "redis" {
-            return Err(wrong(&format!("scheme {:?} is not supported", url.scheme())));
-        }
+        let scheme = match url.scheme() {
+            "redis" => Scheme::Plain,
+            "rediss" => Scheme::Tls,
+            other => return Err(wrong(&format!("scheme {other:?} is not supported"))),
+        };
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("parameters are not supported"));
         }
@@ -59,7 +81,8 @@ impl NodeUrl {
         // What sockets take is the address without the brackets that URLs put around IPv6.
         let host = host.to_ascii_lowercase().trim_start_matches('[').trim_end_matches(']').to_owned();
         let credentials = Credentials { username, password };
-        let mut node = Self { name: "".into(), host, port, db, credentials };
+        let mut node =
+            Self { name: "".into(), host, port, db, credentials, scheme, transport: Transport::Plain };
         node.name = node.address().into();
         Ok(node)
     }
@@ -67,17 +90,18 @@ impl NodeUrl {
     /// As a URL without what is secret, behind the name where it has one of its own.
     #[cfg(feature = "config")]
     pub(super) fn described(&self) -> String {
-        let url = match &self.credentials {
-            Credentials { username: Some(user), .. } => format!("redis://{user}:***@{}", self.address()),
-            Credentials { username: None, password: Some(_) } => format!("redis://:***@{}", self.address()),
-            Credentials { username: None, password: None } => format!("redis://{}", self.address()),
+        let who = match &self.credentials {
+            Credentials { username: Some(user), .. } => format!("{user}:***@"),
+            Credentials { username: None, password: Some(_) } => ":***@".to_owned(),
+            Credentials { username: None, password: None } => String::new(),
         };
+        let url = format!("{}://{who}{}", self.scheme.as_str(), self.address());
         if *self.name == self.address() { url } else { format!("{} = {url}", self.name) }
     }
 
     /// How the URL is called in an error.
     pub(super) fn shown(&self, number: usize) -> String {
-        format!("URL number {number} (redis://{})", self.address())
+        format!("URL number {number} ({}://{})", self.scheme.as_str(), self.address())
     }
 
     /// Host and port, and the database where it is not 0.

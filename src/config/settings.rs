@@ -36,6 +36,8 @@ pub struct Settings {
     #[cfg(feature = "config")]
     pub(super) username: Option<String>,
     #[cfg(feature = "config")]
+    pub(super) tls: super::tls::TlsOptions,
+    #[cfg(feature = "config")]
     pub(super) places: Places,
 }
 

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod clock;
+mod connect;
 mod extend;
 mod fanout;
 mod fencing;
@@ -23,7 +24,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Credentials, Fencing, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Tcp, Trimming};
+use crate::node::{Link, Node, NodeConfig, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -135,14 +136,13 @@ fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) ->
             Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
         }
     };
-    let NodeUrl { name, host, port, db, credentials } = url.clone();
-    let Credentials { username, password } = credentials;
+    let Credentials { username, password } = url.credentials.clone();
     let config = NodeConfig {
-        name,
-        connector: Arc::new(Tcp { host, port }),
+        name: Arc::clone(&url.name),
+        connector: connect::connector(url),
         username,
         password,
-        db,
+        db: url.db,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,

@@ -2,6 +2,7 @@
 
 mod holding;
 mod settings;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub use holding::{Loss, RunError};
 pub use settings::{Place, SettingsError};
+pub use tls::TlsCause;
 
 /// Why a node's answer is not known, or does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,14 @@ pub enum NodeFailure {
     #[error("authentication failed: {detail}; check the user and password in this node's URL")]
     Authentication {
         /// What the server said.
+        detail: String,
+    },
+    /// TLS was not agreed on.
+    #[error("TLS: {cause} ({detail})")]
+    Tls {
+        /// What is wrong, and so what to do.
+        cause: TlsCause,
+        /// What the handshake said.
         detail: String,
     },
     /// The ACL of our user lacks something.

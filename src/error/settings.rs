@@ -98,6 +98,16 @@ pub enum SettingsError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What is asked for was not compiled in.
+    #[error("{setting}: {value}: needs the feature `{feature}` of redlock-quorum")]
+    FeatureMissing {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value; a URL by its number and address.
+        value: String,
+        /// The feature of the crate.
+        feature: &'static str,
+    },
     /// The file is not TOML.
     #[error("not TOML: {problem}")]
     Syntax {
@@ -144,6 +154,7 @@ impl SettingsError {
             | Self::File { .. }
             | Self::Variable { .. }
             | Self::Syntax { .. }
+            | Self::FeatureMissing { .. }
             | Self::Resource { .. } => self,
         }
     }
@@ -167,6 +178,7 @@ impl SettingsError {
             | Self::Malformed { setting, .. }
             | Self::Conflict { setting, .. }
             | Self::File { setting, .. }
+            | Self::FeatureMissing { setting, .. }
             | Self::Variable { setting, .. } => setting,
             Self::Unknown { name, .. } => name,
             Self::Resource { .. } => "resource",

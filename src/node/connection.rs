@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
@@ -94,23 +94,24 @@ impl Connection {
         epoch: Epoch,
         ambient: &dyn Ambient,
     ) -> Result<Self, NodeFailure> {
-        let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
+        let stream = connector.connect().await?;
         let (stream, activity) = Watched::new(stream);
+        let failed = |error: &RedisError| activity.fault().unwrap_or_else(|| failure::of_connect(error));
         // Time limits are the coordinator's: one timer for a round instead of one for each command.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
         let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
             .await
-            .map_err(|error| failure::of_connect(&error))?;
+            .map_err(|error| failed(&error))?;
         let driver = Driver(tokio::spawn(driver));
         let mut pipeline = Pipeline::new();
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut time = Value::Nil;
-        for reply in replies.map_err(|error| failure::of_connect(&error))? {
+        for reply in replies.map_err(|error| failed(&error))? {
             // One by one: the error of a pipeline as a whole hides what the server said.
-            time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
+            time = reply.extract_error().map_err(|error| failed(&error))?;
         }
         let clock = NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? };
         Ok(Self { link: Link { connection, epoch, clock }, activity, driver })

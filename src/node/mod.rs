@@ -11,6 +11,8 @@ mod releases;
 mod scripts;
 mod stream;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 mod trim;
 
 use std::sync::Arc;
@@ -28,7 +30,9 @@ pub(crate) use commands::{
 };
 pub(crate) use connection::{Epoch, Link};
 pub(crate) use releases::{Planting, Release};
-pub(crate) use stream::{Connector, Tcp};
+pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
 
 /// An answer under way. The command is queued at the first poll.

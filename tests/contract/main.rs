@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 mod faults;
 mod holding;
 mod limits;
@@ -13,4 +15,6 @@ mod load;
 mod servers;
 mod stress;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;

@@ -113,6 +113,7 @@ fn reason(failure: &NodeFailure) -> &'static str {
         NodeFailure::Unexpected { .. } => "unexpected answer",
         NodeFailure::ShutDown => "shut down",
         // The enum may grow; the demo then still counts.
+        NodeFailure::Tls { .. } => "TLS failed",
         _ => "another failure",
     }
 }
