@@ -74,6 +74,10 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
         _ => match error.code()? {
             "NOAUTH" | "WRONGPASS" => NodeFailure::Authentication { detail: said() },
             "OOM" => NodeFailure::OutOfMemory,
+            // Redis tells a script so, and not us: its own code is ERR.
+            "ERR" if said().contains("The user executing the script can't") => {
+                NodeFailure::Permission { detail: said() }
+            }
             "NOREPLICAS" => NodeFailure::ReadOnly { detail: said() },
             _ => NodeFailure::Refused { detail: said() },
         },

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod access;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
