@@ -93,6 +93,7 @@ pub(crate) struct Activity {
     woken: Notify,
     abandoned: AtomicBool,
     fault: OnceLock<NodeFailure>,
+    distrusted: Notify,
 }
 
 impl Activity {
@@ -111,6 +112,16 @@ impl Activity {
                 return;
             }
         }
+    }
+
+    /// An answer said that the node is not what it was when we connected.
+    pub(crate) fn distrust(&self) {
+        self.distrusted.notify_one();
+    }
+
+    /// Returns when the node has to be looked at anew. Cancel safe.
+    pub(crate) async fn distrusted(&self) {
+        self.distrusted.notified().await;
     }
 
     /// Makes the drop of the stream a reset instead of an orderly end.

@@ -36,6 +36,15 @@ pub struct Builder {
     server: Option<PathBuf>,
     tls: Option<TlsFiles>,
     command_timeout: Duration,
+    record: Record,
+}
+
+/// What a new node knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    /// That it is new: nobody can hold a lock on it.
+    Declared,
+    Absent,
 }
 
 impl Builder {
@@ -47,6 +56,7 @@ impl Builder {
             server: None,
             tls: None,
             command_timeout: COMMAND_TIMEOUT,
+            record: Record::Declared,
         }
     }
 
@@ -89,7 +99,14 @@ impl Builder {
         self
     }
 
-    /// Starts the servers and waits until each answers.
+    /// Leaves it unsaid that the nodes are new, as `redlock init` says it of others: until they have run for longer
+    /// than any lock lasts, their votes do not count.
+    pub fn undeclared(mut self) -> Self {
+        self.record = Record::Absent;
+        self
+    }
+
+    /// Starts the servers, waits until each answers, and declares them new.
     ///
     /// # Errors
     ///
@@ -97,7 +114,7 @@ impl Builder {
     /// [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
     /// [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self { nodes: count, durability, directives, server, tls, command_timeout } = self;
+        let Self { nodes: count, durability, directives, server, tls, command_timeout, record } = self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -112,7 +129,12 @@ impl Builder {
         let reaper = Reaper::start(directory.path())?;
         let ports = if tls.is_some() { Ports::Tls } else { Ports::Plain };
         let setup = Setup { binary, ports, directives, password, reaper };
-        LocalCluster::launch(count, directory, setup, command_timeout)
+        let cluster = LocalCluster::launch(count, directory, setup, command_timeout)?;
+        match record {
+            Record::Declared => cluster.declare()?,
+            Record::Absent => {}
+        }
+        Ok(cluster)
     }
 }
 

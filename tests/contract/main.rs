@@ -10,6 +10,7 @@ mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
 mod faults;
+mod guard;
 mod holding;
 mod limits;
 mod load;
