@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Credentials, Fencing, Guarding, NodeUrl, Settings};
+use crate::config::{Credentials, Fencing, Guarding, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
