@@ -19,13 +19,17 @@ use crate::types::Secret;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields of a table in `nodes`.
-pub(super) const NODE_FIELDS: [&str; 10] = [
+pub(super) const NODE_FIELDS: [&str; 14] = [
     "name",
     "url",
     "username",
     "password",
     "password_file",
     "password_env",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_password_file",
+    "sentinel_password_env",
     "tls_ca_file",
     "tls_cert_file",
     "tls_key_file",
@@ -165,22 +169,36 @@ fn set_field(
     field: &'static str,
     given: &Given<'_>,
 ) -> Result<(), (&'static str, Wrong)> {
-    let (tls, username) = (&mut options.tls, &mut options.credentials.username);
+    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let of = |setting| move |wrong| (setting, wrong);
     match field {
-        "name" => options.name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
-        "url" => options.url = given.secret().map_err(of("nodes.url"))?,
-        "username" => *username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
+        "name" => *name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
+        "url" => *url = given.secret().map_err(of("nodes.url"))?,
+        "username" => credentials.username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
         "password" => {
-            options.credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
+            credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
         }
         "password_file" => {
             let secret = given.secret_in_file("nodes.password_file");
-            options.credentials.set_password(secret).map_err(of("nodes.password_file"))?;
+            credentials.set_password(secret).map_err(of("nodes.password_file"))?;
         }
         "password_env" => {
             let secret = given.secret_in_environment("nodes.password_env");
-            options.credentials.set_password(secret).map_err(of("nodes.password_env"))?;
+            credentials.set_password(secret).map_err(of("nodes.password_env"))?;
+        }
+        "sentinel_username" => {
+            sentinel.username = Some(given.text().map_err(of("nodes.sentinel_username"))?.to_owned());
+        }
+        "sentinel_password" => {
+            sentinel.set_password(given.secret()).map_err(of("nodes.sentinel_password"))?;
+        }
+        "sentinel_password_file" => {
+            let secret = given.secret_in_file("nodes.sentinel_password_file");
+            sentinel.set_password(secret).map_err(of("nodes.sentinel_password_file"))?;
+        }
+        "sentinel_password_env" => {
+            let secret = given.secret_in_environment("nodes.sentinel_password_env");
+            sentinel.set_password(secret).map_err(of("nodes.sentinel_password_env"))?;
         }
         "tls_ca_file" => tls.ca_file = Some(given.path().map_err(of("nodes.tls_ca_file"))?),
         "tls_cert_file" => tls.cert_file = Some(given.path().map_err(of("nodes.tls_cert_file"))?),

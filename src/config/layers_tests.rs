@@ -50,7 +50,20 @@ fn the_example_file_is_what_the_code_says() {
 fn each_line_of_the_example_file_is_the_default() {
     let defaults = effective(&toml(NODES).settings().unwrap());
     let own = ["nodes", "username", "password", "password_file", "password_env", "owner", "max_hold"];
-    let own = [&own[..], &["tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name"]].concat();
+    let own = [
+        &own[..],
+        &[
+            "sentinel_username",
+            "sentinel_password",
+            "sentinel_password_file",
+            "sentinel_password_env",
+            "tls_ca_file",
+            "tls_cert_file",
+            "tls_key_file",
+            "tls_server_name",
+        ],
+    ]
+    .concat();
     let mut checked = 0;
     for setting in Setting::all().filter(|setting| !own.contains(&setting.name())) {
         let strategy =

@@ -11,6 +11,7 @@ mod guard;
 mod keep;
 #[cfg(feature = "config")]
 mod layers;
+mod location;
 mod meaning;
 mod node;
 mod node_url;
@@ -30,6 +31,7 @@ use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{Eviction, Secret, Ttl};
 
+use node::Common;
 use places::{Mistakes, Places};
 use retry::RetryOptions;
 use settings::check;
@@ -43,6 +45,7 @@ pub use table::Setting;
 
 pub(crate) use guard::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
+pub(crate) use location::{Address, Location};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
@@ -82,6 +85,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 pub struct RedlockBuilder {
     nodes: Vec<NodeOptions>,
     credentials: Credentials,
+    sentinel: Credentials,
     tls: TlsOptions,
     quorum: QuorumSize,
     ttl: Duration,
@@ -116,6 +120,7 @@ impl RedlockBuilder {
         Self {
             nodes: Vec::new(),
             credentials: Credentials::default(),
+            sentinel: Credentials::default(),
             tls: TlsOptions::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
@@ -138,7 +143,8 @@ impl RedlockBuilder {
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, or
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, a master by
+    /// its Sentinels as `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
     /// [`NodeOptions`]. Every client
     /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
     /// node less.
@@ -161,6 +167,18 @@ impl RedlockBuilder {
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.credentials.password = Some(Secret::new(password.into()));
         self.given("password")
+    }
+
+    /// The ACL user on the sentinels of every node that names none itself. Needs a password.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self.given("sentinel_username")
+    }
+
+    /// The password on the sentinels of every node that has none itself.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret::new(password.into()));
+        self.given("sentinel_password")
     }
 
     /// How many nodes have to agree; from n/2 + 1 to n.
@@ -258,6 +276,7 @@ impl RedlockBuilder {
         let Self {
             nodes,
             credentials,
+            sentinel,
             tls,
             quorum,
             ttl,
@@ -280,7 +299,8 @@ impl RedlockBuilder {
         } = self;
         let mut mistakes = Mistakes::new(&places, mistakes);
         let configured = nodes.len();
-        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials, &tls, &places));
+        let nodes =
+            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &places));
         let quorum = mistakes.sift(parse_quorum(configured, quorum));
         mistakes.sift(check(
             "max_ttl",
@@ -327,6 +347,8 @@ impl RedlockBuilder {
             eviction,
             #[cfg(feature = "config")]
             username: credentials.username,
+            #[cfg(feature = "config")]
+            sentinel_username: sentinel.username,
             #[cfg(feature = "config")]
             tls,
             #[cfg(feature = "config")]

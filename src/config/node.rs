@@ -7,7 +7,7 @@ use super::places::Places;
 #[cfg(feature = "tls")]
 use super::tls::TlsClients;
 use super::tls::TlsOptions;
-use super::{NodeUrl, Transport};
+use super::{Location, NodeUrl, Transport};
 use crate::error::{Place, SettingsError};
 use crate::types::Secret;
 
@@ -31,6 +31,7 @@ pub struct NodeOptions {
     pub(super) url: Secret,
     pub(super) name: Option<String>,
     pub(super) credentials: Credentials,
+    pub(super) sentinel: Credentials,
     pub(super) tls: TlsOptions,
     pub(super) place: Place,
 }
@@ -43,6 +44,29 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// What is not said here is taken from `common`.
+    fn or(&self, common: &Self) -> Self {
+        let Self { username, password } = self.clone();
+        Self {
+            username: username.or_else(|| common.username.clone()),
+            password: password.or_else(|| common.password.clone()),
+        }
+    }
+
+    /// For a node that is not found by sentinels, and these are for them.
+    fn check_unused(&self, [username, password]: [&'static str; 2]) -> Result<(), SettingsError> {
+        let unused = |setting, value| SettingsError::Malformed {
+            setting,
+            value,
+            expected: "given for redis+sentinel:// URLs only, and there is none",
+        };
+        match self {
+            Self { username: Some(name), .. } => Err(unused(username, name.clone())),
+            Self { password: Some(_), .. } => Err(unused(password, "***".to_owned())),
+            Self { username: None, password: None } => Ok(()),
+        }
+    }
+
     /// A password that cannot be had is a mistake of its own, and not one of a user without a password as well.
     #[cfg(feature = "config")]
     pub(super) fn set_password(
@@ -59,12 +83,15 @@ impl Credentials {
 }
 
 impl NodeOptions {
-    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. For the master of a service that Sentinels
+    /// watch `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
+    /// `rediss+sentinel://`: name **all** of its sentinels, for a majority of them has to answer.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url.into()),
             name: None,
             credentials: Credentials::default(),
+            sentinel: Credentials::default(),
             tls: TlsOptions::default(),
             place: Place::Code,
         }
@@ -86,6 +113,18 @@ impl NodeOptions {
     /// The password, instead of one in the URL, and of the client's for all nodes.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.credentials.password = Some(Secret::new(password.into()));
+        self
+    }
+
+    /// The ACL user on this node's sentinels. Needs a password.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self
+    }
+
+    /// The password on this node's sentinels.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret::new(password.into()));
         self
     }
 }
@@ -113,24 +152,16 @@ impl From<String> for NodeOptions {
 /// Every node that cannot be used, each with its place.
 pub(super) fn parse_all(
     nodes: &[NodeOptions],
-    credentials: &Credentials,
-    tls: &TlsOptions,
+    mut common: Common<'_>,
     places: &Places,
 ) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
-    let mut common = Common {
-        credentials,
-        #[cfg(feature = "tls")]
-        tls,
-        #[cfg(feature = "tls")]
-        clients: TlsClients::default(),
-    };
     let mut mistakes: Vec<SettingsError> = Vec::new();
     let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
     let mut names = HashSet::new();
     for (i, options) in nodes.iter().enumerate() {
         let node = parse(i + 1, options, &mut common).and_then(|node| {
-            if parsed.iter().any(|other| other.is_same_server(&node)) {
-                return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
+            if parsed.iter().any(|other| other.location.is_same_server(&node.location)) {
+                return Err(SettingsError::DuplicateNode { node: node.location.name() });
             }
             if !names.insert(node.name.clone()) {
                 return Err(SettingsError::DuplicateNode { node: node.name.to_string() });
@@ -149,8 +180,8 @@ pub(super) fn parse_all(
             }
         }
     }
-    if mistakes.is_empty() && parsed.iter().all(|node| node.scheme == Scheme::Plain) && !parsed.is_empty() {
-        mistakes.extend(tls.check_unused_by_all().err().map(|mistake| located(mistake, places)));
+    if mistakes.is_empty() && !parsed.is_empty() {
+        mistakes.extend(common.check_used(&parsed).err().map(|mistake| located(mistake, places)));
     }
     if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
 }
@@ -162,16 +193,49 @@ fn located(mistake: SettingsError, places: &Places) -> SettingsError {
 }
 
 /// What is said for all nodes.
-struct Common<'a> {
+pub(super) struct Common<'a> {
     credentials: &'a Credentials,
-    #[cfg(feature = "tls")]
+    sentinel: &'a Credentials,
     tls: &'a TlsOptions,
     #[cfg(feature = "tls")]
     clients: TlsClients,
 }
 
+impl<'a> Common<'a> {
+    pub(super) fn new(credentials: &'a Credentials, sentinel: &'a Credentials, tls: &'a TlsOptions) -> Self {
+        Self {
+            credentials,
+            sentinel,
+            tls,
+            #[cfg(feature = "tls")]
+            clients: TlsClients::default(),
+        }
+    }
+
+    /// What is given and of no use to any node: whoever gave it believes otherwise.
+    fn check_used(&self, nodes: &[NodeUrl]) -> Result<(), SettingsError> {
+        if nodes.iter().all(|node| node.scheme == Scheme::Plain) {
+            self.tls.check_unused_by_all()?;
+        }
+        if nodes.iter().all(|node| matches!(node.location, Location::Fixed(_))) {
+            self.sentinel.check_unused(["sentinel_username", "sentinel_password"])?;
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn transport(&mut self, _: usize, node: &NodeUrl, own: &TlsOptions) -> Result<Transport, SettingsError> {
+        self.clients.client(&node.location, own, self.tls).map(Transport::Tls)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(&self, number: usize, node: &NodeUrl, _: &TlsOptions) -> Result<Transport, SettingsError> {
+        Err(SettingsError::FeatureMissing { setting: "nodes", value: node.shown(number), feature: "tls" })
+    }
+}
+
 fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
-    let NodeOptions { url, name, credentials, tls, place: _ } = options;
+    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
     let wrong = |problem: &str| SettingsError::NodeUrl { url: node.shown(number), problem: problem.into() };
     if credentials.username.is_some() && node.credentials.username.is_some() {
@@ -180,12 +244,19 @@ fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Resul
     if credentials.password.is_some() && node.credentials.password.is_some() {
         return Err(wrong("the password is given both in the URL and beside it"));
     }
-    let url = node.credentials.clone();
-    let all = common.credentials;
-    let username = credentials.username.clone().or(url.username).or_else(|| all.username.clone());
-    let password = credentials.password.clone().or(url.password).or_else(|| all.password.clone());
-    if username.is_some() && password.is_none() {
+    let credentials = credentials.or(&node.credentials).or(common.credentials);
+    if credentials.username.is_some() && credentials.password.is_none() {
         return Err(wrong("a user needs a password"));
+    }
+    let sentinel = match node.location {
+        Location::Fixed(_) => {
+            sentinel.check_unused(["nodes.sentinel_username", "nodes.sentinel_password"])?;
+            Credentials::default()
+        }
+        Location::Sentinel { .. } => sentinel.or(common.sentinel),
+    };
+    if sentinel.username.is_some() && sentinel.password.is_none() {
+        return Err(wrong("a user of sentinels needs a password"));
     }
     if let Some(name) = name {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
@@ -197,27 +268,10 @@ fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Resul
         }
         node.name = name.as_str().into();
     }
-    node.credentials = Credentials { username, password };
+    (node.credentials, node.sentinel) = (credentials, sentinel);
     node.transport = match node.scheme {
         Scheme::Plain => tls.check_unused_by_node().map(|()| Transport::Plain)?,
         Scheme::Tls => common.transport(number, &node, tls)?,
     };
     Ok(node)
-}
-
-impl Common<'_> {
-    #[cfg(feature = "tls")]
-    fn transport(&mut self, _: usize, node: &NodeUrl, own: &TlsOptions) -> Result<Transport, SettingsError> {
-        self.clients.client(&node.host, own, self.tls).map(Transport::Tls)
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn transport(
-        &mut self,
-        number: usize,
-        node: &NodeUrl,
-        _: &TlsOptions,
-    ) -> Result<Transport, SettingsError> {
-        Err(SettingsError::FeatureMissing { setting: "nodes", value: node.shown(number), feature: "tls" })
-    }
 }

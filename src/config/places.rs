@@ -9,7 +9,10 @@ use crate::error::{Place, SettingsError};
 pub(crate) struct Places(BTreeMap<&'static str, Place>);
 
 /// Settings that stand for the same thing: the last one given is the one that counts.
-pub(super) const PASSWORDS: [&str; 3] = ["password", "password_file", "password_env"];
+pub(super) const PASSWORDS: [[&str; 3]; 2] = [
+    ["password", "password_file", "password_env"],
+    ["sentinel_password", "sentinel_password_file", "sentinel_password_env"],
+];
 
 /// Whose bound depends on which other settings: a mistake in these makes what is said of the first worthless, and
 /// where the first is a default, these are where to look.
@@ -23,8 +26,8 @@ const DEPENDS: [(&str, &[&str]); 5] = [
 
 impl Places {
     pub(super) fn set(&mut self, setting: &'static str, place: Place) {
-        if PASSWORDS.contains(&setting) {
-            self.0.retain(|other, _| !PASSWORDS.contains(other));
+        if let Some(same) = PASSWORDS.iter().find(|same| same.contains(&setting)) {
+            self.0.retain(|other, _| !same.contains(other));
         }
         self.0.insert(setting, place);
     }

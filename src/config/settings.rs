@@ -38,6 +38,8 @@ pub struct Settings {
     #[cfg(feature = "config")]
     pub(super) username: Option<String>,
     #[cfg(feature = "config")]
+    pub(super) sentinel_username: Option<String>,
+    #[cfg(feature = "config")]
     pub(super) tls: super::tls::TlsOptions,
     #[cfg(feature = "config")]
     pub(super) places: Places,

@@ -1,12 +1,29 @@
 //! From a node as it is configured to what connects to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{self, NodeUrl};
-use crate::node::{self, Connector, Tcp};
+use crate::config::{self, Address, Credentials, Location, NodeUrl};
+use crate::node::{self, Connector, Login, Sentinel, Tcp};
 
-pub(super) fn connector(node: &NodeUrl) -> Arc<dyn Connector> {
-    Arc::new(Tcp { host: node.host.clone(), port: node.port, transport: transport(&node.transport) })
+/// `limit` is for a connection to become usable.
+pub(super) fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
+    let tcp = |Address { host, port }: &Address| Tcp {
+        host: host.clone(),
+        port: *port,
+        transport: transport(&node.transport),
+    };
+    match &node.location {
+        Location::Fixed(address) => Arc::new(tcp(address)),
+        Location::Sentinel { sentinels, service } => {
+            let sentinels = sentinels.iter().map(tcp).collect();
+            Arc::new(Sentinel::new(sentinels, service, &login(&node.sentinel), limit))
+        }
+    }
+}
+
+pub(super) fn login(Credentials { username, password }: &Credentials) -> Login {
+    Login { username: username.clone(), password: password.clone() }
 }
 
 fn transport(transport: &config::Transport) -> node::Transport {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Credentials, Fencing, Guarding, Settings};
+use crate::config::{Fencing, Guarding, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
@@ -154,12 +154,10 @@ fn start_node(node: NodeId, settings: &Settings, roster: &Arc<Roster>, ambient: 
         }
     };
     let url = &settings.nodes[node.0];
-    let Credentials { username, password } = url.credentials.clone();
     let config = NodeConfig {
         name: Arc::clone(&url.name),
-        connector: connect::connector(url),
-        username,
-        password,
+        connector: connect::connector(url, settings.connect_timeout),
+        login: connect::login(&url.credentials),
         db: url.db,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,

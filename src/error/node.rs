@@ -36,6 +36,13 @@ pub enum NodeFailure {
         /// What the server said.
         detail: String,
     },
+    /// No majority of this node's sentinels knows its master, or they have made another server the master. The client
+    /// asks on in the background.
+    #[error("sentinels: {detail}")]
+    Sentinel {
+        /// How many answered, and why the others did not; or which server the master is now.
+        detail: String,
+    },
     /// TLS was not agreed on.
     #[error("TLS: {cause} ({detail})")]
     Tls {

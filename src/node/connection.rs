@@ -11,7 +11,7 @@ use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
 use super::roster::Roster;
-use super::stream::{Activity, Connector, Watched};
+use super::stream::{Activity, Connector, Management, Watched};
 use super::{failure, scripts};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
@@ -101,6 +101,7 @@ pub(super) struct Visitor<'a> {
     pub(super) node: NodeId,
     pub(super) roster: &'a Roster,
     pub(super) eviction: Eviction,
+    pub(super) management: Management,
     pub(super) ambient: &'a dyn Ambient,
 }
 
@@ -150,7 +151,7 @@ impl Connection {
         let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
             .await
             .map_err(|error| failed(&error))?;
-        let driver = Driver(tokio::spawn(driver));
+        let driver = Driver::spawn(driver);
         let about = visitor.meet(&mut connection, Arc::clone(&activity)).await;
         let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
         Ok(Self { link: Link { connection, epoch, about: Arc::new(about) }, activity, driver })
@@ -193,7 +194,7 @@ impl Visitor<'_> {
         let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
         let greeting = Greeting::parse(greeting).map_err(refusal)?;
         self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
-        let evidence = facts.evidence(&greeting, now);
+        let evidence = facts.evidence(&greeting, self.management, now);
         Ok(About { clock, facts, evidence, activity })
     }
 }
@@ -203,6 +204,10 @@ impl Visitor<'_> {
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
+    pub(super) fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
     /// Returns when the connection has ended. Cancel safe.
     pub(super) async fn ended(&mut self) {
         // It cannot panic, and nobody else aborts it: either way it has ended.

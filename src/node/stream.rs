@@ -31,6 +31,21 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 /// Opens byte streams to one node.
 pub(crate) trait Connector: Send + Sync + 'static {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>>;
+
+    /// Returns when the server that was connected to last is not the node any more, and says why. Never, where a node
+    /// is what is at an address.
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure>;
+
+    fn management(&self) -> Management;
+}
+
+/// Who decides which server a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Management {
+    /// Its address.
+    Direct,
+    /// Sentinels; the server may have been a replica whatever it says of its past.
+    BySentinel,
 }
 
 /// Connects over TCP.
@@ -59,6 +74,14 @@ impl Connector for Tcp {
                 Transport::Tls(tls) => tls.encrypt(&self.host, stream).await,
             }
         })
+    }
+
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure> {
+        Box::pin(std::future::pending())
+    }
+
+    fn management(&self) -> Management {
+        Management::Direct
     }
 }
 

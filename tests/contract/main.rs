@@ -14,6 +14,7 @@ mod guard;
 mod holding;
 mod limits;
 mod load;
+mod sentinel;
 mod servers;
 mod stress;
 mod support;

@@ -10,6 +10,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{CA_FILE, CERT_FILE, KEY_FILE, Names, SERVER_NAME, TlsOptions};
+use crate::config::Location;
 use crate::config::files::read_bytes;
 use crate::error::SettingsError;
 
@@ -46,13 +47,16 @@ impl TlsClients {
     /// A file that cannot be read, or does not hold what it should; a name that no certificate can be for.
     pub(in crate::config) fn client(
         &mut self,
-        host: &str,
+        location: &Location,
         own: &TlsOptions,
         common: &TlsOptions,
     ) -> Result<TlsClient, SettingsError> {
         let server_name = match pick(SERVER_NAME, &own.server_name, &common.server_name) {
             Some((setting, name)) => Some(server_name(setting, name)?),
-            None => server_name("nodes", host).map(|_| None)?,
+            // That of a master that sentinels name is looked at when it is known.
+            None => {
+                location.hosts().try_for_each(|host| server_name("nodes", host).map(drop)).map(|()| None)?
+            }
         };
         Ok(TlsClient { config: self.config(own, common)?, server_name })
     }
