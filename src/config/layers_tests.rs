@@ -53,6 +53,7 @@ fn each_line_of_the_example_file_is_the_default() {
     let own = [
         &own[..],
         &[
+            "key_prefix",
             "sentinel_username",
             "sentinel_password",
             "sentinel_password_file",
@@ -86,7 +87,14 @@ fn each_line_of_the_example_file_is_the_default() {
 /// Whoever adds a method to the builder adds a row to the table.
 #[test]
 fn every_method_of_the_builder_is_a_setting() {
-    let files = [include_str!("mod.rs"), include_str!("fencing.rs"), include_str!("tls/mod.rs")];
+    let files = [
+        include_str!("mod.rs"),
+        include_str!("fencing.rs"),
+        include_str!("guard.rs"),
+        include_str!("keys.rs"),
+        include_str!("node.rs"),
+        include_str!("tls/mod.rs"),
+    ];
     let bodies = files.map(|text| {
         let body = &text[text.find("impl RedlockBuilder {").unwrap()..];
         &body[..body.find("\n}\n").unwrap()]

@@ -9,6 +9,7 @@ mod file;
 mod files;
 mod guard;
 mod keep;
+mod keys;
 #[cfg(feature = "config")]
 mod layers;
 mod location;
@@ -79,6 +80,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
 /// | restart guard | on | a node that may have forgotten locks does not help two clients to one |
+/// | `key_prefix` | none | the name of a lock is its key, as with other implementations |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
@@ -103,6 +105,7 @@ pub struct RedlockBuilder {
     fence_retention: Duration,
     guarding: Guarding,
     eviction: Eviction,
+    key_prefix: String,
     places: Places,
     /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
@@ -138,6 +141,7 @@ impl RedlockBuilder {
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
             guarding: Guarding::On,
             eviction: Eviction::Refused,
+            key_prefix: String::new(),
             places: Places::default(),
             mistakes: Vec::new(),
         }
@@ -167,18 +171,6 @@ impl RedlockBuilder {
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.credentials.password = Some(Secret::new(password.into()));
         self.given("password")
-    }
-
-    /// The ACL user on the sentinels of every node that names none itself. Needs a password.
-    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
-        self.sentinel.username = Some(username.into());
-        self.given("sentinel_username")
-    }
-
-    /// The password on the sentinels of every node that has none itself.
-    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel.password = Some(Secret::new(password.into()));
-        self.given("sentinel_password")
     }
 
     /// How many nodes have to agree; from n/2 + 1 to n.
@@ -294,6 +286,7 @@ impl RedlockBuilder {
             fence_retention,
             guarding,
             eviction,
+            key_prefix,
             places,
             mistakes,
         } = self;
@@ -324,7 +317,10 @@ impl RedlockBuilder {
         mistakes.sift(keep.check());
         mistakes.sift_all(retry.check(&places));
         let owner = mistakes.sift(owner::parse(owner));
-        let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
+        let key_prefix = mistakes.sift(keys::parse(&key_prefix));
+        let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
+            (nodes, quorum, owner, key_prefix, mistakes.found())
+        else {
             return Err(mistakes.into_sorted());
         };
         Ok(Settings {
@@ -345,6 +341,7 @@ impl RedlockBuilder {
             fence_retention,
             guarding,
             eviction,
+            key_prefix,
             #[cfg(feature = "config")]
             username: credentials.username,
             #[cfg(feature = "config")]

@@ -7,7 +7,7 @@ use super::places::Places;
 #[cfg(feature = "tls")]
 use super::tls::TlsClients;
 use super::tls::TlsOptions;
-use super::{Location, NodeUrl, Transport};
+use super::{Location, NodeUrl, RedlockBuilder, Transport};
 use crate::error::{Place, SettingsError};
 use crate::types::Secret;
 
@@ -144,6 +144,20 @@ impl From<&String> for NodeOptions {
 impl From<String> for NodeOptions {
     fn from(url: String) -> Self {
         Self::new(url)
+    }
+}
+
+impl RedlockBuilder {
+    /// The ACL user on the sentinels of every node that names none itself. Needs a password.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self.given("sentinel_username")
+    }
+
+    /// The password on the sentinels of every node that has none itself.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret::new(password.into()));
+        self.given("sentinel_password")
     }
 }
 

@@ -62,7 +62,12 @@ impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
         let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
-        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let roster = Arc::new(Roster::new(
+            names,
+            settings.key_prefix.clone(),
+            settings.quorum.needed(),
+            settings.max_ttl,
+        ));
         let start = |node| start_node(node, &settings, &roster, &ambient);
         let nodes = (0..settings.nodes.len()).map(NodeId).map(start).collect();
         Self {

@@ -126,11 +126,13 @@ pub enum LockError {
     /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
-         remove it on every node with `ZREM redlock:fences {resource}`"
+         remove it on every node with `ZREM {key} {resource}`"
     )]
     FenceTooHigh {
         /// The resource.
         resource: String,
+        /// The sorted set that holds the scores.
+        key: String,
         /// The score.
         score: f64,
     },

@@ -32,7 +32,8 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove,
 };
 pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;

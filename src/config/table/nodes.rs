@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::config::places::PASSWORDS;
 use crate::protocol::QuorumSize;
 
-pub(super) static SETTINGS: [Setting; 11] = [
+pub(super) static SETTINGS: [Setting; 12] = [
     Setting {
         name: "nodes",
         example: r#"["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]"#,
@@ -155,6 +155,25 @@ pub(super) static SETTINGS: [Setting; 11] = [
                 Ok(())
             },
             show: |settings| Some(settings.quorum.needed().to_string()),
+        },
+    },
+    Setting {
+        name: "key_prefix",
+        example: r#""app:""#,
+        default: "none, the name of a lock is its key",
+        bounds: "at most 64 bytes without control characters, not beginning with redlock:",
+        what: "What all keys on the nodes begin with, also those that the library keeps for itself.",
+        why: "nodes that others use as well; locks of different prefixes do not exclude each other",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| {
+                builder.key_prefix = given.text()?.to_owned();
+                Ok(())
+            },
+            show: |settings| {
+                let prefix = settings.key_prefix.as_str();
+                (!prefix.is_empty()).then(|| prefix.to_owned())
+            },
         },
     },
     Setting {
