@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster, Reply};
 use redlock_quorum::{
-    Declared, ExtendError, LockError, NodeFailure, QuarantineCause, Redlock, ReleaseError, Released,
-    SettingsError,
+    Declared, ExtendError, LockError, NodeFailure, NodeOptions, QuarantineCause, Redlock, ReleaseError,
+    Released, SettingsError,
 };
 
 use crate::access::assert_nothing_was_refused;
@@ -34,7 +34,10 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
         assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
         no_secret(&format!("{error} {error:?} {redlock:?} {:?}", redlock.nodes()));
     }
-    no_secret(&format!("{:?}", builder(with_credentials(&cluster, &format!(":{WRONG}")))));
+    let options = || NodeOptions::new(format!("redis://:{WRONG}@a")).password(WRONG).sentinel_password(WRONG);
+    let builder = builder(with_credentials(&cluster, &format!(":{WRONG}")));
+    let builder = builder.password(WRONG).sentinel_username("a").sentinel_password(WRONG);
+    no_secret(&format!("{:?} {builder:?} {:?}", options(), builder.clone().nodes([options()]).settings()));
 }
 
 /// Servers repeat the arguments of a command that they do not know: of `AUTH`, the password. redis-rs keeps that to

@@ -10,6 +10,7 @@ mod dev;
 mod examples;
 mod loss;
 mod run;
+mod secrets;
 mod signals;
 mod support;
 mod tls;
