@@ -1,5 +1,7 @@
 //! Where a node is: at an address, or where Sentinels say.
 
+use std::net::IpAddr;
+
 use url::Url;
 
 const REDIS_PORT: u16 = 6379;
@@ -99,8 +101,14 @@ impl Location {
         }
     }
 
+    /// Whether all of it is on this machine, as far as that is known.
+    pub(super) fn is_this_machine(&self) -> bool {
+        self.hosts().all(|host| {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        })
+    }
+
     /// The hosts that are known before anybody is asked.
-    #[cfg(feature = "tls")]
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         let addresses = match self {
             Self::Fixed(address) => std::slice::from_ref(address),

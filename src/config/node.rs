@@ -251,16 +251,15 @@ impl<'a> Common<'a> {
 fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
     let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
-    let wrong = |problem: &str| SettingsError::NodeUrl { url: node.shown(number), problem: problem.into() };
     if credentials.username.is_some() && node.credentials.username.is_some() {
-        return Err(wrong("the user is given both in the URL and beside it"));
+        return Err(node.mistake(number, "the user is given both in the URL and beside it"));
     }
     if credentials.password.is_some() && node.credentials.password.is_some() {
-        return Err(wrong("the password is given both in the URL and beside it"));
+        return Err(node.mistake(number, "the password is given both in the URL and beside it"));
     }
     let credentials = credentials.or(&node.credentials).or(common.credentials);
     if credentials.username.is_some() && credentials.password.is_none() {
-        return Err(wrong("a user needs a password"));
+        return Err(node.mistake(number, "a user needs a password"));
     }
     let sentinel = match node.location {
         Location::Fixed(_) => {
@@ -270,7 +269,7 @@ fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Resul
         Location::Sentinel { .. } => sentinel.or(common.sentinel),
     };
     if sentinel.username.is_some() && sentinel.password.is_none() {
-        return Err(wrong("a user of sentinels needs a password"));
+        return Err(node.mistake(number, "a user of sentinels needs a password"));
     }
     if let Some(name) = name {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {

@@ -12,6 +12,10 @@ use crate::types::Secret;
 /// What a scheme has at its end where hosts are those of sentinels.
 const BY_SENTINEL: &str = "+sentinel";
 
+const EXPECTED: &str = "redis://[user:password@]host[:port][/db]";
+const EXPECTED_BY_SENTINEL: &str =
+    "redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]";
+
 /// Whether TLS is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -55,7 +59,11 @@ impl NodeUrl {
         }
         let url = Url::parse(text);
         let shown = shown(number, url.as_ref().ok());
-        let wrong = |problem: &str| SettingsError::NodeUrl { url: shown.clone(), problem: problem.into() };
+        let wrong = |problem: &str| SettingsError::NodeUrl {
+            url: shown.clone(),
+            problem: problem.into(),
+            expected: EXPECTED,
+        };
         let url = url.map_err(|error| wrong(&error.to_string()))?;
         let scheme = Scheme::parse(url.scheme())
             .ok_or_else(|| wrong(&format!("scheme {:?} is not supported", url.scheme())))?;
@@ -70,6 +78,7 @@ impl NodeUrl {
         let wrong = |problem: &str| SettingsError::NodeUrl {
             url: format!("URL number {number} ({scheme}{BY_SENTINEL}://)"),
             problem: problem.into(),
+            expected: EXPECTED_BY_SENTINEL,
         };
         let scheme = Scheme::parse(scheme).ok_or_else(|| {
             wrong("for a master by sentinels the scheme is redis+sentinel or rediss+sentinel")
@@ -127,9 +136,24 @@ impl NodeUrl {
         }
     }
 
+    /// What is wrong with what stands beside the URL.
+    pub(super) fn mistake(&self, number: usize, problem: &str) -> SettingsError {
+        let expected = match self.location {
+            Location::Fixed(_) => EXPECTED,
+            Location::Sentinel { .. } => EXPECTED_BY_SENTINEL,
+        };
+        SettingsError::NodeUrl { url: self.shown(number), problem: problem.into(), expected }
+    }
+
     /// How the URL is called in an error.
     pub(super) fn shown(&self, number: usize) -> String {
         format!("URL number {number} ({}://{})", self.scheme_name(), self.location.name())
+    }
+
+    /// Whether its password, or that of its sentinels, leaves this machine without TLS.
+    pub(super) fn shows_its_password(&self) -> bool {
+        let has_one = self.credentials.password.is_some() || self.sentinel.password.is_some();
+        self.scheme == Scheme::Plain && has_one && !self.location.is_this_machine()
     }
 
     fn scheme_name(&self) -> String {

@@ -25,12 +25,14 @@ pub enum SettingsError {
         node: String,
     },
     /// A URL that cannot be used. Never contains the password.
-    #[error("nodes: {url}: {problem}; expected redis://[user:password@]host[:port][/db]")]
+    #[error("nodes: {url}: {problem}; expected {expected}")]
     NodeUrl {
         /// Its position in the list, from 1, and its address where that can be told; never its credentials.
         url: String,
         /// What is wrong with it.
         problem: String,
+        /// How such a URL looks.
+        expected: &'static str,
     },
     /// A quorum that does not intersect itself, or that the nodes cannot reach.
     #[error("quorum: {quorum} of {nodes} nodes; must be between {min} (the majority) and {nodes}")]

@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "shared with the contract, which needs more of it")]
 #[path = "../contract/certificates.rs"]
 mod certificates;
+mod config;
 mod dev;
 mod examples;
 mod loss;
