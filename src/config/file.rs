@@ -152,7 +152,11 @@ impl Source<'_> {
             note_password(&mut passwords, field, &place);
             has_url |= field == "url";
             if let Err((setting, wrong)) = set_field(&mut options, field, &self.given(value.get_ref())) {
-                builder.mistakes.push(wrong.of(setting, raw(value.get_ref())).at(&place));
+                let mistake = wrong.of(setting, raw(value.get_ref())).at(&place);
+                if field == "url" {
+                    return Err(mistake);
+                }
+                builder.mistakes.push(mistake);
             }
         }
         builder.mistakes.extend(conflict(&passwords));
@@ -217,7 +221,7 @@ fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
     match value {
         DeValue::String(text) => Raw::Text(text),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("a number beyond 64 bits"), Raw::Integer),
+            .map_or(Raw::Other("not a number of 64 bits"), Raw::Integer),
         DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other("a number"), Raw::Float),
         DeValue::Boolean(yes) => Raw::Boolean(*yes),
         DeValue::Datetime(_) => Raw::Other("a date"),

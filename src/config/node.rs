@@ -248,6 +248,10 @@ impl<'a> Common<'a> {
     }
 }
 
+fn without_password(setting: &'static str, user: &str) -> SettingsError {
+    SettingsError::Malformed { setting, value: user.to_owned(), expected: "given together with a password" }
+}
+
 fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
     let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
@@ -257,20 +261,30 @@ fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Resul
     if credentials.password.is_some() && node.credentials.password.is_some() {
         return Err(node.mistake(number, "the password is given both in the URL and beside it"));
     }
-    let credentials = credentials.or(&node.credentials).or(common.credentials);
-    if credentials.username.is_some() && credentials.password.is_none() {
-        return Err(node.mistake(number, "a user needs a password"));
+    let own = credentials.or(&node.credentials);
+    let credentials = own.or(common.credentials);
+    if let Credentials { username: Some(user), password: None } = &credentials {
+        return Err(match own.username {
+            Some(_) => node.mistake(number, "a user needs a password"),
+            None => without_password("username", user),
+        });
     }
     let sentinel = match node.location {
         Location::Fixed(_) => {
             sentinel.check_unused(["nodes.sentinel_username", "nodes.sentinel_password"])?;
             Credentials::default()
         }
-        Location::Sentinel { .. } => sentinel.or(common.sentinel),
+        Location::Sentinel { .. } => {
+            let all = sentinel.or(common.sentinel);
+            if let Credentials { username: Some(user), password: None } = &all {
+                return Err(match sentinel.username {
+                    Some(_) => without_password("nodes.sentinel_username", user),
+                    None => without_password("sentinel_username", user),
+                });
+            }
+            all
+        }
     };
-    if sentinel.username.is_some() && sentinel.password.is_none() {
-        return Err(node.mistake(number, "a user of sentinels needs a password"));
-    }
     if let Some(name) = name {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(SettingsError::OutOfRange {
