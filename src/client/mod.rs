@@ -137,7 +137,7 @@ impl Redlock {
     pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Inspection, SettingsError> {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
         let seen = self.coordinator.inspect(&resource).await;
-        Ok(Inspection::new(resource.as_str(), self.coordinator.settings().quorum(), seen))
+        Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
     }
 
     /// Takes a lock from whoever holds it: removes its key from every node that answers. **The holder goes on until

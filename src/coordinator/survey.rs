@@ -93,7 +93,7 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        self.of_each(|link| self.ask_one(link, Declare::new())).await
+        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
     }
 
     async fn ask_one<C: Command>(&self, link: Link, command: C) -> Result<C::Reply, NodeFailure> {

@@ -122,7 +122,7 @@ impl Mutex {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
-            tracing::debug!(resource = self.resource.as_str(), attempt, ?pause, %error, "attempt lost");
+            tracing::debug!(resource = self.resource.name(), attempt, ?pause, %error, "attempt lost");
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
                 return Err(self.timeout(error));
@@ -184,7 +184,7 @@ impl Mutex {
 impl fmt::Debug for Mutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex")
-            .field("resource", &self.resource.as_str())
+            .field("resource", &self.resource.name())
             .field("ttl", &self.ttl)
             .field("max_wait", &self.max_wait)
             .field("retry", &self.retry)

@@ -51,7 +51,7 @@ pub(crate) struct Deadlines {
 }
 
 /// What a node has said of our token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Holding {
     /// It holds it until then.
     Until(Moment),
