@@ -33,10 +33,13 @@ mod protocol;
 pub mod testing;
 mod types;
 
-pub use client::{Broken, Holder, Inspection, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under};
+pub use client::{
+    Broken, Holder, Inspection, LockState, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under,
+};
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
+pub use coordinator::Removal;
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
     SettingsError, Votes,

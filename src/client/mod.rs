@@ -13,7 +13,7 @@ use crate::lock::Mutex;
 use crate::node::Declared;
 use crate::types::Ambient;
 
-pub use inspection::{Broken, Holder, Inspection, NodeInspection, Under};
+pub use inspection::{Broken, Holder, Inspection, LockState, NodeInspection, Under};
 pub use nodes::{NodeStatus, NodeSurvey};
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{Coordinator, quarantined};
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, Link, NodeFacts, ReadClock, Remove, Seen, View,
+    Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, ReadClock, Remove, Seen, View,
 };
 use crate::types::{NodeId, Resource};
 
@@ -30,6 +30,20 @@ pub(crate) struct Probed {
     /// By how much its wall clock is ahead of ours, in microseconds.
     pub(crate) clock_offset: i64,
     pub(crate) clients: u64,
+}
+
+/// What became of a key that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Removal {
+    /// It is removed.
+    Removed,
+    /// There was none.
+    Absent,
+    /// It expired, was released or changed hands while it was looked at, and was let be.
+    TooLate,
+    /// It is no lock but a key of another type, and was let be.
+    NoLock,
 }
 
 /// An answer, or why there is none, of each node.
@@ -80,12 +94,18 @@ impl Coordinator {
     }
 
     /// Removes the key wherever it is held, by whomever. A key that changed hands since it was looked at is let be.
-    pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Answer> {
+    pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Removal> {
         self.of_each(|link| async {
-            let held = self.ask_one(link.clone(), View::new(resource)).await?;
-            match held.token {
-                Some(token) => self.ask_one(link, Remove::new(resource, &token)).await,
-                None => Ok(Answer::No),
+            let Seen { key, token, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
+            match (key, token) {
+                (KeyKind::Plain, Some(token)) => {
+                    match self.ask_one(link, Remove::new(resource, &token)).await? {
+                        Answer::Yes => Ok(Removal::Removed),
+                        Answer::No => Ok(Removal::TooLate),
+                    }
+                }
+                (KeyKind::Plain | KeyKind::Absent, _) => Ok(Removal::Absent),
+                (KeyKind::Other, _) => Ok(Removal::NoLock),
             }
         })
         .await
