@@ -45,7 +45,7 @@ pub use error::{
     SettingsError, Votes,
 };
 pub use lock::{Guard, Mutex};
-pub use node::{Declared, NodeFacts};
+pub use node::{Declared, NodeFacts, Others};
 pub use protocol::Retry;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;

@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use super::{Coordinator, quarantined};
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, ReadClock, Remove, Seen, View,
+    Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, Others, ReadClock, Remove,
+    Seen, View,
 };
 use crate::types::{NodeId, Resource};
 
@@ -20,7 +21,9 @@ pub(crate) struct Known {
     pub(crate) name: Arc<str>,
     pub(crate) failure: Option<NodeFailure>,
     pub(crate) facts: Option<Arc<NodeFacts>>,
-    pub(crate) others: Option<String>,
+    /// The random name that it gave itself; empty until it has been met.
+    pub(crate) id: String,
+    pub(crate) others: Others,
 }
 
 /// What a look at a node gave.
@@ -59,14 +62,23 @@ impl Coordinator {
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
-            Known { name, failure, facts, others: self.roster.others(node) }
+            Known { name, failure, facts, id: self.roster.id(node), others: self.roster.others(node) }
         };
         self.node_ids().map(known).collect()
     }
 
-    /// Measures every node that is connected.
+    /// Measures every node that is connected, and hears of its other clients.
     pub(crate) async fn probe(&self) -> OfEach<Probed> {
-        self.of_each(|link| self.probe_node(link)).await
+        let probed = self.of_each(|link| self.probe_node(link)).await;
+        let heard = join_all(self.node_ids().map(|node| self.roster.heard(node)));
+        // Who does not say leaves it unknown.
+        let _ = tokio::time::timeout(self.settings.node_timeout, heard).await;
+        probed
+    }
+
+    /// The longest lease that any client of the nodes may hold.
+    pub(crate) fn longest_max_ttl(&self) -> Duration {
+        self.roster.max_ttl().as_duration()
     }
 
     async fn probe_node(&self, link: Link) -> Result<Probed, NodeFailure> {

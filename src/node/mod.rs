@@ -36,6 +36,7 @@ pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
 pub(crate) use releases::{Planting, Release};
+pub use roster::Others;
 pub(crate) use roster::Roster;
 pub(crate) use stream::{Connector, Tcp};
 pub(crate) use trim::Trimming;
