@@ -110,9 +110,9 @@ impl Redlock {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
     }
 
-    /// Asks every node that is connected for its time, fifty times, and for the number of its clients, and waits for at
-    /// most `node_timeout` until it is known which nodes its other clients use. For people and monitoring; it takes as
-    /// long as fifty round trips.
+    /// Asks every node for its time, fifty times, and for the number of its clients, and waits for at most
+    /// `node_timeout` until it is known which nodes its other clients use. For people and monitoring; it takes as long
+    /// as fifty round trips, and until the first attempt to connect to each node has ended.
     ///
     /// # Cancel safety
     ///

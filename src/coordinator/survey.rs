@@ -128,18 +128,20 @@ impl Coordinator {
         self.of_each(|link| self.ask_one(link, Declare::new())).await
     }
 
+    /// With more patience than a vote gets: people want to know how slow a node is.
     async fn ask_one<C: Command>(&self, link: Link, command: C) -> Result<C::Reply, NodeFailure> {
-        let after = self.settings.node_timeout;
+        let after = self.settings.connect_timeout;
         tokio::time::timeout(after, link.send(command)).await.unwrap_or(Err(NodeFailure::NoAnswer { after }))
     }
 
-    /// All nodes at once; a node without a connection is not asked.
+    /// All nodes at once; a node without a connection is not asked, once the first attempt to make one is over.
     async fn of_each<T, F: Future<Output = Result<T, NodeFailure>>>(
         &self,
         ask: impl Fn(Link) -> F,
     ) -> OfEach<T> {
         let ask = &ask;
         join_all(self.nodes.iter().map(|node| async move {
+            node.tried().await;
             let answer = match node.link() {
                 Ok(link) => ask(link).await,
                 Err(failure) => Err(failure),
