@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod dev;
+mod doctor;
 mod examples;
+mod init;
 mod loss;
 mod run;
 mod signals;

@@ -51,11 +51,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self {
-            cluster: LocalCluster::start(nodes).unwrap(),
-            directory: tempfile::tempdir().unwrap(),
-            started: AtomicU32::new(0),
-        }
+        Self::of(LocalCluster::start(nodes).unwrap())
+    }
+
+    pub(crate) fn of(cluster: LocalCluster) -> Self {
+        Self { cluster, directory: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
     }
 
     /// Runs the tool to its end.

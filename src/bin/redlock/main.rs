@@ -1,11 +1,15 @@
 //! The `redlock` tool: the library's public API on a command line.
 
 mod config;
+mod confirm;
 mod demo;
 mod dev;
+mod doctor;
 mod exit;
 mod failure;
+mod init;
 mod nodes;
+mod output;
 mod report;
 mod run;
 mod signals;
@@ -36,6 +40,8 @@ enum Command {
     #[command(hide = true)]
     DemoWorker(demo::worker::Args),
     Dev(dev::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
     Run(run::Args),
 }
 
@@ -66,6 +72,8 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Init(args) => init::run(args, report).await,
             Command::Run(args) => run::run(args, report).await,
         }
     });
