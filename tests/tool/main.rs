@@ -6,6 +6,7 @@
 mod dev;
 mod doctor;
 mod examples;
+mod holders;
 mod init;
 mod loss;
 mod run;
