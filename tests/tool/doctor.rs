@@ -20,13 +20,10 @@ fn examine(scene: &Scene, arguments: &[&str], code: i32) -> (Value, String) {
     };
     assert_eq!(result["health"], health);
     assert!(text.stdout.contains(&format!("\n{}: ", health.replace('_', " "))), "{}", text.stdout);
-    for finding in result["findings"].as_array().unwrap() {
-        for part in ["what", "advice"] {
-            let told = finding[part].as_str().unwrap();
-            // The time that is left has gone on between the two.
-            let stable = told.split("for another").next().unwrap();
-            assert!(text.stdout.contains(stable), "{told}: {}", text.stdout);
-        }
+    let told = problems(&result);
+    assert_eq!(text.stdout.matches("problem: ").count(), told.len(), "{}", text.stdout);
+    for (_, _, advice) in told {
+        assert!(text.stdout.contains(&advice), "{advice}: {}", text.stdout);
     }
     (result, text.stdout)
 }

@@ -9,6 +9,7 @@ mod examples;
 mod holders;
 mod init;
 mod loss;
+mod quarantine;
 mod run;
 mod signals;
 mod support;

@@ -204,16 +204,13 @@ fn as_json(outcomes: &[Outcome], settings: &Settings, votes: usize) -> Value {
             Ok(_) => "refused",
             Err(_) => "not_asked",
         };
-        let quarantine = match &outcome.failure {
-            Some(NodeFailure::Quarantined { left, .. }) => Some(millis(*left)),
-            _ => None,
-        };
+        let quarantine = outcome.failure.as_ref().and_then(NodeFailure::quarantine);
         json!({
             "name": *outcome.name,
             "declared": declared,
             "votes": outcome.failure.is_none(),
             "failure": outcome.failure.as_ref().map(ToString::to_string),
-            "quarantine_ms": quarantine,
+            "quarantine_ms": quarantine.map(millis),
         })
     };
     json!({
