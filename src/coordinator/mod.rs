@@ -32,6 +32,7 @@ use crate::types::{Ambient, Moment, NodeId};
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub use survey::Removal;
 pub(crate) use survey::{Known, Probed};
 
 /// Each node's live connection, in the order of the configuration, or why there is none.

@@ -41,6 +41,7 @@ pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
 pub(crate) use releases::{Planting, Release};
+pub use roster::Others;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};
