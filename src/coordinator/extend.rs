@@ -55,7 +55,7 @@ impl Leased {
         match decision {
             Decision::Won => Ok(()),
             Decision::Lost | Decision::Pending => Err(ExtendError::NoQuorum {
-                resource: self.resource.as_str().to_owned(),
+                resource: self.resource.name().to_owned(),
                 left: now.until(deadline),
                 votes: coordinator.votes(votes),
             }),
@@ -63,9 +63,6 @@ impl Leased {
     }
 
     fn lost(&self, votes: Vec<NodeVote>) -> ExtendError {
-        ExtendError::Lost {
-            resource: self.resource.as_str().to_owned(),
-            votes: self.coordinator.votes(votes),
-        }
+        ExtendError::Lost { resource: self.resource.name().to_owned(), votes: self.coordinator.votes(votes) }
     }
 }

@@ -171,7 +171,7 @@ impl Leased {
     }
 
     pub(super) fn lost_by_shutdown(&self) -> Stage {
-        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.as_str().to_owned() }))
+        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.name().to_owned() }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -199,7 +199,7 @@ impl Leased {
             return None;
         }
         let loss = self.reason(state, now);
-        tracing::warn!(resource = self.resource.as_str(), %loss, "lease lost");
+        tracing::warn!(resource = self.resource.name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
     }
 
@@ -219,7 +219,7 @@ impl Leased {
     }
 
     fn reason(&self, state: &State, now: Moment) -> Loss {
-        let resource = self.resource.as_str().to_owned();
+        let resource = self.resource.name().to_owned();
         match state.max_hold {
             MaxHold::For(max_hold) if state.hold_until <= now => return Loss::MaxHold { resource, max_hold },
             MaxHold::For(_) | MaxHold::Unbounded => {}

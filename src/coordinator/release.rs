@@ -36,7 +36,7 @@ impl Leased {
         };
         if releasing.confirmed < releasing.needed {
             let votes = releasing.votes(&silent);
-            let (resource, votes) = (self.resource.as_str().to_owned(), coordinator.votes(votes));
+            let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
         // Removed by nobody: the keys were gone before us.

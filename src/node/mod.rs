@@ -12,8 +12,11 @@ mod greet;
 mod releases;
 mod roster;
 mod scripts;
+mod sentinel;
 mod stream;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 mod trim;
 mod view;
 
@@ -30,15 +33,20 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove,
 };
 pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
 pub(crate) use releases::{Planting, Release};
+pub use roster::Others;
 pub(crate) use roster::Roster;
-pub(crate) use stream::{Connector, Tcp};
+pub(crate) use sentinel::Sentinel;
+pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
@@ -50,8 +58,7 @@ pub(crate) struct NodeConfig {
     /// How the node is called in every message.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    pub(crate) login: Login,
     pub(crate) db: i64,
     /// Limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
@@ -63,6 +70,25 @@ pub(crate) struct NodeConfig {
     pub(crate) node: NodeId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) eviction: Eviction,
+}
+
+/// Who we are to a server.
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl Login {
+    fn to(&self, db: i64) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            info = info.set_password(password.reveal());
+        }
+        info
+    }
 }
 
 /// The connection as callers see it.
@@ -99,13 +125,7 @@ impl Node {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
         let name = Arc::clone(&config.name);
-        let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
-        if let Some(username) = &config.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            info = info.set_password(password.reveal());
-        }
+        let info = config.login.to(config.db);
         let answered = Arc::new(AtomicU64::new(0));
         tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
         Self { name, state, requests, answered }

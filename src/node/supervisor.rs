@@ -119,7 +119,8 @@ impl Supervisor {
         let (roster, node, eviction) =
             (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
         let attempt = async move {
-            let visitor = Visitor { node, roster: &roster, eviction, ambient: &*ambient };
+            let management = connector.management();
+            let visitor = Visitor { node, roster: &roster, eviction, management, ambient: &*ambient };
             Connection::open(&*connector, &info, epoch, limit, &visitor).await
         };
         self.meanwhile(attempt.boxed()).await
@@ -165,10 +166,15 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
+        let trimming = {
+            let keys = self.config.roster.keys().clone();
+            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
+        };
         let mut trimming = std::pin::pin!(trimming);
         let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
         let mut telling = std::pin::pin!(telling);
+        let connector = Arc::clone(&self.config.connector);
+        let mut superseded = connector.superseded();
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -193,6 +199,7 @@ impl Supervisor {
                 () = connection.activity.distrusted() => {
                     return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
+                failure = &mut superseded => return End::Lost(failure),
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }

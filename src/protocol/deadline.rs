@@ -31,15 +31,27 @@ impl Drift {
     }
 }
 
+/// For models, whose states hold leases: two drifts are the same when their bits are.
+#[cfg(test)]
+impl Eq for Drift {}
+
+#[cfg(test)]
+impl std::hash::Hash for Drift {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.factor.to_bits(), self.floor).hash(state);
+    }
+}
+
 /// For each node the instant until which it certainly holds our token.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Deadlines {
     quorum: Quorum,
     nodes: Box<[Holding]>,
 }
 
 /// What a node has said of our token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Holding {
     /// It holds it until then.
     Until(Moment),

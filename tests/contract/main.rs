@@ -5,7 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod access;
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 mod faults;
 mod guard;
 mod holding;
@@ -13,8 +16,11 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod sentinel;
 mod servers;
 mod stopped;
 mod stress;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;
