@@ -7,7 +7,7 @@ use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
 use crate::protocol::{Lease, Planted};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
 /// [held](super::Leased). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
@@ -18,6 +18,8 @@ pub(crate) struct Held {
     pub(super) token: Token,
     pub(super) plants: Plants,
     pub(super) fence: FencingToken,
+    /// Whom the releases call if it is not to be held.
+    pub(super) rollback: Wake,
 }
 
 impl Held {
@@ -32,7 +34,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let now = self.coordinator.now();
-        for (node, release) in self.plants.take_releases(&self.resource, &self.token, now) {
+        for (node, release) in self.plants.take_releases(&self.resource, &self.token, self.rollback, now) {
             self.coordinator.node(node).release(release, now);
         }
     }
@@ -82,6 +84,7 @@ impl Plants {
         &mut self,
         resource: &Resource,
         token: &Token,
+        wake: Wake,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
@@ -96,7 +99,7 @@ impl Plants {
                 }
             };
             let (resource, token) = (resource.clone(), token.clone());
-            (node, Release { resource, token, planting, ttl: self.ttl, expires })
+            (node, Release { resource, token, planting, wake, ttl: self.ttl, expires })
         };
         self.lease.take_nodes_to_release().into_iter().map(release).collect()
     }

@@ -13,9 +13,10 @@ mod leased;
 mod release;
 mod renew;
 mod timer;
+mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -23,12 +24,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Credentials, Fencing, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Tcp, Trimming};
+use crate::node::{Calls, Channel, Link, Node, NodeConfig, Tcp, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub(crate) use waiting::Standing;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
@@ -44,21 +46,27 @@ pub(crate) struct Coordinator {
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
+    lines: waiting::Lines,
     shut_down: AtomicBool,
 }
 
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
-    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
-        let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
-        Self {
-            settings,
-            nodes,
-            keeper: keeper::Keeper::new(Arc::clone(&ambient)),
-            ambient,
-            seen: fencing::Seen::default(),
-            shut_down: AtomicBool::new(false),
-        }
+    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
+        let lines = waiting::Lines::new(Channel::new(ambient.random()), settings.nodes.len());
+        Arc::new_cyclic(|this| {
+            let start = |(i, url)| start_node(url, &settings, &ambient, calls(this, NodeId(i), &lines));
+            let nodes = settings.nodes.iter().enumerate().map(start).collect();
+            Self {
+                settings,
+                nodes,
+                keeper: keeper::Keeper::new(Arc::clone(&ambient)),
+                lines,
+                ambient,
+                seen: fencing::Seen::default(),
+                shut_down: AtomicBool::new(false),
+            }
+        })
     }
 
     /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
@@ -97,9 +105,10 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, releases those that are held, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, ends all waits, releases what is held, and awaits the answers to all releases for at most `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
+        self.dissolve_lines();
         for leased in self.keeper.close() {
             leased.shut_down();
         }
@@ -128,7 +137,13 @@ impl Coordinator {
     }
 }
 
-fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) -> Node {
+/// How a node calls the client.
+fn calls(coordinator: &Weak<Coordinator>, node: NodeId, lines: &waiting::Lines) -> Calls {
+    let listener = Arc::new(waiting::Ear { coordinator: Weak::clone(coordinator), node });
+    Calls { channel: lines.channel.clone(), listener, complaint: lines.complaint.clone() }
+}
+
+fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>, calls: Calls) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
         Fencing::On => {
@@ -143,6 +158,8 @@ fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) ->
         username,
         password,
         db,
+        calls,
+        grace: settings.node_timeout,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,

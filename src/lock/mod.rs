@@ -3,6 +3,7 @@
 mod guard;
 mod mutex;
 mod run;
+mod wait;
 
 pub use guard::Guard;
 pub use mutex::Mutex;

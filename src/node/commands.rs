@@ -1,14 +1,16 @@
 //! The commands that a node understands, and what it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
+use super::queue;
 use super::scripts::{EXTEND, Lua, RELEASE};
 use crate::error::NodeFailure;
-use crate::types::{FencingToken, Resource, Token, Ttl};
+use crate::types::{FencingToken, Resource, Token, Ttl, Wake};
 
 /// Sorted set of the highest token of each resource that a node has seen.
 pub(super) const FENCES: &str = "redlock:fences";
@@ -234,23 +236,51 @@ fn answer(digit: u8) -> Option<Answer> {
     }
 }
 
-/// Yes if the key was ours and is gone now; no if it was not ours.
+/// A node's answer to a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Yes if the key was ours and is gone now; no if it was not ours.
+    pub(crate) key: Answer,
+    pub(crate) called: Called,
+}
+
+/// Whether a release called one of those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    Somebody,
+    Nobody,
+}
+
+/// Removes a key if it is ours, and calls one of those who wait.
 #[derive(Clone)]
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
+    /// `grace`: for how long a waiter that was called is expected.
+    pub(crate) fn new(resource: &Resource, token: &Token, wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.as_str()).arg(token.as_str());
+        match wake {
+            Wake::Next => by_hash.arg(queue::key(resource)).arg(queue::millis(grace)),
+            Wake::Nobody => by_hash.arg("").arg(""),
+        };
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
 
 impl Command for Remove {
-    type Reply = Answer;
+    type Reply = Removed;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        zero_or_one("EVALSHA", self.0.run(connection).await)
+    async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
+        let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
+        let (key, called) = match reply {
+            Value::Int(0) => (Answer::No, Called::Nobody),
+            Value::Int(1) => (Answer::Yes, Called::Nobody),
+            Value::Int(2) => (Answer::No, Called::Somebody),
+            Value::Int(3) => (Answer::Yes, Called::Somebody),
+            other => return Err(failure::of_reply("EVALSHA", &other)),
+        };
+        Ok(Removed { key, called })
     }
 }
 

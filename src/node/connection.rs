@@ -4,21 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
+use redis::{Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
 use super::failure;
+use super::push::{Calls, Dialed, Hearing, dial};
 use super::scripts;
-use super::stream::{Activity, Connector, Watched};
+use super::stream::{Activity, Connector};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Moment};
-
-/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
-/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
-/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
-/// nothing while it is not used.
-const QUEUED_MAX: usize = 1 << 20;
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +33,7 @@ pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
     clock: NodeClock,
+    hearing: Hearing,
 }
 
 /// What a node's wall clock said when we connected.
@@ -50,6 +46,11 @@ struct NodeClock {
 impl Link {
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Whether the node can call us.
+    pub(crate) fn hearing(&self) -> Hearing {
+        self.hearing
     }
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
@@ -78,31 +79,29 @@ impl Connection {
     pub(super) async fn open(
         connector: &dyn Connector,
         info: &RedisConnectionInfo,
+        calls: &Calls,
+        name: &str,
         epoch: Epoch,
         limit: Duration,
         ambient: &dyn Ambient,
     ) -> Result<Self, NodeFailure> {
-        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, ambient)).await {
+        let handshake = async {
+            let mut dialed = dial(connector, info, calls).await?;
+            let clock = Self::handshake(&mut dialed.connection, ambient).await?;
+            let hearing = dialed.listen(calls, name).await;
+            let Dialed { connection, activity, driver, .. } = dialed;
+            Ok(Self { link: Link { connection, epoch, clock, hearing }, activity, driver })
+        };
+        match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
             Err(_) => Err(failure::of_connect_timeout(limit)),
         }
     }
 
     async fn handshake(
-        connector: &dyn Connector,
-        info: &RedisConnectionInfo,
-        epoch: Epoch,
+        connection: &mut MultiplexedConnection,
         ambient: &dyn Ambient,
-    ) -> Result<Self, NodeFailure> {
-        let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
-        let (stream, activity) = Watched::new(stream);
-        // Time limits are the coordinator's: one timer for a round instead of one for each command.
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-        let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
-            .await
-            .map_err(|error| failure::of_connect(&error))?;
-        let driver = Driver(tokio::spawn(driver));
+    ) -> Result<NodeClock, NodeFailure> {
         let mut pipeline = Pipeline::new();
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
@@ -112,8 +111,7 @@ impl Connection {
             // One by one: the error of a pipeline as a whole hides what the server said.
             time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
         }
-        let clock = NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? };
-        Ok(Self { link: Link { connection, epoch, clock }, activity, driver })
+        Ok(NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? })
     }
 
     /// Gives the connection up with commands in flight.
@@ -127,6 +125,10 @@ impl Connection {
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
+    pub(super) fn start(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
     /// Returns when the connection has ended. Cancel safe.
     pub(super) async fn ended(&mut self) {
         // It cannot panic, and nobody else aborts it: either way it has ended.

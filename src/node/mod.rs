@@ -7,6 +7,8 @@
 mod commands;
 mod connection;
 mod failure;
+mod push;
+mod queue;
 mod releases;
 mod scripts;
 mod stream;
@@ -24,15 +26,18 @@ use crate::error::NodeFailure;
 use crate::types::{Ambient, Moment, Secret};
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link};
+pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
+pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
 pub(crate) use stream::{Connector, Tcp};
 pub(crate) use trim::Trimming;
 
-/// An answer under way. The command is queued at the first poll.
-pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
+/// An answer to a release under way. The command is queued at the first poll.
+pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
 
 /// What a node is to its supervisor.
 pub(crate) struct NodeConfig {
@@ -42,6 +47,9 @@ pub(crate) struct NodeConfig {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret>,
     pub(crate) db: i64,
+    pub(crate) calls: Calls,
+    /// For how long a waiter that was called is expected.
+    pub(crate) grace: Duration,
     /// Limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
     /// A peer that answers nothing for so long is abandoned.
@@ -65,13 +73,16 @@ enum Request {
     Release(Release),
     /// It was sent by the caller: await the answer, and send it again if there is none.
     Await(Release, Answering),
-    /// Answer when no release is on its way any more.
+    /// It was sent by the caller, and nobody waits for the answer: see to it that it is.
+    Notice(BoxFuture<'static, ()>),
+    /// Answer when nothing of the above is on its way any more.
     Flush(oneshot::Sender<()>),
 }
 
 /// Handle on one node. When the last one is dropped, the supervisor finishes the releases that it holds and ends.
 pub(crate) struct Node {
     name: Arc<str>,
+    grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
 }
@@ -81,7 +92,7 @@ impl Node {
     pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
-        let name = Arc::clone(&config.name);
+        let (name, grace) = (Arc::clone(&config.name), config.grace);
         let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
         if let Some(username) = &config.username {
             info = info.set_username(username);
@@ -90,7 +101,7 @@ impl Node {
             info = info.set_password(password.reveal());
         }
         tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
-        Self { name, state, requests }
+        Self { name, grace, state, requests }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -104,6 +115,17 @@ impl Node {
             State::Connecting => Err(NodeFailure::Connecting),
             State::Down(failure) => Err(failure.clone()),
         }
+    }
+
+    /// Returns when the connection is another one than that of `epoch`, or none. Cancel safe.
+    pub(crate) async fn left(&self, epoch: Epoch) {
+        let mut state = self.state.clone();
+        let other = |state: &State| match state {
+            State::Up(link) => link.epoch() != epoch,
+            State::Connecting | State::Down(_) => true,
+        };
+        // An error means that the supervisor has ended: the connection is gone, too.
+        let _ = state.wait_for(other).await;
     }
 
     /// Returns when the first connection attempt has ended, one way or the other. Cancel safe.
@@ -122,13 +144,17 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
-            Some(answer) => future::ready(answer).boxed(),
-            None => answer,
-        };
-        self.await_release(release, answer);
+        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        self.await_release(release, queued(link.send(remove).boxed()));
+    }
+
+    /// Sends a command whose answer nobody waits for, ahead of whatever this client asks of the node from now on. Not
+    /// sent where there is no connection. Never blocks.
+    pub(crate) fn notify(&self, command: impl Command<Reply = ()>) {
+        if let Ok(link) = self.link() {
+            let answered = queued(link.send(command).map(drop).boxed());
+            let _ = self.requests.send(Request::Notice(answered));
+        }
     }
 
     /// Hands over a release whose answer is still under way.
@@ -136,11 +162,19 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when every release handed over so far is answered, or cannot be sent for now. Cancel safe.
+    /// Returns when everything handed over so far is answered, or cannot be sent for now. Cancel safe.
     pub(crate) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.requests.send(Request::Flush(done)).is_ok() {
             let _ = flushed.await;
         }
+    }
+}
+
+/// Polls once, which queues the command, whatever is left of the budget of the task that we are in.
+fn queued<T: Send + 'static>(mut answer: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
+    match tokio::task::unconstrained(&mut answer).now_or_never() {
+        Some(answer) => future::ready(answer).boxed(),
+        None => answer,
     }
 }

@@ -4,13 +4,22 @@ use std::sync::LazyLock;
 
 use redis::{Arg, Cmd, Pipeline, Script};
 
-pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
+/// A script that knows of waiters.
+macro_rules! with_call {
+    ($file:literal) => {
+        concat!(include_str!("scripts/call.lua"), include_str!($file))
+    };
+}
+
+pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(with_call!("scripts/release.lua")));
+pub(super) static REGISTER: LazyLock<Lua> = LazyLock::new(|| Lua::new(with_call!("scripts/register.lua")));
+pub(super) static LEAVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(with_call!("scripts/leave.lua")));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &EXTEND, &TRIM] {
+    for lua in [&RELEASE, &REGISTER, &LEAVE, &EXTEND, &TRIM] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

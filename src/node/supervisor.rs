@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use super::commands::{Answer, Remove};
+use super::commands::{Called, Remove, Removed};
 use super::connection::{Connection, Epoch, Link};
 use super::releases::{Release, Waiting};
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
-use crate::types::Ambient;
+use crate::types::{Ambient, Wake};
 
 /// Pause before the second connection attempt; doubles with each further one.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -43,6 +43,7 @@ pub(super) async fn run(
         epoch: Epoch::FIRST,
         waiting: Waiting::default(),
         sent: FuturesUnordered::new(),
+        notices: FuturesUnordered::new(),
         flushes: Vec::new(),
     };
     while let Some(mut connection) = supervisor.connect().await {
@@ -70,7 +71,8 @@ struct Supervisor {
     handles: Handles,
     epoch: Epoch,
     waiting: Waiting,
-    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
+    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Removed, NodeFailure>)>>,
+    notices: FuturesUnordered<BoxFuture<'static, ()>>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
@@ -109,10 +111,12 @@ impl Supervisor {
     async fn attempt(&mut self) -> Option<Result<Connection, NodeFailure>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
+        let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
         self.meanwhile(
-            async move { Connection::open(&*connector, &info, epoch, limit, &*ambient).await }.boxed(),
+            async move { Connection::open(&*connector, &info, &calls, &name, epoch, limit, &*ambient).await }
+                .boxed(),
         )
         .await
     }
@@ -147,6 +151,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(()) = self.notices.next() => {}
             }
         }
     }
@@ -173,6 +178,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(()) = self.notices.next() => {}
                 _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
@@ -186,15 +192,21 @@ impl Supervisor {
     fn handle_common(&mut self, request: Request) {
         match request {
             Request::Await(release, answer) => self.sent.push(answer.map(|answer| (release, answer)).boxed()),
+            Request::Notice(answered) => self.notices.push(answered),
             Request::Flush(done) => self.flushes.push(done),
             Request::Release(release) => self.waiting.push(release),
         }
     }
 
-    fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+    fn handle_answer(&mut self, release: Release, answer: &Result<Removed, NodeFailure>) {
         match answer {
-            Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
-            Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),
+            Ok(Removed { key: _, called: Called::Somebody }) => {
+                self.config.calls.listener.handle_wanted(&release.resource);
+            }
+            Ok(Removed { key: _, called: Called::Nobody }) | Err(_) => {}
+        }
+        if answer.is_err() || !release.is_settled_by_an_answer() {
+            self.waiting.push(release);
         }
     }
 
@@ -206,7 +218,9 @@ impl Supervisor {
 
     fn send(&mut self, link: &Link, mut release: Release) {
         release.prepare(link.epoch(), self.ambient.now());
-        let command = Remove::new(&release.resource, &release.token);
+        // Whoever was to see to it has long tried.
+        release.wake = Wake::Next;
+        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }
@@ -220,7 +234,7 @@ impl Supervisor {
     }
 
     fn answer_flushes(&mut self) {
-        if self.sent.is_empty() {
+        if self.sent.is_empty() && self.notices.is_empty() {
             for done in self.flushes.drain(..) {
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -229,6 +243,6 @@ impl Supervisor {
     }
 
     fn is_finished(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
+        self.sent.is_empty() && self.notices.is_empty() && self.waiting.is_empty()
     }
 }

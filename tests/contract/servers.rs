@@ -33,11 +33,14 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
     no_secret(&format!("{:?}", builder(with_credentials(&cluster, &format!(":{WRONG}")))));
 }
 
-/// Servers repeat the arguments of a command that they do not know: of `AUTH`, the password. redis-rs keeps that to
-/// itself.
+/// Servers repeat the arguments of a command that they do not know: of `AUTH` and `HELLO`, the password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_know_auth_shows_no_password() {
-    let cluster = LocalCluster::builder().directive("rename-command", "AUTH \"\"").start().unwrap();
+    let cluster = LocalCluster::builder()
+        .directive("rename-command", "AUTH \"\"")
+        .directive("rename-command", "HELLO \"\"")
+        .start()
+        .unwrap();
     for credentials in [&format!(":{WRONG}"), &format!("nobody:{WRONG}")] {
         let redlock = client(with_credentials(&cluster, credentials)).await;
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
