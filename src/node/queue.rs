@@ -104,3 +104,7 @@ impl Command for Leave {
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, unix))]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -120,3 +120,70 @@ impl Chain {
         Self { left: HAND_OVERS_MAX, until: now + HAND_OVERS_FOR }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Step;
+    use crate::types::Manner;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_nanos(ms * 1_000_000)
+    }
+
+    /// Waiters 1 to `n`, who came in this order.
+    fn line(n: u64) -> Line<u64> {
+        let mut line = Line::new(Demand::Unknown, at(0));
+        (1..=n).for_each(|number| line.join(number, number));
+        line
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut line = line(4);
+        assert!(line.is_head(1) && !line.is_head(2));
+        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        line.join(5, 5);
+        let served: Vec<_> = (2..=4).map(|number| line.handle_acquired(number, at(0))).collect();
+        assert_eq!(served, [Gone::Head(3), Gone::Head(4), Gone::Head(5)]);
+        assert_eq!(line.handle_acquired(5, at(0)), Gone::Last);
+    }
+
+    #[test]
+    fn whoever_gives_up_leaves_at_once_and_the_next_goes_on() {
+        let mut line = line(4);
+        assert_eq!(line.handle_left(3), Gone::Behind);
+        line.contender.handle_lost();
+        assert_eq!(line.handle_left(1), Gone::Head(2));
+        assert_eq!(line.contender.step(at(0)), Step::Register(Manner::Eager), "where the first has stopped");
+        assert_eq!(line.handle_left(2), Gone::Head(4));
+        assert_eq!(line.handle_left(4), Gone::Last);
+    }
+
+    #[test]
+    fn a_lock_is_handed_over_so_often_and_for_so_long() {
+        let mut line = line(100);
+        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        for number in 2..u64::from(HAND_OVERS_MAX) + 2 {
+            assert_eq!(line.wake(at(1)), Wake::Nobody);
+            assert_eq!(line.handle_handed_over(), Some(number));
+            assert_eq!(line.contender.step(at(1)), Step::Attempt, "without asking the queue node");
+            line.handle_acquired(number, at(1));
+        }
+        assert_eq!(line.wake(at(1)), Wake::Next, "others have their turn");
+        // It comes back by way of the queue.
+        line.handle_acquired(u64::from(HAND_OVERS_MAX) + 2, at(2));
+        let over = at(2) + HAND_OVERS_FOR;
+        assert_eq!(line.wake(at(2)), Wake::Nobody);
+        assert_eq!(line.wake(over), Wake::Next);
+    }
+
+    #[test]
+    fn a_lock_that_nobody_here_waits_for_is_not_handed_over() {
+        let mut line = line(1);
+        assert_eq!(line.wake(at(0)), Wake::Nobody);
+        line.handle_left(1);
+        assert_eq!(line.wake(at(0)), Wake::Next);
+        assert_eq!(line.handle_handed_over(), None, "the last has left meanwhile");
+    }
+}
