@@ -408,7 +408,8 @@ async fn whoever_leaves_leaves_the_lock_to_the_next() {
     let cluster = LocalCluster::start(3).unwrap();
     let clients = join_all((0..3).map(|_| client(cluster.urls()))).await;
     let mut random = Random::from_environment();
-    for round in 0..100 {
+    let mut forgotten = 0;
+    for _ in 0..100 {
         let guard = clients[0].mutex(KEY).unwrap().lock().await.unwrap();
         let mutex = clients[1].mutex(KEY).unwrap().max_wait(LONG);
         let leaves = tokio::spawn(async move { drop(mutex.lock().await) });
@@ -426,10 +427,12 @@ async fn whoever_leaves_leaves_the_lock_to_the_next() {
         tokio::join!(release, cancel);
         let released = now();
         let guard = stays.await.unwrap().unwrap();
-        assert!(released.elapsed() < LOOK_AGAIN + SLACK, "round {round}");
+        // It would have found out by itself, but not much earlier.
+        forgotten += u32::from(released.elapsed() > LOOK_AGAIN * 2 / 5);
         assert_eq!(guard.release().await, Ok(Released::InTime));
         drop(leaves.await);
     }
+    assert!(forgotten <= 10, "{forgotten} of 100 were not called");
     ends_empty(&cluster).await;
 }
 
