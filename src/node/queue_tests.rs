@@ -212,6 +212,20 @@ fn a_release_releases_whatever_the_queue_is() {
 }
 
 #[test]
+fn where_nobody_can_be_called_it_is_the_turn_of_whoever_asks() {
+    let scene = Scene::new();
+    let [a, b] = ["a", "b"].map(|name| scene.client(name));
+    scene.lock("me");
+    scene.register(&a, "1");
+    scene.cluster.command(0, &["ACL", "SETUSER", "default", "-publish"]).unwrap();
+    assert_eq!(scene.release("me"), 1);
+    assert_eq!(scene.register(&b, "2"), 0);
+    scene.lock("of b");
+    assert_eq!(scene.release("of b"), 1);
+    assert_eq!(scene.queue(), ["a"], "and its release takes it out");
+}
+
+#[test]
 fn a_queue_ends_by_itself() {
     let scene = Scene::new();
     let a = scene.client("a");

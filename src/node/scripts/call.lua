@@ -24,6 +24,10 @@ local function expected_for(queue, grace)
   return math.max(grace - since, 0)
 end
 
+local function mark_called(queue, channel)
+  redis.pcall('ZADD', queue, 'XX', string.format('-%.0f', micros()), channel)
+end
+
 -- Calls the first who hears it, `me` without a message. Answers his channel; nil where nobody can be called.
 local function call_next(queue, resource, me)
   redis.pcall('ZREMRANGEBYSCORE', queue, '-inf', '(0')
@@ -37,7 +41,7 @@ local function call_next(queue, resource, me)
       return nil
     end
     if heard > 0 then
-      redis.pcall('ZADD', queue, 'XX', string.format('-%.0f', micros()), channel)
+      mark_called(queue, channel)
       return channel
     end
     redis.pcall('ZREM', queue, channel)

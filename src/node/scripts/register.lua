@@ -30,7 +30,11 @@ local grace = tonumber(ARGV[4])
 local wait = expected_for(queue, grace)
 if wait == 0 then
   local called = call_next(queue, KEYS[1], me)
-  -- Nobody where messages are forbidden: then it is the turn of whoever asks.
-  wait = (called == nil or called == me) and 0 or grace
+  if called == nil then
+    -- Messages are forbidden. Then it is the turn of whoever asks.
+    mark_called(queue, me)
+    called = me
+  end
+  wait = called == me and 0 or grace
 end
 return { wait, ticket }
