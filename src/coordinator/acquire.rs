@@ -49,6 +49,8 @@ impl Coordinator {
         }
         let lease = &mut held.plants.lease;
         let record = |node, reply: &_| {
+            let (name, vote) = (self.node(node).name(), vote_of(reply));
+            tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             if let (Some(proposal), Some(raise)) = (&mut proposal, raise_of(reply)) {
                 proposal.handle_granted(node, raise);

@@ -102,14 +102,17 @@ impl Mutex {
     /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
     pub async fn lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
-        let give_up = self.coordinator.now() + self.max_wait;
+        let started = self.coordinator.now();
+        let give_up = started + self.max_wait;
         let span = tracing::debug_span!("lock", resource = self.resource.as_str());
         let wait = async {
-            if self.retry.is_in_turn() && !self.max_wait.is_zero() {
+            let guard = if self.retry.is_in_turn() && !self.max_wait.is_zero() {
                 self.lock_in_turn(terms, give_up).await
             } else {
                 self.lock_by_trying(terms, give_up).await
-            }
+            };
+            tracing::debug!(elapsed = ?started.until(self.coordinator.now()), locked = guard.is_ok(), "waited");
+            guard
         };
         wait.instrument(span).await
     }
@@ -167,15 +170,19 @@ impl Mutex {
     ) -> Result<Guard, LockError> {
         // Answers that come when too little of the lease is left cannot win it any more.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
+        let span = tracing::debug_span!("attempt", resource = self.resource.as_str(), attempt);
         let started = self.coordinator.now();
-        let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
-        let guard = held.and_then(|held| Leased::hold(held, self.keep)).map(Guard::new);
-        let (resource, elapsed) = (self.resource.as_str(), started.until(self.coordinator.now()));
-        match &guard {
-            Ok(_) => tracing::debug!(resource, attempt, ?elapsed, "acquired"),
-            Err(error) => tracing::debug!(resource, attempt, ?elapsed, %error, "attempt lost"),
-        }
-        guard
+        let attempt = async {
+            let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
+            let guard = held.and_then(|held| Leased::hold(held, self.keep)).map(Guard::new);
+            let elapsed = started.until(self.coordinator.now());
+            match &guard {
+                Ok(_) => tracing::debug!(?elapsed, "acquired"),
+                Err(error) => tracing::debug!(?elapsed, %error, "attempt lost"),
+            }
+            guard
+        };
+        attempt.instrument(span).await
     }
 
     fn terms(&self) -> Result<LeaseTerms, SettingsError> {

@@ -272,13 +272,13 @@ impl Command for Remove {
     type Reply = Removed;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
-        let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
-        let (key, called) = match reply {
-            Value::Int(0) => (Answer::No, Called::Nobody),
-            Value::Int(1) => (Answer::Yes, Called::Nobody),
-            Value::Int(2) => (Answer::No, Called::Somebody),
-            Value::Int(3) => (Answer::Yes, Called::Somebody),
-            other => return Err(failure::of_reply("EVALSHA", &other)),
+        let (key, called) = match self.0.run(connection).await {
+            Ok(Value::Int(0)) => (Answer::No, Called::Nobody),
+            Ok(Value::Int(1)) => (Answer::Yes, Called::Nobody),
+            Ok(Value::Int(2)) => (Answer::No, Called::Somebody),
+            Ok(Value::Int(3)) => (Answer::Yes, Called::Somebody),
+            Ok(other) => return Err(failure::of_reply("EVALSHA", &other)),
+            Err(error) => return Err(failure::of_command(&error)),
         };
         Ok(Removed { key, called })
     }

@@ -91,18 +91,23 @@ pub(super) async fn dial(
     info: &RedisConnectionInfo,
     calls: &Calls,
 ) -> Result<Dialed, NodeFailure> {
-    let error = match dial_by(ProtocolVersion::RESP3, connector, info, calls).await? {
-        Ok(dialed) => return Ok(dialed),
-        Err(error) => error,
-    };
-    match failure::of_connect(&error) {
-        _ if error.kind() == ErrorKind::RESP3NotSupported => {}
+    let dialed = match dial_by(ProtocolVersion::RESP3, connector, info, calls).await? {
         // What the server says of HELLO is not repeated: it may quote the password.
-        NodeFailure::Refused { .. } | NodeFailure::Permission { .. } | NodeFailure::Unexpected { .. } => {}
-        failure => return Err(failure),
-    }
-    let dialed = dial_by(ProtocolVersion::RESP2, connector, info, calls).await?;
+        Err(error) if is_about_hello(&error) => {
+            dial_by(ProtocolVersion::RESP2, connector, info, calls).await?
+        }
+        dialed => dialed,
+    };
     dialed.map_err(|error| failure::of_connect(&error))
+}
+
+/// Whether the old way may go better: not where the server is away, or does not know our password.
+fn is_about_hello(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::RESP3NotSupported
+        || matches!(
+            failure::of_connect(error),
+            NodeFailure::Refused { .. } | NodeFailure::Permission { .. } | NodeFailure::Unexpected { .. }
+        )
 }
 
 async fn dial_by(

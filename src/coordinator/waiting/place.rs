@@ -62,6 +62,7 @@ impl Place {
 
     /// Returns when something may have changed, and at `until` at the latest. Cancel safe.
     pub(crate) async fn changed(&self, until: Moment) {
+        let began = self.coordinator.now();
         // Those behind have nothing to do with it.
         let at =
             self.with_waiters(|waiters| waiters.line.is_head(self.number).then_some(waiters.at)?).flatten();
@@ -73,7 +74,7 @@ impl Place {
         };
         tokio::select! {
             () = self.woken.notified() => {}
-            () = tokio::time::sleep(self.coordinator.now().until(until)) => {}
+            () = tokio::time::sleep(began.until(until)) => {}
             () = gone => {
                 self.with_waiters(|waiters| {
                     waiters.at = None;
@@ -81,6 +82,7 @@ impl Place {
                 });
             }
         }
+        tracing::trace!(elapsed = ?began.until(self.coordinator.now()), "woken");
     }
 
     /// Gets into the lock's queue, or looks whether it is our turn there.
