@@ -175,10 +175,10 @@ impl Mutex {
         let attempt = async {
             let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
             let guard = held.and_then(|held| Leased::hold(held, self.keep)).map(Guard::new);
-            let elapsed = started.until(self.coordinator.now());
+            let elapsed = || started.until(self.coordinator.now());
             match &guard {
-                Ok(_) => tracing::debug!(?elapsed, "acquired"),
-                Err(error) => tracing::debug!(?elapsed, %error, "attempt lost"),
+                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
+                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt lost"),
             }
             guard
         };

@@ -260,10 +260,10 @@ impl Remove {
     pub(crate) fn new(resource: &Resource, token: &Token, wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.as_str()).arg(token.as_str());
-        match wake {
-            Wake::Next => by_hash.arg(queue::key(resource)).arg(queue::millis(grace)),
-            Wake::Nobody => by_hash.arg("").arg(""),
-        };
+        by_hash.arg(match wake {
+            Wake::Next => queue::millis(grace).max(1),
+            Wake::Nobody => 0,
+        });
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }

@@ -18,7 +18,7 @@ use crate::types::{INTERNAL_PREFIX, Manner, Resource, Ticket, Turn};
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The key of a lock's queue.
-pub(super) fn key(resource: &Resource) -> String {
+fn key(resource: &Resource) -> String {
     format!("{INTERNAL_PREFIX}queue:{}", resource.as_str())
 }
 

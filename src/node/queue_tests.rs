@@ -6,15 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::node::scripts::{LEAVE_TEXT, REGISTER_TEXT, RELEASE_TEXT};
 use crate::testing::{LocalCluster, Reply};
 
 const LOCK: &str = "job";
 const QUEUE: &str = "redlock:queue:job";
 const GRACE: &str = "60000";
-const RELEASE: &str = concat!(include_str!("scripts/call.lua"), include_str!("scripts/release.lua"));
-const REGISTER: &str = concat!(include_str!("scripts/call.lua"), include_str!("scripts/register.lua"));
-const LEAVE: &str = concat!(include_str!("scripts/call.lua"), include_str!("scripts/leave.lua"));
-
 struct Scene {
     cluster: LocalCluster,
 }
@@ -49,11 +46,11 @@ impl Scene {
     }
 
     fn release(&self, token: &str) -> i64 {
-        self.run(RELEASE, &[LOCK], &[token, QUEUE, GRACE]).int().unwrap()
+        self.run(RELEASE_TEXT, &[LOCK], &[token, GRACE]).int().unwrap()
     }
 
     fn register_as(&self, client: &Client, ticket: &str, manner: &str, grace: &str) -> i64 {
-        let reply = self.run(REGISTER, &[LOCK, QUEUE], &[client.name, ticket, manner, grace, "10000"]);
+        let reply = self.run(REGISTER_TEXT, &[LOCK, QUEUE], &[client.name, ticket, manner, grace, "10000"]);
         let Reply::Array(parts) = &reply else { panic!("{reply:?}") };
         parts[0].int().unwrap()
     }
@@ -63,7 +60,7 @@ impl Scene {
     }
 
     fn leave(&self, client: &Client) -> i64 {
-        self.run(LEAVE, &[LOCK, QUEUE], &[client.name, GRACE]).int().unwrap()
+        self.run(LEAVE_TEXT, &[LOCK, QUEUE], &[client.name, GRACE]).int().unwrap()
     }
 
     /// Who is in the queue; those that were called begin with `called `.

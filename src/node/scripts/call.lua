@@ -1,4 +1,4 @@
--- Stands before the scripts that know of waiters.
+-- Stands in the scripts that know of waiters, before what they do with them.
 --
 -- A queue is a sorted set: the channel of each client that waits for the lock, by ticket, the time at which it came in
 -- microseconds. A client that was called has a negative score, minus the time of the call, until it registers again,
