@@ -2,7 +2,6 @@
 
 mod waiting;
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
@@ -13,20 +12,53 @@ pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
-/// Beginning of the keys that the library keeps for itself on every node.
+/// Longest prefix of keys in bytes: it is part of every command.
+const PREFIX_BYTES_MAX: usize = 64;
+/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node.
 pub(crate) const INTERNAL_PREFIX: &str = "redlock:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
-/// What is locked: a valid UTF-8 name, used as the Redis key as it is.
+/// What all keys of a client begin with; mostly nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyPrefix(Arc<str>);
+
+impl KeyPrefix {
+    /// What [`parse`](Self::parse) takes.
+    pub(crate) const BOUND: &'static str =
+        "at most 64 bytes without control characters, not beginning with `redlock:`";
+
+    /// `None` of what is out of bounds.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let taken = text.len() <= PREFIX_BYTES_MAX
+            && !text.chars().any(char::is_control)
+            // Locks would have the names of another client's internal keys.
+            && !text.starts_with(INTERNAL_PREFIX);
+        taken.then(|| Self(text.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key of a name that the library keeps for itself.
+    pub(crate) fn internal(&self, name: &str) -> String {
+        format!("{}{INTERNAL_PREFIX}{name}", self.0)
+    }
+}
+
+/// What is locked: a valid UTF-8 name. Behind the client's prefix it is the Redis key as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Resource(Arc<str>);
+pub(crate) struct Resource {
+    key: Arc<str>,
+    prefix_bytes: usize,
+}
 
 impl Resource {
     /// # Errors
     ///
     /// Says which rule the name breaks.
-    pub(crate) fn parse(name: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(prefix: &KeyPrefix, name: &str) -> Result<Self, &'static str> {
         if name.is_empty() {
             return Err("must not be empty");
         }
@@ -39,17 +71,23 @@ impl Resource {
         if name.starts_with(INTERNAL_PREFIX) {
             return Err("must not begin with `redlock:`, which is kept for the library's own keys");
         }
-        Ok(Self(name.into()))
+        let prefix = prefix.as_str();
+        Ok(Self { key: format!("{prefix}{name}").into(), prefix_bytes: prefix.len() })
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// What users call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.key[self.prefix_bytes..]
     }
-}
 
-impl Borrow<str> for Resource {
-    fn borrow(&self) -> &str {
-        &self.0
+    /// Where nodes keep its lock.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The key of a name that the library keeps for itself.
+    pub(crate) fn internal_key(&self, name: &str) -> String {
+        format!("{}{INTERNAL_PREFIX}{name}", &self.key[..self.prefix_bytes])
     }
 }
 
@@ -64,8 +102,21 @@ impl Token {
         Self(format!("{owner}:{random:032x}").into())
     }
 
+    /// A value that was found, by whomever it is.
+    pub(crate) fn of_value(value: &str) -> Self {
+        Self(value.into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The owner label, where it is one of our tokens; else all of it.
+    pub(crate) fn owner(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((owner, random)) if random.len() == 32 => owner,
+            Some(_) | None => &self.0,
+        }
     }
 }
 
@@ -124,6 +175,11 @@ impl Moment {
     pub(crate) fn align_down(self, grid: Duration) -> Self {
         let grid = u64::try_from(grid.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self(self.0 - self.0 % grid)
+    }
+
+    /// So long ago; the clock's origin where that is later.
+    pub(crate) fn ago(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// Time from `self` until `later`; zero when `later` has passed.
@@ -193,6 +249,76 @@ impl From<FencingToken> for u64 {
     }
 }
 
+/// What a node can show for it that it still knows which locks it granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) persistence: Persistence,
+    pub(crate) promotion: Promotion,
+    pub(crate) origin: Origin,
+    /// Its incarnation is at least as old as that.
+    pub(crate) born: Moment,
+}
+
+/// Whether a node that may throw locks away when it is full has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    Refused,
+    Allowed,
+}
+
+/// Whether a node's acknowledged writes survive its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Always: append-only file, with `appendfsync always` also while it is rewritten.
+    Durable,
+    /// Not always.
+    Weak,
+    /// The node does not tell: `CONFIG GET` is forbidden.
+    NotTold,
+}
+
+/// Whether a node may have been a replica before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promotion {
+    Never,
+    Possible,
+}
+
+/// Whether the node's record is older than its incarnation, and so has survived its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It is; or an operator has declared that the node was new and nobody held a lock on it.
+    EarlierOrDeclared,
+    ThisIncarnation,
+}
+
+/// Why a node's grants do not count for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuarantineCause {
+    /// It has no memory of an earlier life: it is new, or has lost its data.
+    NewOrWiped,
+    /// It started not long ago, and is not configured to keep every write.
+    NotDurable,
+    /// It started not long ago, and does not tell whether it keeps every write.
+    DurabilityUnknown,
+    /// It may have been a replica until not long ago, and replication is asynchronous.
+    Promoted,
+}
+
+impl fmt::Display for QuarantineCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewOrWiped => "it is new or has lost its data; where it is new, `redlock init` says so",
+            Self::NotDurable => "it restarted and may have forgotten locks; `appendfsync always` keeps them",
+            Self::DurabilityUnknown => {
+                "it restarted and may have forgotten locks; permission for `CONFIG GET` would tell"
+            }
+            Self::Promoted => "it was promoted and may lack locks of the master before it",
+        })
+    }
+}
+
 /// Text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
@@ -221,11 +347,23 @@ mod tests {
     fn resource_names_are_checked() {
         let longest = "x".repeat(RESOURCE_BYTES_MAX);
         for good in ["a", "invoice:42", "größe/7", " ", "Redlock:x", longest.as_str()] {
-            assert!(Resource::parse(good).is_ok(), "{good:?}");
+            assert!(Resource::parse(&KeyPrefix::default(), good).is_ok(), "{good:?}");
         }
         let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
         for bad in ["", "a\nb", "\0", "redlock:node", too_long.as_str()] {
-            assert!(Resource::parse(bad).is_err(), "{bad:?}");
+            assert!(Resource::parse(&KeyPrefix::default(), bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn keys_begin_with_the_prefix() {
+        let prefix = KeyPrefix::parse("größe:").unwrap();
+        let resource = Resource::parse(&prefix, "job").unwrap();
+        assert_eq!((resource.name(), resource.key()), ("job", "größe:job"));
+        assert_eq!(resource.internal_key("fences"), "größe:redlock:fences");
+        assert_eq!(prefix.internal("node"), "größe:redlock:node");
+        for bad in ["a\n", "redlock:", "redlock:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
+            assert_eq!(KeyPrefix::parse(bad), None, "{bad:?}");
         }
     }
 

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 #[cfg(feature = "config")]
 use super::Setting;
-use super::Settings;
+use super::{Guarding, Location, Settings};
 #[cfg(feature = "config")]
 use crate::error::Place;
-use crate::types::Ttl;
-
-/// How much longer than `max_ttl` and its drift a node is in quarantine: Redis tells its age in whole seconds.
-const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
+use crate::protocol::RestartGuard;
+use crate::types::{Eviction, Ttl};
 
 impl Settings {
     /// How many nodes there are.
@@ -62,10 +60,46 @@ impl Settings {
         self.stretched(Ttl::from_duration(ttl))
     }
 
-    /// How long the votes of a node that restarted do not count.
+    /// How long the grants of a node that may have forgotten locks do not count; zero without the restart guard.
     #[must_use]
     pub fn quarantine(&self) -> Duration {
-        self.stretched(self.max_ttl) + QUARANTINE_MARGIN
+        match RestartGuard::after(self.max_ttl, self.drift.factor) {
+            RestartGuard::For(span) if self.guarding == Guarding::On => span,
+            RestartGuard::For(_) | RestartGuard::Off => Duration::ZERO,
+        }
+    }
+
+    /// What is allowed and still deserves a second thought, in sentences.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let nodes = self.nodes();
+        if nodes == 1 {
+            warnings.push("a single node is a single point of failure; use 3 or 5".to_owned());
+        } else if nodes.is_multiple_of(2) {
+            warnings.push(format!("an even number of nodes survives no more losses than {} do", nodes - 1));
+        }
+        if self.guarding == Guarding::Off {
+            warnings
+                .push("dangerous_no_restart_guard: two clients can hold one lock after nodes restart".into());
+        }
+        if self.eviction == Eviction::Allowed {
+            warnings
+                .push("dangerous_allow_eviction: two clients can hold one lock after a node is full".into());
+        }
+        for node in &self.nodes {
+            if matches!(node.location, Location::Sentinel { .. }) {
+                let name = &node.name;
+                warnings.push(format!(
+                    "{name}: a failover may forget locks, and costs the node's vote for a while"
+                ));
+            }
+            if node.shows_its_password() {
+                warnings
+                    .push(format!("{}: the password is sent unencrypted; rediss:// encrypts it", node.name));
+            }
+        }
+        warnings
     }
 
     fn stretched(&self, ttl: Ttl) -> Duration {

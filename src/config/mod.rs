@@ -5,9 +5,14 @@ mod example;
 mod fencing;
 #[cfg(feature = "config")]
 mod file;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod files;
+mod guard;
 mod keep;
+mod keys;
 #[cfg(feature = "config")]
 mod layers;
+mod location;
 mod meaning;
 mod node;
 mod node_url;
@@ -19,16 +24,19 @@ mod retry;
 mod settings;
 #[cfg(feature = "config")]
 mod table;
+mod tls;
 
 use std::time::Duration;
 
 use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{Secret, Ttl};
+use crate::types::{Eviction, Secret, Ttl};
 
+use node::Common;
 use places::{Mistakes, Places};
 use retry::RetryOptions;
 use settings::check;
+use tls::TlsOptions;
 
 pub use fencing::Fencing;
 pub use node::NodeOptions;
@@ -36,10 +44,15 @@ pub use settings::Settings;
 #[cfg(feature = "config")]
 pub use table::Setting;
 
+pub(crate) use guard::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
+pub(crate) use location::{Address, Location};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
+pub(crate) use tls::Transport;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,7 +68,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// |---|---|---|
 /// | `quorum` | n/2 + 1 | the smallest that intersects itself |
 /// | `ttl` | 10 s | a crashed holder blocks others for no longer |
-/// | `max_ttl` | 20 s | the longest TTL that a lock may ask for |
+/// | `max_ttl` | 20 s | sets the length of a quarantine: 22.2 s, within `max_wait` |
 /// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the de-facto constants of Redlock |
 /// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
@@ -66,12 +79,16 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
+/// | restart guard | on | a node that may have forgotten locks does not help two clients to one |
+/// | `key_prefix` | none | the name of a lock is its key, as with other implementations |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
     nodes: Vec<NodeOptions>,
     credentials: Credentials,
+    sentinel: Credentials,
+    tls: TlsOptions,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -86,6 +103,9 @@ pub struct RedlockBuilder {
     fencing: Fencing,
     max_clock_skew: Duration,
     fence_retention: Duration,
+    guarding: Guarding,
+    eviction: Eviction,
+    key_prefix: String,
     places: Places,
     /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
@@ -103,6 +123,8 @@ impl RedlockBuilder {
         Self {
             nodes: Vec::new(),
             credentials: Credentials::default(),
+            sentinel: Credentials::default(),
+            tls: TlsOptions::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
@@ -117,12 +139,17 @@ impl RedlockBuilder {
             fencing: Fencing::On,
             max_clock_skew: Duration::from_secs(60),
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            guarding: Guarding::On,
+            eviction: Eviction::Refused,
+            key_prefix: String::new(),
             places: Places::default(),
             mistakes: Vec::new(),
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]` or [`NodeOptions`]. Every client
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, a master by
+    /// its Sentinels as `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
+    /// [`NodeOptions`]. Every client
     /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
     /// node less.
     pub fn nodes<I>(mut self, nodes: I) -> Self
@@ -159,7 +186,8 @@ impl RedlockBuilder {
         self.given("ttl")
     }
 
-    /// The longest TTL that any lock may ask for; from 10 ms to 24 h.
+    /// The longest TTL that any lock may ask for; from 10 ms to 24 h. A node that may have forgotten locks is not
+    /// believed for a little longer; the largest that any client of the nodes has counts for all of them.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = max_ttl;
         self.given("max_ttl")
@@ -240,6 +268,8 @@ impl RedlockBuilder {
         let Self {
             nodes,
             credentials,
+            sentinel,
+            tls,
             quorum,
             ttl,
             max_ttl,
@@ -254,12 +284,16 @@ impl RedlockBuilder {
             fencing,
             max_clock_skew,
             fence_retention,
+            guarding,
+            eviction,
+            key_prefix,
             places,
             mistakes,
         } = self;
         let mut mistakes = Mistakes::new(&places, mistakes);
         let configured = nodes.len();
-        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials));
+        let nodes =
+            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &places));
         let quorum = mistakes.sift(parse_quorum(configured, quorum));
         mistakes.sift(check(
             "max_ttl",
@@ -283,7 +317,10 @@ impl RedlockBuilder {
         mistakes.sift(keep.check());
         mistakes.sift_all(retry.check(&places));
         let owner = mistakes.sift(owner::parse(owner));
-        let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
+        let key_prefix = mistakes.sift(keys::parse(&key_prefix));
+        let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
+            (nodes, quorum, owner, key_prefix, mistakes.found())
+        else {
             return Err(mistakes.into_sorted());
         };
         Ok(Settings {
@@ -302,8 +339,15 @@ impl RedlockBuilder {
             fencing,
             max_clock_skew,
             fence_retention,
+            guarding,
+            eviction,
+            key_prefix,
             #[cfg(feature = "config")]
             username: credentials.username,
+            #[cfg(feature = "config")]
+            sentinel_username: sentinel.username,
+            #[cfg(feature = "config")]
+            tls,
             #[cfg(feature = "config")]
             places,
         })

@@ -2,6 +2,7 @@
 
 mod acquire;
 mod clock;
+mod connect;
 mod extend;
 mod fanout;
 mod fencing;
@@ -12,6 +13,7 @@ mod keeper;
 mod leased;
 mod release;
 mod renew;
+mod survey;
 mod timer;
 mod waiting;
 
@@ -22,18 +24,26 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Credentials, Fencing, NodeUrl, Settings};
+use crate::config::{Fencing, Guarding, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Calls, Channel, Link, Node, NodeConfig, Tcp, Trimming};
+use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
+use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub(crate) use survey::{Known, Probed};
 pub(crate) use waiting::Standing;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
+
+/// Why a node's grant does not count, where it does not at `now`.
+fn quarantined(guard: RestartGuard, link: &Link, now: Moment) -> Option<NodeFailure> {
+    let Quarantine { left, cause } = guard.quarantine(link.evidence(), now)?;
+    Some(NodeFailure::Quarantined { left, cause })
+}
 
 /// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
 /// one, for a slow command of somebody else is not a failure.
@@ -43,6 +53,7 @@ const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
 pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
+    roster: Arc<Roster>,
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
@@ -53,14 +64,23 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
-        let lines = waiting::Lines::new(Channel::new(ambient.random()), settings.nodes.len());
+        let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
+        let roster = Arc::new(Roster::new(
+            names,
+            settings.key_prefix.clone(),
+            settings.quorum.needed(),
+            settings.max_ttl,
+        ));
+        let channel = Channel::new(&settings.key_prefix, ambient.random());
+        let lines = waiting::Lines::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
-            let start = |(i, url)| start_node(url, &settings, &ambient, calls(this, NodeId(i), &lines));
-            let nodes = settings.nodes.iter().enumerate().map(start).collect();
+            let start = |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines));
+            let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
                 settings,
+                keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
                 nodes,
-                keeper: keeper::Keeper::new(Arc::clone(&ambient)),
+                roster,
                 lines,
                 ambient,
                 seen: fencing::Seen::default(),
@@ -96,28 +116,32 @@ impl Coordinator {
         self.ambient.random()
     }
 
-    /// Name of each node, and why it cannot be used if it cannot.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, Option<NodeFailure>)> {
-        self.nodes.iter().map(|node| (node.name(), node.link().err()))
-    }
-
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, ends all waits, releases what is held, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, ends all waits, releases what is held, and awaits the answers to all releases; of each
+    /// node for as long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         self.dissolve_lines();
         for leased in self.keeper.close() {
             leased.shut_down();
         }
-        let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
     /// The live connection to each node, or why there is none.
     fn links(&self) -> Links {
         self.nodes.iter().map(Node::link).collect()
+    }
+
+    /// Who is not believed: until when depends on the longest lease that any client may hold.
+    fn restart_guard(&self) -> RestartGuard {
+        match self.settings.guarding {
+            Guarding::Off => RestartGuard::Off,
+            Guarding::On => RestartGuard::after(self.roster.max_ttl(), self.settings.drift.factor),
+        }
     }
 
     fn live_nodes(&self) -> usize {
@@ -143,26 +167,33 @@ fn calls(coordinator: &Weak<Coordinator>, node: NodeId, lines: &waiting::Lines) 
     Calls { channel: lines.channel.clone(), listener, complaint: lines.complaint.clone() }
 }
 
-fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>, calls: Calls) -> Node {
+fn start_node(
+    node: NodeId,
+    settings: &Settings,
+    roster: &Arc<Roster>,
+    ambient: &Arc<dyn Ambient>,
+    calls: Calls,
+) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
         Fencing::On => {
             Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
         }
     };
-    let NodeUrl { name, host, port, db, credentials } = url.clone();
-    let Credentials { username, password } = credentials;
+    let url = &settings.nodes[node.0];
     let config = NodeConfig {
-        name,
-        connector: Arc::new(Tcp { host, port }),
-        username,
-        password,
-        db,
+        name: Arc::clone(&url.name),
+        connector: connect::connector(url, settings.connect_timeout),
+        login: connect::login(&url.credentials),
+        db: url.db,
         calls,
         grace: settings.node_timeout,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,
+        node,
+        roster: Arc::clone(roster),
+        eviction: settings.eviction,
     };
     Node::start(config, Arc::clone(ambient))
 }

@@ -30,9 +30,7 @@ impl Leased {
         let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
         let (nodes, wake) = (releases.nodes(), releases.wake);
         let mut releasing = Releasing::start(Arc::clone(&coordinator), releases, self);
-        // The first poll queues them, whatever is left of the budget of the task that we are in. Behind them comes the
-        // attempt of whoever is next in this process.
-        let _ = tokio::task::unconstrained(poll_fn(|cx| Poll::Ready(releasing.poll(cx)))).await;
+        // Behind them comes the attempt of whoever is next in this process.
         coordinator.handle_released(&self.resource, nodes, wake);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
@@ -42,7 +40,7 @@ impl Leased {
         };
         if releasing.confirmed < releasing.needed {
             let votes = releasing.votes(&silent);
-            let (resource, votes) = (self.resource.as_str().to_owned(), coordinator.votes(votes));
+            let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
         // Removed by nobody: the keys were gone before us.
@@ -79,7 +77,7 @@ impl Releasing {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
                     release.prepare(link.epoch(), now);
-                    this.pending.push((node, release, link.send(command.clone()).boxed()));
+                    this.pending.push((node, release, link.send_now(command.clone())));
                 }
                 Err(failure) => this.handle_answer(node, release, Err(failure)),
             }

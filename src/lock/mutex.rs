@@ -104,7 +104,7 @@ impl Mutex {
         let terms = self.terms()?;
         let started = self.coordinator.now();
         let give_up = started + self.max_wait;
-        let span = tracing::debug_span!("lock", resource = self.resource.as_str());
+        let span = tracing::debug_span!("lock", resource = self.resource.name());
         let wait = async {
             let guard = if self.retry.is_in_turn() && !self.max_wait.is_zero() {
                 self.lock_in_turn(terms, give_up).await
@@ -170,7 +170,7 @@ impl Mutex {
     ) -> Result<Guard, LockError> {
         // Answers that come when too little of the lease is left cannot win it any more.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = self.resource.as_str(), attempt);
+        let span = tracing::debug_span!("attempt", resource = self.resource.name(), attempt);
         let started = self.coordinator.now();
         let attempt = async {
             let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
@@ -215,7 +215,7 @@ impl Mutex {
 impl fmt::Debug for Mutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex")
-            .field("resource", &self.resource.as_str())
+            .field("resource", &self.resource.name())
             .field("ttl", &self.ttl)
             .field("max_wait", &self.max_wait)
             .field("retry", &self.retry)

@@ -12,8 +12,8 @@ use super::scripts::{EXTEND, Lua, RELEASE};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake};
 
-/// Sorted set of the highest token of each resource that a node has seen.
-pub(super) const FENCES: &str = "redlock:fences";
+/// The internal key of the highest token of each resource that a node has seen, a sorted set.
+pub(crate) const FENCES: &str = "fences";
 
 /// One command about one lock, built once and sent to every node.
 pub(crate) trait Command: Clone + Send + 'static {
@@ -131,7 +131,7 @@ pub(crate) struct ReadFence(Arc<Cmd>);
 impl ReadFence {
     pub(crate) fn new(resource: &Resource) -> Self {
         let mut cmd = Cmd::new();
-        cmd.arg("ZSCORE").arg(FENCES).arg(resource.as_str());
+        cmd.arg("ZSCORE").arg(resource.internal_key(FENCES)).arg(resource.name());
         Self(Arc::new(cmd))
     }
 }
@@ -140,15 +140,7 @@ impl Command for ReadFence {
     type Reply = f64;
 
     async fn send(self, mut connection: MultiplexedConnection) -> Result<f64, NodeFailure> {
-        match single(&mut connection, &self.0).await {
-            Ok(Value::Nil) => Ok(0.0),
-            Ok(Value::Double(score)) => Ok(score),
-            Ok(reply @ Value::BulkString(_)) => {
-                redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("ZSCORE", &reply))
-            }
-            Ok(other) => Err(failure::of_reply("ZSCORE", &other)),
-            Err(error) => Err(failure::of_command(&error)),
-        }
+        score(single(&mut connection, &self.0).await)
     }
 }
 
@@ -204,7 +196,7 @@ impl ExtendMany {
         let count = locks.len();
         let mut by_hash = EXTEND.by_hash(count);
         for (resource, ..) in locks.clone() {
-            by_hash.arg(resource.as_str());
+            by_hash.arg(resource.key());
         }
         for (_, token, ttl) in locks {
             by_hash.arg(token.as_str()).arg(ttl.as_millis());
@@ -259,11 +251,11 @@ impl Remove {
     /// `grace`: for how long a waiter that was called is expected.
     pub(crate) fn new(resource: &Resource, token: &Token, wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
-        by_hash.arg(resource.as_str()).arg(token.as_str());
-        by_hash.arg(match wake {
-            Wake::Next => queue::millis(grace).max(1),
-            Wake::Nobody => 0,
-        });
+        by_hash.arg(resource.key()).arg(token.as_str());
+        match wake {
+            Wake::Next => by_hash.arg(queue::millis(grace).max(1)).arg(queue::key(resource)),
+            Wake::Nobody => by_hash.arg(0).arg(""),
+        };
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
@@ -303,19 +295,33 @@ impl ScriptCall {
     }
 }
 
-async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+/// The reply of `ZSCORE`; 0 where there is none.
+pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure> {
+    match reply {
+        Ok(Value::Nil) => Ok(0.0),
+        Ok(Value::Double(score)) => Ok(score),
+        Ok(reply @ Value::BulkString(_)) => {
+            redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("ZSCORE", &reply))
+        }
+        Ok(other) => Err(failure::of_reply("ZSCORE", &other)),
+        Err(error) => Err(failure::of_command(&error)),
+    }
+}
+
+pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
 }
 
 fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
     let mut cmd = Cmd::new();
-    cmd.arg("SET").arg(resource.as_str()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
+    cmd.arg("SET").arg(resource.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
     cmd
 }
 
 fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
     let mut cmd = Cmd::new();
-    cmd.arg("ZADD").arg(FENCES).arg("GT").arg("CH").arg(fence.get()).arg(resource.as_str());
+    let fences = resource.internal_key(FENCES);
+    cmd.arg("ZADD").arg(fences).arg("GT").arg("CH").arg(fence.get()).arg(resource.name());
     cmd
 }
 

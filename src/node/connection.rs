@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
-use super::failure;
+use super::facts::{self, NodeFacts};
+use super::greet::{self, Greeting};
 use super::push::{Calls, Dialed, Hearing, dial};
-use super::scripts;
-use super::stream::{Activity, Connector};
+use super::roster::Roster;
+use super::stream::{Activity, Connector, Management};
+use super::{failure, scripts};
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Moment};
+use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +35,17 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
-    clock: NodeClock,
     hearing: Hearing,
+    about: Arc<About>,
+}
+
+/// What is known of the node at the other end.
+#[derive(Debug)]
+struct About {
+    clock: NodeClock,
+    facts: Arc<NodeFacts>,
+    evidence: Evidence,
+    activity: Arc<Activity>,
 }
 
 /// What a node's wall clock said when we connected.
@@ -55,13 +67,40 @@ impl Link {
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
-        let since = u64::try_from(self.clock.at.until(now).as_micros()).unwrap_or(u64::MAX);
-        self.clock.wall_micros.saturating_add(since)
+        let NodeClock { at, wall_micros } = self.about.clock;
+        wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<NodeFacts> {
+        &self.about.facts
+    }
+
+    /// What the node can show for its memory of locks.
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.about.evidence
     }
 
     /// See [`Command::send`]; the command is queued at the first poll.
     pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
-        command.send(self.connection).await
+        let reply = command.send(self.connection).await;
+        if let Err(NodeFailure::ReadOnly { .. }) = reply {
+            // It is not the master any more that it was when we looked at it.
+            self.about.activity.distrust();
+        }
+        reply
+    }
+
+    /// As [`send`](Self::send), but queued now, ahead of whatever is sent on this connection from now on.
+    pub(crate) fn send_now<C: Command>(
+        self,
+        command: C,
+    ) -> BoxFuture<'static, Result<C::Reply, NodeFailure>> {
+        let mut answer = self.send(command).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        match tokio::task::unconstrained(&mut answer).now_or_never() {
+            Some(answer) => future::ready(answer).boxed(),
+            None => answer,
+        }
     }
 }
 
@@ -72,46 +111,62 @@ pub(super) struct Connection {
     pub(super) driver: Driver,
 }
 
+/// What a client brings along when it meets a node.
+pub(super) struct Visitor<'a> {
+    pub(super) name: &'a str,
+    pub(super) calls: &'a Calls,
+    pub(super) node: NodeId,
+    pub(super) roster: &'a Roster,
+    pub(super) eviction: Eviction,
+    pub(super) management: Management,
+    pub(super) ambient: &'a dyn Ambient,
+}
+
+/// A node that cannot be used.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) failure: NodeFailure,
+    /// What it said of itself, if it got that far.
+    pub(super) facts: Option<Arc<NodeFacts>>,
+}
+
+impl From<NodeFailure> for Refusal {
+    fn from(failure: NodeFailure) -> Self {
+        Self { failure, facts: None }
+    }
+}
+
 impl Connection {
     /// # Errors
     ///
-    /// Why the node cannot be used, in words of [`NodeFailure`].
+    /// Why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
         info: &RedisConnectionInfo,
-        calls: &Calls,
-        name: &str,
         epoch: Epoch,
         limit: Duration,
-        ambient: &dyn Ambient,
-    ) -> Result<Self, NodeFailure> {
-        let handshake = async {
-            let mut dialed = dial(connector, info, calls).await?;
-            let clock = Self::handshake(&mut dialed.connection, ambient).await?;
-            let hearing = dialed.listen(calls, name).await;
-            let Dialed { connection, activity, driver, .. } = dialed;
-            Ok(Self { link: Link { connection, epoch, clock, hearing }, activity, driver })
-        };
+        visitor: &Visitor<'_>,
+    ) -> Result<Self, Refusal> {
+        let handshake = Self::handshake(connector, info, epoch, visitor);
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
-            Err(_) => Err(failure::of_connect_timeout(limit)),
+            Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
     }
 
     async fn handshake(
-        connection: &mut MultiplexedConnection,
-        ambient: &dyn Ambient,
-    ) -> Result<NodeClock, NodeFailure> {
-        let mut pipeline = Pipeline::new();
-        scripts::load_all(&mut pipeline);
-        pipeline.cmd("TIME");
-        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
-        let mut time = Value::Nil;
-        for reply in replies.map_err(|error| failure::of_connect(&error))? {
-            // One by one: the error of a pipeline as a whole hides what the server said.
-            time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
-        }
-        Ok(NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? })
+        connector: &dyn Connector,
+        info: &RedisConnectionInfo,
+        epoch: Epoch,
+        visitor: &Visitor<'_>,
+    ) -> Result<Self, Refusal> {
+        let mut dialed = dial(connector, info, visitor.calls).await?;
+        let activity = Arc::clone(&dialed.activity);
+        let about = visitor.meet(&mut dialed.connection, Arc::clone(&activity)).await;
+        let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
+        let hearing = dialed.listen(visitor.calls, visitor.name).await;
+        let Dialed { connection, driver, .. } = dialed;
+        Ok(Self { link: Link { connection, epoch, hearing, about: Arc::new(about) }, activity, driver })
     }
 
     /// Gives the connection up with commands in flight.
@@ -120,12 +175,48 @@ impl Connection {
     }
 }
 
+impl Visitor<'_> {
+    /// One pipeline: scripts, facts, clock and record.
+    async fn meet(
+        &self,
+        connection: &mut MultiplexedConnection,
+        activity: Arc<Activity>,
+    ) -> Result<About, Refusal> {
+        let mut pipeline = Pipeline::new();
+        facts::ask(&mut pipeline);
+        scripts::load_all(&mut pipeline);
+        pipeline.cmd("TIME");
+        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
+        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
+        let now = self.ambient.now();
+        // What it says of itself explains what it refuses, so that is looked at first.
+        let rest = replies.split_off(facts::REPLIES.min(replies.len()));
+        let facts = Arc::new(NodeFacts::parse(replies)?);
+        let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
+        facts.check(self.eviction).map_err(refusal)?;
+        self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
+        // One by one: the error of a pipeline as a whole hides what the server said.
+        let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
+        let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
+        let [.., time, greeting] = rest.as_slice() else {
+            return Err(refusal(failure::of_reply("a handshake", &Value::Array(rest))));
+        };
+        let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
+        let greeting = Greeting::parse(greeting).map_err(refusal)?;
+        self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
+        let evidence = facts.evidence(&greeting, self.management, now);
+        Ok(About { clock, facts, evidence, activity })
+    }
+}
+
 /// The task that moves the bytes. Dropped, it is aborted, and the stream with it; also by a handshake that is
 /// given up half way.
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
-    pub(super) fn start(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(super) fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(driver))
     }
 

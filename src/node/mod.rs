@@ -6,37 +6,54 @@
 
 mod commands;
 mod connection;
+mod facts;
 mod failure;
+mod greet;
 mod push;
 mod queue;
 mod releases;
+mod roster;
 mod scripts;
+mod sentinel;
 mod stream;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 mod trim;
+mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Moment, Secret};
+use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
+use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence,
-    Remove, Removed,
+    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
+    ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link};
+pub use facts::NodeFacts;
+pub(crate) use greet::Declare;
+pub use greet::Declared;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
-pub(crate) use stream::{Connector, Tcp};
+pub(crate) use roster::Roster;
+pub(crate) use sentinel::Sentinel;
+pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
+pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
-/// An answer to a release under way. The command is queued at the first poll.
+/// An answer to a release under way.
 pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
 
 /// What a node is to its supervisor.
@@ -44,8 +61,7 @@ pub(crate) struct NodeConfig {
     /// How the node is called in every message.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    pub(crate) login: Login,
     pub(crate) db: i64,
     pub(crate) calls: Calls,
     /// For how long a waiter that was called is expected.
@@ -56,6 +72,29 @@ pub(crate) struct NodeConfig {
     pub(crate) hung_after: Duration,
     /// Which fencing tokens are to be forgotten; `None` leaves them all.
     pub(crate) trimming: Option<Trimming>,
+    /// Its place among the nodes of the client.
+    pub(crate) node: NodeId,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) eviction: Eviction,
+}
+
+/// Who we are to a server.
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl Login {
+    fn to(&self, db: i64) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            info = info.set_password(password.reveal());
+        }
+        info
+    }
 }
 
 /// The connection as callers see it.
@@ -63,7 +102,7 @@ pub(crate) struct NodeConfig {
 enum State {
     Connecting,
     Up(Link),
-    Down(NodeFailure),
+    Down(Refusal),
 }
 
 /// What callers ask of the supervisor. The queue is unbounded for `Drop` to be able to use it; the supervisor
@@ -74,7 +113,7 @@ enum Request {
     /// It was sent by the caller: await the answer, and send it again if there is none.
     Await(Release, Answering),
     /// It was sent by the caller, and nobody waits for the answer: see to it that it is.
-    Notice(BoxFuture<'static, ()>),
+    Notice(BoxFuture<'static, Result<(), NodeFailure>>),
     /// Answer when nothing of the above is on its way any more.
     Flush(oneshot::Sender<()>),
 }
@@ -85,6 +124,8 @@ pub(crate) struct Node {
     grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
+    /// How many of them the supervisor has seen answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -93,15 +134,10 @@ impl Node {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (name, grace) = (Arc::clone(&config.name), config.grace);
-        let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
-        if let Some(username) = &config.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            info = info.set_password(password.reveal());
-        }
-        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
-        Self { name, grace, state, requests }
+        let info = config.login.to(config.db);
+        let answered = Arc::new(AtomicU64::new(0));
+        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
+        Self { name, grace, state, requests, answered }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -113,7 +149,16 @@ impl Node {
         match &*self.state.borrow() {
             State::Up(link) => Ok(link.clone()),
             State::Connecting => Err(NodeFailure::Connecting),
-            State::Down(failure) => Err(failure.clone()),
+            State::Down(refusal) => Err(refusal.failure.clone()),
+        }
+    }
+
+    /// What the node said of itself when we last met it; `None` before, and when it cannot be asked.
+    pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
+        match &*self.state.borrow() {
+            State::Up(link) => Some(Arc::clone(link.facts())),
+            State::Connecting => None,
+            State::Down(refusal) => refusal.facts.clone(),
         }
     }
 
@@ -145,15 +190,14 @@ impl Node {
         };
         release.prepare(link.epoch(), now);
         let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
-        self.await_release(release, queued(link.send(remove).boxed()));
+        self.await_release(release, link.send_now(remove));
     }
 
     /// Sends a command whose answer nobody waits for, ahead of whatever this client asks of the node from now on. Not
     /// sent where there is no connection. Never blocks.
     pub(crate) fn notify(&self, command: impl Command<Reply = ()>) {
         if let Ok(link) = self.link() {
-            let answered = queued(link.send(command).map(drop).boxed());
-            let _ = self.requests.send(Request::Notice(answered));
+            let _ = self.requests.send(Request::Notice(link.send_now(command)));
         }
     }
 
@@ -162,19 +206,19 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when everything handed over so far is answered, or cannot be sent for now. Cancel safe.
-    pub(crate) async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.requests.send(Request::Flush(done)).is_ok() {
-            let _ = flushed.await;
+    /// Returns when everything handed over so far is answered, or cannot be sent for now, or when for `limit` nothing
+    /// has been answered. Cancel safe.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let (done, mut flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_err() {
+            return;
         }
-    }
-}
-
-/// Polls once, which queues the command, whatever is left of the budget of the task that we are in.
-fn queued<T: Send + 'static>(mut answer: BoxFuture<'static, T>) -> BoxFuture<'static, T> {
-    match tokio::task::unconstrained(&mut answer).now_or_never() {
-        Some(answer) => future::ready(answer).boxed(),
-        None => answer,
+        loop {
+            let before = self.answered.load(Ordering::Relaxed);
+            let ended = tokio::time::timeout(limit, &mut flushed).await.is_ok();
+            if ended || self.answered.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::connection::Driver;
 use super::failure;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
-use crate::types::{INTERNAL_PREFIX, Resource};
+use crate::types::{KeyPrefix, Resource};
 
 /// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
 /// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
@@ -26,8 +26,8 @@ const QUEUED_MAX: usize = 1 << 20;
 
 /// Who is told of what a node says.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// The node called this client: the lock of this name was free there.
-    fn handle_call(&self, resource: &str);
+    /// The node called this client: the lock of this key was free there.
+    fn handle_call(&self, key: &str);
     /// A release of ours called somebody: the lock is wanted.
     fn handle_wanted(&self, resource: &Resource);
 }
@@ -37,8 +37,8 @@ pub(crate) trait Listener: Send + Sync + 'static {
 pub(crate) struct Channel(Arc<str>);
 
 impl Channel {
-    pub(crate) fn new(random: u128) -> Self {
-        Self(format!("{INTERNAL_PREFIX}wake:{random:032x}").into())
+    pub(crate) fn new(keys: &KeyPrefix, random: u128) -> Self {
+        Self(keys.internal(&format!("wake:{random:032x}")).into())
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -116,19 +116,20 @@ async fn dial_by(
     info: &RedisConnectionInfo,
     calls: &Calls,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
-    let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
-    let (stream, activity) = Watched::new(stream);
+    let (stream, activity) = Watched::new(connector.connect().await?);
     // Time limits are the coordinator's: one timer for a round instead of one for each command.
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
     let config = if protocol.supports_resp3() { config.set_push_sender(calls.ear()) } else { config };
     let info = info.clone().set_protocol(protocol);
     let dialed = MultiplexedConnection::new_with_config(&info, stream, config).await;
-    Ok(dialed.map(|(connection, driver)| Dialed {
-        connection,
-        activity,
-        driver: Driver::start(driver),
-        protocol,
-    }))
+    match (dialed, activity.fault()) {
+        (Ok((connection, driver)), _) => {
+            Ok(Ok(Dialed { connection, activity, driver: Driver::spawn(driver), protocol }))
+        }
+        // The stream itself knows better.
+        (Err(_), Some(fault)) => Err(fault),
+        (Err(error), None) => Ok(Err(error)),
+    }
 }
 
 impl Dialed {
@@ -158,12 +159,12 @@ impl Calls {
         let listener = Arc::clone(&self.listener);
         move |push| {
             if push.kind == PushKind::Message
-                && let [_, Value::BulkString(resource)] = push.data.as_slice()
-                && let Ok(resource) = std::str::from_utf8(resource)
+                && let [_, Value::BulkString(key)] = push.data.as_slice()
+                && let Ok(key) = std::str::from_utf8(key)
                 // Our own, of the handshake.
-                && !resource.is_empty()
+                && !key.is_empty()
             {
-                listener.handle_call(resource);
+                listener.handle_call(key);
             }
             Ok(())
         }

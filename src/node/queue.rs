@@ -11,15 +11,15 @@ use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, REGISTER};
 use crate::error::NodeFailure;
-use crate::types::{INTERNAL_PREFIX, Manner, Resource, Ticket, Turn};
+use crate::types::{Manner, Resource, Ticket, Turn};
 
 /// For how long a queue is kept after somebody has registered. A client that waits registers again far more often;
 /// this is what clients that have died leave behind.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The key of a lock's queue.
-fn key(resource: &Resource) -> String {
-    format!("{INTERNAL_PREFIX}queue:{}", resource.as_str())
+pub(super) fn key(resource: &Resource) -> String {
+    resource.internal_key(&format!("queue:{}", resource.name()))
 }
 
 /// Takes this client into the queue of a lock, and looks at the lock.
@@ -36,7 +36,7 @@ impl Register {
         grace: Duration,
     ) -> Self {
         let mut by_hash = REGISTER.by_hash(2);
-        by_hash.arg(resource.as_str()).arg(key(resource)).arg(channel.as_str());
+        by_hash.arg(resource.key()).arg(key(resource)).arg(channel.as_str());
         by_hash.arg(ticket.map_or("", Ticket::as_str));
         by_hash.arg(match manner {
             Manner::Eager => "eager",
@@ -87,7 +87,7 @@ impl Leave {
 
     fn called(resource: &Resource, channel: &str, grace: Duration) -> Self {
         let mut by_hash = LEAVE.by_hash(2);
-        by_hash.arg(resource.as_str()).arg(key(resource)).arg(channel).arg(millis(grace));
+        by_hash.arg(resource.key()).arg(key(resource)).arg(channel).arg(millis(grace));
         Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
     }
 }

@@ -46,7 +46,7 @@ impl Scene {
     }
 
     fn release(&self, token: &str) -> i64 {
-        self.run(RELEASE_TEXT, &[LOCK], &[token, GRACE]).int().unwrap()
+        self.run(RELEASE_TEXT, &[LOCK], &[token, GRACE, QUEUE]).int().unwrap()
     }
 
     fn register_as(&self, client: &Client, ticket: &str, manner: &str, grace: &str) -> i64 {

@@ -1,6 +1,7 @@
 //! The task that owns a node's connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -8,11 +9,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::commands::{Called, Remove, Removed};
-use super::connection::{Connection, Epoch, Link};
+use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
 use super::releases::{Release, Waiting};
+use super::roster::keep_told;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
@@ -32,6 +34,7 @@ pub(super) async fn run(
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
+    answered: Arc<AtomicU64>,
 ) {
     let mut supervisor = Supervisor {
         config,
@@ -45,6 +48,7 @@ pub(super) async fn run(
         sent: FuturesUnordered::new(),
         notices: FuturesUnordered::new(),
         flushes: Vec::new(),
+        answered,
     };
     while let Some(mut connection) = supervisor.connect().await {
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
@@ -54,7 +58,7 @@ pub(super) async fn run(
             End::Finished => return,
             End::Lost(failure) => {
                 warn!(node = %supervisor.config.name, reason = %failure, "node is down");
-                supervisor.publish.send_replace(State::Down(failure));
+                supervisor.publish.send_replace(State::Down(failure.into()));
                 connection.abandon();
                 supervisor.collect_unanswered().await;
             }
@@ -72,8 +76,9 @@ struct Supervisor {
     epoch: Epoch,
     waiting: Waiting,
     sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Removed, NodeFailure>)>>,
-    notices: FuturesUnordered<BoxFuture<'static, ()>>,
+    notices: FuturesUnordered<BoxFuture<'static, Result<(), NodeFailure>>>,
     flushes: Vec<oneshot::Sender<()>>,
+    answered: Arc<AtomicU64>,
 }
 
 /// Whether anybody can still ask for something.
@@ -98,7 +103,7 @@ impl Supervisor {
             self.epoch = self.epoch.next();
             match self.attempt().await? {
                 Ok(connection) => return Some(connection),
-                Err(failure) => self.publish_failure(failure),
+                Err(refusal) => self.publish_refusal(refusal),
             }
             // Half fixed, half random: clients that lost a node together do not come back together.
             let jitter = u32::try_from(self.ambient.random() >> 118).unwrap_or(0);
@@ -108,28 +113,33 @@ impl Supervisor {
         }
     }
 
-    async fn attempt(&mut self) -> Option<Result<Connection, NodeFailure>> {
+    async fn attempt(&mut self) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
         let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
-        self.meanwhile(
-            async move { Connection::open(&*connector, &info, &calls, &name, epoch, limit, &*ambient).await }
-                .boxed(),
-        )
-        .await
+        let (roster, node, eviction) =
+            (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
+        let attempt = async move {
+            let management = connector.management();
+            let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
+            let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
+            Connection::open(&*connector, &info, epoch, limit, &visitor).await
+        };
+        self.meanwhile(attempt.boxed()).await
     }
 
-    fn publish_failure(&self, failure: NodeFailure) {
+    fn publish_refusal(&self, refusal: Refusal) {
         let news = match &*self.publish.borrow() {
-            State::Down(known) => *known != failure,
+            State::Down(known) => known.failure != refusal.failure,
             State::Connecting | State::Up(_) => true,
         };
         if news {
-            warn!(node = %self.config.name, reason = %failure, "cannot connect; trying on in the background");
-            self.publish.send_replace(State::Down(failure));
+            let reason = &refusal.failure;
+            warn!(node = %self.config.name, %reason, "cannot be used; trying on in the background");
         }
+        self.publish.send_replace(State::Down(refusal));
     }
 
     /// Awaits `future` while there is no connection, and keeps the requests that come in. `None` when nobody
@@ -151,7 +161,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
-                Some(()) = self.notices.next() => {}
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
             }
         }
     }
@@ -161,8 +171,15 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
+        let trimming = {
+            let keys = self.config.roster.keys().clone();
+            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
+        };
         let mut trimming = std::pin::pin!(trimming);
+        let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
+        let mut telling = std::pin::pin!(telling);
+        let connector = Arc::clone(&self.config.connector);
+        let mut superseded = connector.superseded();
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -178,12 +195,17 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
-                Some(()) = self.notices.next() => {}
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
                 never = &mut trimming => match never {},
+                never = &mut telling => match never {},
+                () = connection.activity.distrusted() => {
+                    return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
+                }
+                failure = &mut superseded => return End::Lost(failure),
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }
@@ -199,6 +221,7 @@ impl Supervisor {
     }
 
     fn handle_answer(&mut self, release: Release, answer: &Result<Removed, NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match answer {
             Ok(Removed { key: _, called: Called::Somebody }) => {
                 self.config.calls.listener.handle_wanted(&release.resource);
@@ -207,6 +230,13 @@ impl Supervisor {
         }
         if answer.is_err() || !release.is_settled_by_an_answer() {
             self.waiting.push(release);
+        }
+    }
+
+    fn handle_noticed(&self, answer: &Result<(), NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = answer {
+            debug!(node = %self.config.name, %failure, "not heard");
         }
     }
 

@@ -12,6 +12,7 @@ mod line;
 #[cfg(test)]
 mod models;
 mod node_set;
+mod quarantine;
 mod queue_node;
 mod quorum;
 mod renewal;
@@ -27,6 +28,7 @@ pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, p
 pub(crate) use lease::{Connection, Lease, Planted};
 pub(crate) use line::{Gone, Line};
 pub(crate) use node_set::NodeSet;
+pub(crate) use quarantine::{Quarantine, RestartGuard};
 pub(crate) use queue_node::queue_node;
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use renewal::Renewal;

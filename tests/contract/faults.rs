@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
-use redlock_quorum::{ExtendError, LockError, NodeFailure, NodeVote, Redlock, ReleaseError, Released, Retry};
+use redlock_quorum::{
+    ExtendError, LockError, NodeFailure, NodeStatus, NodeVote, Redlock, ReleaseError, Released, Retry,
+};
 
 use crate::support::{
     LONG, SLACK, builder, client, contended, eventually, name, no_quorum, now, plant, pttl, value,
@@ -168,7 +170,7 @@ async fn a_node_that_restarts_while_the_lock_is_held_is_told_of_the_release() {
         contended(redlock.mutex(KEY).unwrap().try_lock().await);
         assert_eq!(guard.release().await, Ok(Released::InTime));
         eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
-        eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+        eventually(SLACK, "it is connected", || redlock.nodes()[0].is_connected()).await;
     }
 }
 
@@ -222,6 +224,23 @@ async fn a_client_that_is_gone_still_releases_on_a_node_that_comes_back() {
     eventually(SLACK, "nothing is left on the others", || no_keys(&cluster, &[1, 2])).await;
     cluster.restart(0, Data::Kept).unwrap();
     eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
+}
+
+/// A node that is never back is remembered for as long as its key could live, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_cannot_be_made_is_forgotten_with_its_ttl() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let ttl = Duration::from_secs(1);
+    let guard = redlock.mutex(KEY).unwrap().ttl(ttl).lock().await.unwrap();
+    eventually(SLACK, "all nodes hold it", || value(&cluster, 0, KEY).is_some()).await;
+    cluster.kill(0).unwrap();
+    let dropped = now();
+    drop((guard, redlock));
+    let running = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    eventually(SLACK, "the other nodes' tasks have ended", || running() <= 1).await;
+    eventually(ttl + SLACK, "its task has ended", || running() == 0).await;
+    assert!(dropped.elapsed() >= ttl, "before that it may come back with the key");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -395,7 +414,7 @@ async fn an_extension_needs_a_quorum_of_all_nodes_each_time() {
     for node in [0, 1, 2] {
         cluster.restart(node, Data::Lost).unwrap();
     }
-    let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
+    let up = || redlock.nodes().iter().all(NodeStatus::is_connected);
     eventually(SLACK, "all are connected", up).await;
     let error = guard.extend(LONG * 2).await.unwrap_err();
     assert!(matches!(error, ExtendError::Lost { .. }), "three of five have forgotten it: {error}");

@@ -275,7 +275,7 @@ async fn the_queues_node_may_die_hang_and_come_back() {
         assert!(released.elapsed() < LOOK_AGAIN + node_timeout + SLACK, "{fault}");
         contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
         match fault {
-            "killed" => cluster.restart(node, Data::Lost).unwrap(),
+            "killed" => cluster.restart(node, Data::Kept).unwrap(),
             _ => cluster.resume(node).unwrap(),
         }
         let back = || [&holder, &redlock].iter().all(|client| client.nodes()[node].failure().is_none());

@@ -3,10 +3,16 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[expect(dead_code, reason = "shared with the contract, which needs more of it")]
+#[path = "../contract/certificates.rs"]
+mod certificates;
+mod config;
 mod dev;
 mod examples;
 mod loss;
 mod run;
+mod secrets;
 mod signals;
 mod support;
+mod tls;
 mod usage;

@@ -170,7 +170,7 @@ impl Coordinator {
         };
         let links: Vec<_> = self.node_ids().map(can_call).collect();
         let live = self.node_ids().filter(|id| links[id.0].is_some());
-        let node = queue_node(resource.as_str(), live.map(|id| (id, &**self.node(id).name())))?;
+        let node = queue_node(resource.key(), live.map(|id| (id, &**self.node(id).name())))?;
         links.into_iter().nth(node.0).flatten().map(|link| (node, link))
     }
 
@@ -188,23 +188,21 @@ pub(super) struct Ear {
 }
 
 impl Listener for Ear {
-    fn handle_call(&self, resource: &str) {
+    fn handle_call(&self, key: &str) {
         let Some(coordinator) = self.coordinator.upgrade() else { return };
+        let Coordinator { settings, lines, .. } = &*coordinator;
+        let name = key.strip_prefix(settings.key_prefix.as_str()).unwrap_or(key);
+        let Ok(resource) = settings.resource(name) else { return };
         let node: &Node = coordinator.node(self.node);
-        tracing::debug!(resource, node = %node.name(), "called");
-        let head = coordinator.lines.board().lines.get_mut(resource).and_then(|waiters| {
+        tracing::debug!(resource = resource.name(), node = %node.name(), "called");
+        let head = lines.board().lines.get_mut(&resource).and_then(|waiters| {
             waiters.line.contender.handle_called();
             waiters.line.head()
         });
-        match (head, Resource::parse(resource)) {
-            (Some(head), _) => head.notify_one(),
+        match head {
+            Some(head) => head.notify_one(),
             // Whoever waited has left: pass it on.
-            (None, Ok(resource)) => node.notify(Leave::new(
-                &resource,
-                &coordinator.lines.channel,
-                coordinator.settings.node_timeout,
-            )),
-            (None, Err(_)) => {}
+            None => node.notify(Leave::new(&resource, &lines.channel, settings.node_timeout)),
         }
     }
 

@@ -212,7 +212,7 @@ impl Place {
     }
 
     fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {
-        let (resource, node) = (self.resource.as_str(), self.coordinator.node(node).name());
+        let (resource, node) = (self.resource.name(), self.coordinator.node(node).name());
         tracing::debug!(resource, %node, %turn, "registered");
     }
 

@@ -107,12 +107,20 @@ fn reason(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => "authentication failed",
         NodeFailure::Permission { .. } => "permission missing",
         NodeFailure::OutOfMemory => "out of memory",
+        NodeFailure::Quarantined { .. } => "in quarantine",
+        NodeFailure::NotMaster { .. } => "not a master",
+        NodeFailure::NotStandalone { .. } => "not standalone",
+        NodeFailure::Duplicate { .. } => "the same server twice",
+        NodeFailure::TooOld { .. } => "too old",
+        NodeFailure::MayEvict { .. } => "may evict locks",
         NodeFailure::ReadOnly { .. } => "read-only",
         NodeFailure::Loading => "loading its data",
         NodeFailure::Refused { .. } => "refused",
         NodeFailure::Unexpected { .. } => "unexpected answer",
         NodeFailure::ShutDown => "shut down",
         // The enum may grow; the demo then still counts.
+        NodeFailure::Sentinel { .. } => "no master by its sentinels",
+        NodeFailure::Tls { .. } => "TLS failed",
         _ => "another failure",
     }
 }
