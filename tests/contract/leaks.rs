@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{Redlock, Retry};
+use redlock_quorum::{Guard, Redlock, Retry};
 
 use crate::support::{LONG, Random, SLACK, builder, eventually, own_process, resident_bytes};
 
@@ -83,8 +83,11 @@ async fn cycle(redlock: &Redlock, random: &mut Random) {
     let way = random.below(6);
     let cycle = async {
         if way == 0 {
-            let _ = mutex.run(async |_| -> Result<(), ()> { Ok(tokio::time::sleep(rest).await) }).await;
-            return;
+            let work = async |_: &Guard| {
+                tokio::time::sleep(rest).await;
+                Err::<(), _>("done")
+            };
+            return drop(mutex.run(work).await);
         }
         let Ok(mut guard) = mutex.lock().await else { return };
         match way {
