@@ -1,7 +1,7 @@
 //! One implementation and ours, one step at a time.
 
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{LockError, NodeVote, Redlock};
+use redlock_quorum::{LockError, LockState, NodeVote, Redlock};
 
 use crate::client::{Foreign, IMPLEMENTATIONS};
 use crate::{LONG, NODES, OWNER, RESOURCE, SLACK, environment, eventually, ours, values};
@@ -25,7 +25,8 @@ async fn who_holds_is_denied_to_the_other() {
             }
             other => panic!("{implementation} holds it: {other:?}"),
         }
-        let holder = redlock.inspect(RESOURCE).await.unwrap().holder().unwrap();
+        let state = redlock.inspect(RESOURCE).await.unwrap().state();
+        let LockState::Held(holder) = state else { panic!("{implementation} holds it: {state:?}") };
         assert_eq!(holder.owner(), held.token, "{implementation}");
         theirs.unlock();
 
