@@ -33,6 +33,7 @@ use crate::types::{Ambient, Moment, NodeId};
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub use survey::Removal;
 pub(crate) use survey::{Known, Probed};
 pub(crate) use waiting::Standing;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use super::Guard;
+use super::quarantine::QuarantineNotice;
 use super::wait::is_final;
 use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
 use crate::coordinator::{Coordinator, Leased};
@@ -86,7 +87,8 @@ impl Mutex {
 
     /// Waits until the lock is ours, for at most `max_wait`.
     ///
-    /// Nodes that are down count as lost votes; the wait goes on through an outage, for nodes come back.
+    /// Nodes that are down or in quarantine count as lost votes; the wait goes on through an outage, for nodes come
+    /// back. A wait for the end of a quarantine is told once, by a warning in the log.
     ///
     /// # Errors
     ///
@@ -120,6 +122,7 @@ impl Mutex {
     /// Plain trying again.
     async fn lock_by_trying(&self, terms: LeaseTerms, give_up: Moment) -> Result<Guard, LockError> {
         let (mut attempt, mut last) = (1_u32, None);
+        let mut quarantine = QuarantineNotice::Due;
         loop {
             let limit = self.attempt_limit(give_up);
             let error = match self.attempt(terms, limit, Wake::Next, attempt).await {
@@ -136,6 +139,7 @@ impl Mutex {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
+            quarantine.give(&error, self.left(give_up));
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
                 return Err(self.timeout(error));

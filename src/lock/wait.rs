@@ -1,5 +1,6 @@
 //! Waiting for a lock in turn: by a line in this process, and a queue between processes.
 
+use super::quarantine::QuarantineNotice;
 use super::{Guard, Mutex};
 use crate::config::LeaseTerms;
 use crate::coordinator::Standing;
@@ -12,6 +13,7 @@ impl Mutex {
     pub(super) async fn lock_in_turn(&self, terms: LeaseTerms, give_up: Moment) -> Result<Guard, LockError> {
         let place = self.coordinator.stand_in_line(&self.resource, self.retry);
         let mut attempt = 0_u32;
+        let mut quarantine = QuarantineNotice::Due;
         loop {
             let step = match place.standing() {
                 Standing::Dissolved => return Err(LockError::ShutDown),
@@ -36,7 +38,10 @@ impl Mutex {
                             return Ok(guard);
                         }
                         Err(error) if is_final(&error) => return Err(error),
-                        Err(error) => place.handle_failed(error, limit),
+                        Err(error) => {
+                            quarantine.give(&error, self.left(give_up));
+                            place.handle_failed(error, limit);
+                        }
                     }
                 }
             }

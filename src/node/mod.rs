@@ -45,6 +45,7 @@ pub use greet::Declared;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
+pub use roster::Others;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};

@@ -14,6 +14,7 @@ mod faults;
 mod guard;
 mod holding;
 mod keeper;
+mod leaks;
 mod limits;
 mod load;
 mod sentinel;

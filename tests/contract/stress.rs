@@ -9,7 +9,7 @@ use redlock_quorum::testing::history::{Section, Sharing, check};
 use redlock_quorum::testing::{Data, LocalCluster, NodeState};
 use redlock_quorum::{Guard, LockError, Mutex, Redlock, Released, Retry};
 
-use crate::support::{LONG, Random, SLACK, eventually, now, origin};
+use crate::support::{LONG, Random, SLACK, eventually, now, origin, resident_bytes};
 
 const NODES: usize = 5;
 const CLIENTS: usize = 2;
@@ -59,7 +59,8 @@ async fn faults_at_random_break_nothing_and_leave_nothing() {
     }
     let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     eventually(SLACK, "no task is left behind", || alive() <= tasks_at_rest).await;
-    assert!(resident_megabytes() < 500, "{} MB", resident_megabytes());
+    let megabytes = resident_bytes() / 1024 / 1024;
+    assert!(megabytes < 500, "{megabytes} MB");
 }
 
 /// At most [`FAULTY_MAX`] nodes at a time; all are well at the end. Answers the number of faults and cures.
@@ -198,12 +199,4 @@ fn see(guard: &Guard, section: &mut Section) {
     if !remaining.is_zero() {
         section.deadline = before + u64::try_from(remaining.as_nanos()).unwrap();
     }
-}
-
-/// Of the whole test binary; 0 where the system does not say.
-fn resident_megabytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes: Option<usize> = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.unwrap_or(0) / 1024
 }

@@ -133,6 +133,14 @@ pub(crate) fn own_process(test: &str) -> Command {
     command
 }
 
+/// Memory of this process, with all tests that run in it; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes: Option<usize> = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
 /// `host:port`, as errors call a node.
 pub(crate) fn name(cluster: &LocalCluster, node: usize) -> String {
     format!("127.0.0.1:{}", cluster.port(node))
