@@ -24,3 +24,4 @@ mod support;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod waiting;

@@ -104,12 +104,7 @@ impl Worker {
     async fn run(mut self) -> Vec<Section> {
         while !self.stop.load(Ordering::Relaxed) {
             let name = format!("job-{}", self.random.below(NAMES));
-            let mutex = self
-                .client
-                .mutex(&name)
-                .unwrap()
-                .ttl(self.ttl())
-                .retry(Retry::exponential(Duration::from_millis(1), Duration::from_millis(50)));
+            let mutex = self.client.mutex(&name).unwrap().ttl(self.ttl()).retry(self.retry());
             let requested_at = origin();
             let Some(guard) = self.try_to_lock(&mutex).await else { continue };
             let mut section = Section {
@@ -126,6 +121,15 @@ impl Worker {
             self.hold(guard, section).await;
         }
         self.sections
+    }
+
+    /// Some wait their turn, some poll.
+    fn retry(&mut self) -> Retry {
+        if self.random.one_in(2) {
+            Retry::in_turn()
+        } else {
+            Retry::exponential(Duration::from_millis(1), Duration::from_millis(50))
+        }
     }
 
     /// Mostly so long that a leak shows; sometimes so short that the lease ends while it is held.

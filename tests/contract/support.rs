@@ -108,6 +108,14 @@ pub(crate) fn pttl(cluster: &LocalCluster, node: usize, key: &str) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
+/// The queues of waiters on a node; none where it does not answer.
+pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
+    let Ok(Reply::Array(keys)) = cluster.command(node, &["KEYS", "redlock:queue:*"]) else {
+        return Vec::new();
+    };
+    keys.iter().filter_map(Reply::text).map(str::to_owned).collect()
+}
+
 /// How often a node has been sent a command since it started.
 #[track_caller]
 pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
