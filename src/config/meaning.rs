@@ -41,6 +41,24 @@ impl Settings {
         self.max_ttl.as_duration()
     }
 
+    /// By how much clocks may run apart during a lease of `ttl`, which is good for so much less.
+    #[must_use]
+    pub fn clock_drift(&self) -> Duration {
+        self.ttl().saturating_sub(self.drift.validity(self.ttl))
+    }
+
+    /// How far this machine's wall clock may be from the nodes' for fencing tokens to be proposed.
+    #[must_use]
+    pub fn max_clock_skew(&self) -> Duration {
+        self.max_clock_skew
+    }
+
+    /// How long an attempt waits for a node's vote.
+    #[must_use]
+    pub fn node_timeout(&self) -> Duration {
+        self.node_timeout
+    }
+
     /// How much of a lease of `ttl` must be left when it is handed over.
     #[must_use]
     pub fn min_validity(&self) -> Duration {

@@ -124,6 +124,14 @@ pub enum NodeFailure {
     ShutDown,
 }
 
+impl NodeFailure {
+    /// For how long the node is in quarantine, if it is that.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<Duration> {
+        if let Self::Quarantined { left, .. } = self { Some(*left) } else { None }
+    }
+}
+
 /// To a tenth of a second: what is left goes down while it is read.
 fn shown(left: Duration) -> String {
     format!("another {:.1} s", left.as_secs_f64())

@@ -2,7 +2,9 @@
 
 mod guard;
 mod mutex;
+mod quarantine;
 mod run;
+mod wait;
 
 pub use guard::Guard;
 pub use mutex::Mutex;

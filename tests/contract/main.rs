@@ -12,12 +12,16 @@ mod certificates;
 mod faults;
 mod guard;
 mod holding;
+mod keeper;
+mod leaks;
 mod limits;
 mod load;
 mod sentinel;
 mod servers;
+mod stopped;
 mod stress;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod waiting;

@@ -8,8 +8,12 @@
 mod certificates;
 mod config;
 mod dev;
+mod doctor;
 mod examples;
+mod holders;
+mod init;
 mod loss;
+mod quarantine;
 mod run;
 mod secrets;
 mod signals;

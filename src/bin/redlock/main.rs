@@ -1,11 +1,17 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod break_lock;
 mod config;
+mod confirm;
 mod demo;
 mod dev;
+mod doctor;
 mod exit;
 mod failure;
+mod init;
+mod inspect;
 mod nodes;
+mod output;
 mod report;
 mod run;
 mod signals;
@@ -31,11 +37,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Break(break_lock::Args),
     Config(config::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoWorker(demo::worker::Args),
     Dev(dev::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
+    Inspect(inspect::Args),
     Run(run::Args),
 }
 
@@ -62,10 +72,14 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            Command::Break(args) => break_lock::run(args, report).await,
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Init(args) => init::run(args, report).await,
+            Command::Inspect(args) => inspect::run(args).await,
             Command::Run(args) => run::run(args, report).await,
         }
     });
