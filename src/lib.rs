@@ -19,6 +19,7 @@
 //! |---|---|
 //! | (none) | the library |
 //! | `config` | settings from TOML files, the environment and command lines |
+//! | `tls` | TLS to the nodes, `rediss://` |
 //! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
 
@@ -42,7 +43,7 @@ pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
 pub use coordinator::Removal;
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
-    SettingsError, Votes,
+    SettingsError, TlsCause, Votes,
 };
 pub use lock::{Guard, Mutex};
 pub use node::{Declared, NodeFacts, Others};

@@ -146,7 +146,7 @@ impl Redlock {
     pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Inspection, SettingsError> {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
         let seen = self.coordinator.inspect(&resource).await;
-        Ok(Inspection::new(resource.as_str(), self.coordinator.settings().quorum(), seen))
+        Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
     }
 
     /// Takes a lock from whoever holds it: removes its key from every node that answers. **The holder goes on until
@@ -181,8 +181,8 @@ impl Redlock {
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
-    /// are under way, for at most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard
-    /// has handed over are lost with the runtime, and their locks last until their TTL.
+    /// are under way; not for a node that answers none for `connect_timeout`. Call it before the runtime ends: releases
+    /// that a dropped guard has handed over are lost with the runtime, and their locks last until their TTL.
     ///
     /// To the guards that still exist this is a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
     ///
@@ -248,7 +248,7 @@ impl Settings {
                 "an even number of nodes survives no more failures than one node less"
             );
         }
-        let coordinator = Arc::new(Coordinator::start(self, ambient));
+        let coordinator = Coordinator::start(self, ambient);
         coordinator.tried().await;
         Redlock { coordinator }
     }

@@ -1,13 +1,19 @@
 //! What an attempt planted. Whoever drops it has released it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Coordinator;
 use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
 use crate::protocol::{Lease, Planted};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
+
+/// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
+/// after a burst of locks there may be very many, from a node that hangs or lags behind. A command that has not left
+/// the process by then is withdrawn, and the node given its key by a renewal.
+pub(super) const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
 /// [held](super::Leased). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
@@ -18,6 +24,8 @@ pub(crate) struct Held {
     pub(super) token: Token,
     pub(super) plants: Plants,
     pub(super) fence: FencingToken,
+    /// Whom the releases call if it is not to be held.
+    pub(super) rollback: Wake,
 }
 
 impl Held {
@@ -32,7 +40,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let now = self.coordinator.now();
-        for (node, release) in self.plants.take_releases(&self.resource, &self.token, now) {
+        for (node, release) in self.plants.take_releases(&self.resource, &self.token, self.rollback, now) {
             self.coordinator.node(node).release(release, now);
         }
     }
@@ -54,7 +62,7 @@ impl Plants {
         Self { lease, ttl, epochs, last_round: LastRound::default() }
     }
 
-    /// Takes in the answers that have arrived since the last decision, and keeps what waits for the others.
+    /// Takes in the answers that have arrived since the last decision, and keeps what waits for the others, for a while.
     pub(super) fn settle_stragglers(&mut self, now: Moment) {
         let Some(mut stragglers) = self.last_round.take() else { return };
         let Stragglers { answers, sent_at, ttl } = &mut *stragglers;
@@ -72,7 +80,7 @@ impl Plants {
                 answers.are_open()
             }
         };
-        if open {
+        if open && sent_at.until(now) < LATE_MAX {
             self.last_round.set(stragglers);
         }
     }
@@ -82,6 +90,7 @@ impl Plants {
         &mut self,
         resource: &Resource,
         token: &Token,
+        wake: Wake,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
@@ -96,7 +105,7 @@ impl Plants {
                 }
             };
             let (resource, token) = (resource.clone(), token.clone());
-            (node, Release { resource, token, planting, ttl: self.ttl, expires })
+            (node, Release { resource, token, planting, wake, ttl: self.ttl, expires })
         };
         self.lease.take_nodes_to_release().into_iter().map(release).collect()
     }
@@ -110,6 +119,10 @@ pub(super) struct LastRound(Mutex<Option<Box<Stragglers>>>);
 impl LastRound {
     pub(super) fn set(&mut self, stragglers: Box<Stragglers>) {
         *self.slot() = Some(stragglers);
+    }
+
+    pub(super) fn is_open(&mut self) -> bool {
+        self.slot().is_some()
     }
 
     pub(super) fn take(&mut self) -> Option<Box<Stragglers>> {

@@ -11,7 +11,7 @@ use crate::node::{
     Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, Others, ReadClock, Remove,
     Seen, View,
 };
-use crate::types::{NodeId, Resource};
+use crate::types::{NodeId, Resource, Wake};
 
 /// How often a node is asked for the time: enough for a median, and for an idea of the slowest.
 pub(crate) const PROBES: usize = 50;
@@ -111,7 +111,8 @@ impl Coordinator {
             let Seen { key, token, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
             match (key, token) {
                 (KeyKind::Plain, Some(token)) => {
-                    match self.ask_one(link, Remove::new(resource, &token)).await? {
+                    let remove = Remove::new(resource, &token, Wake::Next, self.settings.node_timeout);
+                    match self.ask_one(link, remove).await?.key {
                         Answer::Yes => Ok(Removal::Removed),
                         Answer::No => Ok(Removal::TooLate),
                     }
@@ -125,7 +126,7 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        self.of_each(|link| self.ask_one(link, Declare::new())).await
+        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
     }
 
     /// With more patience than a vote gets: people want to know how slow a node is.

@@ -3,6 +3,7 @@
 mod holding;
 mod node;
 mod settings;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use holding::{Loss, RunError};
 pub use node::NodeFailure;
 pub use settings::{Place, SettingsError};
+pub use tls::TlsCause;
 
 /// What one node said to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub enum NodeVote {
     Denied,
     /// Not known whether the command ran.
     Unknown(NodeFailure),
-    /// The others had already decided when its answer was still under way.
+    /// Its answer was not needed: the others had already decided, or it was not asked.
     NotAwaited,
 }
 
@@ -124,11 +126,13 @@ pub enum LockError {
     /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
-         remove it on every node with `ZREM redlock:fences {resource}`"
+         remove it on every node with `ZREM {key} {resource}`"
     )]
     FenceTooHigh {
         /// The resource.
         resource: String,
+        /// The sorted set that holds the scores.
+        key: String,
         /// The score.
         score: f64,
     },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TlsCause;
 use crate::types::QuarantineCause;
 
 /// Why a node's answer is not known, or does not count.
@@ -33,6 +34,21 @@ pub enum NodeFailure {
     #[error("authentication failed: {detail}; check the user and password in this node's URL")]
     Authentication {
         /// What the server said.
+        detail: String,
+    },
+    /// No majority of this node's sentinels knows its master, or they have made another server the master. The client
+    /// asks on in the background.
+    #[error("sentinels: {detail}")]
+    Sentinel {
+        /// How many answered, and why the others did not; or which server the master is now.
+        detail: String,
+    },
+    /// TLS was not agreed on.
+    #[error("TLS: {cause} ({detail})")]
+    Tls {
+        /// What is wrong, and so what to do.
+        cause: TlsCause,
+        /// What the handshake said.
         detail: String,
     },
     /// The ACL of our user lacks something.

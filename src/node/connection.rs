@@ -3,24 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
+use redis::{Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
+use super::push::{Calls, Dialed, Hearing, dial};
 use super::roster::Roster;
-use super::stream::{Activity, Connector, Watched};
+use super::stream::{Activity, Connector, Management};
 use super::{failure, scripts};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
-
-/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
-/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
-/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
-/// nothing while it is not used.
-const QUEUED_MAX: usize = 1 << 20;
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +35,7 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
+    hearing: Hearing,
     about: Arc<About>,
 }
 
@@ -61,6 +58,11 @@ struct NodeClock {
 impl Link {
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Whether the node can call us.
+    pub(crate) fn hearing(&self) -> Hearing {
+        self.hearing
     }
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
@@ -87,6 +89,19 @@ impl Link {
         }
         reply
     }
+
+    /// As [`send`](Self::send), but queued now, ahead of whatever is sent on this connection from now on.
+    pub(crate) fn send_now<C: Command>(
+        self,
+        command: C,
+    ) -> BoxFuture<'static, Result<C::Reply, NodeFailure>> {
+        let mut answer = self.send(command).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        match tokio::task::unconstrained(&mut answer).now_or_never() {
+            Some(answer) => future::ready(answer).boxed(),
+            None => answer,
+        }
+    }
 }
 
 /// A live connection as its supervisor holds it.
@@ -98,9 +113,12 @@ pub(super) struct Connection {
 
 /// What a client brings along when it meets a node.
 pub(super) struct Visitor<'a> {
+    pub(super) name: &'a str,
+    pub(super) calls: &'a Calls,
     pub(super) node: NodeId,
     pub(super) roster: &'a Roster,
     pub(super) eviction: Eviction,
+    pub(super) management: Management,
     pub(super) ambient: &'a dyn Ambient,
 }
 
@@ -129,7 +147,8 @@ impl Connection {
         limit: Duration,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, visitor)).await {
+        let handshake = Self::handshake(connector, info, epoch, visitor);
+        match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
             Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
@@ -141,17 +160,13 @@ impl Connection {
         epoch: Epoch,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
-        let (stream, activity) = Watched::new(stream);
-        // Time limits are the coordinator's: one timer for a round instead of one for each command.
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-        let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
-            .await
-            .map_err(|error| failure::of_connect(&error))?;
-        let driver = Driver(tokio::spawn(driver));
-        let about = visitor.meet(&mut connection, Arc::clone(&activity)).await?;
-        Ok(Self { link: Link { connection, epoch, about: Arc::new(about) }, activity, driver })
+        let mut dialed = dial(connector, info, visitor.calls).await?;
+        let activity = Arc::clone(&dialed.activity);
+        let about = visitor.meet(&mut dialed.connection, Arc::clone(&activity)).await;
+        let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
+        let hearing = dialed.listen(visitor.calls, visitor.name).await;
+        let Dialed { connection, driver, .. } = dialed;
+        Ok(Self { link: Link { connection, epoch, hearing, about: Arc::new(about) }, activity, driver })
     }
 
     /// Gives the connection up with commands in flight.
@@ -172,7 +187,7 @@ impl Visitor<'_> {
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
+        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let now = self.ambient.now();
@@ -191,7 +206,7 @@ impl Visitor<'_> {
         let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
         let greeting = Greeting::parse(greeting).map_err(refusal)?;
         self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
-        let evidence = facts.evidence(&greeting, now);
+        let evidence = facts.evidence(&greeting, self.management, now);
         Ok(About { clock, facts, evidence, activity })
     }
 }
@@ -201,6 +216,10 @@ impl Visitor<'_> {
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
+    pub(super) fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
     /// Returns when the connection has ended. Cancel safe.
     pub(super) async fn ended(&mut self) {
         // It cannot panic, and nobody else aborts it: either way it has ended.

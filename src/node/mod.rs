@@ -9,18 +9,24 @@ mod connection;
 mod facts;
 mod failure;
 mod greet;
+mod push;
+mod queue;
 mod releases;
 mod roster;
 mod scripts;
+mod sentinel;
 mod stream;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 mod trim;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,30 +35,38 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
+    ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
+pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
+pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
 pub use roster::Others;
 pub(crate) use roster::Roster;
-pub(crate) use stream::{Connector, Tcp};
+pub(crate) use sentinel::Sentinel;
+pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
-/// An answer under way. The command is queued at the first poll.
-pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
+/// An answer to a release under way.
+pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
 
 /// What a node is to its supervisor.
 pub(crate) struct NodeConfig {
     /// How the node is called in every message.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    pub(crate) login: Login,
     pub(crate) db: i64,
+    pub(crate) calls: Calls,
+    /// For how long a waiter that was called is expected.
+    pub(crate) grace: Duration,
     /// Limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
     /// A peer that answers nothing for so long is abandoned.
@@ -63,6 +77,25 @@ pub(crate) struct NodeConfig {
     pub(crate) node: NodeId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) eviction: Eviction,
+}
+
+/// Who we are to a server.
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl Login {
+    fn to(&self, db: i64) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            info = info.set_password(password.reveal());
+        }
+        info
+    }
 }
 
 /// The connection as callers see it.
@@ -80,15 +113,20 @@ enum Request {
     Release(Release),
     /// It was sent by the caller: await the answer, and send it again if there is none.
     Await(Release, Answering),
-    /// Answer when no release is on its way any more.
+    /// It was sent by the caller, and nobody waits for the answer: see to it that it is.
+    Notice(BoxFuture<'static, Result<(), NodeFailure>>),
+    /// Answer when nothing of the above is on its way any more.
     Flush(oneshot::Sender<()>),
 }
 
 /// Handle on one node. When the last one is dropped, the supervisor finishes the releases that it holds and ends.
 pub(crate) struct Node {
     name: Arc<str>,
+    grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
+    /// How many of them the supervisor has seen answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -96,16 +134,11 @@ impl Node {
     pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
-        let name = Arc::clone(&config.name);
-        let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
-        if let Some(username) = &config.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            info = info.set_password(password.reveal());
-        }
-        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
-        Self { name, state, requests }
+        let (name, grace) = (Arc::clone(&config.name), config.grace);
+        let info = config.login.to(config.db);
+        let answered = Arc::new(AtomicU64::new(0));
+        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
+        Self { name, grace, state, requests, answered }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -130,6 +163,17 @@ impl Node {
         }
     }
 
+    /// Returns when the connection is another one than that of `epoch`, or none. Cancel safe.
+    pub(crate) async fn left(&self, epoch: Epoch) {
+        let mut state = self.state.clone();
+        let other = |state: &State| match state {
+            State::Up(link) => link.epoch() != epoch,
+            State::Connecting | State::Down(_) => true,
+        };
+        // An error means that the supervisor has ended: the connection is gone, too.
+        let _ = state.wait_for(other).await;
+    }
+
     /// Returns when the first connection attempt has ended, one way or the other. Cancel safe.
     pub(crate) async fn tried(&self) {
         let mut state = self.state.clone();
@@ -146,13 +190,16 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
-            Some(answer) => future::ready(answer).boxed(),
-            None => answer,
-        };
-        self.await_release(release, answer);
+        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        self.await_release(release, link.send_now(remove));
+    }
+
+    /// Sends a command whose answer nobody waits for, ahead of whatever this client asks of the node from now on. Not
+    /// sent where there is no connection. Never blocks.
+    pub(crate) fn notify(&self, command: impl Command<Reply = ()>) {
+        if let Ok(link) = self.link() {
+            let _ = self.requests.send(Request::Notice(link.send_now(command)));
+        }
     }
 
     /// Hands over a release whose answer is still under way.
@@ -160,11 +207,19 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when every release handed over so far is answered, or cannot be sent for now. Cancel safe.
-    pub(crate) async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.requests.send(Request::Flush(done)).is_ok() {
-            let _ = flushed.await;
+    /// Returns when everything handed over so far is answered, or cannot be sent for now, or when for `limit` nothing
+    /// has been answered. Cancel safe.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let (done, mut flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_err() {
+            return;
+        }
+        loop {
+            let before = self.answered.load(Ordering::Relaxed);
+            let ended = tokio::time::timeout(limit, &mut flushed).await.is_ok();
+            if ended || self.answered.load(Ordering::Relaxed) == before {
+                return;
+            }
         }
     }
 }

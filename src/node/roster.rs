@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::connection::Link;
-use super::greet::Join;
+use super::greet::{Join, RECORD};
 use crate::error::NodeFailure;
-use crate::types::{NodeId, Ttl};
+use crate::types::{KeyPrefix, NodeId, Ttl};
 
 /// Pause before a node that did not answer is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
+    keys: KeyPrefix,
     quorum: usize,
     max_ttl_ms: AtomicU64,
     members: watch::Sender<Vec<Member>>,
@@ -55,10 +56,11 @@ struct List {
 }
 
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl) -> Self {
+    pub(crate) fn new(names: Vec<Arc<str>>, keys: KeyPrefix, quorum: usize, max_ttl: Ttl) -> Self {
         Self {
             members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
+            keys,
             quorum,
             max_ttl_ms: AtomicU64::new(max_ttl.as_millis()),
             list: watch::Sender::new(List::default()),
@@ -69,6 +71,11 @@ impl Roster {
     /// lost its data has forgotten what it was told.
     pub(crate) fn max_ttl(&self) -> Ttl {
         Ttl::from_duration(Duration::from_millis(self.max_ttl_ms.load(Ordering::Relaxed)))
+    }
+
+    /// What our keys begin with.
+    pub(super) fn keys(&self) -> &KeyPrefix {
+        &self.keys
     }
 
     /// The random name that `node` gave itself; empty until it has been met.
@@ -143,7 +150,8 @@ impl Roster {
             warn!(
                 node = %self.names[node.0],
                 "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
-                 clients use the same: HDEL redlock:node members"
+                 clients use the same: HDEL {} members",
+                self.keys.internal(RECORD)
             );
         }
         self.members.send_modify(|members| members[node.0].others = others);
@@ -156,7 +164,7 @@ pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> 
     loop {
         let List { now, before } = lists.borrow_and_update().clone();
         if !now.is_empty() {
-            match link.clone().send(Join::new(&before, &now)).await {
+            match link.clone().send(Join::new(roster.keys(), &before, &now)).await {
                 Ok(record) => roster.handle_record(node, &now, record),
                 Err(failure) => {
                     debug!(%failure, "the node was not told which nodes are used");

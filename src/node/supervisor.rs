@@ -1,6 +1,7 @@
 //! The task that owns a node's connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -8,16 +9,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::commands::{Answer, Remove};
+use super::commands::{Called, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
 use super::releases::{Release, Waiting};
 use super::roster::keep_told;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
-use crate::types::Ambient;
+use crate::types::{Ambient, Wake};
 
 /// Pause before the second connection attempt; doubles with each further one.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -33,6 +34,7 @@ pub(super) async fn run(
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
+    answered: Arc<AtomicU64>,
 ) {
     let mut supervisor = Supervisor {
         config,
@@ -44,7 +46,9 @@ pub(super) async fn run(
         epoch: Epoch::FIRST,
         waiting: Waiting::default(),
         sent: FuturesUnordered::new(),
+        notices: FuturesUnordered::new(),
         flushes: Vec::new(),
+        answered,
     };
     while let Some(mut connection) = supervisor.connect().await {
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
@@ -71,8 +75,10 @@ struct Supervisor {
     handles: Handles,
     epoch: Epoch,
     waiting: Waiting,
-    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
+    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Removed, NodeFailure>)>>,
+    notices: FuturesUnordered<BoxFuture<'static, Result<(), NodeFailure>>>,
     flushes: Vec<oneshot::Sender<()>>,
+    answered: Arc<AtomicU64>,
 }
 
 /// Whether anybody can still ask for something.
@@ -110,12 +116,15 @@ impl Supervisor {
     async fn attempt(&mut self) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
+        let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
         let (roster, node, eviction) =
             (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
         let attempt = async move {
-            let visitor = Visitor { node, roster: &roster, eviction, ambient: &*ambient };
+            let management = connector.management();
+            let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
+            let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
             Connection::open(&*connector, &info, epoch, limit, &visitor).await
         };
         self.meanwhile(attempt.boxed()).await
@@ -152,6 +161,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
             }
         }
     }
@@ -161,10 +171,15 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
+        let trimming = {
+            let keys = self.config.roster.keys().clone();
+            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
+        };
         let mut trimming = std::pin::pin!(trimming);
         let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
         let mut telling = std::pin::pin!(telling);
+        let connector = Arc::clone(&self.config.connector);
+        let mut superseded = connector.superseded();
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -180,6 +195,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
@@ -189,6 +205,7 @@ impl Supervisor {
                 () = connection.activity.distrusted() => {
                     return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
+                failure = &mut superseded => return End::Lost(failure),
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }
@@ -197,15 +214,29 @@ impl Supervisor {
     fn handle_common(&mut self, request: Request) {
         match request {
             Request::Await(release, answer) => self.sent.push(answer.map(|answer| (release, answer)).boxed()),
+            Request::Notice(answered) => self.notices.push(answered),
             Request::Flush(done) => self.flushes.push(done),
             Request::Release(release) => self.waiting.push(release),
         }
     }
 
-    fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+    fn handle_answer(&mut self, release: Release, answer: &Result<Removed, NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match answer {
-            Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
-            Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),
+            Ok(Removed { key: _, called: Called::Somebody }) => {
+                self.config.calls.listener.handle_wanted(&release.resource);
+            }
+            Ok(Removed { key: _, called: Called::Nobody }) | Err(_) => {}
+        }
+        if answer.is_err() || !release.is_settled_by_an_answer() {
+            self.waiting.push(release);
+        }
+    }
+
+    fn handle_noticed(&self, answer: &Result<(), NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = answer {
+            debug!(node = %self.config.name, %failure, "not heard");
         }
     }
 
@@ -217,7 +248,9 @@ impl Supervisor {
 
     fn send(&mut self, link: &Link, mut release: Release) {
         release.prepare(link.epoch(), self.ambient.now());
-        let command = Remove::new(&release.resource, &release.token);
+        // Whoever was to see to it has long tried.
+        release.wake = Wake::Next;
+        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }
@@ -231,7 +264,7 @@ impl Supervisor {
     }
 
     fn answer_flushes(&mut self) {
-        if self.sent.is_empty() {
+        if self.sent.is_empty() && self.notices.is_empty() {
             for done in self.flushes.drain(..) {
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -240,6 +273,6 @@ impl Supervisor {
     }
 
     fn is_finished(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
+        self.sent.is_empty() && self.notices.is_empty() && self.waiting.is_empty()
     }
 }

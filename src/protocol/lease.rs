@@ -104,7 +104,7 @@ impl Lease {
                 self.denied.remove(node);
             }
             Vote::Denied => {
-                self.deadlines.clear(node);
+                self.deadlines.clear(node, sent_at);
                 self.denied.insert(node);
             }
             Vote::Unknown => {}

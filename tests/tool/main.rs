@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod bench;
+#[expect(dead_code, reason = "shared with the contract, which needs more of it")]
+#[path = "../contract/certificates.rs"]
+mod certificates;
+mod config;
 mod dev;
 mod doctor;
 mod examples;
@@ -13,6 +17,8 @@ mod loss;
 mod paper;
 mod quarantine;
 mod run;
+mod secrets;
 mod signals;
 mod support;
+mod tls;
 mod usage;

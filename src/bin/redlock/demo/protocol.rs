@@ -119,6 +119,8 @@ fn reason(failure: &NodeFailure) -> &'static str {
         NodeFailure::Unexpected { .. } => "unexpected answer",
         NodeFailure::ShutDown => "shut down",
         // The enum may grow; the demo then still counts.
+        NodeFailure::Sentinel { .. } => "no master by its sentinels",
+        NodeFailure::Tls { .. } => "TLS failed",
         _ => "another failure",
     }
 }
