@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::binary;
+use super::clock::Clocks;
 use super::cluster::{LocalCluster, MAX_NODES};
 use super::error::ClusterError;
 use super::reaper::Reaper;
@@ -35,6 +36,14 @@ pub struct Builder {
     directives: Vec<(String, String)>,
     server: Option<PathBuf>,
     command_timeout: Duration,
+    clocks: WantedClocks,
+}
+
+/// Whose clock the servers are to read.
+#[derive(Debug, Clone, Copy)]
+enum WantedClocks {
+    Machine,
+    Adjustable,
 }
 
 impl Builder {
@@ -45,6 +54,7 @@ impl Builder {
             directives: Vec::new(),
             server: None,
             command_timeout: COMMAND_TIMEOUT,
+            clocks: WantedClocks::Machine,
         }
     }
 
@@ -79,15 +89,23 @@ impl Builder {
         self
     }
 
+    /// Gives each server a wall clock of its own, for [`LocalCluster::step_clock`] and
+    /// [`LocalCluster::set_clock_rate`]: a small library is compiled (by `CC`, or `cc`) and loaded before it. Linux
+    /// only. Without, the servers read the machine's clock.
+    pub fn adjustable_clocks(mut self) -> Self {
+        self.clocks = WantedClocks::Adjustable;
+        self
+    }
+
     /// Starts the servers and waits until each answers.
     ///
     /// # Errors
     ///
     /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
-    /// [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
+    /// [`ClusterError::NoCompiler`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
     /// [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self { nodes: count, durability, directives, server, command_timeout } = self;
+        let Self { nodes: count, durability, directives, server, command_timeout, clocks } = self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -100,7 +118,11 @@ impl Builder {
         let directives = configuration(durability, &directives)?;
         let directory = temporary_directory(count)?;
         let reaper = Reaper::start(directory.path())?;
-        let setup = Setup { binary, directives, password, reaper };
+        let clocks = match clocks {
+            WantedClocks::Machine => Clocks::Machine,
+            WantedClocks::Adjustable => Clocks::adjustable(directory.path())?,
+        };
+        let setup = Setup { binary, directives, password, reaper, clocks };
         LocalCluster::launch(count, directory, setup, command_timeout)
     }
 }

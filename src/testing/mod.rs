@@ -24,9 +24,12 @@
 
 mod binary;
 mod builder;
+mod clock;
 mod cluster;
 mod error;
 pub mod history;
+mod links;
+mod nemesis;
 mod port;
 mod reaper;
 mod resp;
@@ -36,5 +39,9 @@ mod wait;
 pub use builder::Builder;
 pub use cluster::{LocalCluster, MAX_NODES};
 pub use error::ClusterError;
+pub use links::{Clients, Link, Linked, MAX_CLIENTS};
+pub use nemesis::{
+    ClientFault, DockerNodes, Nemesis, NemesisError, Nodes, Refusal, RemoteNodes, Span, Step,
+};
 pub use resp::Reply;
 pub use server::{Data, Durability, NodeState};

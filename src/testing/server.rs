@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::clock::{Clock, Clocks};
 use super::error::ClusterError;
 use super::port::ReservedPort;
 use super::reaper::Reaper;
@@ -82,6 +83,7 @@ pub(super) struct Setup {
     pub(super) directives: String,
     pub(super) password: Option<String>,
     pub(super) reaper: Reaper,
+    pub(super) clocks: Clocks,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub(super) struct Server {
     node: usize,
     directory: PathBuf,
     port: ReservedPort,
+    clock: Clock,
     process: Process,
 }
 
@@ -103,10 +106,10 @@ impl Server {
     /// Reserves a port and makes the files; starts nothing.
     pub(super) fn new(node: usize, cluster: &Path) -> Result<Self, ClusterError> {
         let directory = cluster.join(format!("node-{node}"));
-        let server = Self { node, directory, port: ReservedPort::take()?, process: Process::Stopped };
-        create(&server.directory)?;
-        create(&server.directory.join(DATA))?;
-        Ok(server)
+        create(&directory)?;
+        create(&directory.join(DATA))?;
+        let clock = Clock::new(&directory)?;
+        Ok(Self { node, directory, port: ReservedPort::take()?, clock, process: Process::Stopped })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -141,7 +144,9 @@ impl Server {
             .map_err(|source| system("write", &configuration, source))?;
         let log = self.log().map_err(|source| system("open", &self.directory.join(LOG), source))?;
         let errors = log.try_clone().map_err(|source| system("open", &self.directory.join(LOG), source))?;
-        let child = Command::new(&setup.binary)
+        let mut command = Command::new(&setup.binary);
+        setup.clocks.lend(&mut command, &self.clock);
+        let child = command
             .arg(CONFIGURATION)
             .current_dir(&self.directory)
             .stdin(Stdio::null())
@@ -172,6 +177,10 @@ impl Server {
             return self.await_answer(setup, other_ports - 1);
         }
         Err(ClusterError::StartFailed { node: self.node, port: self.port(), reason: failure, log })
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// SIGKILL, waited for. Nothing to do when it is stopped.
@@ -320,7 +329,7 @@ mod tests {
         // Ends what a failing test leaves.
         let reaper = Reaper::start(directory.path()).unwrap();
         let directives = "bind 127.0.0.1\ndir data\nsave \"\"\n".to_owned();
-        let setup = Setup { binary: binary::find().unwrap(), directives, password: None, reaper };
+        let setup = Setup { binary: binary::find().unwrap(), directives, password: None, reaper, clocks: Clocks::Machine };
         let mut server = Server::new(0, directory.path()).unwrap();
         let taken = server.port();
         let _other = TcpListener::bind(address(taken)).unwrap();
