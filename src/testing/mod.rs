@@ -40,8 +40,6 @@ pub use builder::Builder;
 pub use cluster::{LocalCluster, MAX_NODES};
 pub use error::ClusterError;
 pub use links::{Clients, Link, Linked, MAX_CLIENTS};
-pub use nemesis::{
-    ClientFault, DockerNodes, Nemesis, NemesisError, Nodes, Refusal, RemoteNodes, Span, Step,
-};
+pub use nemesis::{ClientFault, DockerNodes, Nemesis, NemesisError, Nodes, Refusal, RemoteNodes, Span, Step};
 pub use resp::Reply;
 pub use server::{Data, Durability, NodeState};

@@ -329,7 +329,13 @@ mod tests {
         // Ends what a failing test leaves.
         let reaper = Reaper::start(directory.path()).unwrap();
         let directives = "bind 127.0.0.1\ndir data\nsave \"\"\n".to_owned();
-        let setup = Setup { binary: binary::find().unwrap(), directives, password: None, reaper, clocks: Clocks::Machine };
+        let setup = Setup {
+            binary: binary::find().unwrap(),
+            directives,
+            password: None,
+            reaper,
+            clocks: Clocks::Machine,
+        };
         let mut server = Server::new(0, directory.path()).unwrap();
         let taken = server.port();
         let _other = TcpListener::bind(address(taken)).unwrap();

@@ -1,10 +1,13 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod clock;
 mod config;
 mod demo;
 mod dev;
+mod dice;
 mod exit;
 mod failure;
+mod lost;
 mod nodes;
 mod report;
 mod run;

@@ -59,7 +59,8 @@ impl DockerNodes {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        let containers = names.into_iter().map(|name| Container::find(name.into())).collect::<Result<_, _>>()?;
+        let containers =
+            names.into_iter().map(|name| Container::find(name.into())).collect::<Result<_, _>>()?;
         Ok(Self { containers, memory: Memory::default() })
     }
 
@@ -196,7 +197,10 @@ impl Container {
         // Whatever happened: it is not to stay.
         let removed = docker(&["rm", "--force", &wiper]);
         let detail = || format!("{} could not be emptied within {START_LIMIT:?}", self.name);
-        wiped?.ok_or_else(|| ClusterError::Docker { command: "redis-cli FLUSHALL".to_owned(), detail: detail() })?;
+        wiped?.ok_or_else(|| ClusterError::Docker {
+            command: "redis-cli FLUSHALL".to_owned(),
+            detail: detail(),
+        })?;
         removed.map(drop)
     }
 }

@@ -18,7 +18,11 @@ impl Nodes for LocalCluster {
         match nemesis {
             Nemesis::Cut | Nemesis::Link { .. } => Err(Refusal::NoProxy),
             Nemesis::ClockStep { .. } | Nemesis::ClockRate { .. } => {
-                if self.has_adjustable_clocks() { Ok(()) } else { Err(Refusal::MachineClock) }
+                if self.has_adjustable_clocks() {
+                    Ok(())
+                } else {
+                    Err(Refusal::MachineClock)
+                }
             }
             Nemesis::Kill { .. }
             | Nemesis::Restart { .. }

@@ -16,7 +16,9 @@ impl Memory {
     pub(super) fn fill(&self, nodes: &impl Nodes, node: usize) -> Result<(), ClusterError> {
         let limit = match nodes.ask(node, &["CONFIG", "GET", "maxmemory"])? {
             Reply::Array(pair) => pair.get(1).and_then(Reply::text).unwrap_or("0").to_owned(),
-            Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) | Reply::Error(_) => "0".to_owned(),
+            Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) | Reply::Error(_) => {
+                "0".to_owned()
+            }
         };
         // Less than any server uses: it refuses every command that might need more.
         nodes.tell(node, &["CONFIG", "SET", "maxmemory", "1"])?;

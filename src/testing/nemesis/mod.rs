@@ -12,9 +12,9 @@ use std::time::Duration;
 
 pub use docker_nodes::DockerNodes;
 pub use error::{NemesisError, Refusal};
+pub(super) use memory::Memory;
 pub use process::ClientFault;
 pub use remote_nodes::RemoteNodes;
-pub(super) use memory::Memory;
 pub(super) use remote_nodes::{address_of, through};
 
 use super::error::ClusterError;

@@ -133,7 +133,10 @@ mod tests {
     fn urls_keep_their_password_on_the_way_through_a_proxy() {
         let proxy = SocketAddr::from(([127, 0, 0, 1], 4321));
         assert_eq!(through("redis://10.0.0.1", proxy).unwrap(), "redis://127.0.0.1:4321");
-        assert_eq!(through("redis://me:p%40ss@db.example:7000/3", proxy).unwrap(), "redis://me:p%40ss@127.0.0.1:4321/3");
+        assert_eq!(
+            through("redis://me:p%40ss@db.example:7000/3", proxy).unwrap(),
+            "redis://me:p%40ss@127.0.0.1:4321/3"
+        );
     }
 
     #[test]

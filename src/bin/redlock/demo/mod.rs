@@ -1,9 +1,7 @@
 //! `redlock demo`: the lock at work on this machine, while nodes die.
 
-mod clock;
 mod counter;
 mod crew;
-mod dice;
 mod picture;
 mod plan;
 mod protocol;
