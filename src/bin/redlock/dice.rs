@@ -1,5 +1,9 @@
 //! Numbers that a seed decides, so that a run can be repeated.
 
+use std::io;
+
+use crate::failure::Failure;
+
 /// SplitMix64: eight lines, and good enough to choose victims and pauses.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
@@ -36,6 +40,13 @@ impl Dice {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// Small enough to be typed again, and for every reader of JSON.
+pub(crate) fn random_seed() -> Result<u64, Failure> {
+    let seed = getrandom::u32()
+        .map_err(|error| Failure::System { action: "draw a seed", source: io::Error::other(error) })?;
+    Ok(u64::from(seed))
 }
 
 #[cfg(test)]

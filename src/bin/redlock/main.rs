@@ -1,5 +1,7 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+#[cfg(feature = "chaos")]
+mod chaos;
 mod clock;
 mod config;
 mod demo;
@@ -34,6 +36,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "chaos")]
+    Chaos(chaos::Args),
+    #[cfg(feature = "chaos")]
+    #[command(hide = true)]
+    ChaosClient(chaos::client::Args),
     Config(config::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -65,6 +72,10 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            #[cfg(feature = "chaos")]
+            Command::Chaos(args) => chaos::run(args, report).await,
+            #[cfg(feature = "chaos")]
+            Command::ChaosClient(args) => chaos::client::run(args).await,
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,

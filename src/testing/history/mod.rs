@@ -52,7 +52,7 @@ mod writes;
 
 pub use breach::{Assumption, Breach};
 pub use loss::{Loss, Standstill, check_losses};
-pub use progress::{LeftKey, Waiter, check_left_keys, check_progress, check_progress_between};
+pub use progress::{LeftKey, Waiter, check_left_keys, check_progress, check_progress_of};
 pub use section::{Section, Sharing};
 pub use verdict::{OVERLAP_LIMIT, Order, Verdict, Violation};
 pub use writes::{Answer, Write, check_writes};

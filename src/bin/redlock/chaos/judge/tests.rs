@@ -1,0 +1,1 @@
+//! Runs as they might have been.

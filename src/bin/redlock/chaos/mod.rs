@@ -1,0 +1,247 @@
+//! `redlock chaos`: real clients, real faults, a verdict and a picture.
+
+mod arena;
+pub(crate) mod client;
+mod crew;
+mod event;
+mod judge;
+mod log;
+mod plan;
+mod scenario;
+mod show;
+mod stage;
+mod store;
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::arena::{Arena, Kind};
+use self::judge::{Judgement, Promise, judge};
+use self::plan::Scope;
+use self::scenario::{CLIENTS_MAX, READY, Scenario};
+use self::show::Show;
+use self::stage::{Ending, Script, Stage};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::nodes::{ENVIRONMENT, assignment, checked};
+use crate::report::Report;
+use crate::signals::{ENDING, Signals};
+
+const ABOUT: &str = "\
+Subject nodes and clients to faults, and judge what the clients saw
+
+Client processes lock, work, write to a store that checks fencing tokens, and release, while a scenario kills, pauses \
+and cuts off nodes and clients. What they saw is judged: exclusion, fencing, losses told in time, progress after \
+healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong.";
+
+/// The options of `redlock chaos`. Has no `Debug`: URLs hold passwords.
+#[derive(clap::Args)]
+#[command(about = "Subject nodes and clients to faults, and judge what the clients saw", long_about = ABOUT, after_long_help = after_help())]
+pub(crate) struct Args {
+    /// `local` starts masters of its own, `docker` takes the containers of `make docker-up`, and a comma-separated
+    /// list of URLs takes nodes that somebody else runs: their network is disturbed, they themselves are not.
+    #[arg(long, default_value = "local", value_name = "local|docker|URL,...")]
+    nodes: String,
+    /// A ready scenario by its name, or a file; `--list` tells them.
+    #[arg(long, default_value = "random", value_name = "NAME|FILE")]
+    scenario: String,
+    /// List the ready scenarios, and do nothing else.
+    #[arg(long)]
+    list: bool,
+    /// How long, with faults; 90s or 10m [default: as the scenario says].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// How many clients, each a process [default: as the scenario says].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX as u64))]
+    clients: Option<u64>,
+    /// Decides which fault hits whom and when; random unless given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write report.html, report.json and history.jsonl into this directory.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Your settings, to see how they behave; `redlock config example` prints all there are.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, as `--set ttl=5s`; may be repeated.
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = assignment)]
+    set: Vec<(String, String)>,
+    /// Print the verdict as one JSON object, as in report.json.
+    #[arg(long)]
+    json: bool,
+}
+
+fn after_help() -> String {
+    let ready = READY.map(|(name, _)| name).join(", ");
+    format!("Ready scenarios: {ready}.\nThe settings of a scenario are below all others.\n\n{ENVIRONMENT}")
+}
+
+pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
+    if args.list {
+        return list();
+    }
+    // Before the start, so that a signal during it still finds somebody who cleans up.
+    let mut signals = Signals::listen(&ENDING)?;
+    let seed = args.seed.map_or_else(crate::dice::random_seed, Ok)?;
+    let mut scenario = Scenario::load(&args.scenario)?;
+    scenario.duration = args.duration.unwrap_or(scenario.duration);
+    scenario.clients = args.clients.map_or(scenario.clients, |clients| usize::try_from(clients).unwrap_or(1));
+    let kind = Kind::parse(&args.nodes);
+    let arena = open(&kind, &scenario).await?;
+    for dropped in arena.admit(&mut scenario)? {
+        report.notice(format_args!("left out: {dropped}"));
+    }
+    let run = Run::new(args, kind, scenario, seed, arena)?;
+    let mut stage = Stage::new(run.script()?, Show::new(report));
+    let ending = stage.play(&mut signals).await;
+    // Whatever happened: nodes are healed and clients ended in order.
+    stage.close().await;
+    let judgement = judge(&stage.log, &run.promise);
+    let exit = run.tell(&judgement, &stage)?;
+    Ok(match ending? {
+        Ending::Interrupted(signal) if exit == Exit::SUCCESS => {
+            report.notice("interrupted: the verdict is on what was seen until then");
+            Exit::by_signal(signal)
+        }
+        Ending::Interrupted(_) | Ending::Played => exit,
+    })
+}
+
+/// Starting servers blocks.
+async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
+    let (kind, scenario) = (kind.clone(), scenario.clone());
+    let opened = tokio::task::spawn_blocking(move || Arena::open(&kind, &scenario, scenario.clients)).await;
+    opened.map_err(|panic| Failure::Internal(panic.to_string()))?.map(Arc::new)
+}
+
+/// What is fixed before the run begins.
+struct Run {
+    args: Args,
+    kind: Kind,
+    scenario: Scenario,
+    seed: u64,
+    arena: Arc<Arena>,
+    promise: Promise,
+}
+
+impl Run {
+    fn new(
+        args: Args,
+        kind: Kind,
+        scenario: Scenario,
+        seed: u64,
+        arena: Arc<Arena>,
+    ) -> Result<Self, Failure> {
+        let longest = scenario.work.hold.max(scenario.work.long_hold);
+        let mut run = Self { promise: Promise::unknown(), args, kind, scenario, seed, arena };
+        run.promise = Promise::of(&run.settings()?, longest);
+        Ok(run)
+    }
+
+    /// As the clients will have them, but for the way to the nodes.
+    fn settings(&self) -> Result<redlock_quorum::Settings, Failure> {
+        let mut builder = client::defaults(&self.scenario.settings);
+        if let Some(file) = &self.args.config {
+            builder = builder.file(file);
+        }
+        builder = builder.environment().flag("--nodes", "nodes", &self.arena.urls(0).join(","));
+        for (setting, value) in &self.args.set {
+            builder = builder.flag(&format!("--set {setting}"), setting, value);
+        }
+        checked(builder)
+    }
+
+    fn script(&self) -> Result<Script, Failure> {
+        let Self { args, scenario, seed, arena, promise, .. } = self;
+        let scope = Scope {
+            nodes: arena.count(),
+            clients: scenario.clients,
+            duration: scenario.duration,
+            quarantine: promise.quarantine,
+            seed: *seed,
+        };
+        let history = match &args.report {
+            None => None,
+            Some(directory) => {
+                std::fs::create_dir_all(directory)
+                    .map_err(|source| Failure::System { action: "create the report's directory", source })?;
+                Some(directory.join("history.jsonl"))
+            }
+        };
+        Ok(Script {
+            arena: Arc::clone(arena),
+            plan: plan::draw(scenario, scope),
+            duration: scenario.duration,
+            resources: usize::try_from(scenario.work.resources).unwrap_or(1),
+            ttl: promise.ttl,
+            bound: promise.bound,
+            arguments: (0..scenario.clients).map(|client| self.arguments(client)).collect(),
+            seed: *seed,
+            history,
+        })
+    }
+
+    fn arguments(&self, client: usize) -> Vec<OsString> {
+        let Self { args, scenario, arena, .. } = self;
+        let mut arguments = client::config_argument(args.config.as_ref());
+        for (flag, settings) in [("--default", &scenario.settings), ("--set", &args.set)] {
+            for (setting, value) in settings {
+                arguments.extend([flag.into(), format!("{setting}={value}").into()]);
+            }
+        }
+        for url in arena.urls(client) {
+            arguments.extend(["--node".into(), url.into()]);
+        }
+        let work = scenario.work;
+        let numbers = [
+            ("--resources", work.resources),
+            ("--hold", micros(work.hold)),
+            ("--rest", micros(work.rest)),
+            ("--long-hold", micros(work.long_hold)),
+            ("--long-one-in", work.long_one_in),
+        ];
+        for (flag, number) in numbers {
+            arguments.extend([flag.into(), number.to_string().into()]);
+        }
+        arguments
+    }
+
+    fn tell(&self, judgement: &Judgement, stage: &Stage) -> Result<Exit, Failure> {
+        let _ = (&self.kind, stage);
+        let mut text =
+            format!("{:#?}\n{:#?}\n", judgement.counts, judgement.wrong.iter().take(10).collect::<Vec<_>>());
+        text.push_str(&format!(
+            "excused {} availability {:.4} longest gap {:?} p50 {:?} p99 {:?} seed {}\n",
+            judgement.excused.len(),
+            judgement.availability.share,
+            judgement.availability.longest_gap(),
+            judgement.latency.percentile(50),
+            judgement.latency.percentile(99),
+            self.seed
+        ));
+        print(&text)?;
+        Ok(if judgement.is_clean() { Exit::SUCCESS } else { Exit::UNCLEAN })
+    }
+}
+
+fn list() -> Result<Exit, Failure> {
+    let mut text = String::new();
+    for (name, _) in READY {
+        let Scenario { about, .. } = Scenario::load(name)?;
+        text.push_str(&format!("{name:20}{about}\n"));
+    }
+    print(&text)?;
+    Ok(Exit::SUCCESS)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let printed = io::stdout().write_all(text.as_bytes());
+    printed.map_err(|source| Failure::System { action: "print the verdict", source })
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
