@@ -22,6 +22,8 @@ use crate::nodes::{NodeArgs, assignment, checked};
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a client that was told of a loss watches that the lease stays lost.
 const WATCH_AFTER_LOSS: Duration = Duration::from_millis(60);
+/// A deadline that is later by less was only read at another moment: 1 ms, in nanoseconds.
+const RENEWED_BY: u64 = 1_000_000;
 /// Answers of the store that may wait: there is one write at a time.
 const ANSWERS_WAITING: usize = 4;
 
@@ -156,7 +158,7 @@ impl Client {
     /// Checks, writes and releases.
     async fn finish(&mut self, guard: Guard, known: u64) {
         let (at, deadline) = look(&guard);
-        if deadline > known {
+        if deadline > known + RENEWED_BY {
             tell_at(at, What::Renewed { deadline });
         }
         if guard.is_valid() {
@@ -186,7 +188,7 @@ async fn work_for(hold: Duration, guard: &Guard, known: &mut u64) {
             () = tokio::time::sleep_until(end) => return,
             _ = looks.tick() => {
                 let (at, deadline) = look(guard);
-                if deadline > *known {
+                if deadline > *known + RENEWED_BY {
                     tell_at(at, What::Renewed { deadline });
                     *known = deadline;
                 }

@@ -7,6 +7,7 @@ mod event;
 mod judge;
 mod log;
 mod plan;
+mod report;
 mod scenario;
 mod show;
 mod stage;
@@ -20,7 +21,9 @@ use std::time::Duration;
 
 use self::arena::{Arena, Kind};
 use self::judge::{Judgement, Promise, judge};
+use self::log::Log;
 use self::plan::Scope;
+use self::report::Facts;
 use self::scenario::{CLIENTS_MAX, READY, Scenario};
 use self::show::Show;
 use self::stage::{Ending, Script, Stage};
@@ -100,7 +103,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     // Whatever happened: nodes are healed and clients ended in order.
     stage.close().await;
     let judgement = judge(&stage.log, &run.promise);
-    let exit = run.tell(&judgement, &stage)?;
+    let exit = run.tell(&judgement, &stage.log)?;
     Ok(match ending? {
         Ending::Interrupted(signal) if exit == Exit::SUCCESS => {
             report.notice("interrupted: the verdict is on what was seen until then");
@@ -125,6 +128,8 @@ struct Run {
     seed: u64,
     arena: Arc<Arena>,
     promise: Promise,
+    node_names: Vec<String>,
+    shown: Vec<(String, String)>,
 }
 
 impl Run {
@@ -136,22 +141,17 @@ impl Run {
         arena: Arc<Arena>,
     ) -> Result<Self, Failure> {
         let longest = scenario.work.hold.max(scenario.work.long_hold);
-        let mut run = Self { promise: Promise::unknown(), args, kind, scenario, seed, arena };
-        run.promise = Promise::of(&run.settings()?, longest);
-        Ok(run)
-    }
-
-    /// As the clients will have them, but for the way to the nodes.
-    fn settings(&self) -> Result<redlock_quorum::Settings, Failure> {
-        let mut builder = client::defaults(&self.scenario.settings);
-        if let Some(file) = &self.args.config {
-            builder = builder.file(file);
-        }
-        builder = builder.environment().flag("--nodes", "nodes", &self.arena.urls(0).join(","));
-        for (setting, value) in &self.args.set {
-            builder = builder.flag(&format!("--set {setting}"), setting, value);
-        }
-        checked(builder)
+        let settings = settings(&args, &scenario, &arena)?;
+        Ok(Self {
+            promise: Promise::of(&settings, longest),
+            node_names: arena.names(),
+            shown: shown(&settings),
+            args,
+            kind,
+            scenario,
+            seed,
+            arena,
+        })
     }
 
     fn script(&self) -> Result<Script, Failure> {
@@ -209,22 +209,77 @@ impl Run {
         arguments
     }
 
-    fn tell(&self, judgement: &Judgement, stage: &Stage) -> Result<Exit, Failure> {
-        let _ = (&self.kind, stage);
-        let mut text =
-            format!("{:#?}\n{:#?}\n", judgement.counts, judgement.wrong.iter().take(10).collect::<Vec<_>>());
-        text.push_str(&format!(
-            "excused {} availability {:.4} longest gap {:?} p50 {:?} p99 {:?} seed {}\n",
-            judgement.excused.len(),
-            judgement.availability.share,
-            judgement.availability.longest_gap(),
-            judgement.latency.percentile(50),
-            judgement.latency.percentile(99),
-            self.seed
-        ));
+    fn tell(&self, judgement: &Judgement, log: &Log) -> Result<Exit, Failure> {
+        let facts = Facts { run: self, log, judgement };
+        if let Some(directory) = &self.args.report {
+            let written = facts.write(directory);
+            written.map_err(|source| Failure::System { action: "write the report", source })?;
+        }
+        let mut text = if self.args.json { format!("{:#}\n", facts.json()) } else { facts.text() };
+        if let (Some(directory), false) = (&self.args.report, self.args.json) {
+            text.push_str(&format!("report: {}\n", directory.join("report.html").display()));
+        }
         print(&text)?;
         Ok(if judgement.is_clean() { Exit::SUCCESS } else { Exit::UNCLEAN })
     }
+
+    /// Host and port of each node.
+    fn node_names(&self) -> &[String] {
+        &self.node_names
+    }
+
+    /// The settings that are not defaults, without the nodes.
+    fn settings_shown(&self) -> Vec<(String, String)> {
+        self.shown.clone()
+    }
+
+    /// What to type to have it once more. Without passwords.
+    fn command(&self) -> String {
+        let Self { args, kind, scenario, seed, .. } = self;
+        let nodes = match kind {
+            Kind::Local => "local".to_owned(),
+            Kind::Docker => "docker".to_owned(),
+            Kind::Urls(_) => {
+                let urls: Vec<String> =
+                    self.node_names.iter().map(|name| format!("redis://{name}")).collect();
+                urls.join(",")
+            }
+        };
+        let mut command = format!(
+            "redlock chaos --nodes {nodes} --scenario {} --duration {} --clients {} --seed {seed}",
+            args.scenario,
+            humantime::format_duration(scenario.duration).to_string().replace(' ', ""),
+            scenario.clients
+        );
+        if let Some(file) = &args.config {
+            command.push_str(&format!(" --config {}", file.display()));
+        }
+        for (setting, value) in &args.set {
+            command.push_str(&format!(" --set {setting}={value}"));
+        }
+        command
+    }
+}
+
+/// As the clients will have them, but for the way to the nodes.
+fn settings(args: &Args, scenario: &Scenario, arena: &Arena) -> Result<redlock_quorum::Settings, Failure> {
+    let mut builder = client::defaults(&scenario.settings);
+    if let Some(file) = &args.config {
+        builder = builder.file(file);
+    }
+    builder = builder.environment().flag("--nodes", "nodes", &arena.urls(0).join(","));
+    for (setting, value) in &args.set {
+        builder = builder.flag(&format!("--set {setting}"), setting, value);
+    }
+    checked(builder)
+}
+
+/// Settings that somebody has chosen. Passwords are hidden by the library; nodes have a place of their own.
+fn shown(settings: &redlock_quorum::Settings) -> Vec<(String, String)> {
+    let chosen = settings
+        .effective()
+        .filter(|(setting, _, place)| **place != redlock_quorum::Place::Default && setting.name() != "nodes");
+    chosen.map(|(setting, value, _)| (setting.name().to_owned(), value)).collect()
 }
 
 fn list() -> Result<Exit, Failure> {

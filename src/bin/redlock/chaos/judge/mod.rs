@@ -12,8 +12,8 @@ use redlock_quorum::testing::history::{
     self, Answer as Stored, LeftKey, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
 };
 
-pub(super) use self::availability::{Availability, Gap};
-pub(super) use self::latency::Latency;
+pub(super) use self::availability::Availability;
+pub(super) use self::latency::{Latency, percentile};
 pub(super) use self::promise::Promise;
 use super::event::{Answer, resource_name};
 use super::log::{End, Lease, Log, Outcome};

@@ -42,21 +42,6 @@ pub(in super::super) enum RestartGuard {
 }
 
 impl Promise {
-    /// Until the settings are known.
-    pub(in super::super) fn unknown() -> Self {
-        Self {
-            nodes: 1,
-            quorum: 1,
-            ttl: Duration::ZERO,
-            max_ttl: Duration::ZERO,
-            drift: Duration::ZERO,
-            drift_ppm: 0,
-            quarantine: Duration::ZERO,
-            guard: RestartGuard::Off,
-            bound: Duration::ZERO,
-        }
-    }
-
     pub(in super::super) fn of(settings: &Settings, longest_hold: Duration) -> Self {
         let value = |name: &str| {
             settings.effective().find(|(setting, _, _)| setting.name() == name).map(|(_, value, _)| value)
