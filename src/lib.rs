@@ -33,7 +33,7 @@ mod protocol;
 pub mod testing;
 mod types;
 
-pub use client::{NodeStatus, Redlock};
+pub use client::{Broken, Holder, Inspection, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under};
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
@@ -42,10 +42,11 @@ pub use error::{
     SettingsError, Votes,
 };
 pub use lock::{Guard, Mutex};
+pub use node::{Declared, NodeFacts};
 pub use protocol::Retry;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;
-pub use types::FencingToken;
+pub use types::{FencingToken, Persistence, QuarantineCause};
 
 /// The README's examples are compiled with the tests.
 #[cfg(all(doctest, feature = "config", feature = "testing"))]

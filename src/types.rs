@@ -53,8 +53,21 @@ impl Token {
         Self(format!("{owner}:{random:032x}").into())
     }
 
+    /// A value that was found, by whomever it is.
+    pub(crate) fn of_value(value: &str) -> Self {
+        Self(value.into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The owner label, where it is one of our tokens; else all of it.
+    pub(crate) fn owner(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((owner, random)) if random.len() == 32 => owner,
+            Some(_) | None => &self.0,
+        }
     }
 }
 
@@ -113,6 +126,11 @@ impl Moment {
     pub(crate) fn align_down(self, grid: Duration) -> Self {
         let grid = u64::try_from(grid.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self(self.0 - self.0 % grid)
+    }
+
+    /// So long ago; the clock's origin where that is later.
+    pub(crate) fn ago(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// Time from `self` until `later`; zero when `later` has passed.
@@ -179,6 +197,76 @@ impl fmt::Display for FencingToken {
 impl From<FencingToken> for u64 {
     fn from(token: FencingToken) -> Self {
         token.0
+    }
+}
+
+/// What a node can show for it that it still knows which locks it granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) persistence: Persistence,
+    pub(crate) promotion: Promotion,
+    pub(crate) origin: Origin,
+    /// Its incarnation is at least as old as that.
+    pub(crate) born: Moment,
+}
+
+/// Whether a node that may throw locks away when it is full has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    Refused,
+    Allowed,
+}
+
+/// Whether a node's acknowledged writes survive its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Always: append-only file, with `appendfsync always` also while it is rewritten.
+    Durable,
+    /// Not always.
+    Weak,
+    /// The node does not tell: `CONFIG GET` is forbidden.
+    NotTold,
+}
+
+/// Whether a node may have been a replica before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Promotion {
+    Never,
+    Possible,
+}
+
+/// Whether the node's record is older than its incarnation, and so has survived its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It is; or an operator has declared that the node was new and nobody held a lock on it.
+    EarlierOrDeclared,
+    ThisIncarnation,
+}
+
+/// Why a node's grants do not count for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuarantineCause {
+    /// It has no memory of an earlier life: it is new, or has lost its data.
+    NewOrWiped,
+    /// It started not long ago, and is not configured to keep every write.
+    NotDurable,
+    /// It started not long ago, and does not tell whether it keeps every write.
+    DurabilityUnknown,
+    /// It may have been a replica until not long ago, and replication is asynchronous.
+    Promoted,
+}
+
+impl fmt::Display for QuarantineCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewOrWiped => "it is new or has lost its data; where it is new, `redlock init` says so",
+            Self::NotDurable => "it restarted and may have forgotten locks; `appendfsync always` keeps them",
+            Self::DurabilityUnknown => {
+                "it restarted and may have forgotten locks; permission for `CONFIG GET` would tell"
+            }
+            Self::Promoted => "it was promoted and may lack locks of the master before it",
+        })
     }
 }
 

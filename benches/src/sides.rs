@@ -28,7 +28,9 @@ pub(crate) struct Ours(pub(crate) Redlock);
 
 impl Ours {
     pub(crate) async fn connect(urls: &[String], fencing: Fencing) -> Result<Self, Error> {
-        let redlock = Redlock::builder().nodes(urls.iter().cloned()).fencing(fencing).connect().await?;
+        // The nodes are volatile and new; nobody has held a lock on them.
+        let builder = Redlock::builder().nodes(urls.iter().cloned()).fencing(fencing);
+        let redlock = builder.dangerous_no_restart_guard().connect().await?;
         match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
             None => Ok(Self(redlock)),
             Some(failure) => Err(failure.to_string().into()),

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 #[cfg(feature = "config")]
 use super::Setting;
-use super::Settings;
+use super::{Guarding, Settings};
 #[cfg(feature = "config")]
 use crate::error::Place;
+use crate::protocol::RestartGuard;
 use crate::types::Ttl;
-
-/// How much longer than `max_ttl` and its drift a node is in quarantine: Redis tells its age in whole seconds.
-const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
 
 impl Settings {
     /// How many nodes there are.
@@ -62,10 +60,13 @@ impl Settings {
         self.stretched(Ttl::from_duration(ttl))
     }
 
-    /// How long the votes of a node that restarted do not count.
+    /// How long the grants of a node that may have forgotten locks do not count; zero without the restart guard.
     #[must_use]
     pub fn quarantine(&self) -> Duration {
-        self.stretched(self.max_ttl) + QUARANTINE_MARGIN
+        match RestartGuard::after(self.max_ttl, self.drift.factor) {
+            RestartGuard::For(span) if self.guarding == Guarding::On => span,
+            RestartGuard::For(_) | RestartGuard::Off => Duration::ZERO,
+        }
     }
 
     fn stretched(&self, ttl: Ttl) -> Duration {

@@ -5,6 +5,7 @@ mod example;
 mod fencing;
 #[cfg(feature = "config")]
 mod file;
+mod guard;
 mod keep;
 #[cfg(feature = "config")]
 mod layers;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{Secret, Ttl};
+use crate::types::{Eviction, Secret, Ttl};
 
 use places::{Mistakes, Places};
 use retry::RetryOptions;
@@ -36,6 +37,7 @@ pub use settings::Settings;
 #[cfg(feature = "config")]
 pub use table::Setting;
 
+pub(crate) use guard::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
@@ -55,7 +57,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// |---|---|---|
 /// | `quorum` | n/2 + 1 | the smallest that intersects itself |
 /// | `ttl` | 10 s | a crashed holder blocks others for no longer |
-/// | `max_ttl` | 20 s | the longest TTL that a lock may ask for |
+/// | `max_ttl` | 20 s | sets the length of a quarantine: 22.2 s, within `max_wait` |
 /// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the de-facto constants of Redlock |
 /// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
@@ -66,6 +68,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
+/// | restart guard | on | a node that may have forgotten locks does not help two clients to one |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
@@ -86,6 +89,8 @@ pub struct RedlockBuilder {
     fencing: Fencing,
     max_clock_skew: Duration,
     fence_retention: Duration,
+    guarding: Guarding,
+    eviction: Eviction,
     places: Places,
     /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
@@ -117,6 +122,8 @@ impl RedlockBuilder {
             fencing: Fencing::On,
             max_clock_skew: Duration::from_secs(60),
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            guarding: Guarding::On,
+            eviction: Eviction::Refused,
             places: Places::default(),
             mistakes: Vec::new(),
         }
@@ -159,7 +166,8 @@ impl RedlockBuilder {
         self.given("ttl")
     }
 
-    /// The longest TTL that any lock may ask for; from 10 ms to 24 h.
+    /// The longest TTL that any lock may ask for; from 10 ms to 24 h. A node that may have forgotten locks is not
+    /// believed for a little longer; the largest that any client of the nodes has counts for all of them.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = max_ttl;
         self.given("max_ttl")
@@ -254,6 +262,8 @@ impl RedlockBuilder {
             fencing,
             max_clock_skew,
             fence_retention,
+            guarding,
+            eviction,
             places,
             mistakes,
         } = self;
@@ -302,6 +312,8 @@ impl RedlockBuilder {
             fencing,
             max_clock_skew,
             fence_retention,
+            guarding,
+            eviction,
             #[cfg(feature = "config")]
             username: credentials.username,
             #[cfg(feature = "config")]

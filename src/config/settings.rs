@@ -6,10 +6,10 @@ use std::time::Duration;
 #[cfg(feature = "config")]
 use super::places::Places;
 use super::retry::RetryOptions;
-use super::{Fencing, Keep, MinValidity, NodeUrl};
+use super::{Fencing, Guarding, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
-use crate::types::{Resource, Ttl};
+use crate::types::{Eviction, Resource, Ttl};
 
 /// How much of a wrong resource name an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
@@ -33,6 +33,8 @@ pub struct Settings {
     pub(crate) fencing: Fencing,
     pub(crate) max_clock_skew: Duration,
     pub(crate) fence_retention: Duration,
+    pub(crate) guarding: Guarding,
+    pub(crate) eviction: Eviction,
     #[cfg(feature = "config")]
     pub(super) username: Option<String>,
     #[cfg(feature = "config")]

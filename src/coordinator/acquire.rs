@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fanout::{Fanout, Reply, vote_of};
 use super::held::{LateAnswers, Plants, Stragglers};
-use super::{Coordinator, Held, Links};
+use super::{Coordinator, Held, Links, quarantined};
 use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeVote};
 use crate::node::{Acquire, Acquired, Fence};
@@ -33,6 +33,7 @@ impl Coordinator {
         let links = self.links();
         let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
+        let guard = self.restart_guard();
         // Before anything is queued: each key lives for a TTL from some later moment.
         let sent_at = self.now();
         for (i, link) in links.into_iter().enumerate() {
@@ -40,6 +41,10 @@ impl Coordinator {
                 Ok(link) => {
                     held.plants.lease.handle_sent(NodeId(i));
                     held.plants.epochs[i] = link.epoch();
+                    if let Some(failure) = quarantined(guard, &link, sent_at) {
+                        held.plants.lease.handle_quarantined(NodeId(i));
+                        fanout.handle_quarantined(NodeId(i), failure);
+                    }
                     fanout.answers.send(NodeId(i), link, &command);
                 }
                 Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
@@ -48,12 +53,15 @@ impl Coordinator {
         let lease = &mut held.plants.lease;
         let record = |node, reply: &_| {
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
-            if let (Some(proposal), Some(raise)) = (&mut proposal, raise_of(reply)) {
+            // A node that may have forgotten locks may have forgotten tokens, too.
+            if let (Some(proposal), Some(raise), false) =
+                (&mut proposal, raise_of(reply), lease.is_quarantined(node))
+            {
                 proposal.handle_granted(node, raise);
             }
         };
         let decision = fanout.decide(limit, record).await;
-        let Fanout { round, votes, answers } = fanout;
+        let Fanout { round, votes, answers, .. } = fanout;
         if answers.are_open() {
             let stragglers = Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl };
             held.plants.last_round.set(Box::new(stragglers));

@@ -42,7 +42,7 @@ impl Leased {
             state.plants.lease.handle_extended(node, sent_at, ttl, vote_of(reply), now);
         };
         let decision = fanout.decide(limit, record).await;
-        let Fanout { round: _, votes, answers } = fanout;
+        let Fanout { votes, answers, .. } = fanout;
 
         let now = coordinator.now();
         let mut state = self.lock();

@@ -8,7 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::Coordinator;
 use crate::error::{NodeFailure, NodeVote};
 use crate::node::{Acquired, Answer, Command, Link};
-use crate::protocol::{Decision, Round, Vote};
+use crate::protocol::{Decision, NodeSet, Round, Vote};
 use crate::types::NodeId;
 
 /// What a node's answer means in a round.
@@ -80,6 +80,8 @@ pub(super) struct Fanout<A> {
     pub(super) round: Round,
     pub(super) votes: Vec<NodeVote>,
     pub(super) answers: Answers<A>,
+    /// Nodes that are asked although their vote is lost: the reason stands, whatever they answer.
+    quarantined: NodeSet,
 }
 
 impl<A: Ballot> Fanout<A> {
@@ -89,6 +91,7 @@ impl<A: Ballot> Fanout<A> {
             round: Round::new(quorum),
             votes: vec![NodeVote::NotAwaited; quorum.nodes()],
             answers: Answers(FuturesUnordered::new()),
+            quarantined: NodeSet::EMPTY,
         }
     }
 
@@ -96,6 +99,12 @@ impl<A: Ballot> Fanout<A> {
     pub(super) fn handle_unreachable(&mut self, node: NodeId, failure: NodeFailure) {
         self.round.handle_vote(node, Vote::Unknown);
         self.votes[node.0] = NodeVote::Unknown(failure);
+    }
+
+    /// A node that is asked for its own sake; its vote is lost without waiting.
+    pub(super) fn handle_quarantined(&mut self, node: NodeId, failure: NodeFailure) {
+        self.handle_unreachable(node, failure);
+        self.quarantined.insert(node);
     }
 
     /// A node that is not asked in this round.
@@ -126,6 +135,9 @@ impl<A: Ballot> Fanout<A> {
 
     fn handle_reply(&mut self, node: NodeId, reply: Reply<A>, record: &mut impl FnMut(NodeId, &Reply<A>)) {
         record(node, &reply);
+        if self.quarantined.contains(node) {
+            return;
+        }
         let vote = vote_of(&reply);
         self.round.handle_vote(node, vote);
         self.votes[node.0] = match (reply, vote) {

@@ -12,6 +12,7 @@ mod keeper;
 mod leased;
 mod release;
 mod renew;
+mod survey;
 mod timer;
 
 use std::sync::Arc;
@@ -21,17 +22,25 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Credentials, Fencing, NodeUrl, Settings};
+use crate::config::{Credentials, Fencing, Guarding, NodeUrl, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Tcp, Trimming};
+use crate::node::{Link, Node, NodeConfig, Roster, Tcp, Trimming};
+use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub(crate) use survey::{Known, Probed};
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
+
+/// Why a node's grant does not count, where it does not at `now`.
+fn quarantined(guard: RestartGuard, link: &Link, now: Moment) -> Option<NodeFailure> {
+    let Quarantine { left, cause } = guard.quarantine(link.evidence(), now)?;
+    Some(NodeFailure::Quarantined { left, cause })
+}
 
 /// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
 /// one, for a slow command of somebody else is not a failure.
@@ -41,6 +50,7 @@ const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
 pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
+    roster: Arc<Roster>,
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
@@ -50,10 +60,14 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
-        let nodes = settings.nodes.iter().map(|url| start_node(url, &settings, &ambient)).collect();
+        let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
+        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let start = |node| start_node(node, &settings, &roster, &ambient);
+        let nodes = (0..settings.nodes.len()).map(NodeId).map(start).collect();
         Self {
             settings,
             nodes,
+            roster,
             keeper: keeper::Keeper::new(Arc::clone(&ambient)),
             ambient,
             seen: fencing::Seen::default(),
@@ -88,11 +102,6 @@ impl Coordinator {
         self.ambient.random()
     }
 
-    /// Name of each node, and why it cannot be used if it cannot.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, Option<NodeFailure>)> {
-        self.nodes.iter().map(|node| (node.name(), node.link().err()))
-    }
-
     pub(crate) fn is_shut_down(&self) -> bool {
         self.shut_down.load(Ordering::Relaxed)
     }
@@ -109,6 +118,14 @@ impl Coordinator {
     /// The live connection to each node, or why there is none.
     fn links(&self) -> Links {
         self.nodes.iter().map(Node::link).collect()
+    }
+
+    /// Who is not believed: until when depends on the longest lease that any client may hold.
+    fn restart_guard(&self) -> RestartGuard {
+        match self.settings.guarding {
+            Guarding::Off => RestartGuard::Off,
+            Guarding::On => RestartGuard::after(self.roster.max_ttl(), self.settings.drift.factor),
+        }
     }
 
     fn live_nodes(&self) -> usize {
@@ -128,14 +145,14 @@ impl Coordinator {
     }
 }
 
-fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) -> Node {
+fn start_node(node: NodeId, settings: &Settings, roster: &Arc<Roster>, ambient: &Arc<dyn Ambient>) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
         Fencing::On => {
             Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
         }
     };
-    let NodeUrl { name, host, port, db, credentials } = url.clone();
+    let NodeUrl { name, host, port, db, credentials } = settings.nodes[node.0].clone();
     let Credentials { username, password } = credentials;
     let config = NodeConfig {
         name,
@@ -146,6 +163,9 @@ fn start_node(url: &NodeUrl, settings: &Settings, ambient: &Arc<dyn Ambient>) ->
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,
+        node,
+        roster: Arc::clone(roster),
+        eviction: settings.eviction,
     };
     Node::start(config, Arc::clone(ambient))
 }

@@ -1,6 +1,7 @@
 //! Errors: one enum per operation, and the vote of every node behind it.
 
 mod holding;
+mod node;
 mod settings;
 
 use std::fmt;
@@ -8,73 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use holding::{Loss, RunError};
+pub use node::NodeFailure;
 pub use settings::{Place, SettingsError};
-
-/// Why a node's answer is not known, or does not count.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeFailure {
-    /// The first connection is still being made.
-    #[error("not connected yet")]
-    Connecting,
-    /// No connection can be made. The client keeps trying in the background.
-    #[error("unreachable: {detail}")]
-    Unreachable {
-        /// What the connection attempt said.
-        detail: String,
-    },
-    /// No answer within the time for one. The command may have run, or run later.
-    #[error("no answer within {after:?}")]
-    NoAnswer {
-        /// How long the client waited.
-        after: Duration,
-    },
-    /// The connection broke while the answer was awaited.
-    #[error("connection lost: {detail}")]
-    ConnectionLost {
-        /// What the connection said.
-        detail: String,
-    },
-    /// User name or password refused, or missing.
-    #[error("authentication failed: {detail}; check the user and password in this node's URL")]
-    Authentication {
-        /// What the server said.
-        detail: String,
-    },
-    /// The ACL of our user lacks something.
-    #[error("permission missing: {detail}; extend the ACL rule of this user")]
-    Permission {
-        /// What the server said; it names the command or key.
-        detail: String,
-    },
-    /// The server is out of memory.
-    #[error("out of memory; raise `maxmemory` or free some")]
-    OutOfMemory,
-    /// The server does not take writes: a replica, or a master that lost its replicas.
-    #[error("read-only: {detail}; only masters vote")]
-    ReadOnly {
-        /// What the server said.
-        detail: String,
-    },
-    /// The server is still loading its data.
-    #[error("still loading its data")]
-    Loading,
-    /// The server refused for another reason.
-    #[error("refused: {detail}")]
-    Refused {
-        /// What the server said.
-        detail: String,
-    },
-    /// Not an answer to our command.
-    #[error("unexpected answer: {detail}")]
-    Unexpected {
-        /// What arrived.
-        detail: String,
-    },
-    /// The client has been shut down.
-    #[error("the client is shut down")]
-    ShutDown,
-}
 
 /// What one node said to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -138,15 +138,7 @@ impl Command for ReadFence {
     type Reply = f64;
 
     async fn send(self, mut connection: MultiplexedConnection) -> Result<f64, NodeFailure> {
-        match single(&mut connection, &self.0).await {
-            Ok(Value::Nil) => Ok(0.0),
-            Ok(Value::Double(score)) => Ok(score),
-            Ok(reply @ Value::BulkString(_)) => {
-                redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("ZSCORE", &reply))
-            }
-            Ok(other) => Err(failure::of_reply("ZSCORE", &other)),
-            Err(error) => Err(failure::of_command(&error)),
-        }
+        score(single(&mut connection, &self.0).await)
     }
 }
 
@@ -273,7 +265,20 @@ impl ScriptCall {
     }
 }
 
-async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+/// The reply of `ZSCORE`; 0 where there is none.
+pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure> {
+    match reply {
+        Ok(Value::Nil) => Ok(0.0),
+        Ok(Value::Double(score)) => Ok(score),
+        Ok(reply @ Value::BulkString(_)) => {
+            redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("ZSCORE", &reply))
+        }
+        Ok(other) => Err(failure::of_reply("ZSCORE", &other)),
+        Err(error) => Err(failure::of_command(&error)),
+    }
+}
+
+pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
 }
 

@@ -8,11 +8,13 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
-use super::failure;
-use super::scripts;
+use super::facts::{self, NodeFacts};
+use super::greet::{self, Greeting};
+use super::roster::Roster;
 use super::stream::{Activity, Connector, Watched};
+use super::{failure, scripts};
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Moment};
+use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
 
 /// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
 /// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
@@ -37,7 +39,16 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
+    about: Arc<About>,
+}
+
+/// What is known of the node at the other end.
+#[derive(Debug)]
+struct About {
     clock: NodeClock,
+    facts: Arc<NodeFacts>,
+    evidence: Evidence,
+    activity: Arc<Activity>,
 }
 
 /// What a node's wall clock said when we connected.
@@ -54,13 +65,27 @@ impl Link {
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
-        let since = u64::try_from(self.clock.at.until(now).as_micros()).unwrap_or(u64::MAX);
-        self.clock.wall_micros.saturating_add(since)
+        let NodeClock { at, wall_micros } = self.about.clock;
+        wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<NodeFacts> {
+        &self.about.facts
+    }
+
+    /// What the node can show for its memory of locks.
+    pub(crate) fn evidence(&self) -> &Evidence {
+        &self.about.evidence
     }
 
     /// See [`Command::send`]; the command is queued at the first poll.
     pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
-        command.send(self.connection).await
+        let reply = command.send(self.connection).await;
+        if let Err(NodeFailure::ReadOnly { .. }) = reply {
+            // It is not the master any more that it was when we looked at it.
+            self.about.activity.distrust();
+        }
+        reply
     }
 }
 
@@ -71,20 +96,42 @@ pub(super) struct Connection {
     pub(super) driver: Driver,
 }
 
+/// What a client brings along when it meets a node.
+pub(super) struct Visitor<'a> {
+    pub(super) node: NodeId,
+    pub(super) roster: &'a Roster,
+    pub(super) eviction: Eviction,
+    pub(super) ambient: &'a dyn Ambient,
+}
+
+/// A node that cannot be used.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) failure: NodeFailure,
+    /// What it said of itself, if it got that far.
+    pub(super) facts: Option<Arc<NodeFacts>>,
+}
+
+impl From<NodeFailure> for Refusal {
+    fn from(failure: NodeFailure) -> Self {
+        Self { failure, facts: None }
+    }
+}
+
 impl Connection {
     /// # Errors
     ///
-    /// Why the node cannot be used, in words of [`NodeFailure`].
+    /// Why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
         info: &RedisConnectionInfo,
         epoch: Epoch,
         limit: Duration,
-        ambient: &dyn Ambient,
-    ) -> Result<Self, NodeFailure> {
-        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, ambient)).await {
+        visitor: &Visitor<'_>,
+    ) -> Result<Self, Refusal> {
+        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, visitor)).await {
             Ok(result) => result,
-            Err(_) => Err(failure::of_connect_timeout(limit)),
+            Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
     }
 
@@ -92,8 +139,8 @@ impl Connection {
         connector: &dyn Connector,
         info: &RedisConnectionInfo,
         epoch: Epoch,
-        ambient: &dyn Ambient,
-    ) -> Result<Self, NodeFailure> {
+        visitor: &Visitor<'_>,
+    ) -> Result<Self, Refusal> {
         let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
         let (stream, activity) = Watched::new(stream);
         // Time limits are the coordinator's: one timer for a round instead of one for each command.
@@ -103,22 +150,49 @@ impl Connection {
             .await
             .map_err(|error| failure::of_connect(&error))?;
         let driver = Driver(tokio::spawn(driver));
-        let mut pipeline = Pipeline::new();
-        scripts::load_all(&mut pipeline);
-        pipeline.cmd("TIME");
-        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
-        let mut time = Value::Nil;
-        for reply in replies.map_err(|error| failure::of_connect(&error))? {
-            // One by one: the error of a pipeline as a whole hides what the server said.
-            time = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
-        }
-        let clock = NodeClock { at: ambient.now(), wall_micros: wall_micros(&time)? };
-        Ok(Self { link: Link { connection, epoch, clock }, activity, driver })
+        let about = visitor.meet(&mut connection, Arc::clone(&activity)).await?;
+        Ok(Self { link: Link { connection, epoch, about: Arc::new(about) }, activity, driver })
     }
 
     /// Gives the connection up with commands in flight.
     pub(super) fn abandon(self) {
         self.activity.abandon();
+    }
+}
+
+impl Visitor<'_> {
+    /// One pipeline: scripts, facts, clock and record.
+    async fn meet(
+        &self,
+        connection: &mut MultiplexedConnection,
+        activity: Arc<Activity>,
+    ) -> Result<About, Refusal> {
+        let mut pipeline = Pipeline::new();
+        facts::ask(&mut pipeline);
+        scripts::load_all(&mut pipeline);
+        pipeline.cmd("TIME");
+        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
+        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
+        let now = self.ambient.now();
+        // What it says of itself explains what it refuses, so that is looked at first.
+        let rest = replies.split_off(facts::REPLIES.min(replies.len()));
+        let facts = Arc::new(NodeFacts::parse(replies)?);
+        let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
+        facts.check(self.eviction).map_err(refusal)?;
+        self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
+        // One by one: the error of a pipeline as a whole hides what the server said.
+        let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
+        let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
+        let [.., time, greeting] = rest.as_slice() else {
+            return Err(refusal(failure::of_reply("a handshake", &Value::Array(rest))));
+        };
+        let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
+        let greeting = Greeting::parse(greeting).map_err(refusal)?;
+        self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
+        let evidence = facts.evidence(&greeting, now);
+        Ok(About { clock, facts, evidence, activity })
     }
 }
 

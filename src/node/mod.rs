@@ -6,12 +6,16 @@
 
 mod commands;
 mod connection;
+mod facts;
 mod failure;
+mod greet;
 mod releases;
+mod roster;
 mod scripts;
 mod stream;
 mod supervisor;
 mod trim;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +25,21 @@ use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Moment, Secret};
+use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
+use connection::Refusal;
 
 pub(crate) use commands::{
     Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
 };
 pub(crate) use connection::{Epoch, Link};
+pub use facts::NodeFacts;
+pub(crate) use greet::Declare;
+pub use greet::Declared;
 pub(crate) use releases::{Planting, Release};
+pub(crate) use roster::Roster;
 pub(crate) use stream::{Connector, Tcp};
 pub(crate) use trim::Trimming;
+pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
 /// An answer under way. The command is queued at the first poll.
 pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
@@ -48,6 +58,10 @@ pub(crate) struct NodeConfig {
     pub(crate) hung_after: Duration,
     /// Which fencing tokens are to be forgotten; `None` leaves them all.
     pub(crate) trimming: Option<Trimming>,
+    /// Its place among the nodes of the client.
+    pub(crate) node: NodeId,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) eviction: Eviction,
 }
 
 /// The connection as callers see it.
@@ -55,7 +69,7 @@ pub(crate) struct NodeConfig {
 enum State {
     Connecting,
     Up(Link),
-    Down(NodeFailure),
+    Down(Refusal),
 }
 
 /// What callers ask of the supervisor. The queue is unbounded for `Drop` to be able to use it; the supervisor
@@ -102,7 +116,16 @@ impl Node {
         match &*self.state.borrow() {
             State::Up(link) => Ok(link.clone()),
             State::Connecting => Err(NodeFailure::Connecting),
-            State::Down(failure) => Err(failure.clone()),
+            State::Down(refusal) => Err(refusal.failure.clone()),
+        }
+    }
+
+    /// What the node said of itself when we last met it; `None` before, and when it cannot be asked.
+    pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
+        match &*self.state.borrow() {
+            State::Up(link) => Some(Arc::clone(link.facts())),
+            State::Connecting => None,
+            State::Down(refusal) => refusal.facts.clone(),
         }
     }
 

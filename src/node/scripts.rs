@@ -6,11 +6,14 @@ use redis::{Arg, Cmd, Pipeline, Script};
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/release.lua")));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
+pub(super) static GREET: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/greet.lua")));
+pub(super) static JOIN: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/join.lua")));
+pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &EXTEND, &TRIM] {
+    for lua in [&RELEASE, &EXTEND, &TRIM, &GREET, &JOIN, &DECLARE] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

@@ -68,6 +68,7 @@ pub(crate) struct Activity {
     watched: AtomicBool,
     woken: Notify,
     abandoned: AtomicBool,
+    distrusted: Notify,
 }
 
 impl Activity {
@@ -86,6 +87,16 @@ impl Activity {
                 return;
             }
         }
+    }
+
+    /// An answer said that the node is not what it was when we connected.
+    pub(crate) fn distrust(&self) {
+        self.distrusted.notify_one();
+    }
+
+    /// Returns when the node has to be looked at anew. Cancel safe.
+    pub(crate) async fn distrusted(&self) {
+        self.distrusted.notified().await;
     }
 
     /// Makes the drop of the stream a reset instead of an orderly end.

@@ -11,8 +11,9 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::commands::{Answer, Remove};
-use super::connection::{Connection, Epoch, Link};
+use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
 use super::releases::{Release, Waiting};
+use super::roster::keep_told;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
@@ -53,7 +54,7 @@ pub(super) async fn run(
             End::Finished => return,
             End::Lost(failure) => {
                 warn!(node = %supervisor.config.name, reason = %failure, "node is down");
-                supervisor.publish.send_replace(State::Down(failure));
+                supervisor.publish.send_replace(State::Down(failure.into()));
                 connection.abandon();
                 supervisor.collect_unanswered().await;
             }
@@ -96,7 +97,7 @@ impl Supervisor {
             self.epoch = self.epoch.next();
             match self.attempt().await? {
                 Ok(connection) => return Some(connection),
-                Err(failure) => self.publish_failure(failure),
+                Err(refusal) => self.publish_refusal(refusal),
             }
             // Half fixed, half random: clients that lost a node together do not come back together.
             let jitter = u32::try_from(self.ambient.random() >> 118).unwrap_or(0);
@@ -106,26 +107,30 @@ impl Supervisor {
         }
     }
 
-    async fn attempt(&mut self) -> Option<Result<Connection, NodeFailure>> {
+    async fn attempt(&mut self) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
-        self.meanwhile(
-            async move { Connection::open(&*connector, &info, epoch, limit, &*ambient).await }.boxed(),
-        )
-        .await
+        let (roster, node, eviction) =
+            (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
+        let attempt = async move {
+            let visitor = Visitor { node, roster: &roster, eviction, ambient: &*ambient };
+            Connection::open(&*connector, &info, epoch, limit, &visitor).await
+        };
+        self.meanwhile(attempt.boxed()).await
     }
 
-    fn publish_failure(&self, failure: NodeFailure) {
+    fn publish_refusal(&self, refusal: Refusal) {
         let news = match &*self.publish.borrow() {
-            State::Down(known) => *known != failure,
+            State::Down(known) => known.failure != refusal.failure,
             State::Connecting | State::Up(_) => true,
         };
         if news {
-            warn!(node = %self.config.name, reason = %failure, "cannot connect; trying on in the background");
-            self.publish.send_replace(State::Down(failure));
+            let reason = &refusal.failure;
+            warn!(node = %self.config.name, %reason, "cannot be used; trying on in the background");
         }
+        self.publish.send_replace(State::Down(refusal));
     }
 
     /// Awaits `future` while there is no connection, and keeps the requests that come in. `None` when nobody
@@ -158,6 +163,8 @@ impl Supervisor {
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
         let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
+        let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
+        let mut telling = std::pin::pin!(telling);
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -178,6 +185,10 @@ impl Supervisor {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
                 never = &mut trimming => match never {},
+                never = &mut telling => match never {},
+                () = connection.activity.distrusted() => {
+                    return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
+                }
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }

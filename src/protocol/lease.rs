@@ -32,6 +32,8 @@ pub(crate) struct Lease {
     planted: Box<[Planted]>,
     /// Nodes that have said that they lack our key, and have not been given it since.
     denied: NodeSet,
+    /// Nodes that may have forgotten locks when the acquire was sent: their grants to it prove nothing.
+    quarantined: NodeSet,
     drift: Drift,
     expired: bool,
 }
@@ -42,6 +44,7 @@ impl Lease {
             deadlines: Deadlines::new(quorum),
             planted: vec![Planted::NotSent; quorum.nodes()].into(),
             denied: NodeSet::EMPTY,
+            quarantined: NodeSet::EMPTY,
             drift,
             expired: false,
         }
@@ -56,12 +59,24 @@ impl Lease {
         self.planted[node.0] = Planted::Unknown;
     }
 
+    /// `node` is in quarantine: whatever it answers to the acquire, its grant does not count. It is asked all the
+    /// same, so that it learns again who holds what; and a later renewal counts, for by then others have granted.
+    pub(crate) fn handle_quarantined(&mut self, node: NodeId) {
+        self.quarantined.insert(node);
+    }
+
+    pub(crate) fn is_quarantined(&self, node: NodeId) -> bool {
+        self.quarantined.contains(node)
+    }
+
     /// `node` answered an acquire that was queued after `sent_at`.
     pub(crate) fn handle_acquired(&mut self, node: NodeId, sent_at: Moment, ttl: Ttl, vote: Vote) {
         match vote {
             Vote::Granted => {
                 self.planted[node.0] = Planted::Granted;
-                self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
+                if !self.quarantined.contains(node) {
+                    self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
+                }
             }
             Vote::Denied => self.planted[node.0] = Planted::Denied,
             Vote::Unknown => {}
@@ -236,6 +251,26 @@ mod tests {
         let mut lease = held();
         lease.handle_extended(NodeId(1), at(500), ttl(1000), Vote::Denied, at(501));
         assert_eq!(lease.deadline(at(501)), None);
+    }
+
+    #[test]
+    fn a_grant_in_quarantine_counts_from_its_first_renewal_on_and_is_released() {
+        let mut lease = Lease::new(Quorum::new(3, QuorumSize::Majority).unwrap(), DRIFT);
+        lease.handle_quarantined(NodeId(1));
+        for node in [0, 1] {
+            lease.handle_sent(NodeId(node));
+            lease.handle_acquired(NodeId(node), at(0), ttl(1000), Vote::Granted);
+        }
+        assert_eq!(lease.deadline(at(1)), None, "one of three counts");
+        let mut released = lease.clone();
+        let both = [(NodeId(0), Planted::Granted), (NodeId(1), Planted::Granted)];
+        assert_eq!(released.take_nodes_to_release(), both);
+        lease.handle_sent(NodeId(2));
+        lease.handle_acquired(NodeId(2), at(0), ttl(1000), Vote::Granted);
+        assert_eq!(lease.deadline(at(1)), Some(at(988)));
+        lease.handle_extended(NodeId(1), at(500), ttl(1000), Vote::Granted, at(501));
+        lease.handle_extended(NodeId(2), at(500), ttl(1000), Vote::Denied, at(501));
+        assert_eq!(lease.deadline(at(501)), Some(at(988)), "nodes 0 and 1");
     }
 
     #[test]

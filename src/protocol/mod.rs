@@ -10,6 +10,7 @@ mod lease;
 #[cfg(test)]
 mod models;
 mod node_set;
+mod quarantine;
 mod quorum;
 mod renewal;
 mod round;
@@ -22,6 +23,7 @@ pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, Lease, Planted};
 pub(crate) use node_set::NodeSet;
+pub(crate) use quarantine::{Quarantine, RestartGuard};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;

@@ -36,6 +36,7 @@ pub struct Builder {
     directives: Vec<(String, String)>,
     server: Option<PathBuf>,
     command_timeout: Duration,
+    record: Record,
     clocks: WantedClocks,
 }
 
@@ -46,6 +47,14 @@ enum WantedClocks {
     Adjustable,
 }
 
+/// What a new node knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    /// That it is new: nobody can hold a lock on it.
+    Declared,
+    Absent,
+}
+
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
@@ -54,6 +63,7 @@ impl Builder {
             directives: Vec::new(),
             server: None,
             command_timeout: COMMAND_TIMEOUT,
+            record: Record::Declared,
             clocks: WantedClocks::Machine,
         }
     }
@@ -97,15 +107,22 @@ impl Builder {
         self
     }
 
-    /// Starts the servers and waits until each answers.
+    /// Leaves it unsaid that the nodes are new, as `redlock init` says it of others: until they have run for longer
+    /// than any lock lasts, their votes do not count.
+    pub fn undeclared(mut self) -> Self {
+        self.record = Record::Absent;
+        self
+    }
+
+    /// Starts the servers, waits until each answers, and declares them new.
     ///
     /// # Errors
     ///
     /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
-    /// [`ClusterError::NoCompiler`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
-    /// [`ClusterError::System`]. Nothing is left running then.
+    /// [`ClusterError::NoCompiler`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
+    /// server's log, [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self { nodes: count, durability, directives, server, command_timeout, clocks } = self;
+        let Self { nodes: count, durability, directives, server, command_timeout, record, clocks } = self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -123,7 +140,12 @@ impl Builder {
             WantedClocks::Adjustable => Clocks::adjustable(directory.path())?,
         };
         let setup = Setup { binary, directives, password, reaper, clocks };
-        LocalCluster::launch(count, directory, setup, command_timeout)
+        let cluster = LocalCluster::launch(count, directory, setup, command_timeout)?;
+        match record {
+            Record::Declared => cluster.declare()?,
+            Record::Absent => {}
+        }
+        Ok(cluster)
     }
 }
 

@@ -23,6 +23,9 @@ const OTHER_PORTS: u32 = 5;
 /// Keys that the library keeps for itself begin with this.
 const INTERNAL_PREFIX: &str = "redlock:";
 
+/// What a node remembers of itself; see `src/node/scripts/greet.lua`.
+const RECORD: &str = "redlock:node";
+
 /// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1, each an independent master with files
 /// of its own in one temporary directory, in memory where there is room.
 ///
@@ -37,6 +40,8 @@ const INTERNAL_PREFIX: &str = "redlock:";
 /// # Defaults
 ///
 /// - every answered write survives a kill ([`Durability::Always`](super::Durability::Always))
+/// - declared new ([`undeclared`](Builder::undeclared) leaves that out), so that their votes count at once. After
+///   [`Data::Lost`] they do not, until the restart guard lets them
 /// - `maxmemory-policy noeviction`, no snapshots (`save ""`)
 /// - the server: `REDIS_SERVER` (a path or a name on `PATH`), else `redis-server`, else `valkey-server`
 ///
@@ -98,6 +103,14 @@ impl LocalCluster {
             cluster.ports.push(port);
         }
         Ok(cluster)
+    }
+
+    /// Says of every node that it is new. One that takes no writes, by its directives, is left as it is.
+    pub(super) fn declare(&self) -> Result<(), ClusterError> {
+        for node in 0..self.len() {
+            self.command(node, &["HSET", RECORD, "declared", "1"])?;
+        }
+        Ok(())
     }
 
     /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, without a password, also where a directive

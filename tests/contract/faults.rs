@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
-use redlock_quorum::{ExtendError, LockError, NodeFailure, NodeVote, Redlock, ReleaseError, Released, Retry};
+use redlock_quorum::{
+    ExtendError, LockError, NodeFailure, NodeStatus, NodeVote, Redlock, ReleaseError, Released, Retry,
+};
 
 use crate::support::{
     LONG, SLACK, builder, client, contended, eventually, name, no_quorum, now, plant, pttl, value,
@@ -168,7 +170,7 @@ async fn a_node_that_restarts_while_the_lock_is_held_is_told_of_the_release() {
         contended(redlock.mutex(KEY).unwrap().try_lock().await);
         assert_eq!(guard.release().await, Ok(Released::InTime));
         eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
-        eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
+        eventually(SLACK, "it is connected", || redlock.nodes()[0].is_connected()).await;
     }
 }
 
@@ -395,7 +397,7 @@ async fn an_extension_needs_a_quorum_of_all_nodes_each_time() {
     for node in [0, 1, 2] {
         cluster.restart(node, Data::Lost).unwrap();
     }
-    let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
+    let up = || redlock.nodes().iter().all(NodeStatus::is_connected);
     eventually(SLACK, "all are connected", up).await;
     let error = guard.extend(LONG * 2).await.unwrap_err();
     assert!(matches!(error, ExtendError::Lost { .. }), "three of five have forgotten it: {error}");

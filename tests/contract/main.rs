@@ -7,6 +7,7 @@
 
 mod cases;
 mod faults;
+mod guard;
 mod holding;
 mod limits;
 mod load;

@@ -1,9 +1,10 @@
 //! What holds while a lock is held, and after.
 
 use super::{Access, Setting, text};
-use crate::config::{Fencing, KeepAlive, MaxHold};
+use crate::config::{Fencing, Guarding, KeepAlive, MaxHold};
+use crate::types::Eviction;
 
-pub(super) static SETTINGS: [Setting; 5] = [
+pub(super) static SETTINGS: [Setting; 7] = [
     Setting {
         name: "keep_alive",
         example: "true",
@@ -69,6 +70,30 @@ pub(super) static SETTINGS: [Setting; 5] = [
         access: Access::Duration(
             |builder, retention| builder.fence_retention = retention,
             |settings| settings.fence_retention,
+        ),
+    },
+    Setting {
+        name: "dangerous_no_restart_guard",
+        example: "false",
+        default: "false",
+        bounds: "true counts the grants of nodes that may have forgotten locks",
+        what: "Whether a node that restarted without proof of its memory votes at once.",
+        why: "where restarts are delayed by other means, and in benchmarks; else two clients can hold one lock",
+        access: Access::YesOrNo(
+            |builder, yes| builder.guarding = if yes { Guarding::Off } else { Guarding::On },
+            |settings| settings.guarding == Guarding::Off,
+        ),
+    },
+    Setting {
+        name: "dangerous_allow_eviction",
+        example: "false",
+        default: "false",
+        bounds: "true takes nodes with a maxmemory-policy other than noeviction",
+        what: "Whether a node votes that may throw locks away when its memory is full.",
+        why: "where the policy cannot be changed and memory never fills; else two clients can hold one lock",
+        access: Access::YesOrNo(
+            |builder, yes| builder.eviction = if yes { Eviction::Allowed } else { Eviction::Refused },
+            |settings| settings.eviction == Eviction::Allowed,
         ),
     },
 ];

@@ -1,5 +1,8 @@
 //! The client: the one thing a service keeps.
 
+mod inspection;
+mod nodes;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +10,11 @@ use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Machine};
 use crate::error::{NodeFailure, SettingsError};
 use crate::lock::Mutex;
+use crate::node::Declared;
 use crate::types::Ambient;
+
+pub use inspection::{Broken, Holder, Inspection, NodeInspection, Under};
+pub use nodes::{NodeStatus, NodeSurvey};
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.
 ///
@@ -99,8 +106,69 @@ impl Redlock {
     /// The nodes as this client sees them now, in the order of the configuration. Asks nobody.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
-        let status = |(name, failure): (&Arc<str>, _)| NodeStatus { name: Arc::clone(name), failure };
-        self.coordinator.nodes().map(status).collect()
+        self.coordinator.known().into_iter().map(NodeStatus::new).collect()
+    }
+
+    /// Asks every node that is connected for its time, fifty times, and for the number of its clients. For people and
+    /// monitoring; it takes as long as fifty round trips.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is kept.
+    pub async fn survey(&self) -> Vec<NodeSurvey> {
+        let probed = self.coordinator.probe().await;
+        self.nodes()
+            .into_iter()
+            .zip(probed)
+            .map(|(status, (_, probed))| NodeSurvey::new(status, probed))
+            .collect()
+    }
+
+    /// Who holds a resource, on each node. For people and tests: by the time it is known it may have changed.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name cannot be used. What a node does not answer is in the
+    /// [`Inspection`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is changed.
+    pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Inspection, SettingsError> {
+        let resource = self.coordinator.settings().resource(name.as_ref())?;
+        let seen = self.coordinator.inspect(&resource).await;
+        Ok(Inspection::new(resource.as_str(), self.coordinator.settings().quorum(), seen))
+    }
+
+    /// Takes a lock from whoever holds it: removes its key from every node that answers. **The holder goes on until
+    /// it notices**, at its next renewal or at its deadline, and meanwhile another may hold the lock as well. For an
+    /// operator who knows that the holder is gone, and does not want to wait for the TTL.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name cannot be used.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, some nodes may have lost the key and others not.
+    pub async fn dangerous_break(&self, name: impl AsRef<str>) -> Result<Vec<Broken>, SettingsError> {
+        let resource = self.coordinator.settings().resource(name.as_ref())?;
+        let broken = self.coordinator.break_lock(&resource).await;
+        Ok(broken.into_iter().map(|(node, answer)| Broken::new(node, answer)).collect())
+    }
+
+    /// Declares that all nodes are new and nobody holds a lock on them, so that their votes count at once instead of
+    /// after a quarantine. **Said of a node that has forgotten locks, two clients can hold one at a time.** A node
+    /// that can be seen not to be new refuses it. What `redlock init` does.
+    ///
+    /// Only nodes that keep every write (`appendfsync always`) profit; of others the next restart could not be told
+    /// from this one. Clients that are connected already notice when they connect again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, some nodes may have been declared and others not.
+    pub async fn dangerous_declare_new(&self) -> Vec<(Arc<str>, Result<Declared, NodeFailure>)> {
+        self.coordinator.declare_new().await
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
@@ -174,26 +242,5 @@ impl Settings {
         let coordinator = Arc::new(Coordinator::start(self, ambient));
         coordinator.tried().await;
         Redlock { coordinator }
-    }
-}
-
-/// One node as the client sees it.
-#[derive(Clone, Debug)]
-pub struct NodeStatus {
-    name: Arc<str>,
-    failure: Option<NodeFailure>,
-}
-
-impl NodeStatus {
-    /// Host and port, and the database where it is not 0.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Why the node's vote is lost now; `None` while it is connected.
-    #[must_use]
-    pub fn failure(&self) -> Option<&NodeFailure> {
-        self.failure.as_ref()
     }
 }

@@ -1,0 +1,200 @@
+//! One resource on all nodes, for people.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::NodeFailure;
+use crate::node::{Answer, KeyKind, Seen};
+use crate::types::Token;
+
+/// Who held a resource, on each node.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    resource: String,
+    quorum: usize,
+    nodes: Vec<NodeInspection>,
+}
+
+/// What one node held of a resource.
+#[derive(Clone, Debug)]
+pub struct NodeInspection {
+    name: Arc<str>,
+    seen: Result<Seen, NodeFailure>,
+}
+
+/// What there is under the name of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Under {
+    /// Nothing: the lock is free there.
+    Nothing,
+    /// A lock.
+    Lock(Holder),
+    /// A key of another type, which is nobody's lock. Nobody can take one there until it is removed.
+    Other,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    owner: String,
+    remaining: Option<Duration>,
+}
+
+impl Holder {
+    /// The owner label; of another implementation's lock the key's whole value.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// How long it lasts unless it is renewed; `None` for one that does not expire.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.remaining
+    }
+}
+
+impl Inspection {
+    pub(super) fn new(
+        resource: &str,
+        quorum: usize,
+        seen: Vec<(Arc<str>, Result<Seen, NodeFailure>)>,
+    ) -> Self {
+        let nodes = seen.into_iter().map(|(name, seen)| NodeInspection { name, seen }).collect();
+        Self { resource: resource.to_owned(), quorum, nodes }
+    }
+
+    /// The resource.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// How many nodes have to agree.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.quorum
+    }
+
+    /// Every node, in the order of the configuration.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeInspection> {
+        self.nodes.iter()
+    }
+
+    /// Who holds it on a quorum of nodes, and for as long as a quorum does; `None` where nobody does. A node that did
+    /// not answer is nobody's, so with failures `None` may also be "unknown".
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        let mut remaining: HashMap<&Token, Vec<Duration>> = HashMap::new();
+        for seen in self.nodes.iter().filter_map(|node| node.seen.as_ref().ok()) {
+            if let Some(token) = &seen.token {
+                remaining.entry(token).or_default().push(ttl(seen).unwrap_or(Duration::MAX));
+            }
+        }
+        let (token, mut remaining) = remaining.into_iter().find(|(_, nodes)| nodes.len() >= self.quorum)?;
+        remaining.sort_unstable_by(|a, b| b.cmp(a));
+        let remaining = remaining.get(self.quorum - 1).copied().filter(|left| *left < Duration::MAX);
+        Some(Holder { owner: token.owner().to_owned(), remaining })
+    }
+}
+
+impl NodeInspection {
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why it is not known what the node holds.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.seen.as_ref().err()
+    }
+
+    /// What it holds; `None` where it did not answer.
+    #[must_use]
+    pub fn under(&self) -> Option<Under> {
+        let seen = self.seen.as_ref().ok()?;
+        Some(match (seen.key, &seen.token) {
+            (KeyKind::Other, _) => Under::Other,
+            (KeyKind::Plain, Some(token)) => {
+                Under::Lock(Holder { owner: token.owner().to_owned(), remaining: ttl(seen) })
+            }
+            (KeyKind::Absent, _) | (KeyKind::Plain, None) => Under::Nothing,
+        })
+    }
+
+    /// The highest fencing token that it has seen of the resource; `None` where it has seen none, or did not answer.
+    #[must_use]
+    pub fn fence(&self) -> Option<f64> {
+        self.seen.as_ref().ok().map(|seen| seen.score).filter(|score| *score > 0.0)
+    }
+}
+
+fn ttl(seen: &Seen) -> Option<Duration> {
+    seen.ttl_ms.map(Duration::from_millis)
+}
+
+/// What became of a lock that was broken, on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    name: Arc<str>,
+    removed: Result<Answer, NodeFailure>,
+}
+
+impl Broken {
+    pub(super) fn new(name: Arc<str>, removed: Result<Answer, NodeFailure>) -> Self {
+        Self { name, removed }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a key was removed there. Not where there was none, nor where it changed hands in that moment.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed == Ok(Answer::Yes)
+    }
+
+    /// Why it is not known.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.removed.as_ref().err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(token: &str, ttl_ms: u64) -> Result<Seen, NodeFailure> {
+        let token = Some(Token::of_value(token));
+        Ok(Seen { key: KeyKind::Plain, token, ttl_ms: Some(ttl_ms), score: 0.0 })
+    }
+
+    fn holder(nodes: Vec<Result<Seen, NodeFailure>>) -> Option<Holder> {
+        Inspection::new("r", 2, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).holder()
+    }
+
+    #[test]
+    fn only_a_quorum_makes_a_holder_and_for_as_long_as_it_is_one() {
+        assert_eq!(holder(vec![seen("a", 5), seen("b", 5), Err(NodeFailure::Connecting)]), None);
+        let held = holder(vec![seen("a", 9), seen("b", 5), seen("a", 7)]).unwrap();
+        assert_eq!((held.owner(), held.remaining()), ("a", Some(Duration::from_millis(7))));
+        let three = holder(vec![seen("a", 9), seen("a", 5), seen("a", 7)]).unwrap();
+        assert_eq!(three.remaining(), Some(Duration::from_millis(7)), "the second largest of three");
+    }
+
+    #[test]
+    fn an_owner_is_what_stands_before_the_random_part() {
+        let ours = Token::new("host:12", 7);
+        assert_eq!(ours.owner(), "host:12");
+        assert_eq!(Token::of_value("somebody else").owner(), "somebody else");
+        assert_eq!(Token::of_value("a:b").owner(), "a:b");
+    }
+}

@@ -1,0 +1,120 @@
+//! The nodes, for people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::coordinator::{Known, Probed};
+use crate::error::NodeFailure;
+use crate::node::NodeFacts;
+
+/// One node as the client sees it.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    name: Arc<str>,
+    failure: Option<NodeFailure>,
+    facts: Option<Arc<NodeFacts>>,
+    others: Option<String>,
+}
+
+impl NodeStatus {
+    pub(super) fn new(known: Known) -> Self {
+        let Known { name, failure, facts, others } = known;
+        Self { name, failure, facts, others }
+    }
+
+    /// Its configured name; else host and port, and the database where it is not 0.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Why the node's vote is lost now; `None` while it counts. A node in
+    /// [quarantine](NodeFailure::Quarantined) is connected all the same.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Whether there is a connection to it, so that it is asked: its vote counts, or it is in quarantine.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. }))
+    }
+
+    /// What it said of itself when the client last connected to it, or tried to; `None` when it got no answer.
+    #[must_use]
+    pub fn facts(&self) -> Option<&NodeFacts> {
+        self.facts.as_deref()
+    }
+
+    /// The quorum and the nodes, by the random names that they gave themselves, that other clients use together with
+    /// this one, where they are not ours: two such quorums may not meet. `None` where all agree, and until all nodes
+    /// have been met.
+    #[must_use]
+    pub fn other_members(&self) -> Option<&str> {
+        self.others.as_deref()
+    }
+}
+
+/// What a look at one node gave.
+#[derive(Clone, Debug)]
+pub struct NodeSurvey {
+    status: NodeStatus,
+    probed: Result<Measured, NodeFailure>,
+}
+
+#[derive(Clone, Debug)]
+struct Measured {
+    round_trips: Vec<Duration>,
+    clock_offset_micros: i64,
+    clients: u64,
+}
+
+impl NodeSurvey {
+    pub(super) fn new(status: NodeStatus, probed: Result<Probed, NodeFailure>) -> Self {
+        let probed = probed.map(|Probed { round_trips, clock_offset, clients }| Measured {
+            round_trips,
+            clock_offset_micros: clock_offset,
+            clients,
+        });
+        Self { status, probed }
+    }
+
+    /// What the client knows of it without asking.
+    #[must_use]
+    pub fn status(&self) -> &NodeStatus {
+        &self.status
+    }
+
+    /// Why it could not be measured.
+    #[must_use]
+    pub fn failure(&self) -> Option<&NodeFailure> {
+        self.probed.as_ref().err()
+    }
+
+    /// A quantile of the round trips, from 0 to 1: 0.5 is the median.
+    #[must_use]
+    pub fn round_trip(&self, quantile: f64) -> Option<Duration> {
+        let round_trips = &self.probed.as_ref().ok()?.round_trips;
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a few dozen round trips, and a float becomes the nearest index there is"
+        )]
+        let index = (round_trips.len().saturating_sub(1) as f64 * quantile).round() as usize;
+        round_trips.get(index.min(round_trips.len().saturating_sub(1))).copied()
+    }
+
+    /// By how many microseconds its wall clock is ahead of this machine's, give or take half of a round trip.
+    #[must_use]
+    pub fn clock_offset_micros(&self) -> Option<i64> {
+        Some(self.probed.as_ref().ok()?.clock_offset_micros)
+    }
+
+    /// How many clients are connected to it, this one included.
+    #[must_use]
+    pub fn connected_clients(&self) -> Option<u64> {
+        Some(self.probed.as_ref().ok()?.clients)
+    }
+}

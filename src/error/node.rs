@@ -1,0 +1,114 @@
+//! Why one node does not vote.
+
+use std::time::Duration;
+
+use crate::types::QuarantineCause;
+
+/// Why a node's answer is not known, or does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// The first connection is still being made.
+    #[error("not connected yet")]
+    Connecting,
+    /// No connection can be made. The client keeps trying in the background.
+    #[error("unreachable: {detail}")]
+    Unreachable {
+        /// What the connection attempt said.
+        detail: String,
+    },
+    /// No answer within the time for one. The command may have run, or run later.
+    #[error("no answer within {after:?}")]
+    NoAnswer {
+        /// How long the client waited.
+        after: Duration,
+    },
+    /// The connection broke while the answer was awaited.
+    #[error("connection lost: {detail}")]
+    ConnectionLost {
+        /// What the connection said.
+        detail: String,
+    },
+    /// User name or password refused, or missing.
+    #[error("authentication failed: {detail}; check the user and password in this node's URL")]
+    Authentication {
+        /// What the server said.
+        detail: String,
+    },
+    /// The ACL of our user lacks something.
+    #[error("permission missing: {detail}; extend the ACL rule of this user")]
+    Permission {
+        /// What the server said; it names the command or key.
+        detail: String,
+    },
+    /// The server is out of memory.
+    #[error("out of memory; raise `maxmemory` or free some")]
+    OutOfMemory,
+    /// It may have forgotten locks that it granted, so its grants do not count yet.
+    #[error("in quarantine for {}: {cause}", shown(*left))]
+    Quarantined {
+        /// For how long from then on.
+        left: Duration,
+        /// Why.
+        cause: QuarantineCause,
+    },
+    /// It is not a master. A replica does not know what the other nodes granted.
+    #[error("not a master but a {role}; name the masters themselves, each independent of the others")]
+    NotMaster {
+        /// What it says that it is.
+        role: String,
+    },
+    /// It is part of a Redis Cluster or no data node at all.
+    #[error("it runs in {mode} mode; only standalone masters vote")]
+    NotStandalone {
+        /// What it says that it is.
+        mode: String,
+    },
+    /// It is the same server as another of the nodes: one vote must not count twice.
+    #[error("it is the same server as {other}, under another name; list each server once")]
+    Duplicate {
+        /// The other node's name.
+        other: String,
+    },
+    /// The server is too old.
+    #[error("version {version} is too old; Redis 6.2 or Valkey 7.2 is needed")]
+    TooOld {
+        /// The server's version.
+        version: String,
+    },
+    /// The server may throw away locks when its memory is full.
+    #[error("it may evict locks: maxmemory is set and maxmemory-policy is {policy}; set it to noeviction")]
+    MayEvict {
+        /// `maxmemory-policy`.
+        policy: String,
+    },
+    /// The server does not take writes: a replica, or a master that lost its replicas.
+    #[error("read-only: {detail}; only masters vote")]
+    ReadOnly {
+        /// What the server said.
+        detail: String,
+    },
+    /// The server is still loading its data.
+    #[error("still loading its data")]
+    Loading,
+    /// The server refused for another reason.
+    #[error("refused: {detail}")]
+    Refused {
+        /// What the server said.
+        detail: String,
+    },
+    /// Not an answer to our command.
+    #[error("unexpected answer: {detail}")]
+    Unexpected {
+        /// What arrived.
+        detail: String,
+    },
+    /// The client has been shut down.
+    #[error("the client is shut down")]
+    ShutDown,
+}
+
+/// To a tenth of a second: what is left goes down while it is read.
+fn shown(left: Duration) -> String {
+    format!("another {:.1} s", left.as_secs_f64())
+}

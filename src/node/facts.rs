@@ -1,0 +1,304 @@
+//! What a node says of itself when we connect, and whether it may vote.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::{Pipeline, Value};
+
+use super::failure;
+use super::greet::Greeting;
+use crate::error::NodeFailure;
+use crate::types::{Eviction, Evidence, Moment, Origin, Persistence, Promotion};
+
+/// Major and minor version of Redis from which on every command and option that is used exists; Valkey 7.2 calls
+/// itself Redis 7.2.
+const VERSION_MIN: (u32, u32) = (6, 2);
+
+/// One call each: several sections in one need Redis 7.
+const SECTIONS: [&str; 4] = ["server", "replication", "memory", "persistence"];
+/// Whether a write survives the server. May be forbidden; then it is not known.
+const OPTIONS: [&str; 2] = ["appendfsync", "no-appendfsync-on-rewrite"];
+
+/// What a server said of itself when the client connected to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    role: String,
+    mode: String,
+    software: String,
+    version: String,
+    run_id: String,
+    uptime: Duration,
+    max_memory: u64,
+    eviction_policy: String,
+    persistence: Persistence,
+    append_fsync: Option<String>,
+    never_promoted: bool,
+}
+
+/// Asks for all facts; their replies are for [`NodeFacts::parse`].
+pub(super) fn ask(pipeline: &mut Pipeline) {
+    for section in SECTIONS {
+        pipeline.cmd("INFO").arg(section);
+    }
+    for option in OPTIONS {
+        pipeline.cmd("CONFIG").arg("GET").arg(option);
+    }
+}
+
+/// How many replies there are to [`ask`].
+pub(super) const REPLIES: usize = SECTIONS.len() + OPTIONS.len();
+
+impl NodeFacts {
+    /// # Errors
+    ///
+    /// The node does not answer `INFO`, or not as Redis does.
+    pub(super) fn parse(replies: Vec<Value>) -> Result<Self, NodeFailure> {
+        let mut replies = replies.into_iter();
+        let mut info = HashMap::new();
+        for section in SECTIONS {
+            let reply = replies.next().unwrap_or(Value::Nil);
+            let reply = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
+            let text: String =
+                redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("INFO", &reply))?;
+            let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+            info.extend(fields.map(|(field, value)| (field.to_owned(), value.to_owned())));
+            if !info.contains_key(section_mark(section)) {
+                return Err(failure::of_reply("INFO", &reply));
+            }
+        }
+        let [append_fsync, lazy_on_rewrite] = OPTIONS.map(|option| {
+            let reply = replies.next()?.extract_error().ok()?;
+            let options: HashMap<String, String> = redis::from_redis_value(reply).ok()?;
+            options.get(option).cloned()
+        });
+        let field = |name: &str| info.get(name).cloned().unwrap_or_default();
+        let number = |name: &str| info.get(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+        let (software, version) = match info.get("valkey_version") {
+            Some(version) => ("Valkey", version.clone()),
+            None => ("Redis", field("redis_version")),
+        };
+        let append_only = field("aof_enabled") == "1" && field("aof_last_write_status") != "err";
+        let persistence = match (append_fsync.as_deref(), lazy_on_rewrite.as_deref()) {
+            _ if !append_only => Persistence::Weak,
+            (Some("always"), Some("no")) => Persistence::Durable,
+            (None, _) | (_, None) => Persistence::NotTold,
+            (Some(_), Some(_)) => Persistence::Weak,
+        };
+        Ok(Self {
+            role: if field("role") == "slave" { "replica".into() } else { field("role") },
+            mode: field("redis_mode"),
+            software: software.into(),
+            version,
+            run_id: field("run_id"),
+            uptime: Duration::from_secs(number("uptime_in_seconds")),
+            max_memory: number("maxmemory"),
+            eviction_policy: field("maxmemory_policy"),
+            persistence,
+            append_fsync: append_fsync.filter(|_| append_only),
+            never_promoted: field("second_repl_offset") == "-1",
+        })
+    }
+
+    /// Whether it may vote at all.
+    pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
+        if self.mode != "standalone" {
+            return Err(NodeFailure::NotStandalone { mode: self.mode.clone() });
+        }
+        if self.role != "master" {
+            return Err(NodeFailure::NotMaster { role: self.role.clone() });
+        }
+        if version(&self.version) < VERSION_MIN {
+            return Err(NodeFailure::TooOld { version: self.version.clone() });
+        }
+        let evicts = self.max_memory > 0 && self.eviction_policy != "noeviction";
+        match eviction {
+            Eviction::Refused if evicts => {
+                Err(NodeFailure::MayEvict { policy: self.eviction_policy.clone() })
+            }
+            Eviction::Refused | Eviction::Allowed => Ok(()),
+        }
+    }
+
+    /// What it can show for its memory; `now` is after its answer.
+    pub(super) fn evidence(&self, greeting: &Greeting, now: Moment) -> Evidence {
+        let promotion = if self.never_promoted { Promotion::Never } else { Promotion::Possible };
+        let age = match promotion {
+            // The uptime is told in whole seconds, rounded by the server's cached clock.
+            Promotion::Never => greeting.age.max(self.uptime.saturating_sub(Duration::from_secs(1))),
+            Promotion::Possible => greeting.age,
+        };
+        let survived = greeting.declared || greeting.creator != greeting.incarnation;
+        let origin = if survived { Origin::EarlierOrDeclared } else { Origin::ThisIncarnation };
+        Evidence { persistence: self.persistence, promotion, origin, born: now.ago(age) }
+    }
+
+    /// `master` or `replica`.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// `Redis` or `Valkey`.
+    #[must_use]
+    pub fn software(&self) -> &str {
+        &self.software
+    }
+
+    /// The version of the software, such as `7.0.15`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The random name of the server process: another one after each restart.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// How long the process had been running, in whole seconds.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.uptime
+    }
+
+    /// `maxmemory` in bytes; 0 is no limit.
+    #[must_use]
+    pub fn max_memory(&self) -> u64 {
+        self.max_memory
+    }
+
+    /// `maxmemory-policy`.
+    #[must_use]
+    pub fn eviction_policy(&self) -> &str {
+        &self.eviction_policy
+    }
+
+    /// Whether what it grants survives its death.
+    #[must_use]
+    pub fn persistence(&self) -> Persistence {
+        self.persistence
+    }
+
+    /// `appendfsync`, where there is an append-only file and the client may know.
+    #[must_use]
+    pub fn append_fsync(&self) -> Option<&str> {
+        self.append_fsync.as_deref()
+    }
+}
+
+/// A field that each of the sections has.
+fn section_mark(section: &str) -> &'static str {
+    match section {
+        "server" => "run_id",
+        "replication" => "master_replid",
+        "memory" => "maxmemory",
+        _ => "aof_enabled",
+    }
+}
+
+/// Major and minor number; zeros where there are none.
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    fn option(name: &str, value: &str) -> Value {
+        Value::Array(vec![text(name), text(value)])
+    }
+
+    fn replies() -> Vec<Value> {
+        vec![
+            text(
+                "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:ab\r\nuptime_in_seconds:60\r\n",
+            ),
+            text("role:master\r\nmaster_replid:cd\r\nsecond_repl_offset:-1\r\n"),
+            text("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n"),
+            text("aof_enabled:1\r\naof_last_write_status:ok\r\n"),
+            option("appendfsync", "always"),
+            option("no-appendfsync-on-rewrite", "no"),
+        ]
+    }
+
+    /// The usual replies, with some text in them replaced.
+    fn facts(from: &str, to: &str) -> NodeFacts {
+        let replace = |reply: Value| {
+            let Value::BulkString(bytes) = reply else { return reply };
+            text(&String::from_utf8(bytes).unwrap().replace(from, to))
+        };
+        NodeFacts::parse(replies().into_iter().map(replace).collect()).unwrap()
+    }
+
+    #[test]
+    fn who_may_vote() {
+        let check = |from, to| facts(from, to).check(Eviction::Refused);
+        assert_eq!(check("", ""), Ok(()));
+        assert_eq!(
+            check("role:master", "role:slave"),
+            Err(NodeFailure::NotMaster { role: "replica".into() })
+        );
+        let cluster = NodeFailure::NotStandalone { mode: "cluster".into() };
+        assert_eq!(check("standalone", "cluster"), Err(cluster));
+        for (version, refused) in [("6.1.9", true), ("6.2.0", false), ("7.2.4", false), ("10.0", false)] {
+            assert_eq!(check("7.0.15", version).is_err(), refused, "{version}");
+        }
+        let evicts = NodeFailure::MayEvict { policy: "allkeys-lru".into() };
+        assert_eq!(check("maxmemory:0", "maxmemory:1"), Err(evicts));
+        assert_eq!(facts("maxmemory:0", "maxmemory:1").check(Eviction::Allowed), Ok(()));
+    }
+
+    #[test]
+    fn only_an_append_only_file_that_is_always_synced_is_durable() {
+        assert_eq!(facts("", "").persistence, Persistence::Durable);
+        assert_eq!(facts("aof_enabled:1", "aof_enabled:0").persistence, Persistence::Weak);
+        assert_eq!(facts("status:ok", "status:err").persistence, Persistence::Weak);
+        let with = |fsync: Value, lazy: Value| {
+            let mut replies = replies();
+            replies.truncate(SECTIONS.len());
+            replies.extend([fsync, lazy]);
+            NodeFacts::parse(replies).unwrap().persistence
+        };
+        let [fsync, lazy] = OPTIONS;
+        assert_eq!(with(option(fsync, "everysec"), option(lazy, "no")), Persistence::Weak);
+        assert_eq!(with(option(fsync, "always"), option(lazy, "yes")), Persistence::Weak);
+        assert_eq!(with(Value::Array(vec![]), option(lazy, "no")), Persistence::NotTold);
+        let map = |name: &str, value: &str| Value::Map(vec![(text(name), text(value))]);
+        assert_eq!(with(map(fsync, "always"), map(lazy, "no")), Persistence::Durable, "as RESP3 says it");
+    }
+
+    #[test]
+    fn the_older_of_two_ages_counts_unless_the_node_may_have_been_promoted() {
+        let greeting = |age| Greeting {
+            id: "1".into(),
+            creator: "ab:cd".into(),
+            declared: false,
+            incarnation: "ab:cd".into(),
+            age: Duration::from_secs(age),
+            max_ttl_ms: 1,
+        };
+        let now = Moment::from_nanos(1_000_000_000_000);
+        let age = |facts: NodeFacts, seen| facts.evidence(&greeting(seen), now).born.until(now).as_secs();
+        assert_eq!(age(facts("", ""), 5), 59, "the uptime less a second");
+        assert_eq!(age(facts("", ""), 70), 70);
+        assert_eq!(age(facts("offset:-1", "offset:12"), 5), 5);
+        assert_eq!(facts("", "").evidence(&greeting(1), now).origin, Origin::ThisIncarnation);
+        let earlier = Greeting { creator: "older".into(), ..greeting(1) };
+        assert_eq!(facts("", "").evidence(&earlier, now).origin, Origin::EarlierOrDeclared);
+        let declared = Greeting { declared: true, ..greeting(1) };
+        assert_eq!(facts("", "").evidence(&declared, now).origin, Origin::EarlierOrDeclared);
+    }
+
+    #[test]
+    fn what_is_not_from_redis_is_no_fact() {
+        assert!(NodeFacts::parse(vec![]).is_err());
+        assert!(NodeFacts::parse(vec![text("hello")]).is_err());
+    }
+}

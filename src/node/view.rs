@@ -1,0 +1,88 @@
+//! Commands that only look.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+
+use super::commands::{Command, FENCES, score, single};
+use super::failure;
+use crate::error::NodeFailure;
+use crate::types::{Resource, Token};
+
+/// What a node holds of a resource.
+#[derive(Clone)]
+pub(crate) struct View(Arc<Pipeline>);
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) key: KeyKind,
+    /// The value of a plain key.
+    pub(crate) token: Option<Token>,
+    /// Time to live in milliseconds; `None` of a key that does not expire.
+    pub(crate) ttl_ms: Option<u64>,
+    /// 0 where it has none.
+    pub(crate) score: f64,
+}
+
+/// What there is under the name of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    Absent,
+    /// A string, as locks are.
+    Plain,
+    /// Something else, which is nobody's lock; nobody can take one there.
+    Other,
+}
+
+impl View {
+    pub(crate) fn new(resource: &Resource) -> Self {
+        let name = resource.as_str();
+        let mut pipeline = Pipeline::with_capacity(3);
+        pipeline.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("ZSCORE").arg(FENCES).arg(name);
+        Self(Arc::new(pipeline))
+    }
+}
+
+impl Command for View {
+    type Reply = Seen;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<Seen, NodeFailure> {
+        let replies = connection.send_packed_commands(&self.0, 0, self.0.len()).await;
+        let replies = replies.map_err(|error| failure::of_command(&error))?;
+        let [value, ttl, fence] = <[Value; 3]>::try_from(replies)
+            .map_err(|replies| failure::of_reply("GET, PTTL and ZSCORE", &Value::Array(replies)))?;
+        let (key, token) = match value.extract_error() {
+            Ok(Value::Nil) => (KeyKind::Absent, None),
+            Ok(value) => {
+                let text: String =
+                    redis::from_redis_value_ref(&value).map_err(|_| failure::of_reply("GET", &value))?;
+                (KeyKind::Plain, Some(Token::of_value(&text)))
+            }
+            Err(error) if error.code() == Some("WRONGTYPE") => (KeyKind::Other, None),
+            Err(error) => return Err(failure::of_command(&error)),
+        };
+        let ttl = ttl.extract_error().map_err(|error| failure::of_command(&error))?;
+        let Value::Int(ttl) = ttl else { return Err(failure::of_reply("PTTL", &ttl)) };
+        Ok(Seen { key, token, ttl_ms: u64::try_from(ttl).ok(), score: score(fence.extract_error())? })
+    }
+}
+
+/// How many clients are connected.
+#[derive(Clone)]
+pub(crate) struct CountClients;
+
+impl Command for CountClients {
+    type Reply = u64;
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+        let reply = single(&mut connection, redis::cmd("INFO").arg("clients")).await;
+        let reply = reply.map_err(|error| failure::of_command(&error))?;
+        let text: String =
+            redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("INFO", &reply))?;
+        let count =
+            text.lines().find_map(|line| line.strip_prefix("connected_clients:")?.trim().parse().ok());
+        count.ok_or_else(|| failure::of_reply("INFO", &reply))
+    }
+}

@@ -1,0 +1,264 @@
+//! Which nodes are believed: those that cannot have forgotten a lock.
+
+use std::time::Duration;
+
+use redlock_quorum::testing::{Data, Durability, LocalCluster};
+use redlock_quorum::{Declared, Guard, NodeFailure, NodeStatus, QuarantineCause, Redlock, RedlockBuilder};
+
+use crate::support::{SLACK, eventually, name, no_quorum, now, plant};
+
+const KEY: &str = "job";
+/// Short, so that a quarantine is: 1.01 s and two more.
+const TTL: Duration = Duration::from_secs(1);
+const QUARANTINE: Duration = Duration::from_millis(3010);
+const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
+
+/// For a test that lets a node copy another, which takes about a second.
+const LONGER_TTL: Duration = Duration::from_secs(8);
+
+fn builder(cluster: &LocalCluster, ttl: Duration) -> RedlockBuilder {
+    Redlock::builder()
+        .nodes(cluster.urls())
+        .ttl(ttl)
+        .max_ttl(ttl)
+        .node_timeout(TTL / 2)
+        .min_validity(Duration::ZERO)
+}
+
+async fn client(cluster: &LocalCluster) -> Redlock {
+    builder(cluster, TTL).connect().await.unwrap()
+}
+
+/// An empty master for others to follow.
+fn empty_master() -> LocalCluster {
+    LocalCluster::builder().nodes(1).directive("repl-diskless-sync-delay", 0).start().unwrap()
+}
+
+/// Held by a keeper on the first two of three nodes alone.
+async fn hold_on_two(cluster: &LocalCluster, redlock: &Redlock) -> Guard {
+    plant(cluster, 2, KEY);
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    cluster.command(2, &["DEL", KEY]).unwrap();
+    guard
+}
+
+fn quarantined(node: &NodeStatus) -> Option<(Duration, QuarantineCause)> {
+    match node.failure() {
+        Some(NodeFailure::Quarantined { left, cause }) => Some((*left, *cause)),
+        _ => None,
+    }
+}
+
+/// `forget` makes node 1 lose what it granted while a lease of nodes 0 and 1 lives: no other client gets the lock
+/// through it, and a client without the guard does, or the test could not fail.
+async fn forgetting_helps_nobody(
+    cluster: &LocalCluster,
+    ttl: Duration,
+    cause: QuarantineCause,
+    forget: impl FnOnce(),
+) {
+    let redlock = builder(cluster, ttl).connect().await.unwrap();
+    let guard = hold_on_two(cluster, &redlock).await;
+    forget();
+    let other = builder(cluster, ttl).connect().await.unwrap();
+    let (left, why) = quarantined(&other.nodes()[1]).expect("node 1 is in quarantine");
+    assert!(left <= ttl.mul_f64(1.01) + QUARANTINE_MARGIN && why == cause, "{left:?} {why:?}");
+    // Two of three answered, one of them no: not a quorum, and not contention either.
+    let error = other.mutex(KEY).unwrap().try_lock().await.unwrap_err();
+    let reasons: Vec<_> = error.votes().unwrap().failures().collect();
+    assert!(matches!(reasons[..], [(_, NodeFailure::Quarantined { .. })]), "{error}");
+
+    let reckless = builder(cluster, ttl).dangerous_no_restart_guard().connect().await.unwrap();
+    let second = reckless.mutex(KEY).unwrap().try_lock().await;
+    assert!(second.is_ok() && guard.is_valid(), "without the guard there are two holders: {second:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volatile_node_that_restarts_helps_nobody_to_a_lock_that_it_forgot() {
+    let cluster = LocalCluster::builder().durability(Durability::Volatile).start().unwrap();
+    // The nodes are new themselves, and that has to be waited out.
+    let started = now();
+    let redlock = client(&cluster).await;
+    assert!(redlock.nodes().iter().all(|node| quarantined(node).is_some()), "{redlock:?}");
+    redlock.mutex("first").unwrap().lock().await.unwrap().release().await.unwrap();
+    assert!(started.elapsed() + Duration::from_secs(1) > QUARANTINE, "{:?}", started.elapsed());
+    forgetting_helps_nobody(&cluster, TTL, QuarantineCause::NotDurable, || {
+        cluster.restart(1, Data::Kept).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_node_that_lost_its_files_helps_nobody_to_a_lock_that_it_forgot() {
+    let cluster = LocalCluster::start(3).unwrap();
+    forgetting_helps_nobody(&cluster, TTL, QuarantineCause::NewOrWiped, || {
+        cluster.restart(1, Data::Lost).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_helps_nobody_to_a_lock_that_did_not_reach_it() {
+    let cluster = LocalCluster::start(3).unwrap();
+    // Node 1 follows an empty master for a moment; what it had is gone.
+    let master = empty_master();
+    forgetting_helps_nobody(&cluster, LONGER_TTL, QuarantineCause::Promoted, || {
+        cluster.command(1, &["REPLICAOF", "127.0.0.1", &master.port(0).to_string()]).unwrap();
+        let started = now();
+        while !matches!(cluster.keys(1), Ok(keys) if keys.is_empty()) {
+            assert!(started.elapsed() < SLACK, "it has copied its master");
+            std::thread::yield_now();
+        }
+        cluster.command(1, &["REPLICAOF", "NO", "ONE"]).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_node_that_kept_its_files_counts_at_once() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let guard = hold_on_two(&cluster, &client(&cluster).await).await;
+    for node in 0..3 {
+        cluster.restart(node, Data::Kept).unwrap();
+    }
+    let other = client(&cluster).await;
+    assert!(other.nodes().iter().all(|node| node.failure().is_none()), "{other:?}");
+    drop(guard);
+    other.mutex(KEY).unwrap().lock().await.unwrap().release().await.unwrap();
+}
+
+/// The first sight is kept on the node: a quarantine ends also where no client lives as long as it lasts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quarantine_ends_for_clients_that_live_for_a_moment() {
+    let cluster = LocalCluster::start(1).unwrap();
+    // Promoted: its uptime says nothing, so that only the first sight does.
+    let master = empty_master();
+    cluster.command(0, &["REPLICAOF", "127.0.0.1", &master.port(0).to_string()]).unwrap();
+    let linked = || cluster.command(0, &["INFO", "replication"]).unwrap();
+    eventually(SLACK, "it is a replica", || linked().text().unwrap().contains("link_status:up")).await;
+    cluster.command(0, &["REPLICAOF", "NO", "ONE"]).unwrap();
+    let started = now();
+    let (mut clients, mut last) = (0, Duration::MAX);
+    loop {
+        let redlock = client(&cluster).await;
+        let Some((left, cause)) = quarantined(&redlock.nodes()[0]) else { break };
+        assert!(cause == QuarantineCause::Promoted && left < last, "{left:?} after {last:?}");
+        no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+        (clients, last) = (clients + 1, left);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(started.elapsed() < QUARANTINE + SLACK);
+    }
+    assert!(clients > 3, "{clients}");
+    assert!(client(&cluster).await.mutex(KEY).unwrap().try_lock().await.is_ok());
+}
+
+/// Otherwise a node that restarted would help others to a lock that lasts longer than they know of. A wiped node
+/// cannot tell them, but the others can.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_max_ttl_of_all_clients_counts() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let longer = Duration::from_secs(60);
+    drop(builder(&cluster, TTL).max_ttl(longer).connect().await.unwrap());
+    cluster.restart(1, Data::Lost).unwrap();
+    let redlock = client(&cluster).await;
+    let heard = || quarantined(&redlock.nodes()[1]).is_some_and(|(left, _)| left > longer);
+    eventually(SLACK, "it is in quarantine for as long as the other needs", heard).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_with_other_nodes_or_another_quorum_is_told() {
+    let cluster = LocalCluster::start(4).unwrap();
+    let three = async |nodes: [usize; 3]| {
+        let urls: Vec<_> = nodes.into_iter().map(|node| cluster.url(node)).collect();
+        Redlock::builder().nodes(urls).connect().await.unwrap()
+    };
+    let told =
+        |redlock: &Redlock| redlock.nodes().iter().filter(|node| node.other_members().is_some()).count();
+    let first = three([0, 1, 2]).await;
+    let noted = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap().text().is_some();
+    eventually(SLACK, "the first have been written down", || (0..3).all(noted)).await;
+    let same = three([2, 0, 1]).await;
+    let other = three([1, 2, 3]).await;
+    eventually(SLACK, "two nodes have other clients", || told(&other) == 2).await;
+    let stricter = Redlock::builder().nodes(cluster.urls().into_iter().take(3)).quorum(3);
+    let stricter = stricter.connect().await.unwrap();
+    eventually(SLACK, "three nodes have clients with another quorum", || told(&stricter) == 3).await;
+    assert_eq!((told(&first), told(&same)), (0, 0));
+    // A node that lost its data has another name: those who knew it by the old one carry the change.
+    cluster.restart(0, Data::Lost).unwrap();
+    let again = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap();
+    eventually(SLACK, "all have the new names", || (1..3).all(|node| again(node) == again(0))).await;
+    assert_eq!((told(&first), told(&same)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_under_two_names_has_one_vote() {
+    let cluster = LocalCluster::start(2).unwrap();
+    let second_name = cluster.url(0).replace("127.0.0.1", "localhost");
+    let urls = [cluster.url(0), cluster.url(1), second_name];
+    let redlock = Redlock::builder().nodes(urls).quorum(3).connect().await.unwrap();
+    let duplicates = || {
+        let nodes = redlock.nodes();
+        let is_duplicate = |node: &&NodeStatus| matches!(node.failure(), Some(NodeFailure::Duplicate { .. }));
+        nodes.iter().filter(is_duplicate).count()
+    };
+    eventually(SLACK, "one of the two is refused", || duplicates() == 1).await;
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    assert!(error.to_string().contains("list each server once"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_may_evict_locks_has_no_vote_unless_that_is_wanted() {
+    let evicting = LocalCluster::builder().nodes(1).directive("maxmemory", "100mb");
+    let cluster = evicting.directive("maxmemory-policy", "allkeys-lru").start().unwrap();
+    let redlock = client(&cluster).await;
+    let nodes = redlock.nodes();
+    let policy = Some(&NodeFailure::MayEvict { policy: "allkeys-lru".into() });
+    assert_eq!(nodes[0].failure(), policy);
+    assert_eq!(nodes[0].facts().unwrap().eviction_policy(), "allkeys-lru", "facts are there all the same");
+    let reckless = builder(&cluster, TTL).dangerous_allow_eviction().connect().await.unwrap();
+    assert!(reckless.mutex(KEY).unwrap().try_lock().await.is_ok());
+    // Set right, it is noticed at the next look.
+    cluster.command(0, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).unwrap();
+    eventually(SLACK, "it is taken", || redlock.nodes()[0].failure().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
+    let cluster = LocalCluster::builder().nodes(3).undeclared().start().unwrap();
+    let redlock = client(&cluster).await;
+    let (left, cause) = quarantined(&redlock.nodes()[0]).unwrap();
+    assert_eq!(cause, QuarantineCause::NewOrWiped);
+    let text = redlock.mutex(KEY).unwrap().max_wait(Duration::ZERO).lock().await.unwrap_err().to_string();
+    assert!(text.contains("redlock init") && text.contains(" s: it is new"), "{text} {left:?}");
+    let declared = async || {
+        let nodes = redlock.dangerous_declare_new().await;
+        nodes.into_iter().map(|(_, declared)| declared.unwrap()).collect::<Vec<_>>()
+    };
+    plant(&cluster, 1, "foreign");
+    cluster.command(1, &["PEXPIRE", "foreign", "100000"]).unwrap();
+    plant(&cluster, 2, "no lock: it does not expire");
+    assert_eq!(declared().await, [Declared::Now, Declared::HoldsLocks, Declared::Now]);
+    assert_eq!(declared().await, [Declared::Before, Declared::HoldsLocks, Declared::Before]);
+    cluster.command(1, &["DEL", "foreign"]).unwrap();
+    cluster.restart(1, Data::Kept).unwrap();
+    let newcomer = client(&cluster).await;
+    let answers = newcomer.dangerous_declare_new().await;
+    assert_eq!(answers[1], (name(&cluster, 1).into(), Ok(Declared::Older)));
+    assert!(newcomer.nodes().iter().all(|node| node.failure().is_none()), "{newcomer:?}");
+    assert!(newcomer.mutex(KEY).unwrap().try_lock().await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_node_needs_no_record() {
+    let cluster = LocalCluster::builder().durability(Durability::Volatile).nodes(1).start().unwrap();
+    let old = |seconds: i64| {
+        let info = cluster.command(0, &["INFO", "server"]).unwrap();
+        let uptime = info.text().unwrap().lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+        uptime.unwrap().parse::<i64>().unwrap() >= seconds
+    };
+    eventually(Duration::from_secs(20), "it is old enough", || old(5)).await;
+    let redlock = client(&cluster).await;
+    assert_eq!(redlock.nodes()[0].failure(), None);
+    assert!(redlock.mutex(KEY).unwrap().try_lock().await.is_ok());
+}
