@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Resources that are held briefly.
     #[arg(long)]
     resources: u64,
+    /// Resources that are held for long.
+    #[arg(long)]
+    long_resources: u64,
     /// Longest hold, and rest between two holds, in microseconds.
     #[arg(long)]
     hold: u64,
@@ -104,9 +107,12 @@ impl Client {
     async fn work(&mut self) {
         loop {
             let is_long = self.args.long_one_in > 0 && self.dice.below(self.args.long_one_in) == 0;
-            let short = 1 + usize::try_from(self.dice.below(self.args.resources)).unwrap_or(0);
-            let (resource, longest) =
-                if is_long { (LONG, self.args.long_hold) } else { (short, self.args.hold) };
+            let (first, count, longest) = if is_long {
+                (LONG, self.args.long_resources, self.args.long_hold)
+            } else {
+                (0, self.args.resources, self.args.hold)
+            };
+            let resource = first + usize::try_from(self.dice.below(count)).unwrap_or(0);
             let mutex = match self.redlock.mutex(resource_name(resource)) {
                 Ok(mutex) => mutex,
                 Err(error) => return tell(What::Failed { error: error.to_string() }),

@@ -71,14 +71,14 @@ pub(crate) enum Answer {
     Stale,
 }
 
-/// The resource that the clients hold for long, so that leases are renewed and lost. The others are held briefly.
-pub(crate) const LONG: usize = 0;
+/// Resources from this number on are held for long, so that leases are renewed and lost. The others are held briefly.
+pub(crate) const LONG: usize = 1000;
 
 /// The name of a resource, as the lock knows it.
 pub(crate) fn resource_name(resource: usize) -> String {
-    match resource {
-        LONG => "chaos:long".to_owned(),
-        short => format!("chaos:{short}"),
+    match resource.checked_sub(LONG) {
+        Some(long) => format!("chaos:long-{long}"),
+        None => format!("chaos:{resource}"),
     }
 }
 

@@ -59,9 +59,8 @@ struct Wanted {
 }
 
 /// One process of a client.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Life {
-    pub(super) from: u64,
     /// When it was killed; none while it lives and when it ended in order.
     pub(super) killed_at: Option<u64>,
 }
@@ -79,7 +78,6 @@ pub(super) struct Visit {
     pub(super) deadline: u64,
     pub(super) renewals: usize,
     pub(super) fencing_token: u64,
-    pub(super) token: String,
     pub(super) end: End,
     /// When it was held again after its loss.
     pub(super) valid_again_at: Option<u64>,
@@ -152,12 +150,12 @@ impl Log {
         let Event { at, what } = event;
         let log = &mut self.clients[client];
         match what {
-            What::Ready => log.lives.push(Life { from: at, killed_at: None }),
+            What::Ready => log.lives.push(Life::default()),
             What::Attempt { resource } => {
                 let since = log.wanted.map_or(at, |wanted| wanted.since);
                 log.wanted = Some(Wanted { resource, since, asked_at: at });
             }
-            What::Acquired { deadline, fencing_token, token } => {
+            What::Acquired { deadline, fencing_token, token: _ } => {
                 let Wanted { resource, since, asked_at } = log.wanted.take()?;
                 log.visits.push(Visit {
                     life,
@@ -168,7 +166,6 @@ impl Log {
                     deadline,
                     renewals: 0,
                     fencing_token,
-                    token,
                     end: End::Open,
                     valid_again_at: None,
                 });

@@ -175,7 +175,8 @@ impl Run {
             arena: Arc::clone(arena),
             plan: plan::draw(scenario, scope),
             duration: scenario.duration,
-            resources: usize::try_from(scenario.work.resources).unwrap_or(1),
+            resources: resources(scenario.work),
+            quarantine: promise.quarantine,
             ttl: promise.ttl,
             bound: promise.bound,
             arguments: (0..scenario.clients).map(|client| self.arguments(client)).collect(),
@@ -198,6 +199,7 @@ impl Run {
         let work = scenario.work;
         let numbers = [
             ("--resources", work.resources),
+            ("--long-resources", work.long_resources),
             ("--hold", micros(work.hold)),
             ("--rest", micros(work.rest)),
             ("--long-hold", micros(work.long_hold)),
@@ -295,6 +297,12 @@ fn list() -> Result<Exit, Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     let printed = io::stdout().write_all(text.as_bytes());
     printed.map_err(|source| Failure::System { action: "print the verdict", source })
+}
+
+fn resources(work: scenario::Work) -> Vec<String> {
+    let names = |first: usize, count: u64| (first..).take(usize::try_from(count).unwrap_or(1));
+    let all = names(0, work.resources).chain(names(event::LONG, work.long_resources));
+    all.map(event::resource_name).collect()
 }
 
 fn micros(duration: Duration) -> u64 {

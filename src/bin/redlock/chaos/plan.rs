@@ -63,6 +63,14 @@ pub(super) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     planner.planned
 }
 
+/// Whether the time after a fault keeps its node from the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aftermath {
+    /// As the scenario says when it says when.
+    Ignored,
+    Counted,
+}
+
 struct Planner {
     scope: Scope,
     dice: Dice,
@@ -99,7 +107,7 @@ impl Planner {
         let mut repetition = 0;
         while at < self.end() && self.planned.len() < FAULTS_MAX {
             let victims = self.victims(&fault.reach, &fault.harm, repetition, at);
-            self.plan(fault, at, &victims);
+            self.plan(fault, at, &victims, Aftermath::Ignored);
             repetition += 1;
             match every {
                 Some(every) => at += every.draw(&mut self.dice),
@@ -127,7 +135,7 @@ impl Planner {
                 };
                 let mut victims = self.victims(&fault.reach, &fault.harm, 0, at);
                 victims.truncate(room);
-                self.plan(fault, at, &victims);
+                self.plan(fault, at, &victims, Aftermath::Counted);
             }
             at += random.every.draw(&mut self.dice);
         }
@@ -148,7 +156,7 @@ impl Planner {
         }
     }
 
-    fn plan(&mut self, fault: &Fault, at: Duration, victims: &[usize]) {
+    fn plan(&mut self, fault: &Fault, at: Duration, victims: &[usize], aftermath: Aftermath) {
         if victims.is_empty() {
             return;
         }
@@ -168,20 +176,24 @@ impl Planner {
             }
             Harm::Node(_) | Harm::Client(_) => Vec::new(),
         };
+        let aftermath = match aftermath {
+            Aftermath::Ignored => Duration::ZERO,
+            Aftermath::Counted => self.aftermath(&fault.harm),
+        };
         for victim in victims {
             match &fault.harm {
                 Harm::Client(harm) => {
-                    self.clients[*victim] = over + AFTERMATH;
+                    self.clients[*victim] = over + aftermath;
                     let act = Act::Client { client: *victim, fault: *harm };
                     self.planned.push(Planned { at, until, act });
                 }
                 Harm::Node(nemesis) => {
-                    self.nodes[*victim] = over + self.aftermath(nemesis);
+                    self.nodes[*victim] = over + aftermath;
                     let act = Act::Node { node: *victim, nemesis: nemesis.clone() };
                     self.planned.push(Planned { at, until, act });
                 }
                 Harm::Way { link, .. } => {
-                    self.nodes[*victim] = over + AFTERMATH;
+                    self.nodes[*victim] = over + aftermath;
                     for client in &clients {
                         let nemesis = Nemesis::Link { from: Clients::One(*client), link: *link };
                         let act = Act::Node { node: *victim, nemesis };
@@ -192,14 +204,16 @@ impl Planner {
         }
     }
 
-    fn aftermath(&self, nemesis: &Nemesis) -> Duration {
-        match nemesis {
-            Nemesis::Kill { data: Data::Lost }
-            | Nemesis::Restart { data: Data::Lost }
-            | Nemesis::FlushAll => self.scope.quarantine + AFTERMATH,
+    fn aftermath(&self, harm: &Harm) -> Duration {
+        match harm {
+            Harm::Node(
+                Nemesis::Kill { data: Data::Lost }
+                | Nemesis::Restart { data: Data::Lost }
+                | Nemesis::FlushAll,
+            ) => self.scope.quarantine + AFTERMATH,
             // Neither keeps a node from voting.
-            Nemesis::ScriptFlush | Nemesis::ClockStep { .. } => Duration::ZERO,
-            _ => AFTERMATH,
+            Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => Duration::ZERO,
+            Harm::Node(_) | Harm::Way { .. } | Harm::Client(_) => AFTERMATH,
         }
     }
 }

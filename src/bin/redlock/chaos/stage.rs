@@ -15,7 +15,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::arena::{self, Arena};
 use super::crew::{Crew, News};
-use super::event::{LONG, resource_name};
 use super::log::Log;
 use super::plan::{Act, Planned, Until};
 use super::show::Show;
@@ -39,7 +38,10 @@ pub(super) struct Script {
     pub(super) arena: Arc<Arena>,
     pub(super) plan: Vec<Planned>,
     pub(super) duration: Duration,
-    pub(super) resources: usize,
+    /// The keys of the locks.
+    pub(super) resources: Vec<String>,
+    /// How long nodes may have no vote at first.
+    pub(super) quarantine: Duration,
     pub(super) ttl: Duration,
     /// Within which somebody has to win once all is healed.
     pub(super) bound: Duration,
@@ -119,10 +121,12 @@ impl Stage {
             };
             self.handle(happened).await;
             if self.log.began_at == 0 {
-                if self.log.are_all_ready() {
+                // Nodes that nobody has declared new have no vote at first.
+                let limit = READY_LIMIT + self.script.quarantine;
+                if self.log.are_all_ready() && self.log.sections() > 0 {
                     self.log.began_at = clock::now();
-                } else if clock::since(started) > READY_LIMIT {
-                    self.log.troubles.push(format!("the clients were not ready within {READY_LIMIT:?}"));
+                } else if clock::since(started) > limit {
+                    self.log.troubles.push(format!("nobody got a lock within {limit:?}"));
                     return Ok(Ending::Played);
                 }
                 continue;
@@ -327,7 +331,7 @@ impl Stage {
     async fn look(&mut self) {
         let began_at = clock::now();
         let limit = KEYS_LIMIT.min(self.script.ttl / 3);
-        let keys: Vec<String> = (LONG..=self.script.resources).map(resource_name).collect();
+        let keys = self.script.resources.clone();
         loop {
             let found = match arena::values(&self.script.arena, keys.clone()).await {
                 Ok(found) => found,

@@ -16,7 +16,7 @@ impl Latency {
     pub(super) fn of(log: &Log) -> Self {
         let visits = log.clients.iter().flat_map(|client| &client.visits);
         let mut waits: Vec<(u64, Duration)> = visits
-            .filter(|visit| visit.resource != LONG)
+            .filter(|visit| visit.resource < LONG)
             .map(|visit| {
                 (visit.acquired_at, Duration::from_nanos(visit.acquired_at.saturating_sub(visit.wanted_at)))
             })

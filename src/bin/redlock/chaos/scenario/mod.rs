@@ -18,8 +18,8 @@ use crate::failure::Failure;
 const NODES_MAX: usize = 31;
 /// Each is a process with a connection to each node.
 pub(super) const CLIENTS_MAX: usize = redlock_quorum::testing::MAX_CLIENTS;
-/// More names than this are never contended for.
-const RESOURCES_MAX: u64 = 1000;
+/// More names than this are never contended for. Those that are held for long are numbered from there on.
+const RESOURCES_MAX: u64 = super::event::LONG as u64;
 
 /// The scenarios that are built in, by name.
 pub(super) const READY: [(&str, &str); 9] = [
@@ -62,10 +62,12 @@ pub(super) struct Work {
     /// The longest pause between two of them.
     #[serde(deserialize_with = "text::duration")]
     pub(super) rest: Duration,
-    /// The longest hold of one more name, long enough for renewals.
+    /// Names that are held for long.
+    pub(super) long_resources: u64,
+    /// The longest of these holds, long enough for renewals.
     #[serde(deserialize_with = "text::duration")]
     pub(super) long_hold: Duration,
-    /// One visit of so many is to that name; 0 for none.
+    /// One visit of so many is to one of these; 0 for none.
     pub(super) long_one_in: u64,
 }
 
@@ -129,8 +131,9 @@ impl Default for Work {
             resources: 2,
             hold: Duration::from_millis(5),
             rest: Duration::from_millis(20),
+            long_resources: 4,
             long_hold: Duration::from_millis(4500),
-            long_one_in: 50,
+            long_one_in: 100,
         }
     }
 }
@@ -159,6 +162,7 @@ fn parse(name: &str, text: &str) -> Result<Scenario, String> {
     bounded("nodes", nodes, 1, NODES_MAX)?;
     bounded("clients", clients, 1, CLIENTS_MAX)?;
     bounded("work.resources", work.resources, 1, RESOURCES_MAX)?;
+    bounded("work.long_resources", work.long_resources, 1, RESOURCES_MAX)?;
     if duration < Duration::from_secs(1) {
         return Err("duration must be at least 1s".to_owned());
     }
