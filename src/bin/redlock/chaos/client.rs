@@ -8,7 +8,7 @@ use std::time::Duration;
 use redlock_quorum::{CancellationToken, Guard, LockError, Mutex, Redlock, ReleaseError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::event::{Answer, Event, LONG, What, Why, resource_name};
 use crate::clock;
@@ -20,6 +20,8 @@ use crate::nodes::{NodeArgs, assignment, checked};
 
 /// How often a holder looks until when its lease goes, and a client which nodes it has lost.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// A long hold writes once in so many looks: five times a second.
+const LOOKS_PER_WRITE: u32 = 10;
 /// How long a client that was told of a loss watches that the lease stays lost.
 const WATCH_AFTER_LOSS: Duration = Duration::from_millis(60);
 /// A deadline that is later by less was only read at another moment: 1 ms, in nanoseconds.
@@ -144,7 +146,7 @@ impl Client {
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
-            () = work_for(hold, &guard, &mut known) => Ok(()),
+            () = self.work_for(hold, &guard, &mut known) => Ok(()),
         };
         match worked {
             Ok(()) => self.finish(guard, known).await,
@@ -161,18 +163,46 @@ impl Client {
         }
     }
 
+    /// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
+    async fn work_for(&mut self, hold: Duration, guard: &Guard, known: &mut u64) {
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = sleep(hold);
+        tokio::pin!(ended);
+        for number in 1_u32.. {
+            tokio::select! {
+                () = &mut ended => return,
+                _ = looks.tick() => {}
+            }
+            let (at, deadline) = look(guard);
+            if deadline > *known + RENEWED_BY {
+                tell_at(at, What::Renewed { deadline });
+                *known = deadline;
+            }
+            if number.is_multiple_of(LOOKS_PER_WRITE) {
+                self.write(guard).await;
+            }
+        }
+    }
+
+    /// As a user's program: it checks its lease, and the store checks its token.
+    async fn write(&mut self, guard: &Guard) {
+        if guard.is_valid() {
+            // Of a write that was cut short by a loss.
+            while self.answers.try_recv().is_ok() {}
+            tell(What::Write);
+            // Without an answer there is no parent any more.
+            let _ = self.answers.recv().await;
+        }
+    }
+
     /// Checks, writes and releases.
     async fn finish(&mut self, guard: Guard, known: u64) {
         let (at, deadline) = look(&guard);
         if deadline > known + RENEWED_BY {
             tell_at(at, What::Renewed { deadline });
         }
-        if guard.is_valid() {
-            tell(What::Write);
-            // Without an answer there is no parent any more.
-            let Some(answer) = self.answers.recv().await else { return };
-            tell(What::Stored { answer });
-        }
+        self.write(&guard).await;
         tell(What::Released);
         match guard.release().await {
             Ok(_) => {}
@@ -180,25 +210,6 @@ impl Client {
                 tell(What::Unconfirmed { failures: Lost::of_votes(&votes) });
             }
             Err(error) => tell(What::Failed { error: error.to_string() }),
-        }
-    }
-}
-
-/// The protected work: time passes, and the lease is renewed meanwhile.
-async fn work_for(hold: Duration, guard: &Guard, known: &mut u64) {
-    let mut looks = interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let end = Instant::now() + hold;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep_until(end) => return,
-            _ = looks.tick() => {
-                let (at, deadline) = look(guard);
-                if deadline > *known + RENEWED_BY {
-                    tell_at(at, What::Renewed { deadline });
-                    *known = deadline;
-                }
-            }
         }
     }
 }

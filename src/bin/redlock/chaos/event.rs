@@ -38,8 +38,6 @@ pub(crate) enum What {
     Lost { why: String },
     /// It writes to the store, right after it has found its lease valid.
     Write,
-    /// The store has answered.
-    Stored { answer: Answer },
     /// It releases the lock. `at` is before the call.
     Released,
     /// The release was not confirmed by a quorum, and goes on in the background.
@@ -93,7 +91,6 @@ mod tests {
             What::Attempt { resource: 1 },
             What::Acquired { deadline: 9, fencing_token: 1 << 51, token: "a\nb".into() },
             What::Missed { why: Why::NoQuorum, failures: vec![Lost { node: 1, reason: "no answer".into() }] },
-            What::Stored { answer: Answer::Stale },
             What::Failed { error: "two\nlines".into() },
         ];
         for what in events {

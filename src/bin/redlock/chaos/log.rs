@@ -191,7 +191,6 @@ impl Log {
                 log.visits.last_mut()?.end = End::Released { at };
             }
             What::Write => return self.write(client, now),
-            What::Stored { answer: _ } => {}
             What::Unconfirmed { failures: _ } => log.unconfirmed += 1,
             What::Nodes { lost } => log.lost_nodes.push((at, lost)),
             What::Failed { error } => self.troubles.push(format!("client {client} failed: {error}")),

@@ -39,6 +39,9 @@ pub(super) enum Act {
     Client { client: usize, fault: ClientFault },
 }
 
+/// How often a fault is drawn that may find nobody free, before the moment passes without one.
+const DRAWS: u32 = 8;
+
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope {
@@ -122,20 +125,26 @@ impl Planner {
         let most_nodes = random.nodes.of(self.scope.nodes);
         let most_clients = random.clients.of(self.scope.clients);
         while at < self.end() && self.planned.len() < FAULTS_MAX {
-            let mut drawn = self.dice.below(weights.max(1));
-            let fault = random.faults.iter().find(|(weight, _)| {
-                let found = drawn < u64::from(*weight);
-                drawn = drawn.saturating_sub(u64::from(*weight));
-                found
-            });
-            if let Some((_, fault)) = fault {
+            for _ in 0..DRAWS {
+                let mut drawn = self.dice.below(weights.max(1));
+                let fault = random.faults.iter().find(|(weight, _)| {
+                    let found = drawn < u64::from(*weight);
+                    drawn = drawn.saturating_sub(u64::from(*weight));
+                    found
+                });
+                let Some((_, fault)) = fault else { break };
                 let room = match fault.harm {
                     Harm::Client(_) => most_clients.saturating_sub(busy(&self.clients, at)),
+                    // It keeps no node from voting.
+                    Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => self.scope.nodes,
                     Harm::Node(_) | Harm::Way { .. } => most_nodes.saturating_sub(busy(&self.nodes, at)),
                 };
                 let mut victims = self.victims(&fault.reach, &fault.harm, 0, at);
                 victims.truncate(room);
-                self.plan(fault, at, &victims, Aftermath::Counted);
+                if !victims.is_empty() {
+                    self.plan(fault, at, &victims, Aftermath::Counted);
+                    break;
+                }
             }
             at += random.every.draw(&mut self.dice);
         }
