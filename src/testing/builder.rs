@@ -119,7 +119,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
-    /// [`ClusterError::NoCompiler`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
+    /// [`ClusterError::ClocksNotAdjustable`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
     /// server's log, [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
         let Self { nodes: count, durability, directives, server, command_timeout, record, clocks } = self;
@@ -141,6 +141,7 @@ impl Builder {
         };
         let setup = Setup { binary, directives, password, reaper, clocks };
         let cluster = LocalCluster::launch(count, directory, setup, command_timeout)?;
+        cluster.check_clocks()?;
         match record {
             Record::Declared => cluster.declare()?,
             Record::Absent => {}

@@ -204,7 +204,7 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NoCompiler`] when the cluster was started without
+    /// [`ClusterError::ClocksNotAdjustable`] when the cluster was started without
     /// [`adjustable_clocks`](Builder::adjustable_clocks); [`ClusterError::System`].
     pub fn step_clock(&self, node: usize, step: Step) -> Result<(), ClusterError> {
         self.adjustable()?;
@@ -222,6 +222,16 @@ impl LocalCluster {
         self.server(node).clock().set_rate(ppm)
     }
 
+    /// A server that is linked statically loads nothing before it, and says nothing of it.
+    pub(super) fn check_clocks(&self) -> Result<(), ClusterError> {
+        let loaded = |pid: u32| self.setup.clocks.are_loaded_by(pid);
+        if !self.has_adjustable_clocks() || (0..self.len()).filter_map(|node| self.pid(node)).all(loaded) {
+            return Ok(());
+        }
+        let reason = "this server loads no library before it".to_owned();
+        Err(ClusterError::ClocksNotAdjustable { reason })
+    }
+
     pub(super) fn has_adjustable_clocks(&self) -> bool {
         matches!(self.setup.clocks, Clocks::Adjustable { .. })
     }
@@ -231,7 +241,7 @@ impl LocalCluster {
             return Ok(());
         }
         let reason = "this cluster was started without adjustable clocks".to_owned();
-        Err(ClusterError::NoCompiler { reason })
+        Err(ClusterError::ClocksNotAdjustable { reason })
     }
 
     pub(super) fn memory(&self) -> &Memory {

@@ -130,7 +130,7 @@ pub enum ClusterError {
 
     /// Clocks cannot be made adjustable. Install a C compiler (`apt-get install gcc libc6-dev`), or do without.
     #[error("the servers' clocks cannot be made adjustable: {reason}; install a C compiler, or do without")]
-    NoCompiler {
+    ClocksNotAdjustable {
         /// What is missing.
         reason: String,
     },

@@ -1,5 +1,6 @@
 //! Wall clocks of local servers that can be stepped and run at a wrong rate, by a small library that is preloaded.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -32,25 +33,39 @@ impl Clocks {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NoCompiler`] with what is missing.
+    /// [`ClusterError::ClocksNotAdjustable`] with what is missing.
     pub(super) fn adjustable(directory: &Path) -> Result<Self, ClusterError> {
         if !cfg!(target_os = "linux") {
-            return Err(no_compiler("only Linux loads a library before a server in this way"));
+            return Err(not_adjustable("only Linux loads a library before a server in this way"));
         }
+        Self::compiled(directory, &std::env::var_os("CC").unwrap_or_else(|| COMPILER.into()))
+    }
+
+    fn compiled(directory: &Path, compiler: &OsStr) -> Result<Self, ClusterError> {
         let (source, library) = (directory.join("clock.c"), directory.join("clock.so"));
         fs::write(&source, SOURCE).map_err(|error| system("write", &source, error))?;
-        let compiler = std::env::var_os("CC").unwrap_or_else(|| COMPILER.into());
-        let compiled = Command::new(&compiler)
+        let compiled = Command::new(compiler)
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .args([&library, &source])
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| no_compiler(&format!("{} cannot be run: {error}", compiler.display())))?;
+            .map_err(|error| not_adjustable(&format!("{} cannot be run: {error}", compiler.display())))?;
         if !compiled.status.success() {
             let said = String::from_utf8_lossy(&compiled.stderr);
-            return Err(no_compiler(&format!("{} failed: {}", compiler.display(), said.trim())));
+            return Err(not_adjustable(&format!("{} failed: {}", compiler.display(), said.trim())));
         }
         Ok(Self::Adjustable { library })
+    }
+
+    /// Whether a running server reads its own clock.
+    pub(super) fn are_loaded_by(&self, pid: u32) -> bool {
+        match self {
+            Self::Machine => false,
+            Self::Adjustable { library } => {
+                let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+                maps.contains(&*library.to_string_lossy())
+            }
+        }
     }
 
     /// Lets a server that is about to start read its own clock.
@@ -128,10 +143,26 @@ fn machine_micros() -> i64 {
     time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
 }
 
-fn no_compiler(reason: &str) -> ClusterError {
-    ClusterError::NoCompiler { reason: reason.to_owned() }
+fn not_adjustable(reason: &str) -> ClusterError {
+    ClusterError::ClocksNotAdjustable { reason: reason.to_owned() }
 }
 
 fn system(action: &'static str, path: &Path, source: io::Error) -> ClusterError {
     ClusterError::System { action, path: path.to_path_buf(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_compiler_the_reason_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let table = [("/nonexistent/cc", "/nonexistent/cc cannot be run"), ("false", "false failed")];
+        for (compiler, reason) in table {
+            let error = Clocks::compiled(directory.path(), OsStr::new(compiler)).unwrap_err();
+            assert!(matches!(&error, ClusterError::ClocksNotAdjustable { .. }), "{error}");
+            assert!(error.to_string().contains(reason) && error.to_string().contains("install"), "{error}");
+        }
+    }
 }

@@ -176,7 +176,7 @@ fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
     }
     match builder.clone().adjustable_clocks().start() {
         // A scheduled fault is refused later, with a reason that says what it is about.
-        Err(ClusterError::NoCompiler { .. }) if scenario.random.is_some() => builder.start(),
+        Err(ClusterError::ClocksNotAdjustable { .. }) if scenario.random.is_some() => builder.start(),
         started => started,
     }
 }
