@@ -28,6 +28,7 @@ mod coordinator;
 mod error;
 mod lock;
 mod node;
+mod planted;
 mod protocol;
 #[cfg(feature = "testing")]
 pub mod testing;

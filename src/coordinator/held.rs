@@ -6,6 +6,7 @@ use super::Coordinator;
 use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
+use crate::planted;
 use crate::protocol::{Lease, Planted};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
 
@@ -31,6 +32,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if planted::is(planted::Fault::NoRollback) {
+            return;
+        }
         let now = self.coordinator.now();
         for (node, release) in self.plants.take_releases(&self.resource, &self.token, now) {
             self.coordinator.node(node).release(release, now);

@@ -13,6 +13,7 @@ use super::keeper::Closed;
 use super::leased::{Releases, Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
+use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
@@ -162,6 +163,9 @@ impl Leased {
         // What the node answered before comes first.
         state_ref.plants.settle_stragglers(now);
         state_ref.plants.lease.handle_extended(node, sent_at, self.ttl, vote, now);
+        if planted::is(planted::Fault::Revival) {
+            state_ref.plants.lease.revive();
+        }
         let end = self.reconsider(state_ref, now);
         drop(state);
         self.finish(end, now);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redlock_quorum::{CancellationToken, Guard, LockError, Mutex, Redlock, ReleaseError};
+use redlock_quorum::{CancellationToken, Guard, LockError, Loss, Mutex, Redlock, ReleaseError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -133,92 +133,133 @@ impl Client {
                 Err(error) => tell(missed(&error)),
             }
         };
-        let (at, deadline) = look(&guard);
-        tell_at(
-            at,
-            What::Acquired {
-                deadline,
-                fencing_token: guard.fencing_token().get(),
-                token: guard.token().to_owned(),
-            },
-        );
-        let mut known = deadline;
+        // After the guard, so that it is dropped before it: an end is told before the lock is released.
+        let mut seen = Seen::begin(&guard);
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
-            () = self.work_for(hold, &guard, &mut known) => Ok(()),
+            () = work_for(hold, &guard, &mut seen, &mut self.answers) => Ok(()),
         };
         match worked {
-            Ok(()) => self.finish(guard, known).await,
+            Ok(()) => {
+                seen.look(&guard);
+                write(&guard, &mut self.answers).await;
+                seen.end();
+                release(guard).await;
+            }
             Err(loss) => {
-                tell(What::Lost { why: loss.to_string() });
+                seen.lose(&loss);
                 sleep(WATCH_AFTER_LOSS).await;
-                let (at, deadline) = look(&guard);
-                if deadline > at {
-                    // It must not be; the verdict says so.
-                    tell_at(at, What::Renewed { deadline });
-                }
-                drop(guard);
+                // It must not be held again; the verdict says if it is.
+                seen.look(&guard);
             }
-        }
-    }
-
-    /// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
-    async fn work_for(&mut self, hold: Duration, guard: &Guard, known: &mut u64) {
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ended = sleep(hold);
-        tokio::pin!(ended);
-        for number in 1_u32.. {
-            tokio::select! {
-                () = &mut ended => return,
-                _ = looks.tick() => {}
-            }
-            let (at, deadline) = look(guard);
-            if deadline > *known + RENEWED_BY {
-                tell_at(at, What::Renewed { deadline });
-                *known = deadline;
-            }
-            if number.is_multiple_of(LOOKS_PER_WRITE) {
-                self.write(guard).await;
-            }
-        }
-    }
-
-    /// As a user's program: it checks its lease, and the store checks its token.
-    async fn write(&mut self, guard: &Guard) {
-        if guard.is_valid() {
-            // Of a write that was cut short by a loss.
-            while self.answers.try_recv().is_ok() {}
-            tell(What::Write);
-            // Without an answer there is no parent any more.
-            let _ = self.answers.recv().await;
-        }
-    }
-
-    /// Checks, writes and releases.
-    async fn finish(&mut self, guard: Guard, known: u64) {
-        let (at, deadline) = look(&guard);
-        if deadline > known + RENEWED_BY {
-            tell_at(at, What::Renewed { deadline });
-        }
-        self.write(&guard).await;
-        tell(What::Released);
-        match guard.release().await {
-            Ok(_) => {}
-            Err(ReleaseError::Unconfirmed { votes, .. }) => {
-                tell(What::Unconfirmed { failures: Lost::of_votes(&votes) });
-            }
-            Err(error) => tell(What::Failed { error: error.to_string() }),
         }
     }
 }
 
-/// The present, and until when the guard promises the lock, both rounded against us.
+/// What has been told of a lock that is held. Dropped, wherever the client is stopped, it tells the end.
+struct Seen {
+    deadline: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Held,
+    /// The guard says that it is over, and has not announced it.
+    Over,
+    /// The end has been told.
+    Ended,
+}
+
+impl Seen {
+    fn begin(guard: &Guard) -> Self {
+        let (at, left) = look(guard);
+        let (fencing_token, token) = (guard.fencing_token().get(), guard.token().to_owned());
+        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token });
+        Self { deadline: at + left, stage: Stage::Held }
+    }
+
+    /// Tells what has changed.
+    fn look(&mut self, guard: &Guard) {
+        let (at, left) = look(guard);
+        match (self.stage, left) {
+            (Stage::Held, 0) => {
+                tell_at(at, What::Over);
+                self.stage = Stage::Over;
+            }
+            (Stage::Over | Stage::Ended, 0) => {}
+            (Stage::Held, left) if at + left <= self.deadline + RENEWED_BY => {}
+            (Stage::Held | Stage::Over | Stage::Ended, left) => {
+                self.deadline = at + left;
+                tell_at(at, What::Renewed { deadline: self.deadline });
+            }
+        }
+    }
+
+    fn lose(&mut self, loss: &Loss) {
+        tell(What::Lost { why: loss.to_string() });
+        self.stage = Stage::Ended;
+    }
+
+    fn end(&mut self) {
+        if self.stage != Stage::Ended {
+            tell(What::Released);
+            self.stage = Stage::Ended;
+        }
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn release(guard: Guard) {
+    match guard.release().await {
+        Ok(_) => {}
+        Err(ReleaseError::Unconfirmed { votes, .. }) => {
+            tell(What::Unconfirmed { failures: Lost::of_votes(&votes) });
+        }
+        Err(error) => tell(What::Failed { error: error.to_string() }),
+    }
+}
+
+/// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
+async fn work_for(hold: Duration, guard: &Guard, seen: &mut Seen, answers: &mut mpsc::Receiver<Answer>) {
+    let mut looks = interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = sleep(hold);
+    tokio::pin!(ended);
+    for number in 1_u32.. {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = looks.tick() => {}
+        }
+        seen.look(guard);
+        if number.is_multiple_of(LOOKS_PER_WRITE) {
+            write(guard, answers).await;
+        }
+    }
+}
+
+/// As a user's program: it checks its lease, and the store checks its token.
+async fn write(guard: &Guard, answers: &mut mpsc::Receiver<Answer>) {
+    if guard.is_valid() {
+        // Of a write that was cut short by a loss.
+        while answers.try_recv().is_ok() {}
+        tell(What::Write);
+        // Without an answer there is no parent any more.
+        let _ = answers.recv().await;
+    }
+}
+
+/// The present, and for how long the guard promises the lock from then on: nothing once it is over.
 fn look(guard: &Guard) -> (u64, u64) {
     // Before the question how much is left: the deadline is then no later than the true one.
     let before = clock::now();
-    (before, before + u64::try_from(guard.remaining().as_nanos()).unwrap_or(0))
+    (before, u64::try_from(guard.remaining().as_nanos()).unwrap_or(0))
 }
 
 fn missed(error: &LockError) -> What {

@@ -34,6 +34,8 @@ pub(crate) enum What {
     Renewed { deadline: u64 },
     /// It does not get the lock, for this time.
     Missed { why: Why, failures: Vec<Lost> },
+    /// The guard says that the lease is over, and nobody has told the holder of a loss.
+    Over,
     /// It was told that the lock is lost.
     Lost { why: String },
     /// It writes to the store, right after it has found its lease valid.

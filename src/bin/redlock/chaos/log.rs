@@ -79,6 +79,8 @@ pub(super) struct Visit {
     pub(super) renewals: usize,
     pub(super) fencing_token: u64,
     pub(super) end: End,
+    /// When the guard first said that it was over.
+    pub(super) over_at: Option<u64>,
     /// When it was held again after its loss.
     pub(super) valid_again_at: Option<u64>,
 }
@@ -167,17 +169,20 @@ impl Log {
                     renewals: 0,
                     fencing_token,
                     end: End::Open,
+                    over_at: None,
                     valid_again_at: None,
                 });
             }
             What::Renewed { deadline } => {
                 let visit = log.visits.last_mut()?;
                 match visit.end {
-                    End::Open => {
+                    End::Open if visit.over_at.is_none() => {
                         visit.deadline = visit.deadline.max(deadline);
                         visit.renewals += 1;
                     }
-                    End::Lost { .. } | End::Released { .. } => visit.valid_again_at = Some(at),
+                    End::Open | End::Lost { .. } | End::Released { .. } => {
+                        visit.valid_again_at.get_or_insert(at);
+                    }
                 }
             }
             What::Missed { why, failures: _ } => {
@@ -185,7 +190,14 @@ impl Log {
                 let outcome = Outcome::Missed(why);
                 log.waits.push(Wait { resource, wanted_at: since, from: asked_at, until: at, outcome });
             }
-            What::Lost { why } => log.visits.last_mut()?.end = End::Lost { at, why },
+            What::Over => {
+                log.visits.last_mut()?.over_at.get_or_insert(at);
+            }
+            What::Lost { why } => {
+                let visit = log.visits.last_mut()?;
+                visit.over_at.get_or_insert(at);
+                visit.end = End::Lost { at, why };
+            }
             What::Released => {
                 // A guard that was lost is dropped without a word.
                 log.visits.last_mut()?.end = End::Released { at };

@@ -127,7 +127,22 @@ pub(super) fn relative(violation: &Violation, began_at: u64) -> String {
         Violation::Revived { loss: one } => Violation::Revived { loss: loss(&one) },
         other => other,
     };
-    violation.to_string()
+    to_microseconds(&violation.to_string())
+}
+
+/// The checker writes nanoseconds. Nobody reads them, and clients are not that exact.
+fn to_microseconds(text: &str) -> String {
+    const NANOS: usize = 9;
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some(point) = rest.find('.') {
+        let digits = rest[point + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let kept = if digits == NANOS { NANOS - 3 } else { digits };
+        short.push_str(&rest[..=point + kept]);
+        rest = &rest[point + 1 + digits..];
+    }
+    short.push_str(rest);
+    short
 }
 
 fn client_name(client: usize) -> String {
@@ -158,10 +173,12 @@ fn losses(log: &Log) -> Vec<Loss> {
     let mut losses = Vec::new();
     for (client, log) in log.clients.iter().enumerate() {
         for visit in &log.visits {
-            let told_at = match visit.end {
-                End::Open => continue,
-                End::Released { at } if at <= visit.deadline => continue,
-                End::Released { at } | End::Lost { at, .. } => at,
+            let told_at = match (visit.valid_again_at, &visit.end) {
+                // The guard itself has said that it was over.
+                (Some(again), _) => visit.over_at.unwrap_or(again),
+                (None, End::Open) => continue,
+                (None, End::Released { at }) if *at <= visit.deadline => continue,
+                (None, End::Released { at } | End::Lost { at, .. }) => *at,
             };
             losses.push(Loss {
                 client: client_name(client),

@@ -17,7 +17,11 @@ const RECONNECT: Duration = Duration::from_secs(3);
 /// What else a wait may take on such a machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// The settings, as far as they are promises.
+/// What a clock may be fast by, with the default settings: 1 %. Less is a choice of the user's, and is judged.
+const DRIFT_PPM: i64 = 10_000;
+
+/// The settings, as far as they are promises. A setting that weakens them is no excuse: whoever turns the restart
+/// guard off, or lowers the drift, sees here what it is for.
 #[derive(Debug, Clone)]
 pub(in super::super) struct Promise {
     pub(in super::super) nodes: usize,
@@ -29,16 +33,8 @@ pub(in super::super) struct Promise {
     /// By how many parts of a million a clock may be fast.
     pub(in super::super) drift_ppm: i64,
     pub(in super::super) quarantine: Duration,
-    pub(in super::super) guard: RestartGuard,
     /// Within which somebody wins, where a quorum can be reached.
     pub(in super::super) bound: Duration,
-}
-
-/// Whether nodes that may have forgotten are kept from voting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum RestartGuard {
-    On,
-    Off,
 }
 
 impl Promise {
@@ -47,11 +43,6 @@ impl Promise {
             settings.effective().find(|(setting, _, _)| setting.name() == name).map(|(_, value, _)| value)
         };
         let factor: f64 = value("clock_drift_factor").and_then(|text| text.parse().ok()).unwrap_or(0.0);
-        let guard = match value("dangerous_no_restart_guard").as_deref() {
-            Some("false") => RestartGuard::On,
-            // A version without the guard has no such setting.
-            Some(_) | None => RestartGuard::Off,
-        };
         let ttl = settings.ttl();
         #[expect(clippy::cast_possible_truncation, reason = "a factor is below 0.1")]
         let drift_ppm = (factor * 1e6) as i64;
@@ -60,10 +51,9 @@ impl Promise {
             quorum: settings.quorum(),
             ttl,
             max_ttl: settings.max_ttl(),
-            drift: ttl.saturating_sub(settings.validity_after(Duration::ZERO)),
-            drift_ppm,
+            drift: ttl.saturating_sub(settings.validity_after(Duration::ZERO)).max(ttl / 100),
+            drift_ppm: drift_ppm.max(DRIFT_PPM),
             quarantine: settings.quarantine(),
-            guard,
             // A holder finishes, or a killed one's lease ends.
             bound: longest_hold + ttl + SLACK,
         }
@@ -83,10 +73,6 @@ impl Promise {
     pub(in super::super) fn broken_by(&self, nemesis: &Nemesis) -> Option<Assumption> {
         match nemesis {
             Nemesis::FlushAll => Some(Assumption::Memory),
-            Nemesis::Kill { data: Data::Lost } | Nemesis::Restart { data: Data::Lost } => match self.guard {
-                RestartGuard::On => None,
-                RestartGuard::Off => Some(Assumption::Memory),
-            },
             Nemesis::ClockStep { step: Step::Forward(by) } if *by > self.drift => Some(Assumption::Clocks),
             Nemesis::ClockRate { ppm } if i64::from(*ppm) > self.drift_ppm => Some(Assumption::Clocks),
             // All others leave keys and clocks alone, or let keys live longer.

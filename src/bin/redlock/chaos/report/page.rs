@@ -11,7 +11,9 @@ use crate::chaos::judge::{Counts, relative};
 use crate::chaos::plan::Act;
 
 const STYLE: &str = include_str!("style.css");
-/// How many violations and faults are listed; report.json has all.
+/// How many things that are wrong stand above the picture; the others can be unfolded.
+const SHOWN: usize = 4;
+/// How many violations and faults are listed at all; report.json has all.
 const LISTED: usize = 200;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -105,12 +107,24 @@ fn wrong(facts: Facts<'_>) -> String {
     if wrong.is_empty() {
         return String::new();
     }
-    let items: String = wrong.iter().take(LISTED).map(|one| format!("<li>{}</li>", escape(one))).collect();
-    let more = match wrong.len().saturating_sub(LISTED) {
-        0 => String::new(),
-        more => format!("<li>and {more} more, in report.json</li>"),
-    };
-    format!("<section class=\"wrong\"><h2>What is wrong</h2><ul>{items}{more}</ul></section>\n")
+    format!("<section class=\"wrong\"><h2>What is wrong</h2>{}</section>\n", list(wrong))
+}
+
+/// The first ones, and the others to be unfolded.
+fn list(texts: &[String]) -> String {
+    let items =
+        |texts: &[String]| texts.iter().map(|text| format!("<li>{}</li>", escape(text))).collect::<String>();
+    let (first, rest) = texts.split_at(texts.len().min(SHOWN));
+    let mut list = format!("<ul>{}</ul>", items(first));
+    if !rest.is_empty() {
+        let listed = &rest[..rest.len().min(LISTED)];
+        let _ = write!(list, "<details><summary>and {} more</summary><ul>{}", rest.len(), items(listed));
+        if listed.len() < rest.len() {
+            list.push_str("<li>all of them are in report.json</li>");
+        }
+        list.push_str("</ul></details>");
+    }
+    list
 }
 
 fn excused(facts: Facts<'_>) -> String {
@@ -118,18 +132,15 @@ fn excused(facts: Facts<'_>) -> String {
     if judgement.excused.is_empty() {
         return String::new();
     }
-    let items: String = judgement
-        .excused
-        .iter()
-        .take(LISTED)
-        .map(|violation| format!("<li>{}</li>", escape(&relative(violation, log.began_at))))
-        .collect();
+    let texts: Vec<String> =
+        judgement.excused.iter().map(|violation| relative(violation, log.began_at)).collect();
     format!(
         "<h2>Outside of the assumptions</h2>\n<p>A fault broke an assumption on which exclusion rests, on purpose. \
          These {} times exclusion was broken, as the lock does not promise otherwise; the fencing tokens were in \
-         order, and the store refused {} writes by them.</p><ul>{items}</ul>\n",
+         order, and the store refused {} writes by them.</p>{}\n",
         judgement.excused.len(),
-        judgement.counts.stale_writes
+        judgement.counts.stale_writes,
+        list(&texts)
     )
 }
 
