@@ -254,9 +254,13 @@ impl Log {
         self.clients.iter().map(|client| client.visits.len()).sum()
     }
 
-    /// Whether every client has had a lock since then.
+    /// Whether every client has had a lock since then, or still has one.
     pub(super) fn have_all_won_since(&self, then: u64) -> bool {
-        self.clients.iter().all(|client| client.visits.last().is_some_and(|visit| visit.acquired_at > then))
+        let has_won = |client: &ClientLog| {
+            let Some(visit) = client.visits.last() else { return false };
+            visit.acquired_at > then || (visit.end == End::Open && client.wanted.is_none())
+        };
+        self.clients.iter().all(has_won)
     }
 
     /// The key's value belongs to a client's process that was killed, which could not release it.

@@ -1,5 +1,6 @@
 //! Which fault comes when and to whom: decided by the seed before anything starts.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use redlock_quorum::testing::{ClientFault, Clients, Data, Nemesis};
@@ -74,12 +75,23 @@ enum Aftermath {
     Counted,
 }
 
+/// Stretches of time.
+#[derive(Debug, Clone, Default)]
+struct Busy(Vec<Range<Duration>>);
+
+impl Busy {
+    /// The end counts as a part: what is healed at a moment is not harmed at the same.
+    fn meets(&self, stretch: &Range<Duration>) -> bool {
+        self.0.iter().any(|busy| busy.start <= stretch.end && stretch.start <= busy.end)
+    }
+}
+
 struct Planner {
     scope: Scope,
     dice: Dice,
-    /// Until when each is not to be harmed again.
-    nodes: Vec<Duration>,
-    clients: Vec<Duration>,
+    /// When each is harmed, and not to be harmed again.
+    nodes: Vec<Busy>,
+    clients: Vec<Busy>,
     planned: Vec<Planned>,
 }
 
@@ -88,8 +100,8 @@ impl Planner {
         Self {
             scope,
             dice: Dice::new(scope.seed),
-            nodes: vec![Duration::ZERO; scope.nodes],
-            clients: vec![Duration::ZERO; scope.clients],
+            nodes: vec![Busy::default(); scope.nodes],
+            clients: vec![Busy::default(); scope.clients],
             planned: Vec::new(),
         }
     }
@@ -101,7 +113,6 @@ impl Planner {
     }
 
     fn schedule(&mut self, fault: &Fault) {
-        // Each has its own view of who is busy, for they may be written down in any order.
         let (mut at, every) = match fault.timing {
             Timing::Once { at } => (at, None),
             Timing::Repeated { at, every } => (at, Some(every)),
@@ -109,8 +120,9 @@ impl Planner {
         };
         let mut repetition = 0;
         while at < self.end() && self.planned.len() < FAULTS_MAX {
-            let victims = self.victims(&fault.reach, &fault.harm, repetition, at);
-            self.plan(fault, at, &victims, Aftermath::Ignored);
+            let stretch = self.stretch(fault, at);
+            let victims = self.victims(fault, repetition, &stretch);
+            self.plan(fault, stretch, &victims, Aftermath::Ignored);
             repetition += 1;
             match every {
                 Some(every) => at += every.draw(&mut self.dice),
@@ -133,16 +145,19 @@ impl Planner {
                     found
                 });
                 let Some((_, fault)) = fault else { break };
+                let stretch = self.stretch(fault, at);
                 let room = match fault.harm {
-                    Harm::Client(_) => most_clients.saturating_sub(busy(&self.clients, at)),
+                    Harm::Client(_) => most_clients.saturating_sub(busy(&self.clients, &stretch)),
                     // It keeps no node from voting.
                     Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => self.scope.nodes,
-                    Harm::Node(_) | Harm::Way { .. } => most_nodes.saturating_sub(busy(&self.nodes, at)),
+                    Harm::Node(_) | Harm::Way { .. } => {
+                        most_nodes.saturating_sub(busy(&self.nodes, &stretch))
+                    }
                 };
-                let mut victims = self.victims(&fault.reach, &fault.harm, 0, at);
+                let mut victims = self.victims(fault, 0, &stretch);
                 victims.truncate(room);
                 if !victims.is_empty() {
-                    self.plan(fault, at, &victims, Aftermath::Counted);
+                    self.plan(fault, stretch, &victims, Aftermath::Counted);
                     break;
                 }
             }
@@ -150,33 +165,36 @@ impl Planner {
         }
     }
 
+    /// From when until when; at most until the end of all faults.
+    fn stretch(&mut self, fault: &Fault, at: Duration) -> Range<Duration> {
+        let lasts = fault.lasts.map_or(Duration::ZERO, |range| range.draw(&mut self.dice));
+        at..(at + lasts).min(self.end())
+    }
+
     /// Those that are free, as many as wanted or as there are.
-    fn victims(&mut self, reach: &Reach, harm: &Harm, repetition: usize, at: Duration) -> Vec<usize> {
-        let busy_until = match harm {
+    fn victims(&mut self, fault: &Fault, repetition: usize, stretch: &Range<Duration>) -> Vec<usize> {
+        let busy = match fault.harm {
             Harm::Client(_) => &self.clients,
             Harm::Node(_) | Harm::Way { .. } => &self.nodes,
         };
-        let all = busy_until.len();
-        let free: Vec<usize> = (0..all).filter(|one| busy_until[*one] <= at).collect();
-        match reach {
+        let all = busy.len();
+        let free: Vec<usize> = (0..all).filter(|one| !busy[*one].meets(stretch)).collect();
+        match &fault.reach {
             Reach::These(these) => free.into_iter().filter(|one| these.contains(one)).collect(),
             Reach::Drawn(Count::Next) => free.into_iter().filter(|one| *one == repetition % all).collect(),
             Reach::Drawn(count) => shuffled(free, &mut self.dice).into_iter().take(count.of(all)).collect(),
         }
     }
 
-    fn plan(&mut self, fault: &Fault, at: Duration, victims: &[usize], aftermath: Aftermath) {
+    /// Whoever is hit together is healed together.
+    fn plan(&mut self, fault: &Fault, stretch: Range<Duration>, victims: &[usize], aftermath: Aftermath) {
         if victims.is_empty() {
             return;
         }
-        // Whoever is hit together is healed together.
+        let at = stretch.start;
         let until = match fault.lasts {
             None => Until::Momentary,
-            Some(range) => Until::Healed((at + range.draw(&mut self.dice)).min(self.end())),
-        };
-        let over = match until {
-            Until::Momentary => at,
-            Until::Healed(healed) => healed,
+            Some(_) => Until::Healed(stretch.end),
         };
         let clients = match &fault.harm {
             Harm::Way { clients, .. } => {
@@ -189,20 +207,21 @@ impl Planner {
             Aftermath::Ignored => Duration::ZERO,
             Aftermath::Counted => self.aftermath(&fault.harm),
         };
+        let busy = at..stretch.end + aftermath;
         for victim in victims {
             match &fault.harm {
                 Harm::Client(harm) => {
-                    self.clients[*victim] = over + aftermath;
+                    self.clients[*victim].0.push(busy.clone());
                     let act = Act::Client { client: *victim, fault: *harm };
                     self.planned.push(Planned { at, until, act });
                 }
                 Harm::Node(nemesis) => {
-                    self.nodes[*victim] = over + aftermath;
+                    self.nodes[*victim].0.push(busy.clone());
                     let act = Act::Node { node: *victim, nemesis: nemesis.clone() };
                     self.planned.push(Planned { at, until, act });
                 }
                 Harm::Way { link, .. } => {
-                    self.nodes[*victim] = over + aftermath;
+                    self.nodes[*victim].0.push(busy.clone());
                     for client in &clients {
                         let nemesis = Nemesis::Link { from: Clients::One(*client), link: *link };
                         let act = Act::Node { node: *victim, nemesis };
@@ -227,8 +246,8 @@ impl Planner {
     }
 }
 
-fn busy(until: &[Duration], at: Duration) -> usize {
-    until.iter().filter(|until| **until > at).count()
+fn busy(all: &[Busy], stretch: &Range<Duration>) -> usize {
+    all.iter().filter(|busy| busy.meets(stretch)).count()
 }
 
 fn shuffled(mut these: Vec<usize>, dice: &mut Dice) -> Vec<usize> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::log::Log;
+use super::promise::client_hits;
 
 /// A hand-over from one holder to the next takes so long at most in a healthy run; what is shorter is no gap.
 const HAND_OVER: Duration = Duration::from_millis(250);
@@ -40,16 +41,25 @@ impl Availability {
                 resources.entry(resource).or_default().extend([(from, changes.0), (until, changes.1)]);
             }
         };
-        for client in &log.clients {
+        for (number, client) in log.clients.iter().enumerate() {
             for visit in &client.visits {
                 let killed_at = client.lives.get(visit.life - 1).and_then(|life| life.killed_at);
                 let until = killed_at.map_or(visit.until(), |killed_at| visit.until().min(killed_at));
                 span(visit.resource, visit.acquired_at, until, (Change::Held, Change::Left));
-                let wait = (Change::Wanted, Change::Satisfied);
-                span(visit.resource, visit.requested_at, visit.acquired_at, wait);
             }
-            for wait in &client.waits {
-                span(wait.resource, wait.from, wait.until, (Change::Wanted, Change::Satisfied));
+            let won =
+                client.visits.iter().map(|visit| (visit.resource, visit.requested_at, visit.acquired_at));
+            let in_vain = client.waits.iter().map(|wait| (wait.resource, wait.from, wait.until));
+            for (resource, mut from, until) in won.chain(in_vain) {
+                // Whoever stands still wants nothing.
+                for (_, pause) in client_hits(log).filter(|(paused, _)| *paused == number) {
+                    let over = pause.healed_at.unwrap_or(log.ended_at);
+                    if pause.at < until && from < over {
+                        span(resource, from, pause.at, (Change::Wanted, Change::Satisfied));
+                        from = over;
+                    }
+                }
+                span(resource, from, until, (Change::Wanted, Change::Satisfied));
             }
         }
         let count = resources.len().max(1);

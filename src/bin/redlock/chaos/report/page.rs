@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use redlock_quorum::testing::history::Violation;
 
-use super::text::seconds;
+use super::text::{counted, seconds};
 use super::{Facts, chart, timeline};
 use crate::chaos::arena::describe;
 use crate::chaos::judge::{Counts, relative};
@@ -56,12 +56,12 @@ const CHART_LEGEND: &str = "<p class=\"legend\"><i class=\"line p50\"></i>median
 fn setup(facts: Facts<'_>) -> String {
     let Facts { run, log, .. } = facts;
     format!(
-        "{} nodes ({}), quorum {}, TTL {:?}, {} clients, {:.0} s, seed {}",
-        run.node_names().len(),
+        "{} ({}), quorum {}, TTL {:?}, {}, {:.0} s, seed {}",
+        counted(run.node_names().len(), "node"),
         run.kind.name(),
         run.promise.quorum,
         run.promise.ttl,
-        log.clients.len(),
+        counted(log.clients.len(), "client"),
         facts.seconds(log.ended_at),
         run.seed
     )

@@ -14,11 +14,11 @@ pub(super) fn of(facts: Facts<'_>) -> String {
         judgement.counts;
     let latency = &judgement.latency;
     let mut text = format!(
-        "{} on {} nodes ({}), {} clients, {:.1} s, seed {}\n",
+        "{} on {} ({}), {}, {:.1} s, seed {}\n",
         run.scenario.name,
-        run.node_names().len(),
+        counted(run.node_names().len(), "node"),
         run.kind.name(),
-        log.clients.len(),
+        counted(log.clients.len(), "client"),
         facts.seconds(log.ended_at),
         run.seed,
     );
@@ -56,7 +56,8 @@ pub(super) fn of(facts: Facts<'_>) -> String {
         text.push_str("CLEAN: everything that the lock promises was kept\n");
         return text;
     }
-    let _ = writeln!(text, "NOT CLEAN: {} things are wrong", judgement.wrong.len());
+    let is_wrong = if judgement.wrong.len() == 1 { "thing is" } else { "things are" };
+    let _ = writeln!(text, "NOT CLEAN: {} {is_wrong} wrong", judgement.wrong.len());
     for wrong in judgement.wrong.iter().take(SHOWN) {
         let _ = writeln!(text, "  - {wrong}");
     }
@@ -77,4 +78,9 @@ pub(super) fn seconds(seconds: f64) -> String {
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
         seconds => format!("{seconds:.2} s"),
     }
+}
+
+/// `1 client`, `2 clients`.
+pub(super) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
