@@ -29,19 +29,22 @@ pub struct Breach {
 
 impl Verdict {
     /// Sets apart what a breach of the assumptions may have caused in a correct lock: overlaps, and tokens that are
-    /// out of the order of windows ([`Order::Ended`]), that touch the time of a breach. What is left is what the lock
-    /// promises whatever happens: unique tokens in real-time order among the rest.
+    /// out of the order of windows ([`Order::Ended`]), that touch the time of a breach; and a token that was given
+    /// twice after nodes had forgotten their scores. What is left is what the lock promises whatever happens: tokens
+    /// that grow in real-time order, losses that are told, writes that are refused.
     pub fn excusing(mut self, breaches: &[Breach]) -> Self {
         let is_excused = |violation: &Violation| {
-            let span = match violation {
+            let (span, needed) = match violation {
                 Violation::Overlap { earlier, later } => {
-                    later.acquired_at..earlier.window().end.min(later.window().end)
+                    (later.acquired_at..earlier.window().end.min(later.window().end), None)
                 }
                 Violation::TokenNotGrown { earlier, later, order: Order::Ended } => {
-                    earlier.acquired_at..later.window().end
+                    (earlier.acquired_at..later.window().end, None)
+                }
+                Violation::TokenReused { first, second } => {
+                    (first.acquired_at..second.acquired_at, Some(Assumption::Memory))
                 }
                 Violation::Misrecorded { .. }
-                | Violation::TokenReused { .. }
                 | Violation::TokenNotGrown { order: Order::Requested, .. }
                 | Violation::Stuck { .. }
                 | Violation::KeyLeft { .. }
@@ -49,7 +52,8 @@ impl Verdict {
                 | Violation::Revived { .. }
                 | Violation::StaleWrite { .. } => return false,
             };
-            breaches.iter().any(|breach| breach.touches(&span))
+            let fits = |breach: &Breach| needed.is_none_or(|needed| needed == breach.assumption);
+            breaches.iter().any(|breach| fits(breach) && breach.touches(&span))
         };
         let (excused, left) = std::mem::take(&mut self.violations).into_iter().partition(is_excused);
         self.violations = left;

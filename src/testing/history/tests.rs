@@ -226,6 +226,11 @@ fn what_a_breach_allows_is_set_apart() {
         assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), left, "{name}");
         assert_eq!(verdict.excused().iter().map(short).collect::<Vec<_>>(), excused, "{name}");
     }
+    // Only nodes that forget give a token twice.
+    let twice = check(&[held("a", 10, 12, 1), held("b", 20, 22, 1)]);
+    assert_eq!(twice.clone().excusing(&[breach(0, 90)]).excused().len(), 0);
+    let forgot = Breach { assumption: Assumption::Memory, from: 0, until: 90 };
+    assert_eq!(twice.excusing(&[forgot]).excused().len(), 1);
 }
 
 #[test]

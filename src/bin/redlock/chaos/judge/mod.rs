@@ -13,6 +13,8 @@ use redlock_quorum::testing::history::{
 };
 
 pub(super) use self::availability::Availability;
+#[cfg(test)]
+use self::availability::Gap;
 pub(super) use self::latency::{Latency, percentile};
 pub(super) use self::promise::Promise;
 use super::event::{Answer, resource_name};
