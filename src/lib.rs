@@ -19,6 +19,7 @@
 //! |---|---|
 //! | (none) | the library |
 //! | `config` | settings from TOML files, the environment and command lines |
+//! | `tls` | TLS to the nodes, `rediss://` |
 //! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
 
@@ -34,16 +35,19 @@ mod protocol;
 pub mod testing;
 mod types;
 
-pub use client::{Broken, Holder, Inspection, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under};
+pub use client::{
+    Broken, Holder, Inspection, LockState, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under,
+};
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
+pub use coordinator::Removal;
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
-    SettingsError, Votes,
+    SettingsError, TlsCause, Votes,
 };
 pub use lock::{Guard, Mutex};
-pub use node::{Declared, NodeFacts};
+pub use node::{Declared, NodeFacts, Others};
 pub use protocol::Retry;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;

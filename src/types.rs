@@ -8,20 +8,53 @@ use std::time::Duration;
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
-/// Beginning of the keys that the library keeps for itself on every node.
+/// Longest prefix of keys in bytes: it is part of every command.
+const PREFIX_BYTES_MAX: usize = 64;
+/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node.
 pub(crate) const INTERNAL_PREFIX: &str = "redlock:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
-/// What is locked: a valid UTF-8 name, used as the Redis key as it is.
+/// What all keys of a client begin with; mostly nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyPrefix(Arc<str>);
+
+impl KeyPrefix {
+    /// What [`parse`](Self::parse) takes.
+    pub(crate) const BOUND: &'static str =
+        "at most 64 bytes without control characters, not beginning with `redlock:`";
+
+    /// `None` of what is out of bounds.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let taken = text.len() <= PREFIX_BYTES_MAX
+            && !text.chars().any(char::is_control)
+            // Locks would have the names of another client's internal keys.
+            && !text.starts_with(INTERNAL_PREFIX);
+        taken.then(|| Self(text.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key of a name that the library keeps for itself.
+    pub(crate) fn internal(&self, name: &str) -> String {
+        format!("{}{INTERNAL_PREFIX}{name}", self.0)
+    }
+}
+
+/// What is locked: a valid UTF-8 name. Behind the client's prefix it is the Redis key as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Resource(Arc<str>);
+pub(crate) struct Resource {
+    key: Arc<str>,
+    prefix_bytes: usize,
+}
 
 impl Resource {
     /// # Errors
     ///
     /// Says which rule the name breaks.
-    pub(crate) fn parse(name: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(prefix: &KeyPrefix, name: &str) -> Result<Self, &'static str> {
         if name.is_empty() {
             return Err("must not be empty");
         }
@@ -34,11 +67,23 @@ impl Resource {
         if name.starts_with(INTERNAL_PREFIX) {
             return Err("must not begin with `redlock:`, which is kept for the library's own keys");
         }
-        Ok(Self(name.into()))
+        let prefix = prefix.as_str();
+        Ok(Self { key: format!("{prefix}{name}").into(), prefix_bytes: prefix.len() })
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// What users call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.key[self.prefix_bytes..]
+    }
+
+    /// Where nodes keep its lock.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The key of a name that the library keeps for itself.
+    pub(crate) fn internal_key(&self, name: &str) -> String {
+        format!("{}{INTERNAL_PREFIX}{name}", &self.key[..self.prefix_bytes])
     }
 }
 
@@ -298,11 +343,23 @@ mod tests {
     fn resource_names_are_checked() {
         let longest = "x".repeat(RESOURCE_BYTES_MAX);
         for good in ["a", "invoice:42", "größe/7", " ", "Redlock:x", longest.as_str()] {
-            assert!(Resource::parse(good).is_ok(), "{good:?}");
+            assert!(Resource::parse(&KeyPrefix::default(), good).is_ok(), "{good:?}");
         }
         let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
         for bad in ["", "a\nb", "\0", "redlock:node", too_long.as_str()] {
-            assert!(Resource::parse(bad).is_err(), "{bad:?}");
+            assert!(Resource::parse(&KeyPrefix::default(), bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn keys_begin_with_the_prefix() {
+        let prefix = KeyPrefix::parse("größe:").unwrap();
+        let resource = Resource::parse(&prefix, "job").unwrap();
+        assert_eq!((resource.name(), resource.key()), ("job", "größe:job"));
+        assert_eq!(resource.internal_key("fences"), "größe:redlock:fences");
+        assert_eq!(prefix.internal("node"), "größe:redlock:node");
+        for bad in ["a\n", "redlock:", "redlock:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
+            assert_eq!(KeyPrefix::parse(bad), None, "{bad:?}");
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::coordinator::Removal;
 use crate::error::NodeFailure;
-use crate::node::{Answer, KeyKind, Seen};
+use crate::node::{KeyKind, Seen};
 use crate::types::Token;
 
 /// Who held a resource, on each node.
@@ -33,6 +34,19 @@ pub enum Under {
     Lock(Holder),
     /// A key of another type, which is nobody's lock. Nobody can take one there until it is removed.
     Other,
+}
+
+/// Whether anybody holds a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockState {
+    /// A quorum of nodes holds it for one owner, for as long as that is a quorum.
+    Held(Holder),
+    /// Nobody does, whatever the nodes hold that did not answer. Keys on fewer nodes than a quorum may be left of an
+    /// attempt that failed, or be of one that is under way.
+    NotHeld,
+    /// It depends on what the nodes hold that did not answer.
+    Unknown,
 }
 
 /// Who holds a lock.
@@ -83,20 +97,26 @@ impl Inspection {
         self.nodes.iter()
     }
 
-    /// Who holds it on a quorum of nodes, and for as long as a quorum does; `None` where nobody does. A node that did
-    /// not answer is nobody's, so with failures `None` may also be "unknown".
+    /// What the nodes say together.
     #[must_use]
-    pub fn holder(&self) -> Option<Holder> {
+    pub fn state(&self) -> LockState {
         let mut remaining: HashMap<&Token, Vec<Duration>> = HashMap::new();
         for seen in self.nodes.iter().filter_map(|node| node.seen.as_ref().ok()) {
             if let Some(token) = &seen.token {
                 remaining.entry(token).or_default().push(ttl(seen).unwrap_or(Duration::MAX));
             }
         }
-        let (token, mut remaining) = remaining.into_iter().find(|(_, nodes)| nodes.len() >= self.quorum)?;
+        let silent = self.nodes.iter().filter(|node| node.seen.is_err()).count();
+        let Some((token, mut remaining)) = remaining.into_iter().max_by_key(|(_, nodes)| nodes.len()) else {
+            return if silent < self.quorum { LockState::NotHeld } else { LockState::Unknown };
+        };
+        if remaining.len() < self.quorum {
+            let may_be = remaining.len() + silent >= self.quorum;
+            return if may_be { LockState::Unknown } else { LockState::NotHeld };
+        }
         remaining.sort_unstable_by(|a, b| b.cmp(a));
         let remaining = remaining.get(self.quorum - 1).copied().filter(|left| *left < Duration::MAX);
-        Some(Holder { owner: token.owner().to_owned(), remaining })
+        LockState::Held(Holder { owner: token.owner().to_owned(), remaining })
     }
 }
 
@@ -141,12 +161,12 @@ fn ttl(seen: &Seen) -> Option<Duration> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     name: Arc<str>,
-    removed: Result<Answer, NodeFailure>,
+    removal: Result<Removal, NodeFailure>,
 }
 
 impl Broken {
-    pub(super) fn new(name: Arc<str>, removed: Result<Answer, NodeFailure>) -> Self {
-        Self { name, removed }
+    pub(super) fn new(name: Arc<str>, removal: Result<Removal, NodeFailure>) -> Self {
+        Self { name, removal }
     }
 
     /// The node's name.
@@ -155,16 +175,13 @@ impl Broken {
         &self.name
     }
 
-    /// Whether a key was removed there. Not where there was none, nor where it changed hands in that moment.
-    #[must_use]
-    pub fn is_removed(&self) -> bool {
-        self.removed == Ok(Answer::Yes)
-    }
-
+    /// What became of the key there.
+    ///
+    /// # Errors
+    ///
     /// Why it is not known.
-    #[must_use]
-    pub fn failure(&self) -> Option<&NodeFailure> {
-        self.removed.as_ref().err()
+    pub fn removal(&self) -> Result<Removal, &NodeFailure> {
+        self.removal.as_ref().copied()
     }
 }
 
@@ -177,17 +194,39 @@ mod tests {
         Ok(Seen { key: KeyKind::Plain, token, ttl_ms: Some(ttl_ms), score: 0.0 })
     }
 
-    fn holder(nodes: Vec<Result<Seen, NodeFailure>>) -> Option<Holder> {
-        Inspection::new("r", 2, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).holder()
+    fn state(nodes: Vec<Result<Seen, NodeFailure>>) -> LockState {
+        Inspection::new("r", 2, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).state()
+    }
+
+    fn held(owner: &str, remaining: u64) -> LockState {
+        let remaining = Some(Duration::from_millis(remaining));
+        LockState::Held(Holder { owner: owner.to_owned(), remaining })
     }
 
     #[test]
     fn only_a_quorum_makes_a_holder_and_for_as_long_as_it_is_one() {
-        assert_eq!(holder(vec![seen("a", 5), seen("b", 5), Err(NodeFailure::Connecting)]), None);
-        let held = holder(vec![seen("a", 9), seen("b", 5), seen("a", 7)]).unwrap();
-        assert_eq!((held.owner(), held.remaining()), ("a", Some(Duration::from_millis(7))));
-        let three = holder(vec![seen("a", 9), seen("a", 5), seen("a", 7)]).unwrap();
-        assert_eq!(three.remaining(), Some(Duration::from_millis(7)), "the second largest of three");
+        assert_eq!(state(vec![seen("a", 9), seen("b", 5), seen("a", 7)]), held("a", 7));
+        let three = state(vec![seen("a", 9), seen("a", 5), seen("a", 7)]);
+        assert_eq!(three, held("a", 7), "the second largest of three");
+    }
+
+    #[test]
+    fn a_node_that_did_not_answer_may_make_the_difference() {
+        let silent = || Err(NodeFailure::Connecting);
+        let absent = || Ok(Seen { key: KeyKind::Absent, token: None, ttl_ms: None, score: 0.0 });
+        let other = || Ok(Seen { key: KeyKind::Other, token: None, ttl_ms: None, score: 0.0 });
+        let table = [
+            (vec![absent(), absent(), silent()], LockState::NotHeld),
+            (vec![absent(), silent(), silent()], LockState::Unknown),
+            (vec![seen("a", 9), absent(), silent()], LockState::Unknown),
+            (vec![seen("a", 9), absent(), other()], LockState::NotHeld),
+            (vec![seen("a", 9), seen("b", 5), seen("c", 5)], LockState::NotHeld),
+            (vec![seen("a", 9), seen("b", 5), silent()], LockState::Unknown),
+            (vec![seen("a", 9), seen("a", 5), silent()], held("a", 5)),
+        ];
+        for (nodes, expected) in table {
+            assert_eq!(state(nodes.clone()), expected, "{nodes:?}");
+        }
     }
 
     #[test]

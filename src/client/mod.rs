@@ -5,6 +5,7 @@ mod nodes;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Machine};
@@ -13,7 +14,7 @@ use crate::lock::Mutex;
 use crate::node::Declared;
 use crate::types::Ambient;
 
-pub use inspection::{Broken, Holder, Inspection, NodeInspection, Under};
+pub use inspection::{Broken, Holder, Inspection, LockState, NodeInspection, Under};
 pub use nodes::{NodeStatus, NodeSurvey};
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.
@@ -109,8 +110,9 @@ impl Redlock {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
     }
 
-    /// Asks every node that is connected for its time, fifty times, and for the number of its clients. For people and
-    /// monitoring; it takes as long as fifty round trips.
+    /// Asks every node for its time, fifty times, and for the number of its clients, and waits for at most
+    /// `node_timeout` until it is known which nodes its other clients use. For people and monitoring; it takes as long
+    /// as fifty round trips, and until the first attempt to connect to each node has ended.
     ///
     /// # Cancel safety
     ///
@@ -122,6 +124,13 @@ impl Redlock {
             .zip(probed)
             .map(|(status, (_, probed))| NodeSurvey::new(status, probed))
             .collect()
+    }
+
+    /// The longest `max_ttl` that any client of the nodes uses, as far as this one has heard; at least its own. That of
+    /// all decides how long a node that may have forgotten locks is not believed.
+    #[must_use]
+    pub fn longest_max_ttl(&self) -> Duration {
+        self.coordinator.longest_max_ttl()
     }
 
     /// Who holds a resource, on each node. For people and tests: by the time it is known it may have changed.
@@ -137,7 +146,7 @@ impl Redlock {
     pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Inspection, SettingsError> {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
         let seen = self.coordinator.inspect(&resource).await;
-        Ok(Inspection::new(resource.as_str(), self.coordinator.settings().quorum(), seen))
+        Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
     }
 
     /// Takes a lock from whoever holds it: removes its key from every node that answers. **The holder goes on until
@@ -172,8 +181,8 @@ impl Redlock {
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
-    /// are under way, for at most `connect_timeout`. Call it before the runtime ends: releases that a dropped guard
-    /// has handed over are lost with the runtime, and their locks last until their TTL.
+    /// are under way; not for a node that answers none for `connect_timeout`. Call it before the runtime ends: releases
+    /// that a dropped guard has handed over are lost with the runtime, and their locks last until their TTL.
     ///
     /// To the guards that still exist this is a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
     ///

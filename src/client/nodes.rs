@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::coordinator::{Known, Probed};
 use crate::error::NodeFailure;
-use crate::node::NodeFacts;
+use crate::node::{NodeFacts, Others};
 
 /// One node as the client sees it.
 #[derive(Clone, Debug)]
@@ -13,13 +13,14 @@ pub struct NodeStatus {
     name: Arc<str>,
     failure: Option<NodeFailure>,
     facts: Option<Arc<NodeFacts>>,
-    others: Option<String>,
+    id: String,
+    others: Others,
 }
 
 impl NodeStatus {
     pub(super) fn new(known: Known) -> Self {
-        let Known { name, failure, facts, others } = known;
-        Self { name, failure, facts, others }
+        let Known { name, failure, facts, id, others } = known;
+        Self { name, failure, facts, id, others }
     }
 
     /// Its configured name; else host and port, and the database where it is not 0.
@@ -47,12 +48,17 @@ impl NodeStatus {
         self.facts.as_deref()
     }
 
-    /// The quorum and the nodes, by the random names that they gave themselves, that other clients use together with
-    /// this one, where they are not ours: two such quorums may not meet. `None` where all agree, and until all nodes
-    /// have been met.
+    /// The random name that it gave itself when a client first met it, and keeps as long as its data; `None` until it
+    /// has been met. [`Others::Different`] calls nodes by it.
     #[must_use]
-    pub fn other_members(&self) -> Option<&str> {
-        self.others.as_deref()
+    pub fn id(&self) -> Option<&str> {
+        Some(self.id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// Whether other clients use it together with the same nodes and quorum as we do.
+    #[must_use]
+    pub fn others(&self) -> &Others {
+        &self.others
     }
 }
 

@@ -17,10 +17,13 @@ const NODE_TABLES: &str = r#"
 # A node that needs more than a URL is a table. These stand at the end of a file, instead of the list at its beginning:
 #
 # [[nodes]]
-# url = "redis://10.0.0.1:6379/0"             # must be given; [user:password@] may be in it
+# url = "redis://10.0.0.1:6379/0"             # must be given; [user:password@] may be in it; rediss:// for TLS;
+#                                             # redis+sentinel://host,host,host/service for a master by its sentinels
 # name = "a"                                  # what messages call it; 1 to 64 bytes; default: host and port
 # username = "locks"                          # default: the `username` above
 # password = "..."                            # or password_file, or password_env; default: the one above
+# sentinel_username = "watcher"               # for its sentinels, as sentinel_password, ..._file, ..._env
+# tls_ca_file = "ca.pem"                      # this, tls_cert_file, tls_key_file, tls_server_name; default: those above
 "#;
 
 /// The example file.

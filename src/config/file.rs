@@ -7,9 +7,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::files::read_text;
 use super::layers::{conflict, nearest_of, note_password, unknown};
-use super::node::Credentials;
-use super::raw::{Given, Raw, Wrong, read_text};
+use super::raw::{Given, Raw, Wrong};
 use super::table::Setting;
 use super::{NodeOptions, RedlockBuilder};
 use crate::error::{Place, SettingsError};
@@ -19,8 +19,22 @@ use crate::types::Secret;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields of a table in `nodes`.
-pub(super) const NODE_FIELDS: [&str; 6] =
-    ["name", "url", "username", "password", "password_file", "password_env"];
+pub(super) const NODE_FIELDS: [&str; 14] = [
+    "name",
+    "url",
+    "username",
+    "password",
+    "password_file",
+    "password_env",
+    "sentinel_username",
+    "sentinel_password",
+    "sentinel_password_file",
+    "sentinel_password_env",
+    "tls_ca_file",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_server_name",
+];
 
 const NODES: &str = "nodes";
 const NODES_KIND: &str = "a list of URLs or of tables with a url";
@@ -138,7 +152,11 @@ impl Source<'_> {
             note_password(&mut passwords, field, &place);
             has_url |= field == "url";
             if let Err((setting, wrong)) = set_field(&mut options, field, &self.given(value.get_ref())) {
-                builder.mistakes.push(wrong.of(setting, raw(value.get_ref())).at(&place));
+                let mistake = wrong.of(setting, raw(value.get_ref())).at(&place);
+                if field == "url" {
+                    return Err(mistake);
+                }
+                builder.mistakes.push(mistake);
             }
         }
         builder.mistakes.extend(conflict(&passwords));
@@ -155,23 +173,41 @@ fn set_field(
     field: &'static str,
     given: &Given<'_>,
 ) -> Result<(), (&'static str, Wrong)> {
-    let Credentials { username, .. } = &mut options.credentials;
+    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let of = |setting| move |wrong| (setting, wrong);
     match field {
-        "name" => options.name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
-        "url" => options.url = given.secret().map_err(of("nodes.url"))?,
-        "username" => *username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
+        "name" => *name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),
+        "url" => *url = given.secret().map_err(of("nodes.url"))?,
+        "username" => credentials.username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
         "password" => {
-            options.credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
+            credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
         }
         "password_file" => {
             let secret = given.secret_in_file("nodes.password_file");
-            options.credentials.set_password(secret).map_err(of("nodes.password_file"))?;
+            credentials.set_password(secret).map_err(of("nodes.password_file"))?;
         }
-        _ => {
+        "password_env" => {
             let secret = given.secret_in_environment("nodes.password_env");
-            options.credentials.set_password(secret).map_err(of("nodes.password_env"))?;
+            credentials.set_password(secret).map_err(of("nodes.password_env"))?;
         }
+        "sentinel_username" => {
+            sentinel.username = Some(given.text().map_err(of("nodes.sentinel_username"))?.to_owned());
+        }
+        "sentinel_password" => {
+            sentinel.set_password(given.secret()).map_err(of("nodes.sentinel_password"))?;
+        }
+        "sentinel_password_file" => {
+            let secret = given.secret_in_file("nodes.sentinel_password_file");
+            sentinel.set_password(secret).map_err(of("nodes.sentinel_password_file"))?;
+        }
+        "sentinel_password_env" => {
+            let secret = given.secret_in_environment("nodes.sentinel_password_env");
+            sentinel.set_password(secret).map_err(of("nodes.sentinel_password_env"))?;
+        }
+        "tls_ca_file" => tls.ca_file = Some(given.path().map_err(of("nodes.tls_ca_file"))?),
+        "tls_cert_file" => tls.cert_file = Some(given.path().map_err(of("nodes.tls_cert_file"))?),
+        "tls_key_file" => tls.key_file = Some(given.path().map_err(of("nodes.tls_key_file"))?),
+        _ => tls.server_name = Some(given.text().map_err(of("nodes.tls_server_name"))?.to_owned()),
     }
     Ok(())
 }
@@ -185,7 +221,7 @@ fn raw<'v>(value: &'v DeValue<'_>) -> Raw<'v> {
     match value {
         DeValue::String(text) => Raw::Text(text),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Raw::Other("a number beyond 64 bits"), Raw::Integer),
+            .map_or(Raw::Other("not a number of 64 bits"), Raw::Integer),
         DeValue::Float(number) => number.as_str().parse().map_or(Raw::Other("a number"), Raw::Float),
         DeValue::Boolean(yes) => Raw::Boolean(*yes),
         DeValue::Datetime(_) => Raw::Other("a date"),

@@ -117,13 +117,16 @@ pub(super) fn nearest_of<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 
 /// Remembers which of the ways to give a password one source uses.
 pub(super) fn note_password(seen: &mut Vec<(&'static str, Place)>, setting: &'static str, place: &Place) {
-    if PASSWORDS.contains(&setting) {
+    if PASSWORDS.as_flattened().contains(&setting) {
         seen.push((setting, place.clone()));
     }
 }
 
 /// A source may use one of them.
 pub(super) fn conflict(passwords: &[(&'static str, Place)]) -> Option<SettingsError> {
-    let [(other, _), .., (setting, place)] = passwords else { return None };
-    Some(SettingsError::Conflict { setting, other }.at(place))
+    PASSWORDS.iter().find_map(|same| {
+        let mut given = passwords.iter().filter(|(setting, _)| same.contains(setting));
+        let ((other, _), (setting, place)) = (given.next()?, given.next_back()?);
+        Some(SettingsError::Conflict { setting, other }.at(place))
+    })
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 #[cfg(feature = "config")]
 use super::Setting;
-use super::{Guarding, Settings};
+use super::{Guarding, Location, Settings};
 #[cfg(feature = "config")]
 use crate::error::Place;
 use crate::protocol::RestartGuard;
-use crate::types::Ttl;
+use crate::types::{Eviction, Ttl};
 
 impl Settings {
     /// How many nodes there are.
@@ -41,6 +41,24 @@ impl Settings {
         self.max_ttl.as_duration()
     }
 
+    /// By how much clocks may run apart during a lease of `ttl`, which is good for so much less.
+    #[must_use]
+    pub fn clock_drift(&self) -> Duration {
+        self.ttl().saturating_sub(self.drift.validity(self.ttl))
+    }
+
+    /// How far this machine's wall clock may be from the nodes' for fencing tokens to be proposed.
+    #[must_use]
+    pub fn max_clock_skew(&self) -> Duration {
+        self.max_clock_skew
+    }
+
+    /// How long an attempt waits for a node's vote.
+    #[must_use]
+    pub fn node_timeout(&self) -> Duration {
+        self.node_timeout
+    }
+
     /// How much of a lease of `ttl` must be left when it is handed over.
     #[must_use]
     pub fn min_validity(&self) -> Duration {
@@ -67,6 +85,39 @@ impl Settings {
             RestartGuard::For(span) if self.guarding == Guarding::On => span,
             RestartGuard::For(_) | RestartGuard::Off => Duration::ZERO,
         }
+    }
+
+    /// What is allowed and still deserves a second thought, in sentences.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let nodes = self.nodes();
+        if nodes == 1 {
+            warnings.push("a single node is a single point of failure; use 3 or 5".to_owned());
+        } else if nodes.is_multiple_of(2) {
+            warnings.push(format!("an even number of nodes survives no more losses than {} do", nodes - 1));
+        }
+        if self.guarding == Guarding::Off {
+            warnings
+                .push("dangerous_no_restart_guard: two clients can hold one lock after nodes restart".into());
+        }
+        if self.eviction == Eviction::Allowed {
+            warnings
+                .push("dangerous_allow_eviction: two clients can hold one lock after a node is full".into());
+        }
+        for node in &self.nodes {
+            if matches!(node.location, Location::Sentinel { .. }) {
+                let name = &node.name;
+                warnings.push(format!(
+                    "{name}: a failover may forget locks, and costs the node's vote for a while"
+                ));
+            }
+            if node.shows_its_password() {
+                warnings
+                    .push(format!("{}: the password is sent unencrypted; rediss:// encrypts it", node.name));
+            }
+        }
+        warnings
     }
 
     fn stretched(&self, ttl: Ttl) -> Duration {

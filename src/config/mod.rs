@@ -5,10 +5,14 @@ mod example;
 mod fencing;
 #[cfg(feature = "config")]
 mod file;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod files;
 mod guard;
 mod keep;
+mod keys;
 #[cfg(feature = "config")]
 mod layers;
+mod location;
 mod meaning;
 mod node;
 mod node_url;
@@ -20,6 +24,7 @@ mod retry;
 mod settings;
 #[cfg(feature = "config")]
 mod table;
+mod tls;
 
 use std::time::Duration;
 
@@ -27,9 +32,11 @@ use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{Eviction, Secret, Ttl};
 
+use node::Common;
 use places::{Mistakes, Places};
 use retry::RetryOptions;
 use settings::check;
+use tls::TlsOptions;
 
 pub use fencing::Fencing;
 pub use node::NodeOptions;
@@ -39,9 +46,13 @@ pub use table::Setting;
 
 pub(crate) use guard::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
+pub(crate) use location::{Address, Location};
 pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
+pub(crate) use tls::Transport;
 
 /// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -69,12 +80,15 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
 /// | restart guard | on | a node that may have forgotten locks does not help two clients to one |
+/// | `key_prefix` | none | the name of a lock is its key, as with other implementations |
 /// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
     nodes: Vec<NodeOptions>,
     credentials: Credentials,
+    sentinel: Credentials,
+    tls: TlsOptions,
     quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
@@ -91,6 +105,7 @@ pub struct RedlockBuilder {
     fence_retention: Duration,
     guarding: Guarding,
     eviction: Eviction,
+    key_prefix: String,
     places: Places,
     /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
@@ -108,6 +123,8 @@ impl RedlockBuilder {
         Self {
             nodes: Vec::new(),
             credentials: Credentials::default(),
+            sentinel: Credentials::default(),
+            tls: TlsOptions::default(),
             quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
@@ -124,12 +141,15 @@ impl RedlockBuilder {
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
             guarding: Guarding::On,
             eviction: Eviction::Refused,
+            key_prefix: String::new(),
             places: Places::default(),
             mistakes: Vec::new(),
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]` or [`NodeOptions`]. Every client
+    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, a master by
+    /// its Sentinels as `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
+    /// [`NodeOptions`]. Every client
     /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
     /// node less.
     pub fn nodes<I>(mut self, nodes: I) -> Self
@@ -248,6 +268,8 @@ impl RedlockBuilder {
         let Self {
             nodes,
             credentials,
+            sentinel,
+            tls,
             quorum,
             ttl,
             max_ttl,
@@ -264,12 +286,14 @@ impl RedlockBuilder {
             fence_retention,
             guarding,
             eviction,
+            key_prefix,
             places,
             mistakes,
         } = self;
         let mut mistakes = Mistakes::new(&places, mistakes);
         let configured = nodes.len();
-        let nodes = mistakes.sift_all(node::parse_all(&nodes, &credentials));
+        let nodes =
+            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &places));
         let quorum = mistakes.sift(parse_quorum(configured, quorum));
         mistakes.sift(check(
             "max_ttl",
@@ -293,7 +317,10 @@ impl RedlockBuilder {
         mistakes.sift(keep.check());
         mistakes.sift_all(retry.check(&places));
         let owner = mistakes.sift(owner::parse(owner));
-        let (Some(nodes), Some(quorum), Some(owner), []) = (nodes, quorum, owner, mistakes.found()) else {
+        let key_prefix = mistakes.sift(keys::parse(&key_prefix));
+        let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
+            (nodes, quorum, owner, key_prefix, mistakes.found())
+        else {
             return Err(mistakes.into_sorted());
         };
         Ok(Settings {
@@ -314,8 +341,13 @@ impl RedlockBuilder {
             fence_retention,
             guarding,
             eviction,
+            key_prefix,
             #[cfg(feature = "config")]
             username: credentials.username,
+            #[cfg(feature = "config")]
+            sentinel_username: sentinel.username,
+            #[cfg(feature = "config")]
+            tls,
             #[cfg(feature = "config")]
             places,
         })

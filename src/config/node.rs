@@ -2,7 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::NodeUrl;
+use super::node_url::Scheme;
+use super::places::Places;
+#[cfg(feature = "tls")]
+use super::tls::TlsClients;
+use super::tls::TlsOptions;
+use super::{Location, NodeUrl, RedlockBuilder, Transport};
 use crate::error::{Place, SettingsError};
 use crate::types::Secret;
 
@@ -26,6 +31,8 @@ pub struct NodeOptions {
     pub(super) url: Secret,
     pub(super) name: Option<String>,
     pub(super) credentials: Credentials,
+    pub(super) sentinel: Credentials,
+    pub(super) tls: TlsOptions,
     pub(super) place: Place,
 }
 
@@ -37,6 +44,29 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    /// What is not said here is taken from `common`.
+    fn or(&self, common: &Self) -> Self {
+        let Self { username, password } = self.clone();
+        Self {
+            username: username.or_else(|| common.username.clone()),
+            password: password.or_else(|| common.password.clone()),
+        }
+    }
+
+    /// For a node that is not found by sentinels, and these are for them.
+    fn check_unused(&self, [username, password]: [&'static str; 2]) -> Result<(), SettingsError> {
+        let unused = |setting, value| SettingsError::Malformed {
+            setting,
+            value,
+            expected: "given for redis+sentinel:// URLs only, and there is none",
+        };
+        match self {
+            Self { username: Some(name), .. } => Err(unused(username, name.clone())),
+            Self { password: Some(_), .. } => Err(unused(password, "***".to_owned())),
+            Self { username: None, password: None } => Ok(()),
+        }
+    }
+
     /// A password that cannot be had is a mistake of its own, and not one of a user without a password as well.
     #[cfg(feature = "config")]
     pub(super) fn set_password(
@@ -53,12 +83,16 @@ impl Credentials {
 }
 
 impl NodeOptions {
-    /// `redis://[user:password@]host[:port][/db]`.
+    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. For the master of a service that Sentinels
+    /// watch `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
+    /// `rediss+sentinel://`: name **all** of its sentinels, for a majority of them has to answer.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url.into()),
             name: None,
             credentials: Credentials::default(),
+            sentinel: Credentials::default(),
+            tls: TlsOptions::default(),
             place: Place::Code,
         }
     }
@@ -81,6 +115,18 @@ impl NodeOptions {
         self.credentials.password = Some(Secret::new(password.into()));
         self
     }
+
+    /// The ACL user on this node's sentinels. Needs a password.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self
+    }
+
+    /// The password on this node's sentinels.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret::new(password.into()));
+        self
+    }
 }
 
 impl From<&str> for NodeOptions {
@@ -101,20 +147,35 @@ impl From<String> for NodeOptions {
     }
 }
 
+impl RedlockBuilder {
+    /// The ACL user on the sentinels of every node that names none itself. Needs a password.
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self.given("sentinel_username")
+    }
+
+    /// The password on the sentinels of every node that has none itself.
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(Secret::new(password.into()));
+        self.given("sentinel_password")
+    }
+}
+
 /// # Errors
 ///
 /// Every node that cannot be used, each with its place.
 pub(super) fn parse_all(
     nodes: &[NodeOptions],
-    common: &Credentials,
+    mut common: Common<'_>,
+    places: &Places,
 ) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
-    let mut mistakes = Vec::new();
+    let mut mistakes: Vec<SettingsError> = Vec::new();
     let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
     let mut names = HashSet::new();
     for (i, options) in nodes.iter().enumerate() {
-        let node = parse(i + 1, options, common).and_then(|node| {
-            if parsed.iter().any(|other| other.is_same_server(&node)) {
-                return Err(SettingsError::DuplicateNode { node: format!("{}:{}", node.host, node.port) });
+        let node = parse(i + 1, options, &mut common).and_then(|node| {
+            if parsed.iter().any(|other| other.location.is_same_server(&node.location)) {
+                return Err(SettingsError::DuplicateNode { node: node.location.name() });
             }
             if !names.insert(node.name.clone()) {
                 return Err(SettingsError::DuplicateNode { node: node.name.to_string() });
@@ -123,28 +184,107 @@ pub(super) fn parse_all(
         });
         match node {
             Ok(node) => parsed.push(node),
-            Err(mistake) => mistakes.push(mistake.at(&options.place)),
+            Err(mistake) => {
+                // What is said for all nodes is wrong once.
+                let of_one = mistake.setting().starts_with("nodes");
+                let mistake = if of_one { mistake.at(&options.place) } else { located(mistake, places) };
+                if of_one || !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
         }
+    }
+    if mistakes.is_empty() && !parsed.is_empty() {
+        mistakes.extend(common.check_used(&parsed).err().map(|mistake| located(mistake, places)));
     }
     if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
 }
 
-fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<NodeUrl, SettingsError> {
-    let NodeOptions { url, name, credentials, place: _ } = options;
+/// For what is said of all nodes.
+fn located(mistake: SettingsError, places: &Places) -> SettingsError {
+    let place = places.of(mistake.setting()).clone();
+    mistake.at(&place)
+}
+
+/// What is said for all nodes.
+pub(super) struct Common<'a> {
+    credentials: &'a Credentials,
+    sentinel: &'a Credentials,
+    tls: &'a TlsOptions,
+    #[cfg(feature = "tls")]
+    clients: TlsClients,
+}
+
+impl<'a> Common<'a> {
+    pub(super) fn new(credentials: &'a Credentials, sentinel: &'a Credentials, tls: &'a TlsOptions) -> Self {
+        Self {
+            credentials,
+            sentinel,
+            tls,
+            #[cfg(feature = "tls")]
+            clients: TlsClients::default(),
+        }
+    }
+
+    /// What is given and of no use to any node: whoever gave it believes otherwise.
+    fn check_used(&self, nodes: &[NodeUrl]) -> Result<(), SettingsError> {
+        if nodes.iter().all(|node| node.scheme == Scheme::Plain) {
+            self.tls.check_unused_by_all()?;
+        }
+        if nodes.iter().all(|node| matches!(node.location, Location::Fixed(_))) {
+            self.sentinel.check_unused(["sentinel_username", "sentinel_password"])?;
+        }
+        Ok(())
+    }
+
+    #[cfg(feature = "tls")]
+    fn transport(&mut self, _: usize, node: &NodeUrl, own: &TlsOptions) -> Result<Transport, SettingsError> {
+        self.clients.client(&node.location, own, self.tls).map(Transport::Tls)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(&self, number: usize, node: &NodeUrl, _: &TlsOptions) -> Result<Transport, SettingsError> {
+        Err(SettingsError::FeatureMissing { setting: "nodes", value: node.shown(number), feature: "tls" })
+    }
+}
+
+fn without_password(setting: &'static str, user: &str) -> SettingsError {
+    SettingsError::Malformed { setting, value: user.to_owned(), expected: "given together with a password" }
+}
+
+fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
+    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
-    let wrong = |problem: &str| SettingsError::NodeUrl { url: node.shown(number), problem: problem.into() };
     if credentials.username.is_some() && node.credentials.username.is_some() {
-        return Err(wrong("the user is given both in the URL and beside it"));
+        return Err(node.mistake(number, "the user is given both in the URL and beside it"));
     }
     if credentials.password.is_some() && node.credentials.password.is_some() {
-        return Err(wrong("the password is given both in the URL and beside it"));
+        return Err(node.mistake(number, "the password is given both in the URL and beside it"));
     }
-    let url = node.credentials.clone();
-    let username = credentials.username.clone().or(url.username).or_else(|| common.username.clone());
-    let password = credentials.password.clone().or(url.password).or_else(|| common.password.clone());
-    if username.is_some() && password.is_none() {
-        return Err(wrong("a user needs a password"));
+    let own = credentials.or(&node.credentials);
+    let credentials = own.or(common.credentials);
+    if let Credentials { username: Some(user), password: None } = &credentials {
+        return Err(match own.username {
+            Some(_) => node.mistake(number, "a user needs a password"),
+            None => without_password("username", user),
+        });
     }
+    let sentinel = match node.location {
+        Location::Fixed(_) => {
+            sentinel.check_unused(["nodes.sentinel_username", "nodes.sentinel_password"])?;
+            Credentials::default()
+        }
+        Location::Sentinel { .. } => {
+            let all = sentinel.or(common.sentinel);
+            if let Credentials { username: Some(user), password: None } = &all {
+                return Err(match sentinel.username {
+                    Some(_) => without_password("nodes.sentinel_username", user),
+                    None => without_password("sentinel_username", user),
+                });
+            }
+            all
+        }
+    };
     if let Some(name) = name {
         if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(SettingsError::OutOfRange {
@@ -155,6 +295,10 @@ fn parse(number: usize, options: &NodeOptions, common: &Credentials) -> Result<N
         }
         node.name = name.as_str().into();
     }
-    node.credentials = Credentials { username, password };
+    (node.credentials, node.sentinel) = (credentials, sentinel);
+    node.transport = match node.scheme {
+        Scheme::Plain => tls.check_unused_by_node().map(|()| Transport::Plain)?,
+        Scheme::Tls => common.transport(number, &node, tls)?,
+    };
     Ok(node)
 }

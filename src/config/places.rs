@@ -9,7 +9,10 @@ use crate::error::{Place, SettingsError};
 pub(crate) struct Places(BTreeMap<&'static str, Place>);
 
 /// Settings that stand for the same thing: the last one given is the one that counts.
-pub(super) const PASSWORDS: [&str; 3] = ["password", "password_file", "password_env"];
+pub(super) const PASSWORDS: [[&str; 3]; 2] = [
+    ["password", "password_file", "password_env"],
+    ["sentinel_password", "sentinel_password_file", "sentinel_password_env"],
+];
 
 /// Whose bound depends on which other settings: a mistake in these makes what is said of the first worthless, and
 /// where the first is a default, these are where to look.
@@ -23,9 +26,7 @@ const DEPENDS: [(&str, &[&str]); 5] = [
 
 impl Places {
     pub(super) fn set(&mut self, setting: &'static str, place: Place) {
-        if PASSWORDS.contains(&setting) {
-            self.0.retain(|other, _| !PASSWORDS.contains(other));
-        }
+        others_for_the_same(setting).for_each(|other| drop(self.0.remove(other)));
         self.0.insert(setting, place);
     }
 
@@ -35,7 +36,9 @@ impl Places {
     }
 
     pub(super) fn of(&self, setting: &str) -> &Place {
-        self.0.get(setting).unwrap_or(&Place::Default)
+        let given = self.0.get(setting);
+        let given = given.or_else(|| others_for_the_same(setting).find_map(|other| self.0.get(other)));
+        given.unwrap_or(&Place::Default)
     }
 
     /// Says of a mistake where to look for it.
@@ -56,6 +59,16 @@ impl Places {
             (None, mistake) => mistake,
         }
     }
+}
+
+fn is_about_a_whole_file(mistake: &SettingsError) -> bool {
+    matches!(mistake.reason(), SettingsError::Syntax { .. } | SettingsError::File { setting: "file", .. })
+}
+
+/// The other ways to give it.
+fn others_for_the_same(setting: &str) -> impl Iterator<Item = &'static str> {
+    let same = PASSWORDS.iter().find(|same| same.contains(&setting)).map_or(&[][..], |same| same);
+    same.iter().copied().filter(move |other| *other != setting)
 }
 
 fn dependencies(setting: &str) -> &'static [&'static str] {
@@ -81,17 +94,35 @@ impl<'a> Mistakes<'a> {
 
     fn note(&mut self, mistake: SettingsError) {
         let setting = mistake.setting();
-        let follows = |found: &SettingsError| {
-            found.setting() == setting || dependencies(setting).contains(&found.setting())
-        };
-        if !self.found.iter().any(follows) {
+        if mistake == SettingsError::NoNodes && self.found.iter().any(is_about_a_whole_file) {
+            // They may be in there.
+            return;
+        }
+        if !self.is_wrong(setting) && !dependencies(setting).iter().any(|other| self.is_wrong(other)) {
             self.found.push(self.places.locate(mistake));
         }
     }
 
+    /// Whether a mistake is known in a setting, or in one of the fields of a node.
+    fn is_wrong(&self, setting: &str) -> bool {
+        let names = |found: &SettingsError| {
+            let found = found.setting();
+            found == setting
+                || setting == "nodes" && found.starts_with("nodes.")
+                || others_for_the_same(setting).any(|other| other == found)
+        };
+        self.found.iter().any(names)
+    }
+
     /// For those that know their places themselves.
     pub(super) fn sift_all<T>(&mut self, result: Result<T, Vec<SettingsError>>) -> Option<T> {
-        result.map_err(|mistakes| self.found.extend(mistakes)).ok()
+        let new = |mistakes: Vec<SettingsError>| {
+            // One node has nothing to do with the next.
+            let of_one = |mistake: &SettingsError| mistake.setting().starts_with("nodes");
+            mistakes.into_iter().filter(|new| of_one(new) || !self.is_wrong(new.setting())).collect()
+        };
+        let new: Result<T, Vec<SettingsError>> = result.map_err(new);
+        new.map_err(|mistakes| self.found.extend(mistakes)).ok()
     }
 
     pub(super) fn found(&self) -> &[SettingsError] {

@@ -1,8 +1,9 @@
 //! Values as files, the environment and command lines give them, before they are anything of ours.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::files::read_text;
 use crate::error::SettingsError;
 use crate::types::Secret;
 
@@ -116,6 +117,10 @@ impl Given<'_> {
         }
     }
 
+    pub(super) fn path(&self) -> Result<PathBuf, Wrong> {
+        Ok(self.base.join(self.text()?))
+    }
+
     pub(super) fn secret(&self) -> Result<Secret, Wrong> {
         self.text().map(|text| Secret::new(text.to_owned()))
     }
@@ -141,19 +146,4 @@ impl Given<'_> {
         };
         Err(Wrong::Mistake(SettingsError::Variable { setting, variable: variable.to_owned(), problem }))
     }
-}
-
-/// # Errors
-///
-/// What the operating system says, or that it is too long, or not UTF-8.
-pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    // Instead of its size: a pipe has none.
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(format!("longer than {bytes_max} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())
 }

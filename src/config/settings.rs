@@ -9,7 +9,7 @@ use super::retry::RetryOptions;
 use super::{Fencing, Guarding, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
-use crate::types::{Eviction, Resource, Ttl};
+use crate::types::{Eviction, KeyPrefix, Resource, Ttl};
 
 /// How much of a wrong resource name an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
@@ -33,10 +33,15 @@ pub struct Settings {
     pub(crate) fencing: Fencing,
     pub(crate) max_clock_skew: Duration,
     pub(crate) fence_retention: Duration,
+    pub(crate) key_prefix: KeyPrefix,
     pub(crate) guarding: Guarding,
     pub(crate) eviction: Eviction,
     #[cfg(feature = "config")]
     pub(super) username: Option<String>,
+    #[cfg(feature = "config")]
+    pub(super) sentinel_username: Option<String>,
+    #[cfg(feature = "config")]
+    pub(super) tls: super::tls::TlsOptions,
     #[cfg(feature = "config")]
     pub(super) places: Places,
 }
@@ -64,7 +69,7 @@ impl Settings {
     }
 
     pub(crate) fn resource(&self, name: &str) -> Result<Resource, SettingsError> {
-        Resource::parse(name).map_err(|problem| SettingsError::Resource {
+        Resource::parse(&self.key_prefix, name).map_err(|problem| SettingsError::Resource {
             name: name.chars().take(NAME_SHOWN_CHARS).collect(),
             problem,
         })

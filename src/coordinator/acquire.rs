@@ -77,7 +77,7 @@ impl Coordinator {
         let now = self.now();
         let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
-            let (resource, votes) = (resource.as_str().to_owned(), self.votes(votes));
+            let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
             return Err(LockError::TooLate { resource, left, min_validity, votes });
         }
         Ok(held)
@@ -109,7 +109,7 @@ impl Coordinator {
     }
 
     pub(super) fn lost(&self, resource: &Resource, loss: Loss, votes: Vec<NodeVote>) -> LockError {
-        let (resource, votes) = (resource.as_str().to_owned(), self.votes(votes));
+        let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
         match loss {
             Loss::Contended => LockError::Contended { resource, votes },
             Loss::NoQuorum => LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes },

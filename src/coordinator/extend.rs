@@ -36,10 +36,7 @@ impl Leased {
         }
         let limit = coordinator.settings.node_timeout.min(sent_at.until(deadline));
         let record = |node, reply: &_| {
-            let (now, mut state) = (coordinator.now(), self.lock());
-            // What the node answered before comes first.
-            state.plants.settle_stragglers(now);
-            state.plants.lease.handle_extended(node, sent_at, ttl, vote_of(reply), now);
+            self.handle_extended(self.lock(), node, sent_at, ttl, vote_of(reply), coordinator.now());
         };
         let decision = fanout.decide(limit, record).await;
         let Fanout { votes, answers, .. } = fanout;
@@ -50,17 +47,15 @@ impl Leased {
             let stragglers = Stragglers { answers: LateAnswers::ToExtend(answers), sent_at, ttl };
             state.plants.last_round.set(Box::new(stragglers));
         }
-        let end = self.reconsider(&mut state, now);
         let deadline = state.deadline(now);
-        drop(state);
-        self.finish(end, now);
+        self.reconsider(state, now);
         let Some(deadline) = deadline else {
             return Err(self.lost(votes));
         };
         match decision {
             Decision::Won => Ok(()),
             Decision::Lost | Decision::Pending => Err(ExtendError::NoQuorum {
-                resource: self.resource.as_str().to_owned(),
+                resource: self.resource.name().to_owned(),
                 left: now.until(deadline),
                 votes: coordinator.votes(votes),
             }),
@@ -68,9 +63,6 @@ impl Leased {
     }
 
     fn lost(&self, votes: Vec<NodeVote>) -> ExtendError {
-        ExtendError::Lost {
-            resource: self.resource.as_str().to_owned(),
-            votes: self.coordinator.votes(votes),
-        }
+        ExtendError::Lost { resource: self.resource.name().to_owned(), votes: self.coordinator.votes(votes) }
     }
 }

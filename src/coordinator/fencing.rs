@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::fanout::{Ballot, Fanout};
 use super::{Coordinator, Held, Links};
 use crate::error::LockError;
-use crate::node::{Command, RaiseFence, ReadClock, ReadFence};
+use crate::node::{Command, FENCES, RaiseFence, ReadClock, ReadFence};
 use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 use crate::types::{FencingToken, Moment, NodeId, Resource};
 
@@ -198,5 +198,6 @@ fn skew(clocks: &mut [u64], ours: u64) -> Duration {
 }
 
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
-    LockError::FenceTooHigh { resource: resource.as_str().to_owned(), score }
+    let key = resource.internal_key(FENCES);
+    LockError::FenceTooHigh { resource: resource.name().to_owned(), key, score }
 }

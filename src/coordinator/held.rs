@@ -1,6 +1,7 @@
 //! What an attempt planted. Whoever drops it has released it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Coordinator;
 use super::fanout::{Answers, vote_of};
@@ -9,6 +10,11 @@ use crate::node::{Acquired, Answer, Epoch, Planting, Release};
 use crate::planted;
 use crate::protocol::{Lease, Planted};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+
+/// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
+/// after a burst of locks there may be very many, from a node that hangs or lags behind. A command that has not left
+/// the process by then is withdrawn, and the node given its key by a renewal.
+pub(super) const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
 /// [held](super::Leased). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
@@ -58,7 +64,7 @@ impl Plants {
         Self { lease, ttl, epochs, last_round: LastRound::default() }
     }
 
-    /// Takes in the answers that have arrived since the last decision, and keeps what waits for the others.
+    /// Takes in the answers that have arrived since the last decision, and keeps what waits for the others, for a while.
     pub(super) fn settle_stragglers(&mut self, now: Moment) {
         let Some(mut stragglers) = self.last_round.take() else { return };
         let Stragglers { answers, sent_at, ttl } = &mut *stragglers;
@@ -76,7 +82,7 @@ impl Plants {
                 answers.are_open()
             }
         };
-        if open {
+        if open && sent_at.until(now) < LATE_MAX {
             self.last_round.set(stragglers);
         }
     }
@@ -114,6 +120,10 @@ pub(super) struct LastRound(Mutex<Option<Box<Stragglers>>>);
 impl LastRound {
     pub(super) fn set(&mut self, stragglers: Box<Stragglers>) {
         *self.slot() = Some(stragglers);
+    }
+
+    pub(super) fn is_open(&mut self) -> bool {
+        self.slot().is_some()
     }
 
     pub(super) fn take(&mut self) -> Option<Box<Stragglers>> {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::Leased;
 use super::renew::Work;
+use crate::error::NodeFailure;
 use crate::protocol::Agenda;
-use crate::types::{Ambient, Moment};
+use crate::types::{Ambient, Moment, NodeId};
 
 /// How many leases are looked at before answers are taken in and other tasks get their turn. A look costs about a
 /// microsecond.
@@ -26,9 +28,15 @@ pub(super) struct Keeper(Arc<Shared>);
 
 struct Shared {
     ambient: Arc<dyn Ambient>,
+    /// Where the nodes' tasks run: a lock may be taken on another runtime, which ends before the last lease does.
+    runtime: Handle,
     numbers: AtomicU64,
     board: Mutex<Board>,
     wake: Notify,
+    /// Held while leases are looked at that are not on the board meanwhile: about a millisecond.
+    looking: Mutex<()>,
+    /// Why a node renewed nothing when it was last asked.
+    refusals: Mutex<Vec<Option<NodeFailure>>>,
 }
 
 /// What is written down for the task.
@@ -56,7 +64,8 @@ enum Access {
 pub(super) struct Closed;
 
 impl Keeper {
-    pub(super) fn new(ambient: Arc<dyn Ambient>) -> Self {
+    /// Must be called within a tokio runtime, in which the task will run.
+    pub(super) fn new(nodes: usize, ambient: Arc<dyn Ambient>) -> Self {
         let board = Board {
             agenda: Agenda::default(),
             alarm: Moment::NEVER,
@@ -65,9 +74,12 @@ impl Keeper {
         };
         Self(Arc::new(Shared {
             ambient,
+            runtime: Handle::current(),
             numbers: AtomicU64::new(0),
             board: Mutex::new(board),
             wake: Notify::new(),
+            looking: Mutex::new(()),
+            refusals: Mutex::new(vec![None; nodes]),
         }))
     }
 
@@ -76,7 +88,7 @@ impl Keeper {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Looks after `leased` from now on. Must be called within a tokio runtime.
+    /// Looks after `leased` from now on.
     pub(super) fn keep(&self, leased: Arc<Leased>, look: Moment) -> Result<(), Closed> {
         let mut board = self.0.board();
         match board.access {
@@ -87,7 +99,7 @@ impl Keeper {
         match board.task {
             Task::Absent => {
                 board.task = Task::Running;
-                tokio::spawn(run(Arc::clone(&self.0)));
+                self.0.runtime.spawn(run(Arc::clone(&self.0)));
             }
             Task::Running if look < board.alarm => self.0.wake.notify_one(),
             Task::Running => {}
@@ -125,13 +137,27 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes no lease any more, and answers those that are held.
+    /// Takes no lease any more, and answers those that are held. Those that are just being looked at have been ended
+    /// when it returns.
     pub(super) fn close(&self) -> Vec<Arc<Leased>> {
-        let mut board = self.0.board();
-        board.access = Access::Closed;
-        let leases = board.agenda.take_all();
+        let leases = {
+            let mut board = self.0.board();
+            board.access = Access::Closed;
+            board.agenda.take_all()
+        };
         self.0.wake.notify_one();
+        drop(lock(&self.0.looking));
         leases
+    }
+
+    /// Notes what came of asking `node` for renewals.
+    pub(super) fn note_answer(&self, node: NodeId, refusal: Option<NodeFailure>) {
+        lock(&self.0.refusals)[node.0] = refusal;
+    }
+
+    /// Why `node` renewed nothing when it was last asked.
+    pub(super) fn refusal(&self, node: NodeId) -> Option<NodeFailure> {
+        lock(&self.0.refusals)[node.0].clone()
     }
 }
 
@@ -144,27 +170,33 @@ impl Drop for Keeper {
 
 impl Shared {
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.board)
     }
 
-    /// What is due, and when more will be; `None` when there is nothing to be kept any more.
-    fn take_due(&self, work: &Work) -> Option<(Vec<Arc<Leased>>, Moment)> {
+    /// Looks at what is due. Answers how many leases that were.
+    fn look(&self, work: &mut Work) -> usize {
+        let _looking = lock(&self.looking);
         let now = self.ambient.now();
+        let due = self.board().agenda.take_due(now, LOOKS_MAX);
+        let looks = due.len();
+        work.look_at(due, now);
+        looks
+    }
+
+    /// Sets the alarm for what comes next, and answers it; `None` when there is nothing to be kept any more.
+    fn set_alarm(&self, work: &Work) -> Option<Moment> {
         let mut board = self.board();
-        let due = board.agenda.take_due(now, LOOKS_MAX);
-        if due.is_empty() && board.agenda.is_empty() && work.is_done() {
+        if board.agenda.is_empty() && work.is_done() {
             board.task = Task::Absent;
             return None;
         }
-        Some((due, now))
-    }
-
-    /// Sets the alarm for what comes next, and answers it.
-    fn set_alarm(&self) -> Moment {
-        let mut board = self.board();
         board.alarm = board.agenda.next().unwrap_or(Moment::NEVER);
-        board.alarm
+        Some(board.alarm)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A runtime that ends takes the task along; the next lease starts another.
@@ -180,13 +212,11 @@ async fn run(shared: Arc<Shared>) {
     let presence = Presence(&shared);
     let mut timer = shared.ambient.timer();
     let mut work = Work::default();
-    while let Some((due, now)) = shared.take_due(&work) {
-        let more = due.len() == LOOKS_MAX;
-        work.look_at(due, now);
-        if more {
+    loop {
+        if shared.look(&mut work) == LOOKS_MAX {
             tokio::task::yield_now().await;
         }
-        let alarm = shared.set_alarm();
+        let Some(alarm) = shared.set_alarm(&work) else { break };
         tokio::select! {
             biased;
             () = work.next_answer() => {}

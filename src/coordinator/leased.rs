@@ -1,10 +1,11 @@
 //! A lock that is held, shared by its guard and the keeper.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::held::Plants;
+use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
 use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
@@ -13,6 +14,10 @@ use crate::node::Release;
 use crate::planted;
 use crate::protocol::{Renewal, Vote};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+
+/// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
+/// healthy node's is there by now. Most locks that are held for a moment never come to it.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
 /// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
@@ -69,7 +74,12 @@ impl Leased {
         let ttl = held.plants.ttl;
         let renewing = match keep.alive {
             KeepAlive::No => Renewing::Off,
-            KeepAlive::Yes => Renewing::On(Renewal::new(quorum, ttl, now, spread(number))),
+            KeepAlive::Yes => {
+                // It counts from before its keys were asked for, and so do its renewals.
+                let deadline = held.plants.lease.deadline(now).unwrap_or(now);
+                let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
+                Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
+            }
         };
         let max_hold = keep.max_hold;
         let hold_until = match max_hold {
@@ -79,8 +89,7 @@ impl Leased {
         let plants = held.take_plants();
         let mut state =
             State { plants, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
-        // The first look is for the stragglers: they are large, and need not stay for long.
-        let look = state.next_look(now).min(now + coordinator.settings.node_timeout);
+        let look = state.next_look(now).min(now + FIRST_LOOK);
         state.look = look;
         let leased = Arc::new(Self {
             number,
@@ -141,10 +150,9 @@ impl Leased {
     /// Cancelled when the lease ends, in whatever way.
     pub(crate) fn cancellation_token(&self) -> CancellationToken {
         let token = self.ended.get_or_init(CancellationToken::new).clone();
-        // It may have ended while there was no token to be told with.
-        match self.lock().stage {
-            Stage::Held => {}
-            Stage::Released | Stage::Lost(_) => token.cancel(),
+        // It may have ended while there was no token to be told with, or just now.
+        if self.deadline().is_none() {
+            token.cancel();
         }
         token
     }
@@ -164,7 +172,7 @@ impl Leased {
     }
 
     pub(super) fn lost_by_shutdown(&self) -> Stage {
-        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.as_str().to_owned() }))
+        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.name().to_owned() }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -195,7 +203,7 @@ impl Leased {
             return None;
         }
         let loss = self.reason(state, now);
-        tracing::warn!(resource = self.resource.as_str(), %loss, "lease lost");
+        tracing::warn!(resource = self.resource.name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
     }
 
@@ -215,7 +223,7 @@ impl Leased {
     }
 
     fn reason(&self, state: &State, now: Moment) -> Loss {
-        let resource = self.resource.as_str().to_owned();
+        let resource = self.resource.name().to_owned();
         match state.max_hold {
             MaxHold::For(max_hold) if state.hold_until <= now => return Loss::MaxHold { resource, max_hold },
             MaxHold::For(_) | MaxHold::Unbounded => {}
@@ -230,20 +238,24 @@ impl Leased {
 
     /// What was last heard of each node.
     fn votes(&self, state: &State, now: Moment) -> Votes {
-        let asked = match &state.renewing {
-            Renewing::Off => None,
-            Renewing::On(renewal) => Some(renewal),
-        };
-        let vote = |node: NodeId| match (state.plants.lease.known_of(node, now), asked) {
+        let vote = |node| match (state.plants.lease.known_of(node, now), &state.renewing) {
             (Vote::Granted, _) => NodeVote::Granted,
             (Vote::Denied, _) => NodeVote::Denied,
-            (Vote::Unknown, None) => NodeVote::NotAwaited,
-            (Vote::Unknown, Some(renewal)) => NodeVote::Unknown(match self.coordinator.node(node).link() {
-                Err(failure) => failure,
-                Ok(_) => NodeFailure::NoAnswer { after: renewal.since().until(now) },
-            }),
+            (Vote::Unknown, Renewing::Off) => NodeVote::NotAwaited,
+            (Vote::Unknown, Renewing::On(renewal)) => self.why_not_renewed(node, renewal, now),
         };
         self.coordinator.votes(self.coordinator.node_ids().map(vote).collect())
+    }
+
+    fn why_not_renewed(&self, node: NodeId, renewal: &Renewal, now: Moment) -> NodeVote {
+        if let Err(failure) = self.coordinator.node(node).link() {
+            return NodeVote::Unknown(failure);
+        }
+        if let Some(asked) = renewal.unanswered_since(node) {
+            return NodeVote::Unknown(NodeFailure::NoAnswer { after: asked.until(now) });
+        }
+        // We may have been stopped ourselves, and have asked nobody.
+        self.coordinator.keeper.refusal(node).map_or(NodeVote::NotAwaited, NodeVote::Unknown)
     }
 }
 
@@ -264,13 +276,15 @@ impl State {
     }
 
     /// When the keeper has to look at it again.
-    pub(super) fn next_look(&self, now: Moment) -> Moment {
+    pub(super) fn next_look(&mut self, now: Moment) -> Moment {
         let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
         let deadline = self.deadline(now).unwrap_or(over);
-        match &self.renewing {
-            Renewing::On(renewal) if !self.reaches_max_hold(now) => deadline.min(renewal.next_look()),
-            Renewing::On(_) | Renewing::Off => deadline,
-        }
+        let renewal = match &self.renewing {
+            Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
+            Renewing::On(_) | Renewing::Off => Moment::NEVER,
+        };
+        let late_answers = if self.plants.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
+        deadline.min(renewal).min(late_answers)
     }
 }
 

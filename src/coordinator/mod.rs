@@ -2,6 +2,7 @@
 
 mod acquire;
 mod clock;
+mod connect;
 mod extend;
 mod fanout;
 mod fencing;
@@ -22,15 +23,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Credentials, Fencing, Guarding, NodeUrl, Settings};
+use crate::config::{Fencing, Guarding, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Roster, Tcp, Trimming};
+use crate::node::{Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
+pub use survey::Removal;
 pub(crate) use survey::{Known, Probed};
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
@@ -61,14 +63,19 @@ impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
         let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
-        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let roster = Arc::new(Roster::new(
+            names,
+            settings.key_prefix.clone(),
+            settings.quorum.needed(),
+            settings.max_ttl,
+        ));
         let start = |node| start_node(node, &settings, &roster, &ambient);
-        let nodes = (0..settings.nodes.len()).map(NodeId).map(start).collect();
+        let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
         Self {
             settings,
+            keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
             nodes,
             roster,
-            keeper: keeper::Keeper::new(Arc::clone(&ambient)),
             ambient,
             seen: fencing::Seen::default(),
             shut_down: AtomicBool::new(false),
@@ -106,13 +113,14 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, releases those that are held, and awaits the answers to all releases for at most `limit`.
+    /// Refuses further locks, releases those that are held, and awaits the answers to all releases; of each node for as
+    /// long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         for leased in self.keeper.close() {
             leased.shut_down();
         }
-        let _ = tokio::time::timeout(limit, join_all(self.nodes.iter().map(Node::flush))).await;
+        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
     /// The live connection to each node, or why there is none.
@@ -152,14 +160,12 @@ fn start_node(node: NodeId, settings: &Settings, roster: &Arc<Roster>, ambient: 
             Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
         }
     };
-    let NodeUrl { name, host, port, db, credentials } = settings.nodes[node.0].clone();
-    let Credentials { username, password } = credentials;
+    let url = &settings.nodes[node.0];
     let config = NodeConfig {
-        name,
-        connector: Arc::new(Tcp { host, port }),
-        username,
-        password,
-        db,
+        name: Arc::clone(&url.name),
+        connector: connect::connector(url, settings.connect_timeout),
+        login: connect::login(&url.credentials),
+        db: url.db,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,

@@ -36,7 +36,7 @@ impl Leased {
         };
         if releasing.confirmed < releasing.needed {
             let votes = releasing.votes(&silent);
-            let (resource, votes) = (self.resource.as_str().to_owned(), coordinator.votes(votes));
+            let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
         // Removed by nobody: the keys were gone before us.
@@ -72,7 +72,7 @@ impl Releasing {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
                     release.prepare(link.epoch(), now);
-                    this.pending.push((node, release, link.send(command.clone()).boxed()));
+                    this.pending.push((node, release, link.send_now(command.clone())));
                 }
                 Err(failure) => this.handle_answer(node, release, Err(failure)),
             }

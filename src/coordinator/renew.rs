@@ -2,7 +2,7 @@
 //! nodes that have lost them, and ends what is over.
 
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -10,7 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::Leased;
 use super::fanout::{Ballot, Reply, vote_of};
 use super::keeper::Closed;
-use super::leased::{Releases, Renewing, Stage, State};
+use super::leased::{Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
 use crate::planted;
@@ -98,6 +98,7 @@ impl Work {
         if let Err(failure) = &reply {
             tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), %failure, "not renewed");
         }
+        coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
         for (i, leased) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
             for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {
@@ -157,32 +158,43 @@ impl Leased {
     /// `node`'s answer to a renewal. Returns the nodes that may be given the key again.
     fn handle_renewed(&self, node: NodeId, sent_at: Moment, vote: Vote, now: Moment) -> NodeSet {
         let mut state = self.lock();
-        let state_ref = &mut *state;
-        let Renewing::On(renewal) = &mut state_ref.renewing else { return NodeSet::EMPTY };
+        let Renewing::On(renewal) = &mut state.renewing else { return NodeSet::EMPTY };
         let lacking = renewal.handle_answer(node, sent_at, vote);
-        // What the node answered before comes first.
-        state_ref.plants.settle_stragglers(now);
-        state_ref.plants.lease.handle_extended(node, sent_at, self.ttl, vote, now);
-        if planted::is(planted::Fault::Revival) {
-            state_ref.plants.lease.revive();
-        }
-        let end = self.reconsider(state_ref, now);
-        drop(state);
-        self.finish(end, now);
+        self.handle_extended(state, node, sent_at, self.ttl, vote, now);
         lacking
     }
 
-    /// After news of a node: ends the lease if it is over, and moves the next look to where it has to be.
-    #[must_use]
-    pub(super) fn reconsider(&self, state: &mut State, now: Moment) -> Option<Releases> {
-        let end = self.end_if_over(state, now);
+    /// `node`'s answer to a renewal or an extension: ends the lease if it is over by that, and otherwise moves the
+    /// next look to where it has to be.
+    pub(super) fn handle_extended(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        node: NodeId,
+        sent_at: Moment,
+        ttl: Ttl,
+        vote: Vote,
+        now: Moment,
+    ) {
+        // What the node answered before comes first.
+        state.plants.settle_stragglers(now);
+        state.plants.lease.handle_extended(node, sent_at, ttl, vote, now);
+        if planted::is(planted::Fault::Revival) {
+            state.plants.lease.revive();
+        }
+        self.reconsider(state, now);
+    }
+
+    /// After news: ends the lease if it is over, and otherwise moves the next look to where it has to be.
+    pub(super) fn reconsider(&self, mut state: MutexGuard<'_, State>, now: Moment) {
+        let end = self.end_if_over(&mut state, now);
         if let Stage::Held = state.stage {
             let look = state.next_look(now);
             if look != state.look {
                 state.look = self.coordinator.keeper.move_look(state.look, look, self.number);
             }
         }
-        end
+        drop(state);
+        self.finish(end, now);
     }
 
     /// Queues the key for a node that has lost it, unless the lease has ended. Under the lock, so that whoever
@@ -202,15 +214,8 @@ impl Leased {
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
         state.plants.lease.handle_replanting(node, connection);
         *epoch = link.epoch();
-        let mut answer = link.send(command).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let arrived = tokio::task::unconstrained(&mut answer).now_or_never();
         let leased = Arc::clone(this);
-        let heal = move |reply| Heal { node, sent_at, ttl, leased, reply };
-        Some(match arrived {
-            Some(reply) => std::future::ready(heal(reply)).boxed(),
-            None => answer.map(heal).boxed(),
-        })
+        Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, leased, reply }).boxed())
     }
 }
 

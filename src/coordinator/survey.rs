@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use super::{Coordinator, quarantined};
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, Link, NodeFacts, ReadClock, Remove, Seen, View,
+    Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, Others, ReadClock, Remove,
+    Seen, View,
 };
 use crate::types::{NodeId, Resource};
 
@@ -20,7 +21,9 @@ pub(crate) struct Known {
     pub(crate) name: Arc<str>,
     pub(crate) failure: Option<NodeFailure>,
     pub(crate) facts: Option<Arc<NodeFacts>>,
-    pub(crate) others: Option<String>,
+    /// The random name that it gave itself; empty until it has been met.
+    pub(crate) id: String,
+    pub(crate) others: Others,
 }
 
 /// What a look at a node gave.
@@ -30,6 +33,20 @@ pub(crate) struct Probed {
     /// By how much its wall clock is ahead of ours, in microseconds.
     pub(crate) clock_offset: i64,
     pub(crate) clients: u64,
+}
+
+/// What became of a key that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Removal {
+    /// It is removed.
+    Removed,
+    /// There was none.
+    Absent,
+    /// It expired, was released or changed hands while it was looked at, and was let be.
+    TooLate,
+    /// It is no lock but a key of another type, and was let be.
+    NoLock,
 }
 
 /// An answer, or why there is none, of each node.
@@ -45,14 +62,23 @@ impl Coordinator {
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
-            Known { name, failure, facts, others: self.roster.others(node) }
+            Known { name, failure, facts, id: self.roster.id(node), others: self.roster.others(node) }
         };
         self.node_ids().map(known).collect()
     }
 
-    /// Measures every node that is connected.
+    /// Measures every node that is connected, and hears of its other clients.
     pub(crate) async fn probe(&self) -> OfEach<Probed> {
-        self.of_each(|link| self.probe_node(link)).await
+        let probed = self.of_each(|link| self.probe_node(link)).await;
+        let heard = join_all(self.node_ids().map(|node| self.roster.heard(node)));
+        // Who does not say leaves it unknown.
+        let _ = tokio::time::timeout(self.settings.node_timeout, heard).await;
+        probed
+    }
+
+    /// The longest lease that any client of the nodes may hold.
+    pub(crate) fn longest_max_ttl(&self) -> Duration {
+        self.roster.max_ttl().as_duration()
     }
 
     async fn probe_node(&self, link: Link) -> Result<Probed, NodeFailure> {
@@ -80,12 +106,18 @@ impl Coordinator {
     }
 
     /// Removes the key wherever it is held, by whomever. A key that changed hands since it was looked at is let be.
-    pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Answer> {
+    pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Removal> {
         self.of_each(|link| async {
-            let held = self.ask_one(link.clone(), View::new(resource)).await?;
-            match held.token {
-                Some(token) => self.ask_one(link, Remove::new(resource, &token)).await,
-                None => Ok(Answer::No),
+            let Seen { key, token, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
+            match (key, token) {
+                (KeyKind::Plain, Some(token)) => {
+                    match self.ask_one(link, Remove::new(resource, &token)).await? {
+                        Answer::Yes => Ok(Removal::Removed),
+                        Answer::No => Ok(Removal::TooLate),
+                    }
+                }
+                (KeyKind::Plain | KeyKind::Absent, _) => Ok(Removal::Absent),
+                (KeyKind::Other, _) => Ok(Removal::NoLock),
             }
         })
         .await
@@ -93,21 +125,23 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        self.of_each(|link| self.ask_one(link, Declare::new())).await
+        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
     }
 
+    /// With more patience than a vote gets: people want to know how slow a node is.
     async fn ask_one<C: Command>(&self, link: Link, command: C) -> Result<C::Reply, NodeFailure> {
-        let after = self.settings.node_timeout;
+        let after = self.settings.connect_timeout;
         tokio::time::timeout(after, link.send(command)).await.unwrap_or(Err(NodeFailure::NoAnswer { after }))
     }
 
-    /// All nodes at once; a node without a connection is not asked.
+    /// All nodes at once; a node without a connection is not asked, once the first attempt to make one is over.
     async fn of_each<T, F: Future<Output = Result<T, NodeFailure>>>(
         &self,
         ask: impl Fn(Link) -> F,
     ) -> OfEach<T> {
         let ask = &ask;
         join_all(self.nodes.iter().map(|node| async move {
+            node.tried().await;
             let answer = match node.link() {
                 Ok(link) => ask(link).await,
                 Err(failure) => Err(failure),

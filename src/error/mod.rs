@@ -3,6 +3,7 @@
 mod holding;
 mod node;
 mod settings;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use holding::{Loss, RunError};
 pub use node::NodeFailure;
 pub use settings::{Place, SettingsError};
+pub use tls::TlsCause;
 
 /// What one node said to one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,11 +126,13 @@ pub enum LockError {
     /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
-         remove it on every node with `ZREM redlock:fences {resource}`"
+         remove it on every node with `ZREM {key} {resource}`"
     )]
     FenceTooHigh {
         /// The resource.
         resource: String,
+        /// The sorted set that holds the scores.
+        key: String,
         /// The score.
         score: f64,
     },
@@ -160,6 +164,19 @@ impl LockError {
             Self::Timeout { last, .. } => last.votes(),
             Self::ClockSkew { .. } | Self::FenceTooHigh { .. } | Self::Invalid(_) | Self::ShutDown => None,
         }
+    }
+
+    /// How long it takes, from the last attempt on, until enough nodes are out of quarantine for a quorum; `None` where
+    /// that is not what is missing.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<Duration> {
+        let Self::NoQuorum { needed, votes, .. } = self.reason() else { return None };
+        let failures = || votes.failures().map(|(_, failure)| failure);
+        let spare = votes.0.len().checked_sub(*needed)?;
+        let missing = failures().count().checked_sub(spare)?;
+        let mut left: Vec<_> = failures().filter_map(NodeFailure::quarantine).collect();
+        left.sort_unstable();
+        left.get(missing.checked_sub(1)?).copied()
     }
 
     /// What kept the lock from us, looking through [`LockError::Timeout`] at its last attempt.
@@ -228,4 +245,36 @@ pub enum ReleaseError {
         /// What each node said; `Granted` means that it no longer holds the key.
         votes: Votes,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::QuarantineCause;
+
+    #[test]
+    fn a_quarantine_counts_where_it_is_what_keeps_a_quorum_away() {
+        let quarantined = |left| {
+            let left = Duration::from_secs(left);
+            NodeVote::Unknown(NodeFailure::Quarantined { left, cause: QuarantineCause::NewOrWiped })
+        };
+        let down = || NodeVote::Unknown(NodeFailure::Connecting);
+        let quarantine = |votes: [NodeVote; 5]| {
+            let votes = Votes(votes.into_iter().map(|vote| ("n".into(), vote)).collect());
+            LockError::NoQuorum { resource: "r".into(), needed: 3, votes }.quarantine()
+        };
+        let granted = || NodeVote::Granted;
+        let table = [
+            // The first of the three that is over makes the quorum.
+            ([granted(), granted(), quarantined(9), quarantined(5), quarantined(7)], Some(5)),
+            ([quarantined(1), quarantined(9), quarantined(5), quarantined(7), quarantined(3)], Some(5)),
+            ([granted(), granted(), down(), down(), quarantined(7)], Some(7)),
+            ([granted(), down(), down(), quarantined(5), quarantined(7)], Some(7)),
+            ([granted(), down(), down(), down(), quarantined(7)], None),
+            ([granted(), granted(), down(), down(), down()], None),
+        ];
+        for (votes, expected) in table {
+            assert_eq!(quarantine(votes.clone()), expected.map(Duration::from_secs), "{votes:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TlsCause;
 use crate::types::QuarantineCause;
 
 /// Why a node's answer is not known, or does not count.
@@ -33,6 +34,21 @@ pub enum NodeFailure {
     #[error("authentication failed: {detail}; check the user and password in this node's URL")]
     Authentication {
         /// What the server said.
+        detail: String,
+    },
+    /// No majority of this node's sentinels knows its master, or they have made another server the master. The client
+    /// asks on in the background.
+    #[error("sentinels: {detail}")]
+    Sentinel {
+        /// How many answered, and why the others did not; or which server the master is now.
+        detail: String,
+    },
+    /// TLS was not agreed on.
+    #[error("TLS: {cause} ({detail})")]
+    Tls {
+        /// What is wrong, and so what to do.
+        cause: TlsCause,
+        /// What the handshake said.
         detail: String,
     },
     /// The ACL of our user lacks something.
@@ -106,6 +122,14 @@ pub enum NodeFailure {
     /// The client has been shut down.
     #[error("the client is shut down")]
     ShutDown,
+}
+
+impl NodeFailure {
+    /// For how long the node is in quarantine, if it is that.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<Duration> {
+        if let Self::Quarantined { left, .. } = self { Some(*left) } else { None }
+    }
 }
 
 /// To a tenth of a second: what is left goes down while it is read.

@@ -25,12 +25,14 @@ pub enum SettingsError {
         node: String,
     },
     /// A URL that cannot be used. Never contains the password.
-    #[error("nodes: {url}: {problem}; expected redis://[user:password@]host[:port][/db]")]
+    #[error("nodes: {url}: {problem}; expected {expected}")]
     NodeUrl {
         /// Its position in the list, from 1, and its address where that can be told; never its credentials.
         url: String,
         /// What is wrong with it.
         problem: String,
+        /// How such a URL looks.
+        expected: &'static str,
     },
     /// A quorum that does not intersect itself, or that the nodes cannot reach.
     #[error("quorum: {quorum} of {nodes} nodes; must be between {min} (the majority) and {nodes}")]
@@ -98,6 +100,16 @@ pub enum SettingsError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// What is asked for was not compiled in.
+    #[error("{setting}: {value}: needs the feature `{feature}` of redlock-quorum")]
+    FeatureMissing {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The value; a URL by its number and address.
+        value: String,
+        /// The feature of the crate.
+        feature: &'static str,
+    },
     /// The file is not TOML.
     #[error("not TOML: {problem}")]
     Syntax {
@@ -144,6 +156,7 @@ impl SettingsError {
             | Self::File { .. }
             | Self::Variable { .. }
             | Self::Syntax { .. }
+            | Self::FeatureMissing { .. }
             | Self::Resource { .. } => self,
         }
     }
@@ -167,6 +180,7 @@ impl SettingsError {
             | Self::Malformed { setting, .. }
             | Self::Conflict { setting, .. }
             | Self::File { setting, .. }
+            | Self::FeatureMissing { setting, .. }
             | Self::Variable { setting, .. } => setting,
             Self::Unknown { name, .. } => name,
             Self::Resource { .. } => "resource",

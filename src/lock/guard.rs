@@ -35,7 +35,7 @@ impl Guard {
     /// The name that is locked.
     #[must_use]
     pub fn resource(&self) -> &str {
-        self.leased.resource().as_str()
+        self.leased.resource().name()
     }
 
     /// The value of the key on the nodes: the owner label and 128 random bits, never used by any other attempt.

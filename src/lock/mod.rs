@@ -2,6 +2,7 @@
 
 mod guard;
 mod mutex;
+mod quarantine;
 mod run;
 
 pub use guard::Guard;

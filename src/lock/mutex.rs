@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Guard;
+use super::quarantine::QuarantineNotice;
 use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
 use crate::coordinator::{Coordinator, Leased};
 use crate::error::{LockError, SettingsError};
@@ -83,7 +84,8 @@ impl Mutex {
 
     /// Waits until the lock is ours, for at most `max_wait`.
     ///
-    /// Nodes that are down count as lost votes; the wait goes on through an outage, for nodes come back.
+    /// Nodes that are down or in quarantine count as lost votes; the wait goes on through an outage, for nodes come
+    /// back. A wait for the end of a quarantine is told once, by a warning in the log.
     ///
     /// # Errors
     ///
@@ -101,6 +103,7 @@ impl Mutex {
         let terms = self.terms()?;
         let give_up = self.coordinator.now() + self.max_wait;
         let (mut attempt, mut last) = (1_u32, None);
+        let mut quarantine = QuarantineNotice::Due;
         loop {
             let limit = self.attempt_limit(give_up);
             let error = match self.attempt(terms, limit).await {
@@ -122,7 +125,8 @@ impl Mutex {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
-            tracing::debug!(resource = self.resource.as_str(), attempt, ?pause, %error, "attempt lost");
+            tracing::debug!(resource = self.resource.name(), attempt, ?pause, %error, "attempt lost");
+            quarantine.give(&error, self.left(give_up));
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
                 return Err(self.timeout(error));
@@ -184,7 +188,7 @@ impl Mutex {
 impl fmt::Debug for Mutex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mutex")
-            .field("resource", &self.resource.as_str())
+            .field("resource", &self.resource.name())
             .field("ttl", &self.ttl)
             .field("max_wait", &self.max_wait)
             .field("retry", &self.retry)

@@ -10,8 +10,8 @@ use super::scripts::{EXTEND, Lua, RELEASE};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl};
 
-/// Sorted set of the highest token of each resource that a node has seen.
-pub(super) const FENCES: &str = "redlock:fences";
+/// The internal key of the highest token of each resource that a node has seen, a sorted set.
+pub(crate) const FENCES: &str = "fences";
 
 /// One command about one lock, built once and sent to every node.
 pub(crate) trait Command: Clone + Send + 'static {
@@ -129,7 +129,7 @@ pub(crate) struct ReadFence(Arc<Cmd>);
 impl ReadFence {
     pub(crate) fn new(resource: &Resource) -> Self {
         let mut cmd = Cmd::new();
-        cmd.arg("ZSCORE").arg(FENCES).arg(resource.as_str());
+        cmd.arg("ZSCORE").arg(resource.internal_key(FENCES)).arg(resource.name());
         Self(Arc::new(cmd))
     }
 }
@@ -194,7 +194,7 @@ impl ExtendMany {
         let count = locks.len();
         let mut by_hash = EXTEND.by_hash(count);
         for (resource, ..) in locks.clone() {
-            by_hash.arg(resource.as_str());
+            by_hash.arg(resource.key());
         }
         for (_, token, ttl) in locks {
             by_hash.arg(token.as_str()).arg(ttl.as_millis());
@@ -233,7 +233,7 @@ pub(crate) struct Remove(Arc<ScriptCall>);
 impl Remove {
     pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
-        by_hash.arg(resource.as_str()).arg(token.as_str());
+        by_hash.arg(resource.key()).arg(token.as_str());
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
@@ -284,13 +284,14 @@ pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) ->
 
 fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
     let mut cmd = Cmd::new();
-    cmd.arg("SET").arg(resource.as_str()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
+    cmd.arg("SET").arg(resource.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
     cmd
 }
 
 fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
     let mut cmd = Cmd::new();
-    cmd.arg("ZADD").arg(FENCES).arg("GT").arg("CH").arg(fence.get()).arg(resource.as_str());
+    let fences = resource.internal_key(FENCES);
+    cmd.arg("ZADD").arg(fences).arg("GT").arg("CH").arg(fence.get()).arg(resource.name());
     cmd
 }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, Value};
+use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
 use super::roster::Roster;
-use super::stream::{Activity, Connector, Watched};
+use super::stream::{Activity, Connector, Management, Watched};
 use super::{failure, scripts};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
@@ -87,6 +88,19 @@ impl Link {
         }
         reply
     }
+
+    /// As [`send`](Self::send), but queued now, ahead of whatever is sent on this connection from now on.
+    pub(crate) fn send_now<C: Command>(
+        self,
+        command: C,
+    ) -> BoxFuture<'static, Result<C::Reply, NodeFailure>> {
+        let mut answer = self.send(command).boxed();
+        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        match tokio::task::unconstrained(&mut answer).now_or_never() {
+            Some(answer) => future::ready(answer).boxed(),
+            None => answer,
+        }
+    }
 }
 
 /// A live connection as its supervisor holds it.
@@ -101,6 +115,7 @@ pub(super) struct Visitor<'a> {
     pub(super) node: NodeId,
     pub(super) roster: &'a Roster,
     pub(super) eviction: Eviction,
+    pub(super) management: Management,
     pub(super) ambient: &'a dyn Ambient,
 }
 
@@ -141,16 +156,18 @@ impl Connection {
         epoch: Epoch,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        let stream = connector.connect().await.map_err(|error| failure::of_open(&error))?;
+        let stream = connector.connect().await?;
         let (stream, activity) = Watched::new(stream);
+        let failed = |error: &RedisError| activity.fault().unwrap_or_else(|| failure::of_connect(error));
         // Time limits are the coordinator's: one timer for a round instead of one for each command.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
         let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
             .await
-            .map_err(|error| failure::of_connect(&error))?;
-        let driver = Driver(tokio::spawn(driver));
-        let about = visitor.meet(&mut connection, Arc::clone(&activity)).await?;
+            .map_err(|error| failed(&error))?;
+        let driver = Driver::spawn(driver);
+        let about = visitor.meet(&mut connection, Arc::clone(&activity)).await;
+        let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
         Ok(Self { link: Link { connection, epoch, about: Arc::new(about) }, activity, driver })
     }
 
@@ -172,7 +189,7 @@ impl Visitor<'_> {
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
+        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let now = self.ambient.now();
@@ -191,7 +208,7 @@ impl Visitor<'_> {
         let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
         let greeting = Greeting::parse(greeting).map_err(refusal)?;
         self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
-        let evidence = facts.evidence(&greeting, now);
+        let evidence = facts.evidence(&greeting, self.management, now);
         Ok(About { clock, facts, evidence, activity })
     }
 }
@@ -201,6 +218,10 @@ impl Visitor<'_> {
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
+    pub(super) fn spawn(driver: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+
     /// Returns when the connection has ended. Cancel safe.
     pub(super) async fn ended(&mut self) {
         // It cannot panic, and nobody else aborts it: either way it has ended.

@@ -7,6 +7,7 @@ use redis::{Pipeline, Value};
 
 use super::failure;
 use super::greet::Greeting;
+use super::stream::Management;
 use crate::error::NodeFailure;
 use crate::types::{Eviction, Evidence, Moment, Origin, Persistence, Promotion};
 
@@ -120,8 +121,12 @@ impl NodeFacts {
     }
 
     /// What it can show for its memory; `now` is after its answer.
-    pub(super) fn evidence(&self, greeting: &Greeting, now: Moment) -> Evidence {
-        let promotion = if self.never_promoted { Promotion::Never } else { Promotion::Possible };
+    pub(super) fn evidence(&self, greeting: &Greeting, management: Management, now: Moment) -> Evidence {
+        let promotion = match management {
+            Management::Direct if self.never_promoted => Promotion::Never,
+            // It may have taken over from a server that was the node before, whatever it was itself.
+            Management::Direct | Management::BySentinel => Promotion::Possible,
+        };
         let age = match promotion {
             // The uptime is told in whole seconds, rounded by the server's cached clock.
             Promotion::Never => greeting.age.max(self.uptime.saturating_sub(Duration::from_secs(1))),
@@ -285,15 +290,29 @@ mod tests {
             max_ttl_ms: 1,
         };
         let now = Moment::from_nanos(1_000_000_000_000);
-        let age = |facts: NodeFacts, seen| facts.evidence(&greeting(seen), now).born.until(now).as_secs();
+        let age = |facts: NodeFacts, seen| {
+            facts.evidence(&greeting(seen), Management::Direct, now).born.until(now).as_secs()
+        };
         assert_eq!(age(facts("", ""), 5), 59, "the uptime less a second");
         assert_eq!(age(facts("", ""), 70), 70);
         assert_eq!(age(facts("offset:-1", "offset:12"), 5), 5);
-        assert_eq!(facts("", "").evidence(&greeting(1), now).origin, Origin::ThisIncarnation);
+        let by_sentinel = facts("", "").evidence(&greeting(5), Management::BySentinel, now);
+        assert_eq!(by_sentinel.born.until(now).as_secs(), 5, "the uptime is another server's matter");
+        assert_eq!(by_sentinel.promotion, Promotion::Possible);
+        assert_eq!(
+            facts("", "").evidence(&greeting(1), Management::Direct, now).origin,
+            Origin::ThisIncarnation
+        );
         let earlier = Greeting { creator: "older".into(), ..greeting(1) };
-        assert_eq!(facts("", "").evidence(&earlier, now).origin, Origin::EarlierOrDeclared);
+        assert_eq!(
+            facts("", "").evidence(&earlier, Management::Direct, now).origin,
+            Origin::EarlierOrDeclared
+        );
         let declared = Greeting { declared: true, ..greeting(1) };
-        assert_eq!(facts("", "").evidence(&declared, now).origin, Origin::EarlierOrDeclared);
+        assert_eq!(
+            facts("", "").evidence(&declared, Management::Direct, now).origin,
+            Origin::EarlierOrDeclared
+        );
     }
 
     #[test]

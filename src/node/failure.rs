@@ -27,7 +27,21 @@ pub(crate) fn of_connect(error: &RedisError) -> NodeFailure {
 
 /// The socket could not be opened.
 pub(crate) fn of_open(error: &std::io::Error) -> NodeFailure {
-    NodeFailure::Unreachable { detail: detail(&error.to_string()) }
+    match of_tls(error) {
+        Some(failure) => failure,
+        None => NodeFailure::Unreachable { detail: detail(&error.to_string()) },
+    }
+}
+
+/// What went wrong with TLS, if it was that.
+#[cfg(feature = "tls")]
+pub(super) fn of_tls(error: &std::io::Error) -> Option<NodeFailure> {
+    super::tls::of_error(error)
+}
+
+#[cfg(not(feature = "tls"))]
+pub(super) fn of_tls(_: &std::io::Error) -> Option<NodeFailure> {
+    None
 }
 
 pub(crate) fn of_connect_timeout(after: Duration) -> NodeFailure {
@@ -60,6 +74,10 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
         _ => match error.code()? {
             "NOAUTH" | "WRONGPASS" => NodeFailure::Authentication { detail: said() },
             "OOM" => NodeFailure::OutOfMemory,
+            // Redis tells a script so, and not us: its own code is ERR.
+            "ERR" if said().contains("The user executing the script can't") => {
+                NodeFailure::Permission { detail: said() }
+            }
             "NOREPLICAS" => NodeFailure::ReadOnly { detail: said() },
             _ => NodeFailure::Refused { detail: said() },
         },
@@ -67,6 +85,6 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
     Some(failure)
 }
 
-fn detail(text: &str) -> String {
+pub(super) fn detail(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect()
 }

@@ -10,10 +10,10 @@ use super::commands::{Command, ScriptCall};
 use super::failure;
 use super::scripts::{DECLARE, GREET, JOIN};
 use crate::error::NodeFailure;
-use crate::types::{INTERNAL_PREFIX, Ttl};
+use crate::types::{KeyPrefix, Ttl};
 
-/// The record's key.
-const RECORD: &str = "redlock:node";
+/// The record's internal key.
+pub(super) const RECORD: &str = "node";
 
 /// How many keys a node that is declared new may have. To look at them takes it some milliseconds.
 const DECLARED_KEYS_MAX: u32 = 10_000;
@@ -33,9 +33,9 @@ pub(super) struct Greeting {
 }
 
 /// Greets the node, as the last command of the handshake. `name` becomes the node's own if it has none.
-pub(super) fn ask(pipeline: &mut Pipeline, name: u64, max_ttl: Ttl) {
+pub(super) fn ask(pipeline: &mut Pipeline, keys: &KeyPrefix, name: u64, max_ttl: Ttl) {
     let mut call = GREET.by_hash(1);
-    call.arg(RECORD).arg(format!("{name:016x}")).arg(max_ttl.as_millis());
+    call.arg(keys.internal(RECORD)).arg(format!("{name:016x}")).arg(max_ttl.as_millis());
     pipeline.add_command(call);
 }
 
@@ -65,9 +65,9 @@ pub(super) struct Join(Arc<ScriptCall>);
 
 impl Join {
     /// `before` is what we told it last; empty at first.
-    pub(super) fn new(before: &str, members: &str) -> Self {
+    pub(super) fn new(keys: &KeyPrefix, before: &str, members: &str) -> Self {
         let mut by_hash = JOIN.by_hash(1);
-        by_hash.arg(RECORD).arg(before).arg(members);
+        by_hash.arg(keys.internal(RECORD)).arg(before).arg(members);
         Self(Arc::new(ScriptCall { lua: &JOIN, by_hash }))
     }
 }
@@ -101,9 +101,9 @@ pub enum Declared {
 }
 
 impl Declare {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keys: &KeyPrefix) -> Self {
         let mut by_hash = DECLARE.by_hash(1);
-        by_hash.arg(RECORD).arg(INTERNAL_PREFIX).arg(DECLARED_KEYS_MAX);
+        by_hash.arg(keys.internal(RECORD)).arg(keys.internal("")).arg(DECLARED_KEYS_MAX);
         Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
     }
 }

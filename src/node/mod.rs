@@ -12,15 +12,19 @@ mod greet;
 mod releases;
 mod roster;
 mod scripts;
+mod sentinel;
 mod stream;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 mod trim;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{self, BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,19 +33,24 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove,
 };
 pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
 pub(crate) use releases::{Planting, Release};
+pub use roster::Others;
 pub(crate) use roster::Roster;
-pub(crate) use stream::{Connector, Tcp};
+pub(crate) use sentinel::Sentinel;
+pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
-/// An answer under way. The command is queued at the first poll.
+/// An answer under way.
 pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
 
 /// What a node is to its supervisor.
@@ -49,8 +58,7 @@ pub(crate) struct NodeConfig {
     /// How the node is called in every message.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
+    pub(crate) login: Login,
     pub(crate) db: i64,
     /// Limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
@@ -62,6 +70,25 @@ pub(crate) struct NodeConfig {
     pub(crate) node: NodeId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) eviction: Eviction,
+}
+
+/// Who we are to a server.
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret>,
+}
+
+impl Login {
+    fn to(&self, db: i64) -> RedisConnectionInfo {
+        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
+        if let Some(username) = &self.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &self.password {
+            info = info.set_password(password.reveal());
+        }
+        info
+    }
 }
 
 /// The connection as callers see it.
@@ -88,6 +115,8 @@ pub(crate) struct Node {
     name: Arc<str>,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
+    /// How many releases the supervisor has seen answered.
+    answered: Arc<AtomicU64>,
 }
 
 impl Node {
@@ -96,15 +125,10 @@ impl Node {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
         let name = Arc::clone(&config.name);
-        let mut info = RedisConnectionInfo::default().set_db(config.db).set_skip_set_lib_name();
-        if let Some(username) = &config.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &config.password {
-            info = info.set_password(password.reveal());
-        }
-        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox));
-        Self { name, state, requests }
+        let info = config.login.to(config.db);
+        let answered = Arc::new(AtomicU64::new(0));
+        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
+        Self { name, state, requests, answered }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -145,12 +169,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let mut answer = link.send(Remove::new(&release.resource, &release.token)).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
-        let answer = match tokio::task::unconstrained(&mut answer).now_or_never() {
-            Some(answer) => future::ready(answer).boxed(),
-            None => answer,
-        };
+        let answer = link.send_now(Remove::new(&release.resource, &release.token));
         self.await_release(release, answer);
     }
 
@@ -159,11 +178,19 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when every release handed over so far is answered, or cannot be sent for now. Cancel safe.
-    pub(crate) async fn flush(&self) {
-        let (done, flushed) = oneshot::channel();
-        if self.requests.send(Request::Flush(done)).is_ok() {
-            let _ = flushed.await;
+    /// Returns when every release handed over so far is answered, or cannot be sent for now, or when for `limit` none
+    /// has been answered. Cancel safe.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let (done, mut flushed) = oneshot::channel();
+        if self.requests.send(Request::Flush(done)).is_err() {
+            return;
+        }
+        loop {
+            let before = self.answered.load(Ordering::Relaxed);
+            let ended = tokio::time::timeout(limit, &mut flushed).await.is_ok();
+            if ended || self.answered.load(Ordering::Relaxed) == before {
+                return;
+            }
         }
     }
 }

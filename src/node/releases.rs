@@ -92,11 +92,12 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::KeyPrefix;
     use std::time::Duration;
 
     fn release(planting: Planting, expires: Moment) -> Release {
         Release {
-            resource: Resource::parse("r").unwrap(),
+            resource: Resource::parse(&KeyPrefix::default(), "r").unwrap(),
             token: Token::new("me", 7),
             planting,
             ttl: Ttl::from_duration(Duration::from_secs(10)),

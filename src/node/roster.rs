@@ -1,17 +1,17 @@
 //! What the nodes of one client know of each other.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::connection::Link;
-use super::greet::Join;
+use super::greet::{Join, RECORD};
 use crate::error::NodeFailure;
-use crate::types::{NodeId, Ttl};
+use crate::types::{KeyPrefix, NodeId, Ttl};
 
 /// Pause before a node that did not answer is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -21,9 +21,10 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
+    keys: KeyPrefix,
     quorum: usize,
     max_ttl_ms: AtomicU64,
-    members: Mutex<Vec<Member>>,
+    members: watch::Sender<Vec<Member>>,
     list: watch::Sender<List>,
 }
 
@@ -31,8 +32,20 @@ pub(crate) struct Roster {
 struct Member {
     run_id: String,
     id: String,
-    /// What other clients use, where that is something else.
-    others: Option<String>,
+    others: Others,
+}
+
+/// Which nodes and quorum other clients use together with one of ours: two quorums of different lists may not meet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Others {
+    /// Not known: not all of our nodes have been met yet, or this one has not answered.
+    #[default]
+    Unknown,
+    /// The same as we do.
+    Same,
+    /// Something else: the quorum, and the nodes by the names that they gave themselves, as `2 of ID ID ID`.
+    Different(String),
 }
 
 /// The nodes and the quorum that we use, as a record has them; empty until all nodes have been met.
@@ -43,10 +56,11 @@ struct List {
 }
 
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl) -> Self {
+    pub(crate) fn new(names: Vec<Arc<str>>, keys: KeyPrefix, quorum: usize, max_ttl: Ttl) -> Self {
         Self {
-            members: Mutex::new(vec![Member::default(); names.len()]),
+            members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
+            keys,
             quorum,
             max_ttl_ms: AtomicU64::new(max_ttl.as_millis()),
             list: watch::Sender::new(List::default()),
@@ -59,23 +73,46 @@ impl Roster {
         Ttl::from_duration(Duration::from_millis(self.max_ttl_ms.load(Ordering::Relaxed)))
     }
 
-    /// What other clients of `node` use for nodes and quorum, where that is not what we use.
-    pub(crate) fn others(&self, node: NodeId) -> Option<String> {
-        self.members()[node.0].others.clone()
+    /// What our keys begin with.
+    pub(super) fn keys(&self) -> &KeyPrefix {
+        &self.keys
+    }
+
+    /// The random name that `node` gave itself; empty until it has been met.
+    pub(crate) fn id(&self, node: NodeId) -> String {
+        self.members.borrow()[node.0].id.clone()
+    }
+
+    /// What other clients of `node` use for nodes and quorum.
+    pub(crate) fn others(&self, node: NodeId) -> Others {
+        self.members.borrow()[node.0].others.clone()
+    }
+
+    /// Returns when `node` has said what other clients use; at once while not all nodes have been met. Cancel safe.
+    pub(crate) async fn heard(&self, node: NodeId) {
+        if self.list.borrow().now.is_empty() {
+            return;
+        }
+        // The sender is ours.
+        let _ = self.members.subscribe().wait_for(|members| members[node.0].others != Others::Unknown).await;
     }
 
     /// # Errors
     ///
     /// [`NodeFailure::Duplicate`] where another of the nodes is the same server.
     pub(super) fn admit(&self, node: NodeId, run_id: &str) -> Result<(), NodeFailure> {
-        let mut members = self.members();
-        let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
-        if let Some(other) = members.iter().enumerate().find_map(same) {
-            members[node.0] = Member::default();
-            return Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
-        }
-        run_id.clone_into(&mut members[node.0].run_id);
-        Ok(())
+        let mut admitted = Ok(());
+        self.members.send_modify(|members| {
+            let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
+            match members.iter().enumerate().find_map(same) {
+                Some(other) => {
+                    members[node.0] = Member::default();
+                    admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
+                }
+                None => run_id.clone_into(&mut members[node.0].run_id),
+            }
+        });
+        admitted
     }
 
     /// What the record of a node says that was admitted.
@@ -89,8 +126,8 @@ impl Roster {
                 "another client has a longer max_ttl; quarantines last for as long as it needs"
             );
         }
-        let mut members = self.members();
-        id.clone_into(&mut members[node.0].id);
+        self.members.send_modify(|members| id.clone_into(&mut members[node.0].id));
+        let members = self.members.borrow();
         if members.iter().any(|member| member.id.is_empty()) {
             return;
         }
@@ -107,20 +144,17 @@ impl Roster {
     }
 
     fn handle_record(&self, node: NodeId, ours: &str, theirs: String) {
-        let mut members = self.members();
-        let others = (theirs != ours).then_some(theirs);
-        if others.is_some() && members[node.0].others != others {
+        let others = if theirs == ours { Others::Same } else { Others::Different(theirs) };
+        let is_news = self.members.borrow()[node.0].others != others;
+        if is_news && matches!(others, Others::Different(_)) {
             warn!(
                 node = %self.names[node.0],
                 "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
-                 clients use the same: HDEL redlock:node members"
+                 clients use the same: HDEL {} members",
+                self.keys.internal(RECORD)
             );
         }
-        members[node.0].others = others;
-    }
-
-    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        self.members.send_modify(|members| members[node.0].others = others);
     }
 }
 
@@ -130,7 +164,7 @@ pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> 
     loop {
         let List { now, before } = lists.borrow_and_update().clone();
         if !now.is_empty() {
-            match link.clone().send(Join::new(&before, &now)).await {
+            match link.clone().send(Join::new(roster.keys(), &before, &now)).await {
                 Ok(record) => roster.handle_record(node, &now, record),
                 Err(failure) => {
                     debug!(%failure, "the node was not told which nodes are used");

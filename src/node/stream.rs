@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,11 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::failure;
+use crate::error::NodeFailure;
+
 /// Keepalive probes find a peer that vanished while nothing was being said.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long the kernel repeats unacknowledged data before it gives the connection up.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A peer's silence is measured in so many parts: a pause of our own process, during which its answers may have
+/// arrived, makes one of them seem over, and the others leave time to read.
+const SILENCE_PARTS: u32 = 4;
 
 /// A connection's bytes, whatever carries them.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
@@ -27,26 +34,70 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 
 /// Opens byte streams to one node.
 pub(crate) trait Connector: Send + Sync + 'static {
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>>;
+
+    /// Returns when the server that was connected to last is not the node any more, and says why. Never, where a node
+    /// is what is at an address.
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure>;
+
+    fn management(&self) -> Management;
+}
+
+/// Who decides which server a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Management {
+    /// Its address.
+    Direct,
+    /// Sentinels; the server may have been a replica whatever it says of its past.
+    BySentinel,
 }
 
 /// Connects over TCP.
+#[derive(Clone)]
 pub(crate) struct Tcp {
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) transport: Transport,
+}
+
+/// What goes over TCP.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(super::tls::TlsClient),
 }
 
 impl Connector for Tcp {
-    fn connect(&self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
         Box::pin(async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            stream.set_nodelay(true)?;
-            let socket = SockRef::from(&stream);
-            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
-            #[cfg(target_os = "linux")]
-            socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            let stream = self.open().await.map_err(|error| failure::of_open(&error))?;
+            match &self.transport {
+                Transport::Plain => Ok(Box::new(stream) as Box<dyn Stream>),
+                #[cfg(feature = "tls")]
+                Transport::Tls(tls) => tls.encrypt(&self.host, stream).await,
+            }
         })
+    }
+
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure> {
+        Box::pin(std::future::pending())
+    }
+
+    fn management(&self) -> Management {
+        Management::Direct
+    }
+}
+
+impl Tcp {
+    async fn open(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        Ok(stream)
     }
 }
 
@@ -68,6 +119,7 @@ pub(crate) struct Activity {
     watched: AtomicBool,
     woken: Notify,
     abandoned: AtomicBool,
+    fault: OnceLock<NodeFailure>,
     distrusted: Notify,
 }
 
@@ -81,12 +133,22 @@ impl Activity {
     pub(crate) async fn hung(&self, limit: Duration) {
         loop {
             self.anything_unanswered().await;
-            let written = self.written.load(Ordering::SeqCst);
-            tokio::time::sleep(limit).await;
-            if self.answered.load(Ordering::SeqCst) < written {
+            if self.is_silent(limit).await {
                 return;
             }
         }
+    }
+
+    /// Whether nothing comes back within `limit`.
+    async fn is_silent(&self, limit: Duration) -> bool {
+        let written = self.written.load(Ordering::SeqCst);
+        for _ in 0..SILENCE_PARTS {
+            tokio::time::sleep(limit / SILENCE_PARTS).await;
+            if self.answered.load(Ordering::SeqCst) >= written {
+                return false;
+            }
+        }
+        true
     }
 
     /// An answer said that the node is not what it was when we connected.
@@ -102,6 +164,12 @@ impl Activity {
     /// Makes the drop of the stream a reset instead of an orderly end.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// What broke the stream, if it was TLS: redis-rs forgets what breaks a stream on which nothing is awaited, and a
+    /// server may refuse our certificate before we have asked anything.
+    pub(crate) fn fault(&self) -> Option<NodeFailure> {
+        self.fault.get().cloned()
     }
 
     async fn anything_unanswered(&self) {
@@ -124,6 +192,14 @@ impl Activity {
 
     fn handle_read(&self) {
         self.answered.store(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    fn handle_error(&self, error: io::Error) -> io::Error {
+        if let Some(fault) = failure::of_tls(&error) {
+            // The first one is the cause of those that follow.
+            let _ = self.fault.set(fault);
+        }
+        error
     }
 }
 
@@ -155,7 +231,8 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        read.map_err(|error| self.activity.handle_error(error))?;
         if buf.filled().len() > before {
             self.activity.handle_read();
         }
@@ -165,13 +242,15 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        let written = written.map_err(|error| self.activity.handle_error(error))?;
         self.activity.handle_written(written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|error| self.activity.handle_error(error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -194,9 +273,24 @@ mod tests {
         tokio::time::advance(LIMIT * 100).await;
         assert!((&mut hung).now_or_never().is_none(), "silence is fine while nothing was asked");
         activity.handle_written(10);
-        assert!((&mut hung).now_or_never().is_none());
-        tokio::time::advance(LIMIT).await;
+        for _ in 0..SILENCE_PARTS {
+            assert!((&mut hung).now_or_never().is_none());
+            tokio::time::advance(LIMIT / SILENCE_PARTS).await;
+        }
         assert!((&mut hung).now_or_never().is_some());
+    }
+
+    /// The answers arrived while we were stopped, and are read only after our timers have gone off.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_our_own_is_no_sign_of_a_hung_peer() {
+        let activity = Activity::default();
+        let mut hung = std::pin::pin!(activity.hung(LIMIT));
+        activity.handle_written(10);
+        assert!((&mut hung).now_or_never().is_none());
+        tokio::time::advance(LIMIT * 10).await;
+        assert!((&mut hung).now_or_never().is_none());
+        activity.handle_read();
+        assert!(tokio::time::timeout(LIMIT * 10, hung).await.is_err(), "all was answered");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The task that owns a node's connection.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -33,6 +34,7 @@ pub(super) async fn run(
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
+    answered: Arc<AtomicU64>,
 ) {
     let mut supervisor = Supervisor {
         config,
@@ -45,6 +47,7 @@ pub(super) async fn run(
         waiting: Waiting::default(),
         sent: FuturesUnordered::new(),
         flushes: Vec::new(),
+        answered,
     };
     while let Some(mut connection) = supervisor.connect().await {
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
@@ -73,6 +76,7 @@ struct Supervisor {
     waiting: Waiting,
     sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
     flushes: Vec<oneshot::Sender<()>>,
+    answered: Arc<AtomicU64>,
 }
 
 /// Whether anybody can still ask for something.
@@ -115,7 +119,8 @@ impl Supervisor {
         let (roster, node, eviction) =
             (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
         let attempt = async move {
-            let visitor = Visitor { node, roster: &roster, eviction, ambient: &*ambient };
+            let management = connector.management();
+            let visitor = Visitor { node, roster: &roster, eviction, management, ambient: &*ambient };
             Connection::open(&*connector, &info, epoch, limit, &visitor).await
         };
         self.meanwhile(attempt.boxed()).await
@@ -161,10 +166,15 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = keep_trimming(link.clone(), self.config.trimming, Arc::clone(&self.ambient));
+        let trimming = {
+            let keys = self.config.roster.keys().clone();
+            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
+        };
         let mut trimming = std::pin::pin!(trimming);
         let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
         let mut telling = std::pin::pin!(telling);
+        let connector = Arc::clone(&self.config.connector);
+        let mut superseded = connector.superseded();
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.send_waiting(&link);
@@ -189,6 +199,7 @@ impl Supervisor {
                 () = connection.activity.distrusted() => {
                     return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
+                failure = &mut superseded => return End::Lost(failure),
                 () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
             }
         }
@@ -203,6 +214,7 @@ impl Supervisor {
     }
 
     fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
         match answer {
             Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
             Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),

@@ -38,9 +38,9 @@ pub(crate) enum KeyKind {
 
 impl View {
     pub(crate) fn new(resource: &Resource) -> Self {
-        let name = resource.as_str();
+        let (key, fences) = (resource.key(), resource.internal_key(FENCES));
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.cmd("GET").arg(name).cmd("PTTL").arg(name).cmd("ZSCORE").arg(FENCES).arg(name);
+        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("ZSCORE").arg(fences).arg(resource.name());
         Self(Arc::new(pipeline))
     }
 }

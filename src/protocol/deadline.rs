@@ -31,32 +31,58 @@ impl Drift {
     }
 }
 
+/// For models, whose states hold leases: two drifts are the same when their bits are.
+#[cfg(test)]
+impl Eq for Drift {}
+
+#[cfg(test)]
+impl std::hash::Hash for Drift {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.factor.to_bits(), self.floor).hash(state);
+    }
+}
+
 /// For each node the instant until which it certainly holds our token.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Deadlines {
     quorum: Quorum,
-    nodes: Box<[Option<Moment>]>,
+    nodes: Box<[Holding]>,
+}
+
+/// What a node has said of our token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Holding {
+    /// It holds it until then.
+    Until(Moment),
+    /// It does not hold it, says its answer to a command that was queued after this moment.
+    Denied(Moment),
 }
 
 impl Deadlines {
     pub(crate) fn new(quorum: Quorum) -> Self {
-        Self { quorum, nodes: vec![None; quorum.nodes()].into() }
+        let nobody_asked = Holding::Denied(Moment::from_nanos(0));
+        Self { quorum, nodes: vec![nobody_asked; quorum.nodes()].into() }
     }
 
-    /// A grant or renewal by `node`, whose command was queued after `sent_at`. Never shortens: an answer that
-    /// arrives out of order cannot take back what a later one promised.
+    /// A grant or renewal by `node`, whose command was queued after `sent_at`. Never shortens, and takes back no
+    /// denial of a later command: answers may be taken in out of order.
     pub(crate) fn raise(&mut self, node: NodeId, sent_at: Moment, validity: Duration) {
         let slot = &mut self.nodes[node.0];
-        *slot = (*slot).max(Some(sent_at + validity));
+        match *slot {
+            Holding::Denied(later) if sent_at < later => {}
+            Holding::Denied(_) => *slot = Holding::Until(sent_at + validity),
+            Holding::Until(deadline) => *slot = Holding::Until(deadline.max(sent_at + validity)),
+        }
     }
 
-    /// `node` denied a renewal: it no longer holds our token.
-    pub(crate) fn clear(&mut self, node: NodeId) {
-        self.nodes[node.0] = None;
+    /// `node` denied a renewal that was queued after `sent_at`: it no longer holds our token.
+    pub(crate) fn clear(&mut self, node: NodeId, sent_at: Moment) {
+        self.nodes[node.0] = Holding::Denied(sent_at);
     }
 
     pub(crate) fn of_node(&self, node: NodeId) -> Option<Moment> {
-        self.nodes[node.0]
+        self.nodes[node.0].deadline()
     }
 
     /// The q-th largest of the nodes' deadlines: until then at least q nodes hold our token. `None` when fewer
@@ -65,9 +91,20 @@ impl Deadlines {
         // On the stack: this is asked twice for each answer of each node.
         let mut deadlines = [None; NODES_MAX];
         let deadlines = &mut deadlines[..self.nodes.len()];
-        deadlines.copy_from_slice(&self.nodes);
+        for (deadline, holding) in deadlines.iter_mut().zip(&self.nodes) {
+            *deadline = holding.deadline();
+        }
         deadlines.sort_unstable_by(|a, b| b.cmp(a));
         deadlines[self.quorum.needed() - 1]
+    }
+}
+
+impl Holding {
+    fn deadline(self) -> Option<Moment> {
+        match self {
+            Self::Until(deadline) => Some(deadline),
+            Self::Denied(_) => None,
+        }
     }
 }
 
@@ -105,8 +142,19 @@ mod tests {
         assert_eq!(deadlines.of_lease(), None);
         deadlines.raise(NodeId(2), Moment::from_nanos(6), Duration::from_nanos(10));
         assert_eq!(deadlines.of_lease(), Some(Moment::from_nanos(15)));
-        deadlines.clear(NodeId(0));
+        deadlines.clear(NodeId(0), Moment::from_nanos(7));
         assert_eq!(deadlines.of_lease(), None);
+    }
+
+    /// Two tasks of ours asked the node, and the one whose command came first took its answer in last.
+    #[test]
+    fn a_grant_from_before_a_denial_does_not_count() {
+        let mut deadlines = Deadlines::new(Quorum::new(1, QuorumSize::Majority).unwrap());
+        deadlines.clear(NodeId(0), Moment::from_nanos(7));
+        deadlines.raise(NodeId(0), Moment::from_nanos(6), Duration::from_nanos(10));
+        assert_eq!(deadlines.of_lease(), None);
+        deadlines.raise(NodeId(0), Moment::from_nanos(8), Duration::from_nanos(10));
+        assert_eq!(deadlines.of_lease(), Some(Moment::from_nanos(18)), "it was given the key again");
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use crate::types::{Moment, NodeId, Ttl};
 
 /// What is known of our key on one node from the last command that could have planted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Hash))]
 pub(crate) enum Planted {
     /// No such command was ever queued: there is nothing to remove.
     NotSent,
@@ -27,6 +28,7 @@ pub(crate) enum Connection {
 
 /// The state of one attempt and of the lease that it became.
 #[derive(Clone, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Lease {
     deadlines: Deadlines,
     planted: Box<[Planted]>,
@@ -102,7 +104,7 @@ impl Lease {
                 self.denied.remove(node);
             }
             Vote::Denied => {
-                self.deadlines.clear(node);
+                self.deadlines.clear(node, sent_at);
                 self.denied.insert(node);
             }
             Vote::Unknown => {}

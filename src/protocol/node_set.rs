@@ -4,7 +4,7 @@ use super::quorum::NODES_MAX;
 use crate::types::NodeId;
 
 /// Some of the nodes of one client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct NodeSet(u32);
 
 const _: () = assert!(NODES_MAX <= u32::BITS as usize, "one bit for each node");

@@ -15,7 +15,7 @@ pub(crate) enum QuorumSize {
 
 /// `needed` of `nodes`; any two quorums share a node. Counted over the **configured** nodes, never over those
 /// that happen to be connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Quorum {
     nodes: usize,
     needed: usize,

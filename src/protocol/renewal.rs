@@ -45,7 +45,7 @@ enum Stage {
 }
 
 impl Renewal {
-    /// For a lease of `ttl` that was acquired at `acquired`. `spread`, from 0 to 1, says when in the second half of
+    /// For a lease of `ttl` that counts from `acquired`. `spread`, from 0 to 1, says when in the second half of
     /// the first period it is renewed for the first time: leases that are taken at once are not renewed at once.
     pub(crate) fn new(quorum: Quorum, ttl: Ttl, acquired: Moment, spread: f64) -> Self {
         let half = period(ttl) / 2;
@@ -63,8 +63,9 @@ impl Renewal {
         this
     }
 
-    pub(crate) fn since(&self) -> Moment {
-        self.since
+    /// When `node` was asked, if it has not answered yet; at least, for a node that hangs may have been asked earlier.
+    pub(crate) fn unanswered_since(&self, node: NodeId) -> Option<Moment> {
+        self.in_flight.contains(node).then_some(self.since)
     }
 
     /// The nodes to ask now. Whoever is asked is reported by [`handle_sent`](Self::handle_sent); who cannot be is

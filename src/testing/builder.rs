@@ -1,7 +1,7 @@
 //! What a local cluster is to be, and its start.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use super::clock::Clocks;
 use super::cluster::{LocalCluster, MAX_NODES};
 use super::error::ClusterError;
 use super::reaper::Reaper;
-use super::server::{Durability, Setup};
+use super::server::{Durability, Ports, Setup};
 
 /// The smallest cluster that survives a node.
 const NODES: usize = 3;
@@ -35,6 +35,7 @@ pub struct Builder {
     durability: Durability,
     directives: Vec<(String, String)>,
     server: Option<PathBuf>,
+    tls: Option<TlsFiles>,
     command_timeout: Duration,
     record: Record,
     clocks: WantedClocks,
@@ -62,6 +63,7 @@ impl Builder {
             durability: Durability::default(),
             directives: Vec::new(),
             server: None,
+            tls: None,
             command_timeout: COMMAND_TIMEOUT,
             record: Record::Declared,
             clocks: WantedClocks::Machine,
@@ -90,6 +92,14 @@ impl Builder {
     /// The server program, a path or a name on `PATH`, instead of the one that is looked for.
     pub fn server(mut self, program: impl Into<PathBuf>) -> Self {
         self.server = Some(program.into());
+        self
+    }
+
+    /// TLS on the nodes' ports, with these files; the URLs are `rediss://127.0.0.1:PORT` then. As Redis does by default,
+    /// the nodes want a certificate of their clients, signed by the same CA, unless the directive `tls-auth-clients no`
+    /// is given. [`LocalCluster::command`] goes by another port, without TLS.
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
         self
     }
 
@@ -122,7 +132,8 @@ impl Builder {
     /// [`ClusterError::ClocksNotAdjustable`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
     /// server's log, [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self { nodes: count, durability, directives, server, command_timeout, record, clocks } = self;
+        let Self { nodes: count, durability, directives, server, tls, command_timeout, record, clocks } =
+            self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -132,14 +143,15 @@ impl Builder {
         };
         let password = directives.iter().rfind(|(key, _)| key.eq_ignore_ascii_case("requirepass"));
         let password = password.map(|(_, value)| value.trim_matches('"').to_owned());
-        let directives = configuration(durability, &directives)?;
+        let directives = configuration(durability, tls.as_ref(), &directives)?;
         let directory = temporary_directory(count)?;
         let reaper = Reaper::start(directory.path())?;
         let clocks = match clocks {
             WantedClocks::Machine => Clocks::Machine,
             WantedClocks::Adjustable => Clocks::adjustable(directory.path())?,
         };
-        let setup = Setup { binary, directives, password, reaper, clocks };
+        let ports = if tls.is_some() { Ports::Tls } else { Ports::Plain };
+        let setup = Setup { binary, ports, directives, password, reaper, clocks };
         let cluster = LocalCluster::launch(count, directory, setup, command_timeout)?;
         cluster.check_clocks()?;
         match record {
@@ -150,7 +162,22 @@ impl Builder {
     }
 }
 
-fn configuration(durability: Durability, additional: &[(String, String)]) -> Result<String, ClusterError> {
+/// PEM files of a TLS server. Servers are started in directories of their own, so the paths are made absolute.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The server's certificate, and those between it and the CA.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The CA that signs the certificates of clients.
+    pub ca: PathBuf,
+}
+
+fn configuration(
+    durability: Durability,
+    tls: Option<&TlsFiles>,
+    additional: &[(String, String)],
+) -> Result<String, ClusterError> {
     let mut lines = String::from(
         "bind 127.0.0.1\ndaemonize no\ndir data\nlogfile \"\"\nsave \"\"\nmaxmemory-policy noeviction\n",
     );
@@ -158,6 +185,12 @@ fn configuration(durability: Durability, additional: &[(String, String)]) -> Res
         Durability::Always => "appendonly yes\nappendfsync always\n",
         Durability::Volatile => "appendonly no\n",
     });
+    let tls = tls.iter().flat_map(|TlsFiles { certificate, key, ca }| {
+        [("tls-cert-file", certificate), ("tls-key-file", key), ("tls-ca-cert-file", ca)]
+    });
+    for (directive, path) in tls {
+        lines.push_str(&format!("{directive} {}\n", quoted(path)));
+    }
     for (key, value) in additional {
         if key.is_empty() || key.contains(char::is_whitespace) || value.contains(['\n', '\r', '\0']) {
             return Err(ClusterError::InvalidDirective { key: key.clone() });
@@ -165,6 +198,11 @@ fn configuration(durability: Durability, additional: &[(String, String)]) -> Res
         lines.push_str(&format!("{key} {value}\n"));
     }
     Ok(lines)
+}
+
+fn quoted(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    format!("{:?}", path.display().to_string())
 }
 
 /// In memory where there is a writable place with enough room, else where temporary files go.
@@ -200,15 +238,15 @@ mod tests {
             (("maxclients", "100\nport 1"), false),
         ];
         for ((key, value), accepted) in table {
-            let result = configuration(Durability::Always, &[(key.into(), value.into())]);
+            let result = configuration(Durability::Always, None, &[(key.into(), value.into())]);
             assert_eq!(result.is_ok(), accepted, "{key:?} {value:?}");
         }
     }
 
     #[test]
     fn durability_decides_what_is_written() {
-        assert!(configuration(Durability::Always, &[]).unwrap().contains("appendfsync always"));
-        assert!(configuration(Durability::Volatile, &[]).unwrap().contains("appendonly no"));
+        assert!(configuration(Durability::Always, None, &[]).unwrap().contains("appendfsync always"));
+        assert!(configuration(Durability::Volatile, None, &[]).unwrap().contains("appendonly no"));
     }
 
     #[test]

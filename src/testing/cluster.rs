@@ -12,7 +12,7 @@ use super::clock::Clocks;
 use super::error::ClusterError;
 use super::nemesis::{Memory, Step};
 use super::resp::{self, Reply};
-use super::server::{Data, NodeState, Server, Setup, address};
+use super::server::{Data, NodeState, Ports, Server, Setup, address};
 
 /// The most nodes of a cluster. Each is a process of about 10 MB; more than this tests the machine, not the lock.
 pub const MAX_NODES: usize = 64;
@@ -53,6 +53,7 @@ const RECORD: &str = "redlock:node";
 pub struct LocalCluster {
     nodes: Vec<Mutex<Server>>,
     ports: Vec<u16>,
+    control_ports: Vec<u16>,
     command_timeout: Duration,
     memory: Memory,
     // Dropped in this order, after the processes: the helper in `setup` then finds nothing left to do.
@@ -84,6 +85,7 @@ impl LocalCluster {
         let mut cluster = Self {
             nodes: Vec::new(),
             ports: Vec::new(),
+            control_ports: Vec::new(),
             memory: Memory::default(),
             directory,
             setup,
@@ -91,16 +93,17 @@ impl LocalCluster {
         };
         // All at once, and then wait for each. After an error the cluster's Drop ends those that have been started.
         for node in 0..nodes {
-            let mut server = Server::new(node, cluster.directory.path())?;
+            let mut server = Server::new(node, cluster.directory.path(), cluster.setup.ports)?;
             server.launch(&cluster.setup)?;
             cluster.nodes.push(Mutex::new(server));
         }
         for node in 0..nodes {
             let mut server = cluster.server(node);
             server.await_answer(&cluster.setup, OTHER_PORTS)?;
-            let port = server.port();
+            let (port, control) = (server.port(), server.control_port());
             drop(server);
             cluster.ports.push(port);
+            cluster.control_ports.push(control);
         }
         Ok(cluster)
     }
@@ -113,15 +116,19 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, without a password, also where a directive
-    /// sets one.
+    /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, or `rediss://` with TLS, without a password,
+    /// also where a directive sets one.
     pub fn urls(&self) -> Vec<String> {
         (0..self.len()).map(|node| self.url(node)).collect()
     }
 
     /// The URL of one node.
     pub fn url(&self, node: usize) -> String {
-        format!("redis://127.0.0.1:{}", self.port(node))
+        let scheme = match self.setup.ports {
+            Ports::Plain => "redis",
+            Ports::Tls => "rediss",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port(node))
     }
 
     /// The port of one node.
@@ -256,7 +263,7 @@ impl LocalCluster {
     /// [`ClusterError::NoAnswer`] after the time limit (2 s unless the builder says otherwise),
     /// [`ClusterError::Unreachable`] when the node is stopped, [`ClusterError::BadReply`].
     pub fn command(&self, node: usize, arguments: &[&str]) -> Result<Reply, ClusterError> {
-        let (port, limit) = (self.port(node), self.command_timeout);
+        let (port, limit) = (self.control_ports[node], self.command_timeout);
         let reply = resp::call(address(port), self.setup.password.as_deref(), arguments, limit);
         reply.map_err(|source| {
             if source.kind() == io::ErrorKind::TimedOut {

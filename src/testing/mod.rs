@@ -29,7 +29,7 @@ mod resp;
 mod server;
 mod wait;
 
-pub use builder::Builder;
+pub use builder::{Builder, TlsFiles};
 pub use cluster::{LocalCluster, MAX_NODES};
 pub use error::ClusterError;
 pub use links::{Clients, Link, Linked, MAX_CLIENTS};

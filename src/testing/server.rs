@@ -79,11 +79,21 @@ impl fmt::Display for NodeState {
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) binary: PathBuf,
-    /// The lines of redis.conf, but for the port.
+    pub(super) ports: Ports,
+    /// The lines of redis.conf, but for the ports.
     pub(super) directives: String,
     pub(super) password: Option<String>,
     pub(super) reaper: Reaper,
     pub(super) clocks: Clocks,
+}
+
+/// What a server listens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ports {
+    /// One port.
+    Plain,
+    /// One port with TLS, and another without for the cluster's own commands.
+    Tls,
 }
 
 #[derive(Debug)]
@@ -92,6 +102,8 @@ pub(super) struct Server {
     directory: PathBuf,
     port: ReservedPort,
     clock: Clock,
+    /// Where the cluster's own commands go, if not to `port`.
+    control: Option<ReservedPort>,
     process: Process,
 }
 
@@ -104,16 +116,25 @@ enum Process {
 
 impl Server {
     /// Reserves a port and makes the files; starts nothing.
-    pub(super) fn new(node: usize, cluster: &Path) -> Result<Self, ClusterError> {
+    pub(super) fn new(node: usize, cluster: &Path, ports: Ports) -> Result<Self, ClusterError> {
         let directory = cluster.join(format!("node-{node}"));
         create(&directory)?;
         create(&directory.join(DATA))?;
         let clock = Clock::new(&directory)?;
-        Ok(Self { node, directory, port: ReservedPort::take()?, clock, process: Process::Stopped })
+        let control = match ports {
+            Ports::Plain => None,
+            Ports::Tls => Some(ReservedPort::take()?),
+        };
+        Ok(Self { node, directory, port: ReservedPort::take()?, clock, control, process: Process::Stopped })
     }
 
     pub(super) fn port(&self) -> u16 {
         self.port.number()
+    }
+
+    /// Where the cluster's own commands go, never with TLS.
+    pub(super) fn control_port(&self) -> u16 {
+        self.control.as_ref().map_or(self.port(), ReservedPort::number)
     }
 
     pub(super) fn state(&mut self, setup: &Setup) -> NodeState {
@@ -140,7 +161,11 @@ impl Server {
     /// Starts the process and returns at once; [`await_answer`](Self::await_answer) is to follow.
     pub(super) fn launch(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         let configuration = self.directory.join(CONFIGURATION);
-        fs::write(&configuration, format!("port {}\n{}", self.port(), setup.directives))
+        let ports = match setup.ports {
+            Ports::Plain => format!("port {}\n", self.port()),
+            Ports::Tls => format!("port {}\ntls-port {}\n", self.control_port(), self.port()),
+        };
+        fs::write(&configuration, format!("{ports}{}", setup.directives))
             .map_err(|source| system("write", &configuration, source))?;
         let log = self.log().map_err(|source| system("open", &self.directory.join(LOG), source))?;
         let errors = log.try_clone().map_err(|source| system("open", &self.directory.join(LOG), source))?;
@@ -173,6 +198,7 @@ impl Server {
         let log = self.log_tail();
         if other_ports > 0 && log.contains("Address already in use") {
             self.port = ReservedPort::take()?;
+            self.control = self.control.as_ref().map(|_| ReservedPort::take()).transpose()?;
             self.launch(setup)?;
             return self.await_answer(setup, other_ports - 1);
         }
@@ -245,7 +271,7 @@ impl Server {
         }
         let pid = child.id();
         let ask = |command: &[&str]| {
-            resp::call(address(self.port()), setup.password.as_deref(), command, LOOK_LIMIT)
+            resp::call(address(self.control_port()), setup.password.as_deref(), command, LOOK_LIMIT)
         };
         let loaded = match ask(&["PING"]) {
             Ok(Reply::Error(text)) => !text.starts_with("LOADING"),
@@ -331,12 +357,13 @@ mod tests {
         let directives = "bind 127.0.0.1\ndir data\nsave \"\"\n".to_owned();
         let setup = Setup {
             binary: binary::find().unwrap(),
+            ports: Ports::Plain,
             directives,
             password: None,
             reaper,
             clocks: Clocks::Machine,
         };
-        let mut server = Server::new(0, directory.path()).unwrap();
+        let mut server = Server::new(0, directory.path(), Ports::Plain).unwrap();
         let taken = server.port();
         let _other = TcpListener::bind(address(taken)).unwrap();
 

@@ -9,7 +9,7 @@ use redlock_quorum::testing::Reply;
 use redlock_quorum::{ExtendError, LockError, Released, Retry};
 
 use crate::support::{
-    FOREIGN, LONG, Random, SLACK, builder, calls, contended, eventually, no_quorum, now, plant, pttl,
+    FOREIGN, LONG, Random, SLACK, calls, contended, eventually, no_quorum, now, plant, pttl,
 };
 use crate::topology::{World, on_every_topology};
 
@@ -84,7 +84,7 @@ async fn released_on_panic(world: World) {
 
 /// The background task finishes what it was handed, although nobody is left who could ask for more.
 async fn released_when_the_client_is_dropped_with_the_guard(world: World) {
-    let redlock = builder(world.cluster.urls()).connect().await.unwrap();
+    let redlock = world.client(|builder| builder).await;
     let mutex = redlock.mutex("job").unwrap();
     let guard = mutex.lock().await.unwrap();
     drop((redlock, mutex, guard));

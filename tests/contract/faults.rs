@@ -226,6 +226,23 @@ async fn a_client_that_is_gone_still_releases_on_a_node_that_comes_back() {
     eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
 }
 
+/// A node that is never back is remembered for as long as its key could live, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_cannot_be_made_is_forgotten_with_its_ttl() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let ttl = Duration::from_secs(1);
+    let guard = redlock.mutex(KEY).unwrap().ttl(ttl).lock().await.unwrap();
+    eventually(SLACK, "all nodes hold it", || value(&cluster, 0, KEY).is_some()).await;
+    cluster.kill(0).unwrap();
+    let dropped = now();
+    drop((guard, redlock));
+    let running = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    eventually(SLACK, "the other nodes' tasks have ended", || running() <= 1).await;
+    eventually(ttl + SLACK, "its task has ended", || running() == 0).await;
+    assert!(dropped.elapsed() >= ttl, "before that it may come back with the key");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_are_cut_while_the_lock_is_held_cost_nothing() {
     let cluster = LocalCluster::start(3).unwrap();

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::{Data, Durability, LocalCluster};
-use redlock_quorum::{Declared, Guard, NodeFailure, NodeStatus, QuarantineCause, Redlock, RedlockBuilder};
+use redlock_quorum::{
+    Declared, Guard, NodeFailure, NodeStatus, Others, QuarantineCause, Redlock, RedlockBuilder,
+};
 
 use crate::support::{SLACK, eventually, name, no_quorum, now, plant};
 
@@ -163,6 +165,7 @@ async fn the_longest_max_ttl_of_all_clients_counts() {
     let redlock = client(&cluster).await;
     let heard = || quarantined(&redlock.nodes()[1]).is_some_and(|(left, _)| left > longer);
     eventually(SLACK, "it is in quarantine for as long as the other needs", heard).await;
+    assert_eq!(redlock.longest_max_ttl(), longer);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,8 +175,9 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
         let urls: Vec<_> = nodes.into_iter().map(|node| cluster.url(node)).collect();
         Redlock::builder().nodes(urls).connect().await.unwrap()
     };
-    let told =
-        |redlock: &Redlock| redlock.nodes().iter().filter(|node| node.other_members().is_some()).count();
+    let told = |redlock: &Redlock| {
+        redlock.nodes().iter().filter(|node| matches!(node.others(), Others::Different(_))).count()
+    };
     let first = three([0, 1, 2]).await;
     let noted = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap().text().is_some();
     eventually(SLACK, "the first have been written down", || (0..3).all(noted)).await;
@@ -184,6 +188,13 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     let stricter = stricter.connect().await.unwrap();
     eventually(SLACK, "three nodes have clients with another quorum", || told(&stricter) == 3).await;
     assert_eq!((told(&first), told(&same)), (0, 0));
+    assert!(first.survey().await.iter().all(|node| *node.status().others() == Others::Same));
+    let theirs = stricter.nodes()[0].others().clone();
+    let ids = first.nodes().into_iter().map(|node| node.id().unwrap().to_owned());
+    let Others::Different(theirs) = theirs else { panic!("{theirs:?}") };
+    assert!(theirs.starts_with("2 of ") && ids.into_iter().all(|id| theirs.contains(&id)), "{theirs}");
+    // It would be as right as the others for a node that has forgotten which it met first.
+    drop(stricter);
     // A node that lost its data has another name: those who knew it by the old one carry the change.
     cluster.restart(0, Data::Lost).unwrap();
     let again = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap();

@@ -3,41 +3,45 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
-use redlock_quorum::{Guard, LockError, Loss, NodeVote, Redlock, ReleaseError, Released, RunError};
+use redlock_quorum::{
+    Guard, LockError, Loss, NodeOptions, NodeVote, Redlock, ReleaseError, Released, RunError,
+};
 
 use crate::support::{FOREIGN, SLACK, builder, calls, eventually, name, now, plant, pttl, value};
 
-const KEY: &str = "job";
+pub(crate) const KEY: &str = "job";
 /// Long enough for a busy machine to renew in time, short enough to wait for.
-const TTL: Duration = Duration::from_secs(2);
+pub(crate) const TTL: Duration = Duration::from_secs(2);
 
 /// A client that keeps its leases alive.
-async fn keeper(cluster: &LocalCluster) -> Redlock {
-    builder(cluster.urls())
-        .ttl(TTL)
-        .node_timeout(Duration::from_millis(250))
-        .keep_alive(true)
-        .connect()
-        .await
-        .unwrap()
+pub(crate) async fn keeper(cluster: &LocalCluster) -> Redlock {
+    keeper_of(cluster.urls()).await
 }
 
-async fn hold(redlock: &Redlock) -> Guard {
+pub(crate) async fn keeper_of<I>(urls: I) -> Redlock
+where
+    I: IntoIterator,
+    I::Item: Into<NodeOptions>,
+{
+    builder(urls).ttl(TTL).node_timeout(Duration::from_millis(250)).keep_alive(true).connect().await.unwrap()
+}
+
+pub(crate) async fn hold(redlock: &Redlock) -> Guard {
     redlock.mutex(KEY).unwrap().lock().await.unwrap()
 }
 
 /// Held for so long that it must have been renewed.
-async fn stays_held(guard: &Guard) {
+pub(crate) async fn stays_held(guard: &Guard) {
     let lost = tokio::time::timeout(TTL * 2, guard.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
     assert!(guard.is_valid());
 }
 
-fn on(cluster: &LocalCluster, nodes: std::ops::Range<usize>, token: &str) -> bool {
+pub(crate) fn on(cluster: &LocalCluster, nodes: std::ops::Range<usize>, token: &str) -> bool {
     nodes.into_iter().all(|node| value(cluster, node, KEY).as_deref() == Some(token))
 }
 
-fn gone(cluster: &LocalCluster) -> bool {
+pub(crate) fn gone(cluster: &LocalCluster) -> bool {
     (0..cluster.len()).all(|node| cluster.keys(node).map_or(true, |keys| keys.is_empty()))
 }
 
@@ -111,22 +115,66 @@ async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
     eventually(SLACK, "no key is left", || gone(&cluster)).await;
 }
 
-/// Healed nodes count: the lease outlives the ones that it began on.
+/// Healed nodes count: the lease outlives the ones that it began on. Each node dies and comes back empty in turn, so
+/// that at the end none is left of those that granted it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_moves_on_to_the_nodes_that_were_healed() {
     let cluster = LocalCluster::start(5).unwrap();
-    cluster.kill(0).unwrap();
-    cluster.kill(1).unwrap();
     let redlock = keeper(&cluster).await;
     let guard = hold(&redlock).await;
     let token = guard.token().to_owned();
-    cluster.restart(0, Data::Kept).unwrap();
-    cluster.restart(1, Data::Kept).unwrap();
-    eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
-    cluster.kill(3).unwrap();
-    cluster.kill(4).unwrap();
+    for dying in [0..2, 2..4, 4..5] {
+        dying.clone().for_each(|node| cluster.kill(node).unwrap());
+        stays_held(&guard).await;
+        dying.for_each(|node| cluster.restart(node, Data::Lost).unwrap());
+        eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
+    }
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    eventually(SLACK, "no key is left", || gone(&cluster)).await;
+}
+
+/// All nodes hang, and die with the renewals that were sent to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewals_that_were_lost_on_the_way_are_made_again() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let ttl = TTL * 2;
+    let redlock = builder(cluster.urls()).ttl(ttl).node_timeout(ttl / 2).keep_alive(true);
+    let redlock = redlock.connect().await.unwrap();
+    let guard = hold(&redlock).await;
+    for _ in 0..2 {
+        (0..3).for_each(|node| cluster.pause(node).unwrap());
+        // A third is the longest that a renewal is away.
+        tokio::time::sleep(ttl.mul_f64(0.35)).await;
+        (0..3).for_each(|node| cluster.restart(node, Data::Kept).unwrap());
+        eventually(ttl, "renewed", || guard.remaining() > ttl / 2).await;
+    }
     stays_held(&guard).await;
     assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+/// pottery, redlock-universal: a renewal that is answered too late counts. The nodes run it when they go on, and their
+/// keys live for another TTL, had they not been told of the release as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    // Longer than the TTL: the connections of the stopped nodes are not given up.
+    let redlock = builder(cluster.urls()).ttl(TTL).node_timeout(TTL * 3 / 4).keep_alive(true);
+    let redlock = redlock.connect().await.unwrap();
+    let guard = hold(&redlock).await;
+    (0..2).for_each(|node| cluster.pause(node).unwrap());
+    let deadline = guard.deadline();
+    let loss = guard.lost().await;
+    assert!(now() >= deadline);
+    let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
+    let silent: Vec<_> = votes.failures().map(|(node, _)| node).collect();
+    assert_eq!(silent, [name(&cluster, 0), name(&cluster, 1)], "{loss}");
+    (0..2).for_each(|node| cluster.resume(node).unwrap());
+    let renewed = || (0..2).all(|node| calls(&cluster, node, "pexpire") > 0);
+    eventually(SLACK, "both have renewed, too late", renewed).await;
+    assert!(!guard.is_valid());
+    assert_eq!(guard.lost().await, loss);
+    assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
+    eventually(TTL / 2, "no key is left", || gone(&cluster)).await;
 }
 
 /// A renewal that fewer than a quorum confirm must not bring the lock back: another client may be about to win it.

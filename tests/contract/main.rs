@@ -5,13 +5,21 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod access;
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 mod faults;
 mod guard;
 mod holding;
+mod keeper;
 mod limits;
 mod load;
+mod sentinel;
 mod servers;
+mod stopped;
 mod stress;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod topology;

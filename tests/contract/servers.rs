@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::testing::{Data, LocalCluster, Reply};
 use redlock_quorum::{
-    Declared, ExtendError, LockError, NodeFailure, QuarantineCause, Redlock, ReleaseError, Released,
-    SettingsError,
+    Declared, ExtendError, LockError, NodeFailure, NodeOptions, QuarantineCause, Redlock, ReleaseError,
+    Released, SettingsError,
 };
 
+use crate::access::assert_nothing_was_refused;
 use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, value};
 
 const KEY: &str = "job";
@@ -33,7 +34,10 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
         assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
         no_secret(&format!("{error} {error:?} {redlock:?} {:?}", redlock.nodes()));
     }
-    no_secret(&format!("{:?}", builder(with_credentials(&cluster, &format!(":{WRONG}")))));
+    let options = || NodeOptions::new(format!("redis://:{WRONG}@a")).password(WRONG).sentinel_password(WRONG);
+    let builder = builder(with_credentials(&cluster, &format!(":{WRONG}")));
+    let builder = builder.password(WRONG).sentinel_username("a").sentinel_password(WRONG);
+    no_secret(&format!("{:?} {builder:?} {:?}", options(), builder.clone().nodes([options()]).settings()));
 }
 
 /// Servers repeat the arguments of a command that they do not know: of `AUTH`, the password. redis-rs keeps that to
@@ -108,6 +112,14 @@ async fn a_missing_permission_is_named() {
         permission(error.votes().unwrap().failures().collect());
     }
 
+    // Within a script it is the script that is told.
+    let redlock = client(user("no-pttl", &["~*", "+@all", "-pttl"])).await;
+    let mut guard = redlock.mutex("scripted").unwrap().try_lock().await.unwrap();
+    let error = guard.extend(LONG).await.unwrap_err();
+    let ExtendError::NoQuorum { votes, .. } = &error else { panic!("{error:?}") };
+    permission(votes.failures().collect());
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+
     let redlock = client(user("no-evalsha", &["~*", "+@all"])).await;
     user("no-evalsha", &["-evalsha"]);
     let ttl = Duration::from_secs(2);
@@ -122,37 +134,6 @@ async fn a_missing_permission_is_named() {
     // It ends with its TTL, and so do the repetitions of its release.
     let gone = || (0..3).all(|node| value(&cluster, node, KEY).is_none());
     eventually(ttl + SLACK, "it has expired", gone).await;
-
-    let redlock = client(user(
-        "enough",
-        &[
-            "resetkeys",
-            "~job",
-            "~redlock:*",
-            "-@all",
-            "+set",
-            "+evalsha",
-            "+eval",
-            "+script|load",
-            "+get",
-            "+del",
-            "+pttl",
-            "+pexpire",
-            "+time",
-            "+info",
-            "+config|get",
-            "+hget",
-            "+hmget",
-            "+hset",
-            "+hsetnx",
-            "+zadd",
-            "+zscore",
-        ],
-    ))
-    .await;
-    let mut guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
-    guard.extend(LONG * 2).await.unwrap();
-    assert_eq!(guard.release().await, Ok(Released::InTime));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -301,6 +282,56 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     });
     assert!(error.to_string().contains(&format!("127.0.0.1:{}/3", cluster.port(0))), "{error}");
     assert!(matches!(error, LockError::NoQuorum { .. }));
+}
+
+/// Everything of one client is behind its prefix: locks, fencing tokens, and the nodes' record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prefix_is_a_name_space_of_its_own() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let with = async |prefix: &str| builder(cluster.urls()).key_prefix(prefix).connect().await.unwrap();
+    // A new name space has no record that says that the node is new, or anything else.
+    let declared = with("app:").await.dangerous_declare_new().await;
+    assert!(declared.iter().all(|(_, declared)| *declared == Ok(Declared::Now)), "{declared:?}");
+    let (plain, app) = (with("").await, with("app:").await);
+
+    let ours = app.mutex(KEY).unwrap().try_lock().await.unwrap();
+    let others = plain.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(ours.resource(), KEY);
+    assert_eq!(value(&cluster, 0, "app:job").as_deref(), Some(ours.token()));
+    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(others.token()));
+    let score = |fences| cluster.command(0, &["ZSCORE", fences, KEY]).unwrap().text().unwrap().parse::<f64>();
+    assert_eq!(score("app:redlock:fences").unwrap() as u64, ours.fencing_token().get());
+    assert_eq!(score("redlock:fences").unwrap() as u64, others.fencing_token().get());
+    let error = with("app:").await.mutex(KEY).unwrap().try_lock().await.unwrap_err();
+    assert!(matches!(&error, LockError::Contended { resource, .. } if resource == KEY), "{error}");
+    // A client without the prefix that says it in the name meets the same key.
+    let error = plain.mutex("app:job").unwrap().try_lock().await.unwrap_err();
+    assert!(matches!(error, LockError::Contended { .. }), "{error}");
+
+    assert_eq!(ours.release().await, Ok(Released::InTime));
+    assert_eq!(others.release().await, Ok(Released::InTime));
+
+    let keys = |node| {
+        let Reply::Array(keys) = cluster.command(node, &["KEYS", "*"]).unwrap() else { panic!("no keys") };
+        let mut keys: Vec<_> = keys.iter().map(|key| key.text().unwrap().to_owned()).collect();
+        keys.sort();
+        keys
+    };
+    let internal = ["app:redlock:fences", "app:redlock:node", "redlock:fences", "redlock:node"];
+    eventually(SLACK, "only internal keys are left", || (0..3).all(|node| keys(node) == internal)).await;
+    // So a user needs no other keys.
+    for node in 0..3 {
+        let user = ["ACL", "SETUSER", "app", "on", ">app", "~app:*", "+@all"];
+        assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
+    }
+    let narrow = builder(cluster.urls()).username("app").password("app").key_prefix("app:").connect().await;
+    let mut guard = narrow.unwrap().mutex(KEY).unwrap().try_lock().await.unwrap();
+    guard.extend(LONG * 2).await.unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    (0..3).for_each(|node| assert_nothing_was_refused(&cluster, node));
+    for name in ["redlock:", "redlock:node"] {
+        assert!(matches!(app.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
+    }
 }
 
 fn with_credentials(cluster: &LocalCluster, credentials: &str) -> Vec<String> {

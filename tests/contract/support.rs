@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use redlock_quorum::testing::{LocalCluster, Reply};
@@ -115,6 +116,13 @@ pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
     let prefix = format!("cmdstat_{command}:calls=");
     let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+/// The named test, to be run by itself in another process.
+pub(crate) fn own_process(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command
 }
 
 /// `host:port`, as errors call a node.

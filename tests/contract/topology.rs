@@ -5,7 +5,8 @@ use std::time::Duration;
 use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Redlock, RedlockBuilder};
 
-use crate::support::{LONG, SLACK, builder, eventually, plant, value};
+use crate::access::{Access, Gate, assert_nothing_was_refused};
+use crate::support::{LONG, SLACK, eventually, plant, value};
 
 /// A cluster with its faults. The faulty nodes come first in the list: a client that asks one after the other
 /// meets them before any other.
@@ -16,6 +17,7 @@ pub(crate) struct Topology {
     dead: usize,
     /// Stopped after the client has connected, so that commands to it are sent and not answered.
     paused: usize,
+    access: Access,
 }
 
 impl Topology {
@@ -25,21 +27,23 @@ impl Topology {
     /// Even: the quorum is 3, so that it survives no more than three nodes do.
     pub(crate) const FOUR: Self = Self::healthy(4);
     pub(crate) const THREE_ONE_DEAD: Self = Self { dead: 1, ..Self::THREE };
+    pub(crate) const THREE_GUARDED: Self = Self { access: Access::Guarded, ..Self::THREE };
     pub(crate) const FIVE_ONE_PAUSED: Self = Self { paused: 1, ..Self::FIVE };
     pub(crate) const FIVE_TWO_PAUSED: Self = Self { paused: 2, ..Self::FIVE };
 
     const fn healthy(nodes: usize) -> Self {
-        Self { nodes, dead: 0, paused: 0 }
+        Self { nodes, dead: 0, paused: 0, access: Access::Open }
     }
 
     pub(crate) async fn start(self) -> World {
-        let cluster = LocalCluster::start(self.nodes).unwrap();
+        let gate = Gate::new(self.access);
+        let cluster = gate.start(self.nodes);
         for node in 0..self.dead {
             cluster.kill(node).unwrap();
         }
-        let redlock = builder(cluster.urls()).connect().await.unwrap();
-        let other = builder(cluster.urls()).connect().await.unwrap();
-        let world = World { topology: self, cluster, redlock, other };
+        let redlock = gate.builder(&cluster).connect().await.unwrap();
+        let other = gate.builder(&cluster).connect().await.unwrap();
+        let world = World { topology: self, gate, cluster, redlock, other };
         for node in world.paused() {
             world.cluster.pause(node).unwrap();
         }
@@ -50,6 +54,7 @@ impl Topology {
 /// A running cluster, and two clients that know nothing of each other.
 pub(crate) struct World {
     topology: Topology,
+    gate: Gate,
     pub(crate) cluster: LocalCluster,
     pub(crate) redlock: Redlock,
     pub(crate) other: Redlock,
@@ -71,7 +76,7 @@ impl World {
 
     /// A further client with other settings. It meets the paused nodes when it connects.
     pub(crate) async fn client(&self, change: impl FnOnce(RedlockBuilder) -> RedlockBuilder) -> Redlock {
-        change(builder(self.cluster.urls())).connect().await.unwrap()
+        change(self.gate.builder(&self.cluster)).connect().await.unwrap()
     }
 
     /// So few nodes that a lock on `key` is just out of reach now belong to somebody else.
@@ -116,12 +121,17 @@ impl World {
         }
         let what = format!("no key but {foreign:?} on any node, {:?}", self.topology);
         let foreign: Vec<String> = foreign.iter().map(|key| (*key).to_owned()).collect();
-        let clean = move || {
-            let running = self.topology.dead..self.topology.nodes;
-            let keys = running.filter_map(|node| self.cluster.keys(node).ok()).flatten();
+        let clean = move |world: &Self| {
+            let running = world.topology.dead..world.topology.nodes;
+            let keys = running.filter_map(|node| world.cluster.keys(node).ok()).flatten();
             keys.into_iter().all(|key| foreign.contains(&key))
         };
-        eventually(END, what, clean)
+        async move {
+            eventually(END, what, || clean(&self)).await;
+            for node in 0..self.topology.nodes {
+                assert_nothing_was_refused(&self.cluster, node);
+            }
+        }
     }
 }
 
@@ -137,6 +147,7 @@ macro_rules! on_every_topology {
                 three_nodes THREE,
                 five_nodes FIVE,
                 four_nodes FOUR,
+                three_nodes_guarded THREE_GUARDED,
                 three_nodes_one_dead THREE_ONE_DEAD,
                 five_nodes_one_paused FIVE_ONE_PAUSED,
                 five_nodes_two_paused FIVE_TWO_PAUSED,

@@ -3,10 +3,20 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[expect(dead_code, reason = "shared with the contract, which needs more of it")]
+#[path = "../contract/certificates.rs"]
+mod certificates;
+mod config;
 mod dev;
+mod doctor;
 mod examples;
+mod holders;
+mod init;
 mod loss;
+mod quarantine;
 mod run;
+mod secrets;
 mod signals;
 mod support;
+mod tls;
 mod usage;

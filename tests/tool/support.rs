@@ -1,6 +1,7 @@
 //! A cluster, a directory, and tools that run in it.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{LocalCluster, NodeState};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
 /// How often, and how far apart, another process is looked at: 20 s in all, for a machine that is busy.
@@ -51,11 +54,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self {
-            cluster: LocalCluster::start(nodes).unwrap(),
-            directory: tempfile::tempdir().unwrap(),
-            started: AtomicU32::new(0),
-        }
+        Self::of(LocalCluster::start(nodes).unwrap())
+    }
+
+    pub(crate) fn of(cluster: LocalCluster) -> Self {
+        Self { cluster, directory: tempfile::tempdir().unwrap(), started: AtomicU32::new(0) }
     }
 
     /// Runs the tool to its end.
@@ -81,6 +84,32 @@ impl Scene {
             .spawn()
             .unwrap();
         Running { child, stdout, stderr }
+    }
+
+    /// Runs the tool on a terminal of 100 columns, where `typed` is typed; answers what the terminal showed.
+    pub(crate) fn type_at(&self, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let size = Winsize { ws_row: 50, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        tcsetwinsize(&end, size).unwrap();
+        let mut command = redlock();
+        command.args(arguments).env("REDLOCK_NODES", self.cluster.urls().join(",")).env("TERM", "xterm");
+        command.env_remove("NO_COLOR");
+        let ends = [end.try_clone().unwrap(), end.try_clone().unwrap(), end];
+        let [stdin, stdout, stderr] = ends.map(Stdio::from);
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
+        // Its end of the terminal is in there as well.
+        drop(command);
+        let mut terminal = File::from(terminal);
+        terminal.write_all(typed.as_bytes()).unwrap();
+        let mut shown = Vec::new();
+        // Ends with an error, as terminals do when nobody has them open any more.
+        let _ = terminal.read_to_end(&mut shown);
+        let code = child.wait().unwrap().code();
+        (code, String::from_utf8(shown).unwrap().replace("\r\n", "\n"))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -82,7 +82,7 @@ fn check(args: CheckArgs) -> Result<(String, Exit), Failure> {
     }
     let settings = result.map_err(Failure::Settings)?;
     let mut text = format!("no mistakes: {}\n", survival(&settings));
-    for warning in warnings(&settings) {
+    for warning in settings.warnings() {
         let _ = writeln!(text, "warning: {warning}");
     }
     Ok((text, Exit::SUCCESS))
@@ -117,10 +117,14 @@ fn as_json(settings: &Settings) -> Value {
             "quorum": settings.quorum(),
             "losses_survived": settings.losses_survived(),
             "validity_ms": millis(settings.validity_after(Duration::ZERO)),
+            "validity_by_round_trip": ROUND_TRIPS.map(|(round_trip, _)| json!({
+                "round_trip_ms": millis(round_trip),
+                "validity_ms": millis(settings.validity_after(round_trip)),
+            })),
             "outage_after_crash_ms": millis(settings.outage_after_crash(settings.ttl())),
             "outage_after_crash_at_max_ttl_ms": millis(settings.outage_after_crash(settings.max_ttl())),
             "quarantine_ms": millis(settings.quarantine()),
-            "warnings": warnings(settings),
+            "warnings": settings.warnings(),
         },
     })
 }
@@ -137,15 +141,19 @@ fn as_text(settings: &Settings) -> String {
         rows.iter().map(|(_, value, _)| value.len()).filter(|width| *width <= 32).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value, place) in rows {
-        let line = format!("{name:name_width$}  {value:value_width$}  {place}");
-        let line = if *place == Place::Default { dimmed(&line) } else { line };
-        let _ = writeln!(text, "{line}");
+        let values = if name == "nodes" { value.split(", ").collect() } else { vec![value.as_str()] };
+        let names = [name].into_iter().chain(std::iter::repeat(""));
+        for (name, value) in names.zip(values) {
+            let line = format!("{name:name_width$}  {value:value_width$}  {place}");
+            let line = if *place == Place::Default { dimmed(&line) } else { line };
+            let _ = writeln!(text, "{line}");
+        }
     }
     let _ = writeln!(text, "\n{}", bold("What this means"));
     for sentence in meaning(settings) {
         let _ = writeln!(text, "  {sentence}");
     }
-    for warning in warnings(settings) {
+    for warning in settings.warnings() {
         let _ = writeln!(text, "  {}: {warning}", bold("warning"));
     }
     text
@@ -168,7 +176,12 @@ fn meaning(settings: &Settings) -> Vec<String> {
         settings.outage_after_crash(ttl),
         settings.outage_after_crash(max_ttl),
     ));
-    sentences.push(format!("A node that restarted has no vote for {:?}.", settings.quarantine()));
+    let quarantine = settings.quarantine();
+    if !quarantine.is_zero() {
+        sentences.push(format!(
+            "A node that may have forgotten locks, after a restart or a failover, has no vote for {quarantine:?}."
+        ));
+    }
     sentences
 }
 
@@ -179,18 +192,6 @@ fn survival(settings: &Settings) -> String {
         losses => format!("{losses} may be lost"),
     };
     format!("{quorum} of {nodes} nodes have to agree, {losses}")
-}
-
-fn warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let nodes = settings.nodes();
-    if nodes.is_multiple_of(2) {
-        let fewer = nodes - 1;
-        warnings.push(format!("an even number of nodes survives no more losses than {fewer} do"));
-    } else if nodes == 1 {
-        warnings.push("a single node is a single point of failure; use 3 or 5".to_owned());
-    }
-    warnings
 }
 
 fn bold(text: &str) -> String {

@@ -9,6 +9,7 @@ use redlock_quorum::testing::ClusterError;
 use redlock_quorum::{LockError, SettingsError, Votes};
 
 use crate::exit::Exit;
+use crate::output::short;
 
 const NO_NODES: &str = "no nodes given: repeat --node URL for each master, set REDLOCK_NODES to a comma-separated \
                         list of URLs, or name a settings file with --config; `redlock dev` starts local ones to try";
@@ -116,9 +117,17 @@ fn lock_text(error: &LockError) -> String {
         LockError::NoQuorum { resource, needed, votes } => {
             let count = votes.iter().count();
             let nodes = node_lines(votes);
+            let advice = match error.quarantine() {
+                Some(left) => format!(
+                    "wait for another {} (--wait), or say with `redlock init` which of them are new, if nobody can \
+                     hold a lock on them.",
+                    short(left)
+                ),
+                None => "start these nodes, or see why they cannot be reached from here.".to_owned(),
+            };
             format!(
                 "no quorum for {resource:?}{waited}: {needed} of {count} nodes must answer{nodes}\n  Nobody can take \
-                 this lock until {needed} answer: start these nodes, or see why they cannot be reached from here."
+                 this lock until the votes of {needed} count: {advice}"
             )
         }
         LockError::TooLate { resource, left, min_validity, .. } => format!(

@@ -55,6 +55,8 @@ fn reason(failure: &NodeFailure) -> &'static str {
         NodeFailure::Refused { .. } => "refused",
         NodeFailure::Unexpected { .. } => "unexpected answer",
         NodeFailure::ShutDown => "shut down",
+        NodeFailure::Sentinel { .. } => "no master by its sentinels",
+        NodeFailure::Tls { .. } => "TLS failed",
         // The enum may grow; the tool then still counts.
         _ => "another failure",
     }

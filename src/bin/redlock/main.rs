@@ -1,16 +1,22 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod break_lock;
 #[cfg(feature = "chaos")]
 mod chaos;
 mod clock;
 mod config;
+mod confirm;
 mod demo;
 mod dev;
 mod dice;
+mod doctor;
 mod exit;
 mod failure;
+mod init;
+mod inspect;
 mod lost;
 mod nodes;
+mod output;
 mod report;
 mod run;
 mod signals;
@@ -36,6 +42,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Break(break_lock::Args),
     #[cfg(feature = "chaos")]
     Chaos(chaos::Args),
     #[cfg(feature = "chaos")]
@@ -46,6 +53,9 @@ enum Command {
     #[command(hide = true)]
     DemoWorker(demo::worker::Args),
     Dev(dev::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
+    Inspect(inspect::Args),
     Run(run::Args),
 }
 
@@ -72,6 +82,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            Command::Break(args) => break_lock::run(args, report).await,
             #[cfg(feature = "chaos")]
             Command::Chaos(args) => chaos::run(args, report).await,
             #[cfg(feature = "chaos")]
@@ -80,6 +91,9 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Init(args) => init::run(args, report).await,
+            Command::Inspect(args) => inspect::run(args).await,
             Command::Run(args) => run::run(args, report).await,
         }
     });

@@ -15,8 +15,7 @@ pub(crate) const ENVIRONMENT: &str = "\
 Settings, the later ones winning: the file, the environment, --node and --set, the other options.
 
 Environment:
-  REDLOCK_NODES   the masters, comma-separated. Every client of a lock must name the same ones. A
-                  comma in a password is written %2C.
+  REDLOCK_NODES   the masters, comma-separated. Every client of a lock must name the same ones.
   REDLOCK_CONFIG  the settings file, where no --config is given
   REDLOCK_...     every other setting: its name in capitals, as REDLOCK_TTL=5s, REDLOCK_RETRY__FIRST=1ms";
 
@@ -26,7 +25,8 @@ pub(crate) struct NodeArgs {
     #[arg(
         long = "node",
         value_name = "URL",
-        help = "A master, as redis://[user:password@]host[:port][/db]; once for each [default: REDLOCK_NODES]"
+        help = "A master, as redis://[user:password@]host[:port][/db], rediss:// with TLS, or \
+                redis+sentinel://host,host,host/service; once for each [default: REDLOCK_NODES]"
     )]
     nodes: Vec<String>,
     /// Settings in TOML; `redlock config example` prints one with all there are.
@@ -58,9 +58,7 @@ impl NodeArgs {
         }
         builder = builder.environment();
         if !nodes.is_empty() {
-            // The list has commas between its URLs.
-            let list: Vec<_> = nodes.iter().map(|url| url.replace(',', "%2C")).collect();
-            builder = builder.flag("--node", "nodes", &list.join(","));
+            builder = builder.flag("--node", "nodes", &nodes.join(","));
         }
         set.iter().fold(builder, |builder, (setting, value)| {
             builder.flag(&format!("--set {setting}"), setting, value)

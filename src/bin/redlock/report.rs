@@ -4,10 +4,18 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ArgAction;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Heading in `--help`, so that these options do not mix with each subcommand's own.
 const OUTPUT: &str = "Output";
+
+/// What the library says in its log that whoever waits for the tool should know without asking for the log.
+const NOTICES: &str = "redlock_quorum::lock::quarantine=warn";
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -32,7 +40,12 @@ impl ReportArgs {
     pub(crate) fn start(self) -> Report {
         let Self { quiet, verbose } = self;
         let level = match verbose {
-            0 => return if quiet { Report::Quiet } else { Report::Speaking },
+            0 if quiet => return Report::Quiet,
+            0 => {
+                let notices = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(NOTICES));
+                notices.with_writer(io::stderr).event_format(Notice).init();
+                return Report::Speaking;
+            }
             1 => "redlock_quorum=debug,redlock=debug",
             _ => "trace",
         };
@@ -53,6 +66,36 @@ impl Report {
             Self::Quiet => {}
             // With stderr closed there is nobody to tell.
             Self::Speaking => drop(writeln!(io::stderr(), "redlock: {text}")),
+        }
+    }
+}
+
+/// The bare message of an event, as one of our own notices.
+struct Notice;
+
+impl<S, N> FormatEvent<S, N> for Notice
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        writeln!(writer, "redlock: {}", message.0)
+    }
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod holding;
 mod nodes;
 mod timing;
+mod tls;
 mod waiting;
 
 use std::time::Duration;
@@ -41,8 +42,9 @@ pub(super) struct Group {
 }
 
 /// In the order of the example file. In TOML a table ends where the next begins, so `retry` has to be the last.
-pub(super) static GROUPS: [Group; 4] = [
+pub(super) static GROUPS: [Group; 5] = [
     Group { title: "Nodes", settings: &nodes::SETTINGS },
+    Group { title: "TLS", settings: &tls::SETTINGS },
     Group { title: "Time", settings: &timing::SETTINGS },
     Group { title: "What a lock promises", settings: &holding::SETTINGS },
     Group { title: "Waiting", settings: &waiting::SETTINGS },

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::config::places::PASSWORDS;
 use crate::protocol::QuorumSize;
 
-pub(super) static SETTINGS: [Setting; 7] = [
+pub(super) static SETTINGS: [Setting; 12] = [
     Setting {
         name: "nodes",
         example: r#"["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]"#,
@@ -16,7 +16,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
         access: Access::Other {
             unit: "list of URLs or tables; in the environment URLs with commas between them",
             set: |builder, given| {
-                builder.nodes = given.text()?.split(',').map(|url| url.trim().into()).collect();
+                builder.nodes = urls(given.text()?).iter().map(|url| url.trim().into()).collect();
                 Ok(())
             },
             show: |settings| {
@@ -83,6 +83,65 @@ pub(super) static SETTINGS: [Setting; 7] = [
         },
     },
     Setting {
+        name: "sentinel_username",
+        example: r#""watcher""#,
+        default: "none",
+        bounds: "needs a sentinel_password",
+        what: "The ACL user on the sentinels, for nodes of redis+sentinel:// URLs.",
+        why: "where sentinels have users of their own",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| {
+                builder.sentinel.username = Some(given.text()?.to_owned());
+                Ok(())
+            },
+            show: |settings| settings.sentinel_username.clone(),
+        },
+    },
+    Setting {
+        name: "sentinel_password",
+        example: r#""...""#,
+        default: "none",
+        bounds: "never shown",
+        what: "The password on the sentinels; not that of the masters.",
+        why: "where sentinels have one (`requirepass`)",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| builder.sentinel.set_password(given.secret()),
+            show: |settings| secret(settings, "sentinel_password"),
+        },
+    },
+    Setting {
+        name: "sentinel_password_file",
+        example: r#""/run/secrets/sentinel-password""#,
+        default: "none",
+        bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
+        what: "The file that holds it.",
+        why: "as password_file",
+        access: Access::Other {
+            unit: "path, from this file's directory on",
+            set: |builder, given| {
+                builder.sentinel.set_password(given.secret_in_file("sentinel_password_file"))
+            },
+            show: |settings| secret(settings, "sentinel_password_file"),
+        },
+    },
+    Setting {
+        name: "sentinel_password_env",
+        example: r#""SENTINEL_PASSWORD""#,
+        default: "none",
+        bounds: "a variable that is set",
+        what: "The environment variable that holds it.",
+        why: "as password_env",
+        access: Access::Other {
+            unit: "name of an environment variable",
+            set: |builder, given| {
+                builder.sentinel.set_password(given.secret_in_environment("sentinel_password_env"))
+            },
+            show: |settings| secret(settings, "sentinel_password_env"),
+        },
+    },
+    Setting {
         name: "quorum",
         example: "2",
         default: "n/2 + 1, the majority",
@@ -96,6 +155,25 @@ pub(super) static SETTINGS: [Setting; 7] = [
                 Ok(())
             },
             show: |settings| Some(settings.quorum.needed().to_string()),
+        },
+    },
+    Setting {
+        name: "key_prefix",
+        example: r#""app:""#,
+        default: "none, the name of a lock is its key",
+        bounds: "at most 64 bytes without control characters, not beginning with redlock:",
+        what: "What all keys on the nodes begin with, also those that the library keeps for itself.",
+        why: "nodes that others use as well; locks of different prefixes do not exclude each other",
+        access: Access::Other {
+            unit: "text",
+            set: |builder, given| {
+                builder.key_prefix = given.text()?.to_owned();
+                Ok(())
+            },
+            show: |settings| {
+                let prefix = settings.key_prefix.as_str();
+                (!prefix.is_empty()).then(|| prefix.to_owned())
+            },
         },
     },
     Setting {
@@ -116,8 +194,23 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
 ];
 
+/// Splits a list at its commas, but for those between the hosts of one URL.
+fn urls(list: &str) -> Vec<String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in list.split(',') {
+        match urls.last_mut() {
+            Some(url) if !part.contains("://") => {
+                url.push(',');
+                url.push_str(part);
+            }
+            Some(_) | None => urls.push(part.to_owned()),
+        }
+    }
+    urls
+}
+
 /// Of the ways to give the password, the one that was used.
 fn secret(settings: &Settings, name: &'static str) -> Option<String> {
-    debug_assert!(PASSWORDS.contains(&name));
+    debug_assert!(PASSWORDS.as_flattened().contains(&name));
     settings.places.is_given(name).then(|| "***".to_owned())
 }

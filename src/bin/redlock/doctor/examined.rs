@@ -1,0 +1,90 @@
+//! What is known of one node after a look at it.
+
+use std::time::Duration;
+
+use redlock_quorum::{NodeFacts, NodeFailure, NodeStatus, NodeSurvey, Others, Persistence};
+
+/// One node. `failure` is why it has no vote now.
+#[derive(Clone, Debug)]
+pub(super) struct Examined {
+    pub(super) name: String,
+    pub(super) id: Option<String>,
+    pub(super) failure: Option<NodeFailure>,
+    pub(super) facts: Option<NodeFacts>,
+    pub(super) others: Others,
+    pub(super) measured: Option<Measured>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) median: Duration,
+    pub(super) p99: Duration,
+    /// By how much its wall clock is ahead of this machine's.
+    pub(super) clock_offset_micros: i64,
+    pub(super) clients: u64,
+}
+
+/// What to make of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Votes,
+    Quarantined(Duration),
+    /// It answers, and has no vote.
+    Refused,
+    Unreachable,
+}
+
+impl Examined {
+    pub(super) fn new(survey: &NodeSurvey) -> Self {
+        let status: &NodeStatus = survey.status();
+        Self {
+            name: status.name().to_owned(),
+            id: status.id().map(str::to_owned),
+            // A node that hangs is not known to until it is asked.
+            failure: status.failure().or(survey.failure()).cloned(),
+            facts: status.facts().cloned(),
+            others: status.others().clone(),
+            measured: Measured::of(survey),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match &self.failure {
+            None => State::Votes,
+            Some(NodeFailure::Quarantined { left, .. }) => State::Quarantined(*left),
+            Some(
+                NodeFailure::Connecting
+                | NodeFailure::Unreachable { .. }
+                | NodeFailure::NoAnswer { .. }
+                | NodeFailure::ConnectionLost { .. },
+            ) => State::Unreachable,
+            Some(_) => State::Refused,
+        }
+    }
+
+    pub(super) fn votes(&self) -> bool {
+        self.state() == State::Votes
+    }
+
+    /// Whether it could throw locks away.
+    pub(super) fn may_evict(&self) -> bool {
+        self.facts
+            .as_ref()
+            .is_some_and(|facts| facts.max_memory() > 0 && facts.eviction_policy() != "noeviction")
+    }
+
+    pub(super) fn persistence(&self) -> Option<Persistence> {
+        self.facts.as_ref().map(NodeFacts::persistence)
+    }
+}
+
+impl Measured {
+    fn of(survey: &NodeSurvey) -> Option<Self> {
+        Some(Self {
+            median: survey.round_trip(0.5)?,
+            p99: survey.round_trip(0.99)?,
+            clock_offset_micros: survey.clock_offset_micros()?,
+            clients: survey.connected_clients()?,
+        })
+    }
+}

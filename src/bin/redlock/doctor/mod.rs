@@ -1,0 +1,102 @@
+//! `redlock doctor`: how the nodes are, and what is to be done about it.
+
+mod examined;
+mod findings;
+mod sheet;
+mod tuning;
+
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
+use crate::output::{self, Medium};
+
+use examined::Examined;
+use findings::{Finding, Severity};
+
+const ABOUT: &str = "\
+Examine the nodes: what they are, whether their votes count, and what to do about it
+
+Shows a table of the nodes, then what is wrong or could be better, and last whether locks can be taken and how many \
+more nodes may be lost. CLOCK is by how much a node's wall clock is ahead of this machine's; the round trips are those \
+of fifty small commands. Changes nothing but what every client writes down on the nodes when it connects.";
+
+const EXAMPLES: &str = "\
+Examples:
+  redlock doctor
+  redlock doctor --config /etc/redlock.toml
+  redlock doctor --json | jq '.findings[] | .what'
+  redlock doctor >/dev/null || mail -s 'see to the lock nodes' ops < /dev/null
+
+On a terminal the result is a table, elsewhere tab-separated lines.";
+
+/// The options of `redlock doctor`. Has no `Debug`: URLs hold passwords.
+#[derive(clap::Args)]
+#[command(about = "Examine the nodes, and say what to do", long_about = ABOUT, after_long_help = after_help())]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nodes: NodeArgs,
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+}
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
+}
+
+/// Whether locks can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Healthy,
+    /// They can, but something is to be seen to.
+    Degraded,
+    NoQuorum,
+}
+
+/// How many nodes there are, vote, and have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quorum {
+    nodes: usize,
+    needed: usize,
+    voting: usize,
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
+    let Args { nodes, json } = args;
+    let settings = checked(nodes.builder())?;
+    let redlock = settings.clone().connect().await;
+    let nodes: Vec<_> = redlock.survey().await.iter().map(Examined::new).collect();
+    let findings = findings::of(&nodes, &settings, redlock.longest_max_ttl());
+    let quorum = Quorum {
+        nodes: settings.nodes(),
+        needed: settings.quorum(),
+        voting: nodes.iter().filter(|node| node.votes()).count(),
+    };
+    let health = quorum.health(&findings);
+    if json {
+        output::print_json(&sheet::as_json(&nodes, &findings, quorum, health))?;
+    } else {
+        output::print(&sheet::as_text(&nodes, &findings, quorum, health, Medium::of_stdout()))?;
+    }
+    Ok(match health {
+        Health::Healthy => Exit::SUCCESS,
+        Health::Degraded => Exit::UNCLEAN,
+        Health::NoQuorum => Exit::NO_QUORUM,
+    })
+}
+
+impl Quorum {
+    fn health(self, findings: &[Finding]) -> Health {
+        if self.voting < self.needed {
+            Health::NoQuorum
+        } else if findings.iter().any(|finding| finding.severity == Severity::Problem) {
+            Health::Degraded
+        } else {
+            Health::Healthy
+        }
+    }
+
+    fn losses_survived(self) -> usize {
+        self.voting.saturating_sub(self.needed)
+    }
+}

@@ -1,0 +1,164 @@
+//! `redlock inspect`: who holds a lock, on each node.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use redlock_quorum::{Holder, Inspection, LockState, NodeInspection, Under};
+use serde_json::{Value, json};
+
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
+use crate::output::{self, Medium, Table, Tone, millis, short};
+
+const ABOUT: &str = "\
+Show who holds a lock
+
+For each node the owner that its key names, how long the key lasts unless it is renewed, and the highest fencing token \
+that the node has seen of it; then whether a quorum agrees. It is over when it is read: to act on it, take the lock.";
+
+const EXAMPLES: &str = "\
+Examples:
+  redlock inspect invoice:42
+  redlock inspect invoice:42 >/dev/null && echo held
+  redlock inspect --json invoice:42 | jq -r .owner
+
+Exits with 0 when somebody holds the lock, 1 when nobody does, 69 when too few nodes answered to know.";
+
+/// The options of `redlock inspect`. Has no `Debug`: URLs hold passwords.
+#[derive(clap::Args)]
+#[command(about = "Show who holds a lock", long_about = ABOUT, after_long_help = after_help())]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nodes: NodeArgs,
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+    /// What is locked: the name of the Redis key.
+    key: String,
+}
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
+}
+
+pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
+    let Args { nodes, json, key } = args;
+    let redlock = checked(nodes.builder())?.connect().await;
+    let inspection = redlock.inspect(&key).await?;
+    if json {
+        output::print_json(&as_json(&inspection))?;
+    } else {
+        output::print(&as_text(&inspection, Medium::of_stdout()))?;
+    }
+    Ok(match inspection.state() {
+        LockState::Held(_) => Exit::SUCCESS,
+        LockState::NotHeld => Exit::UNCLEAN,
+        LockState::Unknown | _ => Exit::NO_QUORUM,
+    })
+}
+
+fn as_text(inspection: &Inspection, medium: Medium) -> String {
+    let mut table = Table::new(&["NODE", "OWNER", "LEFT", "FENCE"]);
+    inspection.nodes().for_each(|node| table.row(row(node)));
+    let mut text = table.render(medium);
+    text.push('\n');
+    for node in inspection.nodes() {
+        if let Some(failure) = node.failure() {
+            let told = format!("{}: {failure}", node.name());
+            let _ = writeln!(text, "{}", medium.paragraph("not known", Tone::Bad, &told));
+        }
+    }
+    let _ = writeln!(text, "{}", medium.fill("", &summary(inspection)));
+    text
+}
+
+fn row(node: &NodeInspection) -> Vec<(String, Tone)> {
+    let (owner, left) = match node.under() {
+        Some(Under::Lock(holder)) => ((holder.owner().to_owned(), Tone::Strong), left(&holder)),
+        Some(Under::Nothing) => (("nobody".to_owned(), Tone::Faint), "-".to_owned()),
+        Some(Under::Other | _) => (("a key that is no lock".to_owned(), Tone::Bad), "-".to_owned()),
+        None => (("not known".to_owned(), Tone::Bad), "-".to_owned()),
+    };
+    let fence = node.fence().map_or_else(|| "-".to_owned(), |fence| format!("{fence:.0}"));
+    vec![(node.name().to_owned(), Tone::Plain), owner, (left, Tone::Plain), (fence, Tone::Plain)]
+}
+
+fn left(holder: &Holder) -> String {
+    holder.remaining().map_or_else(|| "for ever".to_owned(), short)
+}
+
+/// In one sentence; [`crate::break_lock`] shows it before it asks.
+pub(crate) fn summary(inspection: &Inspection) -> String {
+    let (key, needed, all) = (inspection.resource(), inspection.quorum(), inspection.nodes().len());
+    let answered = inspection.nodes().filter(|node| node.failure().is_none()).count();
+    let locks = |node: &&NodeInspection| matches!(node.under(), Some(Under::Lock(_)));
+    let with_key = inspection.nodes().filter(locks).count();
+    match inspection.state() {
+        LockState::Held(holder) => {
+            let time = match holder.remaining() {
+                Some(left) => format!("for another {} unless it is renewed", short(left)),
+                None => "for ever: its key does not expire".to_owned(),
+            };
+            format!("{key:?} is held by {} {time}", holder.owner())
+        }
+        LockState::NotHeld if with_key == 0 => {
+            format!("nobody holds {key:?}: {answered} of {all} nodes say so, {needed} have to agree")
+        }
+        LockState::NotHeld => format!(
+            "nobody holds {key:?}: a key on {with_key} of {all} nodes is no quorum; it is of an attempt that is under \
+             way or has failed, and ends with its time"
+        ),
+        LockState::Unknown | _ => format!(
+            "it is not known who holds {key:?}: {answered} of {all} nodes answered, {needed} have to agree"
+        ),
+    }
+}
+
+fn as_json(inspection: &Inspection) -> Value {
+    let mut value = state_as_json(inspection);
+    value["nodes"] = inspection.nodes().map(node_as_json).collect();
+    value
+}
+
+/// Without the nodes.
+pub(crate) fn state_as_json(inspection: &Inspection) -> Value {
+    let (state, holder) = match inspection.state() {
+        LockState::Held(holder) => ("held", Some(holder)),
+        LockState::NotHeld => ("not_held", None),
+        LockState::Unknown | _ => ("unknown", None),
+    };
+    json!({
+        "key": inspection.resource(),
+        "state": state,
+        "owner": holder.as_ref().map(Holder::owner),
+        "remaining_ms": holder.as_ref().and_then(Holder::remaining).map(millis),
+        "quorum": { "nodes": inspection.nodes().len(), "needed": inspection.quorum() },
+    })
+}
+
+fn node_as_json(node: &NodeInspection) -> Value {
+    let (under, holder) = match node.under() {
+        Some(Under::Nothing) => (Some("nothing"), None),
+        Some(Under::Lock(holder)) => (Some("lock"), Some(holder)),
+        Some(Under::Other | _) => (Some("other"), None),
+        None => (None, None),
+    };
+    let remaining: Option<Duration> = holder.as_ref().and_then(Holder::remaining);
+    json!({
+        "name": node.name(),
+        "under": under,
+        "owner": holder.as_ref().map(Holder::owner),
+        "remaining_ms": remaining.map(millis),
+        "fence": node.fence().map(|fence| fence_as_json(fence)),
+        "failure": node.failure().map(ToString::to_string),
+    })
+}
+
+/// Without a fraction where it is one of ours.
+fn fence_as_json(fence: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared with what it was")]
+    let whole = fence as u64;
+    #[expect(clippy::cast_precision_loss, reason = "compared with what it was")]
+    if whole as f64 == fence { whole.into() } else { fence.into() }
+}

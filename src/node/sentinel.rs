@@ -1,0 +1,180 @@
+//! A node that is the master of a service, whichever server that is: its Sentinels know.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{self, BoxFuture};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
+
+use super::connection::Driver;
+use super::stream::{Connector, Management, Stream, Tcp};
+use super::{Login, failure};
+use crate::error::NodeFailure;
+
+/// How often the sentinels are asked whether the master is still the same. A client that goes on with a master that is
+/// none any more has to notice before the quarantine of the next one is over: that is two seconds longer than any lease.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long their answers may take then.
+const CHECK_LIMIT: Duration = Duration::from_millis(500);
+
+/// Connects to the master that a majority of the sentinels knows.
+///
+/// All of them are asked each time, over connections that are kept: one that is cut off from the others may still name
+/// a master of long ago, so the answer of the latest configuration counts, and only if a majority answered. A client
+/// that reaches no majority is perhaps cut off itself, together with a master that has been replaced.
+pub(crate) struct Sentinel {
+    service: String,
+    watchers: Vec<Watcher>,
+    /// For all answers, when we connect.
+    limit: Duration,
+    followed: Mutex<Option<Master>>,
+}
+
+/// One sentinel.
+struct Watcher {
+    tcp: Tcp,
+    info: RedisConnectionInfo,
+    kept: tokio::sync::Mutex<Option<Kept>>,
+}
+
+struct Kept {
+    connection: MultiplexedConnection,
+    _driver: Driver,
+}
+
+/// What a sentinel says of the service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Master {
+    host: String,
+    port: u16,
+    /// Grows with every failover.
+    epoch: u64,
+}
+
+impl Sentinel {
+    /// `limit` is for a connection to become usable.
+    pub(crate) fn new(sentinels: Vec<Tcp>, service: &str, login: &Login, limit: Duration) -> Self {
+        let watcher = |tcp| Watcher { tcp, info: login.to(0), kept: tokio::sync::Mutex::default() };
+        Self {
+            service: service.to_owned(),
+            watchers: sentinels.into_iter().map(watcher).collect(),
+            limit: limit / 2,
+            followed: Mutex::default(),
+        }
+    }
+
+    /// The master, as the latest of the configurations says that the sentinels know.
+    async fn ask(&self, limit: Duration) -> Result<Master, NodeFailure> {
+        let answers = self.watchers.iter().map(|watcher| async move {
+            let answer = tokio::time::timeout(limit, watcher.ask(&self.service)).await;
+            answer.unwrap_or(Err(NodeFailure::NoAnswer { after: limit }))
+        });
+        let answers = future::join_all(answers).await;
+        let (all, told) = (answers.len(), answers.iter().filter(|answer| answer.is_ok()).count());
+        if told > all / 2
+            && let Some(latest) = answers.iter().flatten().max_by_key(|master| master.epoch)
+        {
+            return Ok(latest.clone());
+        }
+        let failures = self.watchers.iter().zip(&answers).filter_map(|(watcher, answer)| {
+            let Tcp { host, port, .. } = &watcher.tcp;
+            Some(format!("{host}:{port}: {}", answer.as_ref().err()?))
+        });
+        let failures = failures.collect::<Vec<_>>().join(", ");
+        let detail = format!("{told} of {all} know {:?}, {} have to ({failures})", self.service, all / 2 + 1);
+        Err(NodeFailure::Sentinel { detail })
+    }
+
+    fn follow(&self, master: Master) {
+        *self.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some(master);
+    }
+
+    fn followed(&self) -> Option<Master> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Connector for Sentinel {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
+        Box::pin(async {
+            let master = self.ask(self.limit).await?;
+            let Master { host, port, .. } = master.clone();
+            self.follow(master);
+            // There is at least one: without any, no majority answered.
+            let transport = self.watchers[0].tcp.transport.clone();
+            Tcp { host, port, transport }.connect().await
+        })
+    }
+
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure> {
+        Box::pin(async {
+            loop {
+                tokio::time::sleep(CHECK_EVERY).await;
+                match (self.ask(CHECK_LIMIT).await, self.followed()) {
+                    (Err(failure), _) => return failure,
+                    (Ok(now), Some(followed)) if now.is_server(&followed) => {}
+                    (Ok(Master { host, port, .. }), _) => {
+                        return NodeFailure::Sentinel { detail: format!("the master is {host}:{port} now") };
+                    }
+                }
+            }
+        })
+    }
+
+    fn management(&self) -> Management {
+        Management::BySentinel
+    }
+}
+
+impl Watcher {
+    async fn ask(&self, service: &str) -> Result<Master, NodeFailure> {
+        let mut kept = self.kept.lock().await;
+        // Taken out for the time of the question: one that is given up half way is not used again.
+        if let Some(mut known) = kept.take()
+            && let Ok(reply) = known.master(service).await
+        {
+            *kept = Some(known);
+            return Master::parse(&reply);
+        }
+        let mut new = self.connect().await?;
+        let reply = new.master(service).await.map_err(|error| failure::of_connect(&error))?;
+        *kept = Some(new);
+        Master::parse(&reply)
+    }
+
+    async fn connect(&self) -> Result<Kept, NodeFailure> {
+        let stream = self.tcp.connect().await?;
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let opened = MultiplexedConnection::new_with_config(&self.info, stream, config).await;
+        let (connection, driver) = opened.map_err(|error| failure::of_connect(&error))?;
+        Ok(Kept { connection, _driver: Driver::spawn(driver) })
+    }
+}
+
+impl Kept {
+    async fn master(&mut self, service: &str) -> Result<Value, RedisError> {
+        let mut cmd = redis::cmd("SENTINEL");
+        cmd.arg("MASTER").arg(service);
+        self.connection.send_packed_command(&cmd).await.and_then(Value::extract_error)
+    }
+}
+
+impl Master {
+    /// The reply of `SENTINEL MASTER`: names and values in turn.
+    fn parse(reply: &Value) -> Result<Self, NodeFailure> {
+        let wrong = || failure::of_reply("SENTINEL MASTER", reply);
+        let fields: HashMap<String, String> = redis::from_redis_value_ref(reply).map_err(|_| wrong())?;
+        let field = |name| fields.get(name).ok_or_else(wrong);
+        Ok(Self {
+            host: field("ip")?.clone(),
+            port: field("port")?.parse().map_err(|_| wrong())?,
+            epoch: field("config-epoch")?.parse().map_err(|_| wrong())?,
+        })
+    }
+
+    fn is_server(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+}

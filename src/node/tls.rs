@@ -1,0 +1,125 @@
+//! TLS under a connection: the handshake, and what its failures mean.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error as TlsError, InvalidMessage,
+};
+
+use super::failure;
+use super::stream::Stream;
+use crate::error::{NodeFailure, TlsCause};
+
+/// How to make TLS out of TCP.
+#[derive(Clone)]
+pub(crate) struct TlsClient {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Whom the certificate has to be for, where that is not the host that is connected to.
+    pub(crate) server_name: Option<ServerName<'static>>,
+}
+
+impl TlsClient {
+    pub(super) async fn encrypt(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Stream>, NodeFailure> {
+        let server_name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(|_| NodeFailure::Tls {
+                cause: TlsCause::WrongName,
+                detail: format!("no certificate can be for {host:?}"),
+            })?,
+        };
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let stream = connector.connect(server_name, tcp).await.map_err(|error| failure::of_open(&error))?;
+        Ok(Box::new(Encrypted(stream)))
+    }
+}
+
+/// What went wrong with TLS, if it was that.
+pub(super) fn of_error(error: &io::Error) -> Option<NodeFailure> {
+    let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
+    Some(NodeFailure::Tls { cause: cause(tls), detail: failure::detail(&tls.to_string()) })
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls's enums grow; all others are told by their text")]
+fn cause(error: &TlsError) -> TlsCause {
+    match error {
+        TlsError::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsCause::UnknownIssuer,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsCause::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                TlsCause::NotYetValid
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsCause::WrongName
+            }
+            _ => TlsCause::Other,
+        },
+        TlsError::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            // Its signature is not that of a CA whose name it bears.
+            | AlertDescription::DecryptError,
+        ) => TlsCause::ClientCertificate,
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => TlsCause::NotTls,
+        _ => TlsCause::Other,
+    }
+}
+
+/// A TLS stream whose failure to write says why, if the server did.
+struct Encrypted(TlsStream<TcpStream>);
+
+impl Encrypted {
+    /// A server that does not take our certificate says so and closes; with TLS 1.3 that is after the handshake, and
+    /// our next bytes meet a closed connection before we have read what it said.
+    fn blame(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        let mut unread = [0];
+        match Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut unread)) {
+            Poll::Ready(Err(said)) if of_error(&said).is_some() => said,
+            Poll::Ready(Err(_) | Ok(())) | Poll::Pending => error,
+        }
+    }
+}
+
+impl Stream for Encrypted {
+    fn abandon(&mut self) {
+        self.0.get_mut().0.abandon();
+    }
+}
+
+impl AsyncRead for Encrypted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Encrypted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, buf);
+        written.map_err(|error| self.blame(cx, error))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.0).poll_flush(cx);
+        flushed.map_err(|error| self.blame(cx, error))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

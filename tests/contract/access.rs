@@ -1,0 +1,122 @@
+//! How clients get to the nodes: freely, or as the README tells careful users to.
+
+use redlock_quorum::RedlockBuilder;
+use redlock_quorum::testing::{LocalCluster, Reply};
+
+#[cfg(feature = "tls")]
+use crate::certificates::{Authority, Validity};
+use crate::support::{LONG, SLACK, builder, calls, eventually};
+
+const PASSWORD: &str = "s3cret";
+
+/// What a cluster asks of its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access {
+    Open,
+    /// A user with the permissions that the README grants, and TLS where it is built in.
+    Guarded,
+}
+
+/// The same, with what it takes to get in.
+pub(crate) enum Gate {
+    Open,
+    Guarded {
+        #[cfg(feature = "tls")]
+        authority: Box<Authority>,
+    },
+}
+
+impl Gate {
+    pub(crate) fn new(access: Access) -> Self {
+        match access {
+            Access::Open => Self::Open,
+            Access::Guarded => Self::Guarded {
+                #[cfg(feature = "tls")]
+                authority: Box::new(Authority::new("a CA")),
+            },
+        }
+    }
+
+    pub(crate) fn start(&self, nodes: usize) -> LocalCluster {
+        let cluster = LocalCluster::builder().nodes(nodes);
+        let cluster = match self {
+            Self::Open => cluster,
+            Self::Guarded { .. } => cluster.directive("user", rule()),
+        };
+        #[cfg(feature = "tls")]
+        let cluster = match self {
+            Self::Open => cluster,
+            Self::Guarded { authority } => cluster.tls(authority.issue("127.0.0.1", Validity::Now)),
+        };
+        cluster.start().unwrap()
+    }
+
+    pub(crate) fn builder(&self, cluster: &LocalCluster) -> RedlockBuilder {
+        let builder = builder(cluster.urls());
+        match self {
+            Self::Open => builder,
+            #[cfg(not(feature = "tls"))]
+            Self::Guarded {} => builder.username("locks").password(PASSWORD),
+            #[cfg(feature = "tls")]
+            Self::Guarded { authority } => {
+                let files = authority.issue("client", Validity::Now);
+                let builder = builder.username("locks").password(PASSWORD).tls_ca_file(files.ca);
+                builder.tls_cert_file(files.certificate).tls_key_file(files.key)
+            }
+        }
+    }
+}
+
+/// The README's rule, as it stands there; `user` directives of redis.conf begin with the name.
+fn rule() -> String {
+    let readme = include_str!("../../README.md");
+    let lines: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("user locks ")).collect();
+    let [rule] = lines[..] else { panic!("the README has one line with the rule: {lines:?}") };
+    assert!(rule.contains(">PASSWORD "), "{rule}");
+    format!("locks {}", rule.replace("PASSWORD", PASSWORD))
+}
+
+/// Whatever a node has refused to our user, also where nobody was told: in the background.
+#[track_caller]
+pub(crate) fn assert_nothing_was_refused(cluster: &LocalCluster, node: usize) {
+    // A node that the case has killed has nothing to say.
+    let Ok(Reply::Array(entries)) = cluster.command(node, &["ACL", "LOG"]) else { return };
+    let refused: Vec<_> =
+        entries.iter().map(|entry| (field(entry, "reason"), field(entry, "object"))).collect();
+    assert!(refused.is_empty(), "the rule in the README lacks permissions: {refused:?}");
+}
+
+fn field(entry: &Reply, name: &str) -> String {
+    let Reply::Array(fields) = entry else { panic!("{entry:?}") };
+    let at = fields.iter().position(|field| field.text() == Some(name)).unwrap();
+    fields[at + 1].text().unwrap().to_owned()
+}
+
+/// The smallest rule that works: a command that nothing here uses is one too many. Whoever adds a command to the
+/// rule adds what uses it here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_permission_is_used() {
+    let gate = Gate::new(Access::Guarded);
+    let cluster = gate.start(1);
+    cluster.command(0, &["ZADD", "redlock:fences", "1", "a name of long ago"]).unwrap();
+    let redlock = gate.builder(&cluster).connect().await.unwrap();
+    // Ahead of our clock, so that the token has to be read and raised again.
+    let ahead =
+        cluster.command(0, &["EVAL", "return redis.call('TIME')[1] + 5", "0"]).unwrap().int().unwrap();
+    cluster.command(0, &["ZADD", "redlock:fences", &format!("{ahead}000000"), "job"]).unwrap();
+    let mut guard = redlock.mutex("job").unwrap().lock().await.unwrap();
+    guard.extend(LONG * 2).await.unwrap();
+    cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();
+    guard.extend(LONG * 2).await.unwrap();
+    guard.release().await.unwrap();
+
+    let rule = rule();
+    let granted = rule.split_whitespace().filter_map(|word| word.strip_prefix('+'));
+    let trimmed = || {
+        assert_nothing_was_refused(&cluster, 0);
+        calls(&cluster, 0, "zrem") > 0
+    };
+    eventually(SLACK, "the token of long ago is forgotten", trimmed).await;
+    let unused: Vec<_> = granted.filter(|command| calls(&cluster, 0, command) == 0).collect();
+    assert!(unused.is_empty(), "granted by the rule, and not used by anything here: {unused:?}");
+}

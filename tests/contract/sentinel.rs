@@ -1,0 +1,219 @@
+//! A node that is the master of a service which Sentinels watch, and real failovers of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+#[cfg(feature = "tls")]
+use redlock_quorum::testing::TlsFiles;
+use redlock_quorum::testing::{Builder, Data, LocalCluster, Reply};
+use redlock_quorum::{NodeFailure, NodeOptions, QuarantineCause, Redlock, RedlockBuilder, Released};
+use tempfile::TempDir;
+
+use crate::support::{SLACK, eventually, no_quorum, now, value};
+
+const KEY: &str = "job";
+/// Short, so that a quarantine is: 3 s.
+const MAX_TTL: Duration = Duration::from_secs(1);
+/// For sentinels to agree, elect one, and promote a replica, on a machine that does much else.
+const FAILOVER: Duration = Duration::from_secs(30);
+
+/// Who sentinels are to the servers, so that these can be made to look dead to them alone.
+const WATCHER: &str = "watcher on >watching ~* &* +@all";
+
+/// A master, its replica, and three sentinels.
+struct Service {
+    servers: LocalCluster,
+    sentinels: LocalCluster,
+    _program: TempDir,
+}
+
+impl Service {
+    fn start() -> Self {
+        Self::with(|servers| servers, |sentinels| sentinels)
+    }
+
+    fn with(servers: impl FnOnce(Builder) -> Builder, sentinels: impl FnOnce(Builder) -> Builder) -> Self {
+        let builder = LocalCluster::builder().nodes(2).directive("user", WATCHER);
+        let servers = servers(builder).start().unwrap();
+        let follow = ["REPLICAOF", "127.0.0.1", &servers.port(0).to_string()];
+        assert_eq!(servers.command(1, &follow).unwrap().text(), Some("OK"));
+
+        let program = tempfile::tempdir().unwrap();
+        let path = program.path().join("sentinel");
+        let server = "${REDIS_SERVER:-$(command -v redis-server || command -v valkey-server)}";
+        fs::write(&path, format!("#!/bin/sh\nexec \"{server}\" \"$@\" --sentinel\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let builder = LocalCluster::builder()
+            .server(path)
+            .directive("sentinel", format!("monitor locks-a 127.0.0.1 {} 2", servers.port(0)))
+            .directive("sentinel", "down-after-milliseconds locks-a 500")
+            .directive("sentinel", "failover-timeout locks-a 3000")
+            .directive("sentinel", "auth-user locks-a watcher")
+            .directive("sentinel", "auth-pass locks-a watching");
+        Self { servers, sentinels: sentinels(builder).start().unwrap(), _program: program }
+    }
+
+    fn url(&self) -> String {
+        let hosts = (0..3).map(|sentinel| format!("127.0.0.1:{}", self.sentinels.port(sentinel)));
+        format!("redis+sentinel://{}/locks-a", hosts.collect::<Vec<_>>().join(","))
+    }
+
+    /// A client of the service and two servers of fixed addresses, which needs all three.
+    fn client(&self, others: &LocalCluster) -> RedlockBuilder {
+        let nodes = [self.url()].into_iter().chain(others.urls()).map(NodeOptions::new);
+        Redlock::builder().nodes(nodes).quorum(3).ttl(MAX_TTL).max_ttl(MAX_TTL).keep_alive(false)
+    }
+
+    /// The sentinels know each other and the replica.
+    async fn is_watched(&self) {
+        let knows = |sentinel| {
+            let quorum = self.sentinels.command(sentinel, &["SENTINEL", "CKQUORUM", "locks-a"]).unwrap();
+            let Ok(Reply::Array(replicas)) =
+                self.sentinels.command(sentinel, &["SENTINEL", "REPLICAS", "locks-a"])
+            else {
+                return false;
+            };
+            quorum.text().is_some_and(|text| text.starts_with("OK 3")) && replicas.len() == 1
+        };
+        eventually(FAILOVER, "the sentinels know all", || (0..3).all(knows)).await;
+    }
+
+    fn role(&self, server: usize) -> Option<String> {
+        let Ok(Reply::Array(role)) = self.servers.command(server, &["ROLE"]) else { return None };
+        Some(role[0].text().unwrap().to_owned())
+    }
+}
+
+/// Waits for the quarantine to be over, and demands that it was one.
+async fn out_of_quarantine(redlock: &Redlock) {
+    let failure = || redlock.nodes()[0].failure().cloned();
+    let promoted =
+        || matches!(failure(), Some(NodeFailure::Quarantined { cause: QuarantineCause::Promoted, .. }));
+    eventually(FAILOVER, "the node is in quarantine", promoted).await;
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    assert!(error.to_string().contains("in quarantine"), "{error}");
+    eventually(SLACK * 2, "the quarantine is over", || failure().is_none()).await;
+}
+
+/// The key was set on that server.
+async fn locks_on(redlock: &Redlock, cluster: &LocalCluster, server: usize) {
+    let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
+    assert_eq!(value(cluster, server, KEY).as_deref(), Some(guard.token()));
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_is_followed_and_the_new_master_is_in_quarantine() {
+    let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
+    let redlock = service.client(&others).connect().await.unwrap();
+    assert_eq!(redlock.nodes()[0].name(), format!("locks-a@127.0.0.1:{}", service.sentinels.port(0)));
+    out_of_quarantine(&redlock).await;
+    locks_on(&redlock, &service.servers, 0).await;
+
+    service.is_watched().await;
+    service.servers.kill(0).unwrap();
+    eventually(FAILOVER, "the replica is the master", || service.role(1).as_deref() == Some("master")).await;
+    out_of_quarantine(&redlock).await;
+    locks_on(&redlock, &service.servers, 1).await;
+
+    // Back as a master, until the sentinels make a replica of it: nobody asks it for locks.
+    service.servers.restart(0, Data::Kept).unwrap();
+    eventually(FAILOVER, "it is a replica", || service.role(0).as_deref() == Some("slave")).await;
+    assert!(redlock.nodes()[0].failure().is_none());
+    locks_on(&redlock, &service.servers, 1).await;
+}
+
+/// The old master is alive and believes that it is one, but the sentinels get no answer from it any more and have chosen
+/// another. Nothing happens to our connection, which still works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_replaced_is_left_although_it_answers() {
+    let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
+    let redlock = service.client(&others).connect().await.unwrap();
+    out_of_quarantine(&redlock).await;
+    service.is_watched().await;
+    let cut_off = ["ACL", "SETUSER", "watcher", "-ping", "-slaveof", "-replicaof"];
+    assert_eq!(service.servers.command(0, &cut_off).unwrap().text(), Some("OK"));
+    eventually(FAILOVER, "the replica is the master", || service.role(1).as_deref() == Some("master")).await;
+    out_of_quarantine(&redlock).await;
+    assert_eq!(service.role(0).as_deref(), Some("master"), "it does not know");
+    locks_on(&redlock, &service.servers, 1).await;
+    assert_eq!(value(&service.servers, 0, KEY), None);
+}
+
+/// A client that is cut off from most sentinels may be cut off together with a master that has been replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_of_the_sentinels_has_to_answer() {
+    let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
+    let redlock = service.client(&others).connect().await.unwrap();
+    out_of_quarantine(&redlock).await;
+    service.sentinels.kill(0).unwrap();
+    // They are asked once a second, and two of three are enough.
+    let killed = now();
+    while killed.elapsed() < Duration::from_secs(3) {
+        locks_on(&redlock, &service.servers, 0).await;
+    }
+    service.sentinels.kill(1).unwrap();
+    let silent = || matches!(redlock.nodes()[0].failure(), Some(NodeFailure::Sentinel { .. }));
+    eventually(SLACK, "the master is not trusted any more", silent).await;
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await).to_string();
+    for part in ["sentinels: 1 of 3 know \"locks-a\", 2 have to", &service.sentinels.port(1).to_string()] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    service.sentinels.restart(0, Data::Kept).unwrap();
+    eventually(SLACK, "it is used again", || redlock.nodes()[0].failure().is_none()).await;
+}
+
+/// Everything at once: TLS to the sentinels and to the masters, and two sets of credentials.
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_and_masters_are_reached_over_tls_with_credentials_of_their_own() {
+    use crate::certificates::{Authority, Validity};
+    let authority = Authority::new("ours");
+    let files = || authority.issue("127.0.0.1", Validity::Now);
+    let service = Service::with(
+        |servers| {
+            let servers = servers.tls(files()).directive("tls-replication", "yes");
+            servers.directive("user", "locks on >for-the-master ~* +@all")
+        },
+        |sentinels| {
+            let sentinels = sentinels.tls(files()).directive("tls-replication", "yes");
+            sentinels.directive("requirepass", "for-sentinels")
+        },
+    );
+    let TlsFiles { certificate, key, ca } = authority.issue("client", Validity::Now);
+    let url = service.url().replace("redis+sentinel://", "rediss+sentinel://locks:for-the-master@");
+    let redlock = Redlock::builder().nodes([url]).max_ttl(MAX_TTL).ttl(MAX_TTL).node_timeout(MAX_TTL / 4);
+    let redlock = redlock.sentinel_password("for-sentinels");
+    let redlock =
+        redlock.tls_ca_file(ca).tls_cert_file(certificate).tls_key_file(key).connect().await.unwrap();
+    out_of_quarantine(&redlock).await;
+    locks_on(&redlock, &service.servers, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sentinels_refuse_is_told() {
+    let service =
+        Service::with(|servers| servers, |sentinels| sentinels.directive("requirepass", "for-sentinels"));
+    let connect = async |options: NodeOptions| {
+        let builder =
+            Redlock::builder().nodes([options]).max_ttl(MAX_TTL).ttl(MAX_TTL).node_timeout(MAX_TTL / 4);
+        builder.connect().await.unwrap()
+    };
+    let options = || NodeOptions::new(service.url());
+    let unknown = NodeOptions::new(service.url().replace("locks-a", "locks-b"));
+    let table = [
+        (options(), "authentication failed"),
+        (options().sentinel_password("wrong"), "authentication failed"),
+        (options().password("for-sentinels"), "authentication failed"),
+        (unknown.sentinel_password("for-sentinels"), "No such master with that name"),
+    ];
+    for (options, text) in table {
+        let redlock = connect(options).await;
+        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await).to_string();
+        assert!(error.contains("sentinels: 0 of 3 know") && error.contains(text), "{text}: {error}");
+    }
+    let redlock = connect(options().sentinel_password("for-sentinels")).await;
+    let met = || matches!(redlock.nodes()[0].failure(), None | Some(NodeFailure::Quarantined { .. }));
+    eventually(SLACK, "with the right password it is met", met).await;
+}
