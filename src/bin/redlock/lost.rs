@@ -3,6 +3,9 @@
 use redlock_quorum::{NodeFailure, NodeStatus, Redlock, Votes};
 use serde::{Deserialize, Serialize};
 
+/// The reason of a node that is connected, and whose vote does not count yet.
+pub(crate) const QUARANTINED: &str = "in quarantine";
+
 /// A node without an answer, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {
@@ -44,7 +47,7 @@ fn reason(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => "authentication failed",
         NodeFailure::Permission { .. } => "permission missing",
         NodeFailure::OutOfMemory => "out of memory",
-        NodeFailure::Quarantined { .. } => "in quarantine",
+        NodeFailure::Quarantined { .. } => QUARANTINED,
         NodeFailure::NotMaster { .. } => "not a master",
         NodeFailure::NotStandalone { .. } => "not standalone",
         NodeFailure::Duplicate { .. } => "the same server twice",

@@ -6,7 +6,7 @@ use redlock_quorum::testing::history::LeftKey;
 use super::event::{Answer, Event, What, Why};
 use super::plan::{Act, Planned};
 use super::store::Store;
-use crate::lost::Lost;
+use crate::lost::{Lost, QUARANTINED};
 
 /// One run.
 #[derive(Debug, Default)]
@@ -152,7 +152,10 @@ impl Log {
         let Event { at, what } = event;
         let log = &mut self.clients[client];
         match what {
-            What::Ready => log.lives.push(Life::default()),
+            What::Ready => {
+                log.lives.push(Life::default());
+                log.lost_nodes.push((at, Vec::new()));
+            }
             What::Attempt { resource } => {
                 let since = log.wanted.map_or(at, |wanted| wanted.since);
                 log.wanted = Some(Wanted { resource, since, asked_at: at });
@@ -261,6 +264,16 @@ impl Log {
             visit.acquired_at > then || (visit.end == End::Open && client.wanted.is_none())
         };
         self.clients.iter().all(has_won)
+    }
+
+    /// The clients that have no connection to some node.
+    pub(super) fn lonely(&self) -> Vec<usize> {
+        // A node in quarantine is connected; it only has no vote.
+        let is_lonely = |client: &ClientLog| {
+            let lost = client.lost_nodes.last();
+            lost.is_some_and(|(_, lost)| lost.iter().any(|lost| lost.reason != QUARANTINED))
+        };
+        self.clients.iter().enumerate().filter(|(_, log)| is_lonely(log)).map(|(client, _)| client).collect()
     }
 
     /// The key's value belongs to a client's process that was killed, which could not release it.

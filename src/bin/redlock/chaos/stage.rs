@@ -156,8 +156,15 @@ impl Stage {
         self.log.healed_at = clock::now();
         if self.log.began_at > 0 && self.log.troubles.is_empty() {
             let healed_at = self.log.healed_at;
-            while !self.log.have_all_won_since(healed_at) && clock::since(healed_at) <= self.script.bound {
+            let is_well = |log: &Log| log.have_all_won_since(healed_at) && log.lonely().is_empty();
+            while !is_well(&self.log) && clock::since(healed_at) <= self.script.bound {
                 self.step(&mut ticks).await;
+            }
+            // That somebody has won, the verdict asks.
+            for client in self.log.lonely() {
+                let trouble =
+                    format!("client {client} had not found all nodes again after {:?}", self.script.bound);
+                self.log.troubles.push(trouble);
             }
         }
         self.log.ended_at = clock::now();

@@ -5,6 +5,7 @@ use redlock_quorum::testing::{ClientFault, Clients, Link, Nemesis};
 use super::super::log::{End, Hit, Log};
 use super::super::plan::Act;
 use super::scale::{COLUMNS, Scale};
+use crate::lost::QUARANTINED;
 
 /// A stretch of a lane.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,9 +39,6 @@ pub(super) struct ClientLane {
     pub(super) stretches: Vec<Stretch>,
     pub(super) marks: Vec<Mark>,
 }
-
-/// How the client saw a node that came back without its data.
-const QUARANTINED: &str = "quarantine";
 
 pub(super) fn of_node(log: &Log, node: usize, seconds: impl Fn(u64) -> f64) -> NodeLane {
     let mut lane = NodeLane { stretches: quarantines(log, node), marks: Vec::new() };
@@ -103,9 +101,10 @@ fn quarantines(log: &Log, node: usize) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for client in &log.clients {
         let mut since = None;
-        let changes = client.lost_nodes.iter().map(|(at, lost)| {
-            (*at, lost.iter().any(|lost| lost.node == node && lost.reason.contains(QUARANTINED)))
-        });
+        let changes = client
+            .lost_nodes
+            .iter()
+            .map(|(at, lost)| (*at, lost.iter().any(|lost| lost.node == node && lost.reason == QUARANTINED)));
         for (at, is_in) in changes.chain([(log.ended_at, false)]) {
             match (since, is_in) {
                 (None, true) => since = Some(at),
