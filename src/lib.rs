@@ -20,8 +20,9 @@
 //! | (none) | the library |
 //! | `config` | settings from TOML files, the environment and command lines |
 //! | `tls` | TLS to the nodes, `rediss://` |
-//! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
+//! | `testing` | clusters of real Redis servers, faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
+//! | `chaos` | the tool's `redlock chaos`, failure injection with a verdict |
 
 mod client;
 mod config;

@@ -55,7 +55,7 @@ impl From<Exit> for ExitCode {
 /// Each code with what it means, for `--help`.
 const MEANINGS: [(Exit, &str); 11] = [
     (Exit::SUCCESS, "success; for `run`, the command's own success"),
-    (Exit::UNCLEAN, "`demo` found something wrong, and says what"),
+    (Exit::UNCLEAN, "`demo` or `chaos` found something wrong, and says what"),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
     (Exit::INTERNAL, "a bug of redlock; please report it"),

@@ -175,7 +175,7 @@ impl Run {
             arena: Arc::clone(arena),
             plan: plan::draw(scenario, scope),
             duration: scenario.duration,
-            resources: resources(scenario.work),
+            keys: keys(&promise.key_prefix, scenario.work),
             quarantine: promise.quarantine,
             ttl: promise.ttl,
             bound: promise.bound,
@@ -299,10 +299,10 @@ fn print(text: &str) -> Result<(), Failure> {
     printed.map_err(|source| Failure::System { action: "print the verdict", source })
 }
 
-fn resources(work: scenario::Work) -> Vec<String> {
+fn keys(prefix: &str, work: scenario::Work) -> Vec<String> {
     let names = |first: usize, count: u64| (first..).take(usize::try_from(count).unwrap_or(1));
     let all = names(0, work.resources).chain(names(event::LONG, work.long_resources));
-    all.map(event::resource_name).collect()
+    all.map(|resource| format!("{prefix}{}", event::resource_name(resource))).collect()
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -39,7 +39,7 @@ pub(super) struct Script {
     pub(super) plan: Vec<Planned>,
     pub(super) duration: Duration,
     /// The keys of the locks.
-    pub(super) resources: Vec<String>,
+    pub(super) keys: Vec<String>,
     /// How long nodes may have no vote at first.
     pub(super) quarantine: Duration,
     pub(super) ttl: Duration,
@@ -338,7 +338,7 @@ impl Stage {
     async fn look(&mut self) {
         let began_at = clock::now();
         let limit = KEYS_LIMIT.min(self.script.ttl / 3);
-        let keys = self.script.resources.clone();
+        let keys = self.script.keys.clone();
         loop {
             let found = match arena::values(&self.script.arena, keys.clone()).await {
                 Ok(found) => found,

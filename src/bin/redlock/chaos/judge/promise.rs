@@ -33,6 +33,8 @@ pub(in super::super) struct Promise {
     /// By how many parts of a million a clock may be fast.
     pub(in super::super) drift_ppm: i64,
     pub(in super::super) quarantine: Duration,
+    /// Stands before the names of all keys.
+    pub(in super::super) key_prefix: String,
     /// Within which somebody wins, where a quorum can be reached.
     pub(in super::super) bound: Duration,
 }
@@ -54,6 +56,7 @@ impl Promise {
             drift: ttl.saturating_sub(settings.validity_after(Duration::ZERO)).max(ttl / 100),
             drift_ppm: drift_ppm.max(DRIFT_PPM),
             quarantine: settings.quarantine(),
+            key_prefix: value("key_prefix").unwrap_or_default(),
             // A holder finishes, or a killed one's lease ends.
             bound: longest_hold + ttl + SLACK,
         }

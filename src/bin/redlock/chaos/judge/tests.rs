@@ -56,6 +56,7 @@ fn promise() -> Promise {
         drift: Duration::from_millis(32),
         drift_ppm: 10_000,
         quarantine: Duration::from_secs(5),
+        key_prefix: String::new(),
         bound: Duration::from_secs(10),
     }
 }
