@@ -150,7 +150,7 @@ fn node_as_json(node: &NodeInspection) -> Value {
         "under": under,
         "owner": holder.as_ref().map(Holder::owner),
         "remaining_ms": remaining.map(millis),
-        "fence": node.fence().map(|fence| fence_as_json(fence)),
+        "fence": node.fence().map(fence_as_json),
         "failure": node.failure().map(ToString::to_string),
     })
 }
