@@ -1,7 +1,7 @@
 //! A client process that is stopped for longer than its lease lasts, and goes on.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ fn hold(nodes: &str, taken: &Path) {
         let guard = redlock.mutex(LOOKED_AT).unwrap().lock().await.unwrap();
         let looker = std::thread::spawn({
             let taken = taken.to_owned();
-            move || look(&guard, taken)
+            move || look(&guard, &taken)
         });
         let mut steps = 0;
         let ended = redlock
@@ -94,7 +94,7 @@ fn hold(nodes: &str, taken: &Path) {
     });
 }
 
-fn look(guard: &Guard, taken: PathBuf) {
+fn look(guard: &Guard, taken: &Path) {
     loop {
         // In this order: whatever is asked after the file is there is asked after the end of the lease.
         let taken = taken.exists();
