@@ -43,6 +43,7 @@ clippy:
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features testing -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features cli -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features chaos -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
 
 doc:

@@ -215,7 +215,8 @@ fn what_a_breach_allows_is_set_apart() {
     let breach = |from, until| Breach { assumption: Assumption::Clocks, from, until };
     // b takes over while a still holds, from 20 to 30, with a larger token; c has a smaller token than b.
     let sections = [held("a", 10, 30, 1), held("b", 20, 40, 5), held("c", 50, 60, 4)];
-    let table: [(&str, &[Breach], &[&str], &[&str]); 4] = [
+    type Row<'a> = (&'a str, &'a [Breach], &'a [&'a str], &'a [&'a str]);
+    let table: [Row<'_>; 4] = [
         ("none", &[], &["overlap a b", "Requested b c"], &[]),
         ("before it", &[breach(0, 19)], &["overlap a b", "Requested b c"], &[]),
         ("during it", &[breach(15, 25)], &["Requested b c"], &["overlap a b"]),

@@ -127,7 +127,8 @@ pub(super) fn relative(violation: &Violation, began_at: u64) -> String {
             Violation::LossLate { loss: loss(&one), due: at(due), bound }
         }
         Violation::Revived { loss: one } => Violation::Revived { loss: loss(&one) },
-        other => other,
+        // Without times.
+        other @ (Violation::KeyLeft { .. } | Violation::StaleWrite { .. } | _) => other,
     };
     to_microseconds(&violation.to_string())
 }

@@ -78,8 +78,17 @@ impl Promise {
             Nemesis::FlushAll => Some(Assumption::Memory),
             Nemesis::ClockStep { step: Step::Forward(by) } if *by > self.drift => Some(Assumption::Clocks),
             Nemesis::ClockRate { ppm } if i64::from(*ppm) > self.drift_ppm => Some(Assumption::Clocks),
-            // All others leave keys and clocks alone, or let keys live longer.
-            _ => None,
+            // These leave keys and clocks alone, or let keys live longer; the restart guard is there for lost data.
+            Nemesis::Kill { .. }
+            | Nemesis::Restart { .. }
+            | Nemesis::Pause
+            | Nemesis::Cut
+            | Nemesis::Link { .. }
+            | Nemesis::ClockStep { .. }
+            | Nemesis::ClockRate { .. }
+            | Nemesis::MemoryFull
+            | Nemesis::ScriptFlush
+            | _ => None,
         }
     }
 
@@ -134,7 +143,13 @@ impl Promise {
             // Keys live longer by the step.
             Nemesis::ClockStep { step: Step::Backward(by) } => Some(*by),
             Nemesis::ClockStep { step: Step::Forward(_) } => None,
-            _ => Some(RECONNECT),
+            Nemesis::Kill { data: Data::Kept }
+            | Nemesis::Restart { data: Data::Kept }
+            | Nemesis::Pause
+            | Nemesis::Cut
+            | Nemesis::Link { .. }
+            | Nemesis::MemoryFull
+            | _ => Some(RECONNECT),
         }
     }
 }

@@ -154,7 +154,6 @@ fn class_of(nemesis: &Nemesis) -> Class {
         Nemesis::Restart { .. } => Class::Mark("restarted"),
         Nemesis::ClockStep { .. } => Class::Mark("clock"),
         Nemesis::FlushAll => Class::Mark("flushed"),
-        // Scripts, and whatever comes later.
-        _ => Class::Mark("other"),
+        Nemesis::ScriptFlush | _ => Class::Mark("other"),
     }
 }

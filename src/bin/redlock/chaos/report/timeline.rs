@@ -257,6 +257,6 @@ fn where_is(violation: &Violation) -> Option<(u64, u64, BTreeSet<usize>)> {
             (section.requested_at, section.acquired_at, clients(&[&section.client]))
         }
         // Not at any time of the run.
-        _ => return None,
+        Violation::KeyLeft { .. } | _ => return None,
     })
 }

@@ -220,7 +220,12 @@ fn flatten(
     Ok(())
 }
 
-fn bounded<T: PartialOrd + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<(), String> {
+fn bounded<T: Copy + PartialOrd + std::fmt::Display>(
+    name: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), String> {
     if value < least || value > most {
         return Err(format!("{name} is {value}; must be between {least} and {most}"));
     }
