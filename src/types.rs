@@ -1,10 +1,14 @@
 //! The words of the domain as types: names, tokens, times.
 
+mod waiting;
+
 use std::fmt;
 use std::ops::Add;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;

@@ -248,7 +248,7 @@ impl Settings {
                 "an even number of nodes survives no more failures than one node less"
             );
         }
-        let coordinator = Arc::new(Coordinator::start(self, ambient));
+        let coordinator = Coordinator::start(self, ambient);
         coordinator.tried().await;
         Redlock { coordinator }
     }

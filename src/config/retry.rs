@@ -6,7 +6,7 @@ use super::places::Places;
 use crate::error::{Place, SettingsError};
 use crate::protocol::{Retry, Strategy};
 
-/// What each strategy has for itself.
+/// What each strategy has for itself. Those of an exponential one are also for outages while one waits in turn.
 const OF_EXPONENTIAL: [&str; 2] = ["retry.first", "retry.longest"];
 const OF_FIXED: [&str; 2] = ["retry.attempts", "retry.delay"];
 
@@ -22,6 +22,7 @@ pub(crate) struct RetryOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryKind {
+    InTurn,
     Exponential,
     Fixed,
 }
@@ -29,6 +30,7 @@ pub(super) enum RetryKind {
 impl RetryOptions {
     pub(super) fn retry(self) -> Retry {
         match self.kind {
+            RetryKind::InTurn => Retry::in_turn_with(self.first, self.longest),
             RetryKind::Exponential => Retry::exponential(self.first, self.longest),
             RetryKind::Fixed => Retry::fixed(self.attempts, self.delay),
         }
@@ -39,7 +41,7 @@ impl RetryOptions {
     /// What is set and would do nothing.
     pub(super) fn check(self, places: &Places) -> Result<(), Vec<SettingsError>> {
         let (unused, strategy) = match self.kind {
-            RetryKind::Exponential => (OF_FIXED, "fixed"),
+            RetryKind::InTurn | RetryKind::Exponential => (OF_FIXED, "fixed"),
             RetryKind::Fixed => (OF_EXPONENTIAL, "exponential"),
         };
         let mistakes: Vec<_> = unused
@@ -57,13 +59,16 @@ impl RetryOptions {
 impl From<Retry> for RetryOptions {
     fn from(retry: Retry) -> Self {
         let mut options = Self {
-            kind: RetryKind::Exponential,
+            kind: RetryKind::InTurn,
             first: Duration::from_millis(5),
             longest: Duration::from_millis(200),
             attempts: 5,
             delay: Duration::from_millis(200),
         };
         match retry.strategy() {
+            Strategy::InTurn { first, longest } => {
+                (options.kind, options.first, options.longest) = (RetryKind::InTurn, first, longest);
+            }
             Strategy::Exponential { first, longest } => {
                 (options.kind, options.first, options.longest) = (RetryKind::Exponential, first, longest);
             }

@@ -10,10 +10,11 @@ use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeVote};
 use crate::node::{Acquire, Acquired, Fence};
 use crate::protocol::{Decision, Lease, Loss, Proposal, Raise};
-use crate::types::{FencingToken, NodeId, Resource, Token};
+use crate::types::{FencingToken, NodeId, Resource, Token, Wake};
 
 impl Coordinator {
     /// Asks every node once, waits at most `limit` for a decision, and leaves nothing behind unless it is won.
+    /// `rollback`: whom the releases of a lost attempt call.
     ///
     /// # Cancel safety
     ///
@@ -23,13 +24,14 @@ impl Coordinator {
         resource: &Resource,
         terms: LeaseTerms,
         limit: Duration,
+        rollback: Wake,
     ) -> Result<Held, LockError> {
         if self.is_shut_down() {
             return Err(LockError::ShutDown);
         }
         let LeaseTerms { ttl, min_validity } = terms;
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
-        let mut held = self.nothing_held(resource, terms);
+        let mut held = self.nothing_held(resource, terms, rollback);
         let links = self.links();
         let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
@@ -52,6 +54,8 @@ impl Coordinator {
         }
         let lease = &mut held.plants.lease;
         let record = |node, reply: &_| {
+            let (name, vote) = (self.node(node).name(), vote_of(reply));
+            tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             // A node that may have forgotten locks may have forgotten tokens, too.
             if let (Some(proposal), Some(raise), false) =
@@ -83,7 +87,7 @@ impl Coordinator {
         Ok(held)
     }
 
-    fn nothing_held(self: &Arc<Self>, resource: &Resource, terms: LeaseTerms) -> Held {
+    fn nothing_held(self: &Arc<Self>, resource: &Resource, terms: LeaseTerms, rollback: Wake) -> Held {
         let quorum = self.settings.quorum;
         Held {
             coordinator: Arc::clone(self),
@@ -91,6 +95,7 @@ impl Coordinator {
             token: Token::new(&self.settings.owner, self.random()),
             plants: Plants::new(Lease::new(quorum, self.settings.drift), terms.ttl),
             fence: FencingToken::new(0),
+            rollback,
         }
     }
 

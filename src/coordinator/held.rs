@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
 use crate::planted;
 use crate::protocol::{Lease, Planted};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
 /// after a burst of locks there may be very many, from a node that hangs or lags behind. A command that has not left
@@ -25,6 +25,8 @@ pub(crate) struct Held {
     pub(super) token: Token,
     pub(super) plants: Plants,
     pub(super) fence: FencingToken,
+    /// Whom the releases call if it is not to be held.
+    pub(super) rollback: Wake,
 }
 
 impl Held {
@@ -42,7 +44,7 @@ impl Drop for Held {
             return;
         }
         let now = self.coordinator.now();
-        for (node, release) in self.plants.take_releases(&self.resource, &self.token, now) {
+        for (node, release) in self.plants.take_releases(&self.resource, &self.token, self.rollback, now) {
             self.coordinator.node(node).release(release, now);
         }
     }
@@ -92,6 +94,7 @@ impl Plants {
         &mut self,
         resource: &Resource,
         token: &Token,
+        wake: Wake,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
@@ -106,7 +109,7 @@ impl Plants {
                 }
             };
             let (resource, token) = (resource.clone(), token.clone());
-            (node, Release { resource, token, planting, ttl: self.ttl, expires })
+            (node, Release { resource, token, planting, wake, ttl: self.ttl, expires })
         };
         self.lease.take_nodes_to_release().into_iter().map(release).collect()
     }

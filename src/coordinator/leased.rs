@@ -12,8 +12,8 @@ use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
 use crate::planted;
-use crate::protocol::{Renewal, Vote};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl};
+use crate::protocol::{NodeSet, Renewal, Vote};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
 /// healthy node's is there by now. Most locks that are held for a moment never come to it.
@@ -58,8 +58,17 @@ pub(super) enum Stage {
     Lost(Box<Loss>),
 }
 
-/// Releases to be made by whoever ended the lease.
-pub(super) type Releases = Vec<(NodeId, Release)>;
+/// Releases to be made by whoever ended the lease, and whom they call.
+pub(super) struct Releases {
+    pub(super) list: Vec<(NodeId, Release)>,
+    pub(super) wake: Wake,
+}
+
+impl Releases {
+    pub(super) fn nodes(&self) -> NodeSet {
+        self.list.iter().map(|(node, _)| *node).collect()
+    }
+}
 
 impl Leased {
     /// Puts a lease that was just won into the keeper's care.
@@ -182,12 +191,20 @@ impl Leased {
     /// Ends the lease, unless it has ended before. From here on nothing is planted for it.
     #[must_use]
     pub(super) fn end(&self, state: &mut State, stage: Stage, now: Moment) -> Option<Releases> {
+        let wake = match stage {
+            // Somebody in this process may go on with it.
+            Stage::Released if state.deadline(now).is_some() => {
+                self.coordinator.lines.wake(&self.resource, now)
+            }
+            Stage::Held | Stage::Released | Stage::Lost(_) => Wake::Next,
+        };
         match state.stage {
             Stage::Held => state.stage = stage,
             Stage::Released | Stage::Lost(_) => return None,
         }
         self.coordinator.keeper.forget(state.look, self.number, now);
-        Some(state.plants.take_releases(&self.resource, &self.token, now))
+        let list = state.plants.take_releases(&self.resource, &self.token, wake, now);
+        Some(Releases { list, wake })
     }
 
     #[must_use]
@@ -211,9 +228,11 @@ impl Leased {
     pub(super) fn finish(&self, end: Option<Releases>, now: Moment) {
         let Some(releases) = end else { return };
         self.announce();
-        for (node, release) in releases {
+        let (nodes, wake) = (releases.nodes(), releases.wake);
+        for (node, release) in releases.list {
             self.coordinator.node(node).release(release, now);
         }
+        self.coordinator.handle_released(&self.resource, nodes, wake);
     }
 
     pub(super) fn announce(&self) {

@@ -15,9 +15,10 @@ mod release;
 mod renew;
 mod survey;
 mod timer;
+mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -25,7 +26,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Guarding, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Link, Node, NodeConfig, Roster, Trimming};
+use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
@@ -34,6 +35,7 @@ pub(crate) use held::Held;
 pub(crate) use leased::Leased;
 pub use survey::Removal;
 pub(crate) use survey::{Known, Probed};
+pub(crate) use waiting::Standing;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
@@ -56,12 +58,13 @@ pub(crate) struct Coordinator {
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
+    lines: waiting::Lines,
     shut_down: AtomicBool,
 }
 
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
-    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Self {
+    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
         let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let roster = Arc::new(Roster::new(
             names,
@@ -69,17 +72,22 @@ impl Coordinator {
             settings.quorum.needed(),
             settings.max_ttl,
         ));
-        let start = |node| start_node(node, &settings, &roster, &ambient);
-        let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
-        Self {
-            settings,
-            keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
-            nodes,
-            roster,
-            ambient,
-            seen: fencing::Seen::default(),
-            shut_down: AtomicBool::new(false),
-        }
+        let channel = Channel::new(&settings.key_prefix, ambient.random());
+        let lines = waiting::Lines::new(channel, settings.nodes.len());
+        Arc::new_cyclic(|this| {
+            let start = |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines));
+            let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
+            Self {
+                settings,
+                keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
+                nodes,
+                roster,
+                lines,
+                ambient,
+                seen: fencing::Seen::default(),
+                shut_down: AtomicBool::new(false),
+            }
+        })
     }
 
     /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
@@ -113,10 +121,11 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, releases those that are held, and awaits the answers to all releases; of each node for as
-    /// long as it gives one within `limit`.
+    /// Refuses further locks, ends all waits, releases what is held, and awaits the answers to all releases; of each
+    /// node for as long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
+        self.dissolve_lines();
         for leased in self.keeper.close() {
             leased.shut_down();
         }
@@ -153,7 +162,19 @@ impl Coordinator {
     }
 }
 
-fn start_node(node: NodeId, settings: &Settings, roster: &Arc<Roster>, ambient: &Arc<dyn Ambient>) -> Node {
+/// How a node calls the client.
+fn calls(coordinator: &Weak<Coordinator>, node: NodeId, lines: &waiting::Lines) -> Calls {
+    let listener = Arc::new(waiting::Ear { coordinator: Weak::clone(coordinator), node });
+    Calls { channel: lines.channel.clone(), listener, complaint: lines.complaint.clone() }
+}
+
+fn start_node(
+    node: NodeId,
+    settings: &Settings,
+    roster: &Arc<Roster>,
+    ambient: &Arc<dyn Ambient>,
+    calls: Calls,
+) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
         Fencing::On => {
@@ -166,6 +187,8 @@ fn start_node(node: NodeId, settings: &Settings, roster: &Arc<Roster>, ambient: 
         connector: connect::connector(url, settings.connect_timeout),
         login: connect::login(&url.credentials),
         db: url.db,
+        calls,
+        grace: settings.node_timeout,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,
         trimming,

@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{FutureExt, poll_fn};
 
-use super::leased::Stage;
+use super::leased::{Releases, Stage};
 use super::{Coordinator, Leased};
+use crate::config::Settings;
 use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
-use crate::node::{Answer, Answering, Release, Remove};
+use crate::node::{Answer, Answering, Release, Remove, Removed};
 use crate::types::NodeId;
 
 impl Leased {
@@ -27,7 +28,10 @@ impl Leased {
         };
         self.announce();
         let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
+        let (nodes, wake) = (releases.nodes(), releases.wake);
         let mut releasing = Releasing::start(Arc::clone(&coordinator), releases, self);
+        // Behind them comes the attempt of whoever is next in this process.
+        coordinator.handle_released(&self.resource, nodes, wake);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
             // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
@@ -56,8 +60,9 @@ struct Releasing {
 }
 
 impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &Leased) -> Self {
-        let quorum = coordinator.settings.quorum;
+    fn start(coordinator: Arc<Coordinator>, releases: Releases, leased: &Leased) -> Self {
+        let Releases { list: releases, wake } = releases;
+        let Settings { quorum, node_timeout, .. } = coordinator.settings;
         let now = coordinator.now();
         let mut this = Self {
             pending: Vec::with_capacity(releases.len()),
@@ -67,7 +72,7 @@ impl Releasing {
             removed: 0,
             coordinator,
         };
-        let command = Remove::new(&leased.resource, &leased.token);
+        let command = Remove::new(&leased.resource, &leased.token, wake, node_timeout);
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
@@ -96,12 +101,15 @@ impl Releasing {
         if decided { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Answer, NodeFailure>) {
+    fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Removed, NodeFailure>) {
         let settled = answer.is_ok() && release.is_settled_by_an_answer();
         self.confirmed += usize::from(answer.is_ok());
-        self.removed += usize::from(answer == Ok(Answer::Yes));
         self.votes[node.0] = match answer {
-            Ok(Answer::Yes | Answer::No) => NodeVote::Granted,
+            Ok(Removed { key, called }) => {
+                self.removed += usize::from(key == Answer::Yes);
+                self.coordinator.handle_wanted(&release.resource, called);
+                NodeVote::Granted
+            }
             Err(failure) => NodeVote::Unknown(failure),
         };
         if !settled {

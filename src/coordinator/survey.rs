@@ -11,7 +11,7 @@ use crate::node::{
     Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, Others, ReadClock, Remove,
     Seen, View,
 };
-use crate::types::{NodeId, Resource};
+use crate::types::{NodeId, Resource, Wake};
 
 /// How often a node is asked for the time: enough for a median, and for an idea of the slowest.
 pub(crate) const PROBES: usize = 50;
@@ -111,7 +111,8 @@ impl Coordinator {
             let Seen { key, token, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
             match (key, token) {
                 (KeyKind::Plain, Some(token)) => {
-                    match self.ask_one(link, Remove::new(resource, &token)).await? {
+                    let remove = Remove::new(resource, &token, Wake::Next, self.settings.node_timeout);
+                    match self.ask_one(link, remove).await?.key {
                         Answer::Yes => Ok(Removal::Removed),
                         Answer::No => Ok(Removal::TooLate),
                     }

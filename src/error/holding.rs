@@ -13,8 +13,8 @@ pub enum Loss {
     Expired {
         /// The resource.
         resource: String,
-        /// What was last known of each node: `Granted` where it still holds the lock, and the reason where it did
-        /// not answer.
+        /// What was last known of each node: `Granted` where it still holds the lock, the reason where it did not
+        /// renew it, and `NotAwaited` where it was not asked, as when this process was stopped.
         votes: Votes,
     },
     /// So many nodes said that they no longer hold the lock that the others are no quorum: they lost their data, or

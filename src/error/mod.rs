@@ -24,7 +24,7 @@ pub enum NodeVote {
     Denied,
     /// Not known whether the command ran.
     Unknown(NodeFailure),
-    /// The others had already decided when its answer was still under way.
+    /// Its answer was not needed: the others had already decided, or it was not asked.
     NotAwaited,
 }
 

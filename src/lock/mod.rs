@@ -4,6 +4,7 @@ mod guard;
 mod mutex;
 mod quarantine;
 mod run;
+mod wait;
 
 pub use guard::Guard;
 pub use mutex::Mutex;

@@ -4,13 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::Guard;
 use super::quarantine::QuarantineNotice;
+use super::wait::is_final;
 use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
 use crate::coordinator::{Coordinator, Leased};
 use crate::error::{LockError, SettingsError};
 use crate::protocol::{Pause, Retry};
-use crate::types::{Moment, Resource};
+use crate::types::{Moment, Resource, Wake};
 
 /// A named lock that one owner at a time can hold. Made by [`Redlock::mutex`](crate::Redlock::mutex); cheap to
 /// make and to clone.
@@ -19,12 +22,12 @@ use crate::types::{Moment, Resource};
 #[derive(Clone)]
 #[must_use = "a mutex does nothing until it is locked"]
 pub struct Mutex {
-    coordinator: Arc<Coordinator>,
-    resource: Resource,
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) resource: Resource,
     ttl: Duration,
     min_validity: Option<Duration>,
     max_wait: Duration,
-    retry: Retry,
+    pub(super) retry: Retry,
     keep: Keep,
 }
 
@@ -76,7 +79,7 @@ impl Mutex {
         self
     }
 
-    /// When [`lock`](Mutex::lock) tries again, instead of the client's.
+    /// How [`lock`](Mutex::lock) waits, instead of the client's.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
@@ -101,19 +104,30 @@ impl Mutex {
     /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
     pub async fn lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
-        let give_up = self.coordinator.now() + self.max_wait;
+        let started = self.coordinator.now();
+        let give_up = started + self.max_wait;
+        let span = tracing::debug_span!("lock", resource = self.resource.name());
+        let wait = async {
+            let guard = if self.retry.is_in_turn() && !self.max_wait.is_zero() {
+                self.lock_in_turn(terms, give_up).await
+            } else {
+                self.lock_by_trying(terms, give_up).await
+            };
+            tracing::debug!(elapsed = ?started.until(self.coordinator.now()), locked = guard.is_ok(), "waited");
+            guard
+        };
+        wait.instrument(span).await
+    }
+
+    /// Plain trying again.
+    async fn lock_by_trying(&self, terms: LeaseTerms, give_up: Moment) -> Result<Guard, LockError> {
         let (mut attempt, mut last) = (1_u32, None);
         let mut quarantine = QuarantineNotice::Due;
         loop {
             let limit = self.attempt_limit(give_up);
-            let error = match self.attempt(terms, limit).await {
+            let error = match self.attempt(terms, limit, Wake::Next, attempt).await {
                 Ok(guard) => return Ok(guard),
-                Err(
-                    error @ (LockError::Invalid(_)
-                    | LockError::ShutDown
-                    | LockError::ClockSkew { .. }
-                    | LockError::FenceTooHigh { .. }),
-                ) => return Err(error),
+                Err(error) if is_final(&error) => return Err(error),
                 Err(error) => match last.take() {
                     // An attempt that the end of the wait cut short has nothing to say of the nodes.
                     Some(earlier) if limit < self.node_timeout() => earlier,
@@ -125,7 +139,6 @@ impl Mutex {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
-            tracing::debug!(resource = self.resource.name(), attempt, ?pause, %error, "attempt lost");
             quarantine.give(&error, self.left(give_up));
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
@@ -148,14 +161,32 @@ impl Mutex {
     /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
     pub async fn try_lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
-        self.attempt(terms, self.node_timeout()).await
+        self.attempt(terms, self.node_timeout(), Wake::Next, 1).await
     }
 
-    async fn attempt(&self, terms: LeaseTerms, limit: Duration) -> Result<Guard, LockError> {
+    /// Attempt number `attempt`; `rollback`: whom its releases call if it is lost.
+    pub(super) async fn attempt(
+        &self,
+        terms: LeaseTerms,
+        limit: Duration,
+        rollback: Wake,
+        attempt: u32,
+    ) -> Result<Guard, LockError> {
         // Answers that come when too little of the lease is left cannot win it any more.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let held = self.coordinator.acquire(&self.resource, terms, limit).await?;
-        Leased::hold(held, self.keep).map(Guard::new)
+        let span = tracing::debug_span!("attempt", resource = self.resource.name(), attempt);
+        let started = self.coordinator.now();
+        let attempt = async {
+            let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
+            let guard = held.and_then(|held| Leased::hold(held, self.keep)).map(Guard::new);
+            let elapsed = || started.until(self.coordinator.now());
+            match &guard {
+                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
+                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt lost"),
+            }
+            guard
+        };
+        attempt.instrument(span).await
     }
 
     fn terms(&self) -> Result<LeaseTerms, SettingsError> {
@@ -163,16 +194,16 @@ impl Mutex {
         self.coordinator.settings().lease_terms(self.ttl, self.min_validity)
     }
 
-    fn timeout(&self, last: LockError) -> LockError {
+    pub(super) fn timeout(&self, last: LockError) -> LockError {
         LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
     }
 
-    fn node_timeout(&self) -> Duration {
+    pub(super) fn node_timeout(&self) -> Duration {
         self.coordinator.settings().node_timeout
     }
 
     /// An attempt ends with the wait, unless there is to be a single one.
-    fn attempt_limit(&self, give_up: Moment) -> Duration {
+    pub(super) fn attempt_limit(&self, give_up: Moment) -> Duration {
         if self.max_wait.is_zero() {
             self.node_timeout()
         } else {
@@ -180,7 +211,7 @@ impl Mutex {
         }
     }
 
-    fn left(&self, give_up: Moment) -> Duration {
+    pub(super) fn left(&self, give_up: Moment) -> Duration {
         self.coordinator.now().until(give_up)
     }
 }

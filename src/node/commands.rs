@@ -1,14 +1,16 @@
 //! The commands that a node understands, and what it answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
+use super::queue;
 use super::scripts::{EXTEND, Lua, RELEASE};
 use crate::error::NodeFailure;
-use crate::types::{FencingToken, Resource, Token, Ttl};
+use crate::types::{FencingToken, Resource, Token, Ttl, Wake};
 
 /// The internal key of the highest token of each resource that a node has seen, a sorted set.
 pub(crate) const FENCES: &str = "fences";
@@ -226,23 +228,51 @@ fn answer(digit: u8) -> Option<Answer> {
     }
 }
 
-/// Yes if the key was ours and is gone now; no if it was not ours.
+/// A node's answer to a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// Yes if the key was ours and is gone now; no if it was not ours.
+    pub(crate) key: Answer,
+    pub(crate) called: Called,
+}
+
+/// Whether a release called one of those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    Somebody,
+    Nobody,
+}
+
+/// Removes a key if it is ours, and calls one of those who wait.
 #[derive(Clone)]
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    pub(crate) fn new(resource: &Resource, token: &Token) -> Self {
+    /// `grace`: for how long a waiter that was called is expected.
+    pub(crate) fn new(resource: &Resource, token: &Token, wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.key()).arg(token.as_str());
+        match wake {
+            Wake::Next => by_hash.arg(queue::millis(grace).max(1)).arg(queue::key(resource)),
+            Wake::Nobody => by_hash.arg(0).arg(""),
+        };
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
 
 impl Command for Remove {
-    type Reply = Answer;
+    type Reply = Removed;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        zero_or_one("EVALSHA", self.0.run(connection).await)
+    async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
+        let (key, called) = match self.0.run(connection).await {
+            Ok(Value::Int(0)) => (Answer::No, Called::Nobody),
+            Ok(Value::Int(1)) => (Answer::Yes, Called::Nobody),
+            Ok(Value::Int(2)) => (Answer::No, Called::Somebody),
+            Ok(Value::Int(3)) => (Answer::Yes, Called::Somebody),
+            Ok(other) => return Err(failure::of_reply("EVALSHA", &other)),
+            Err(error) => return Err(failure::of_command(&error)),
+        };
+        Ok(Removed { key, called })
     }
 }
 

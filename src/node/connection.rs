@@ -5,23 +5,18 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisError, Value};
+use redis::{Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
 use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
+use super::push::{Calls, Dialed, Hearing, dial};
 use super::roster::Roster;
-use super::stream::{Activity, Connector, Management, Watched};
+use super::stream::{Activity, Connector, Management};
 use super::{failure, scripts};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
-
-/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
-/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
-/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
-/// nothing while it is not used.
-const QUEUED_MAX: usize = 1 << 20;
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +35,7 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
+    hearing: Hearing,
     about: Arc<About>,
 }
 
@@ -62,6 +58,11 @@ struct NodeClock {
 impl Link {
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Whether the node can call us.
+    pub(crate) fn hearing(&self) -> Hearing {
+        self.hearing
     }
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
@@ -112,6 +113,8 @@ pub(super) struct Connection {
 
 /// What a client brings along when it meets a node.
 pub(super) struct Visitor<'a> {
+    pub(super) name: &'a str,
+    pub(super) calls: &'a Calls,
     pub(super) node: NodeId,
     pub(super) roster: &'a Roster,
     pub(super) eviction: Eviction,
@@ -144,7 +147,8 @@ impl Connection {
         limit: Duration,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        match tokio::time::timeout(limit, Self::handshake(connector, info, epoch, visitor)).await {
+        let handshake = Self::handshake(connector, info, epoch, visitor);
+        match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
             Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
@@ -156,19 +160,13 @@ impl Connection {
         epoch: Epoch,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        let stream = connector.connect().await?;
-        let (stream, activity) = Watched::new(stream);
-        let failed = |error: &RedisError| activity.fault().unwrap_or_else(|| failure::of_connect(error));
-        // Time limits are the coordinator's: one timer for a round instead of one for each command.
-        let config =
-            AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-        let (mut connection, driver) = MultiplexedConnection::new_with_config(info, stream, config)
-            .await
-            .map_err(|error| failed(&error))?;
-        let driver = Driver::spawn(driver);
-        let about = visitor.meet(&mut connection, Arc::clone(&activity)).await;
+        let mut dialed = dial(connector, info, visitor.calls).await?;
+        let activity = Arc::clone(&dialed.activity);
+        let about = visitor.meet(&mut dialed.connection, Arc::clone(&activity)).await;
         let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
-        Ok(Self { link: Link { connection, epoch, about: Arc::new(about) }, activity, driver })
+        let hearing = dialed.listen(visitor.calls, visitor.name).await;
+        let Dialed { connection, driver, .. } = dialed;
+        Ok(Self { link: Link { connection, epoch, hearing, about: Arc::new(about) }, activity, driver })
     }
 
     /// Gives the connection up with commands in flight.

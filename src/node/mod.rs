@@ -9,6 +9,8 @@ mod connection;
 mod facts;
 mod failure;
 mod greet;
+mod push;
+mod queue;
 mod releases;
 mod roster;
 mod scripts;
@@ -33,13 +35,15 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
-    Remove,
+    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
+    ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
+pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
+pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
 pub use roster::Others;
 pub(crate) use roster::Roster;
@@ -50,8 +54,8 @@ pub(crate) use tls::TlsClient;
 pub(crate) use trim::Trimming;
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
-/// An answer under way.
-pub(crate) type Answering = BoxFuture<'static, Result<Answer, NodeFailure>>;
+/// An answer to a release under way.
+pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
 
 /// What a node is to its supervisor.
 pub(crate) struct NodeConfig {
@@ -60,6 +64,9 @@ pub(crate) struct NodeConfig {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) login: Login,
     pub(crate) db: i64,
+    pub(crate) calls: Calls,
+    /// For how long a waiter that was called is expected.
+    pub(crate) grace: Duration,
     /// Limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
     /// A peer that answers nothing for so long is abandoned.
@@ -106,16 +113,19 @@ enum Request {
     Release(Release),
     /// It was sent by the caller: await the answer, and send it again if there is none.
     Await(Release, Answering),
-    /// Answer when no release is on its way any more.
+    /// It was sent by the caller, and nobody waits for the answer: see to it that it is.
+    Notice(BoxFuture<'static, Result<(), NodeFailure>>),
+    /// Answer when nothing of the above is on its way any more.
     Flush(oneshot::Sender<()>),
 }
 
 /// Handle on one node. When the last one is dropped, the supervisor finishes the releases that it holds and ends.
 pub(crate) struct Node {
     name: Arc<str>,
+    grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
-    /// How many releases the supervisor has seen answered.
+    /// How many of them the supervisor has seen answered.
     answered: Arc<AtomicU64>,
 }
 
@@ -124,11 +134,11 @@ impl Node {
     pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
-        let name = Arc::clone(&config.name);
+        let (name, grace) = (Arc::clone(&config.name), config.grace);
         let info = config.login.to(config.db);
         let answered = Arc::new(AtomicU64::new(0));
         tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
-        Self { name, state, requests, answered }
+        Self { name, grace, state, requests, answered }
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -153,6 +163,17 @@ impl Node {
         }
     }
 
+    /// Returns when the connection is another one than that of `epoch`, or none. Cancel safe.
+    pub(crate) async fn left(&self, epoch: Epoch) {
+        let mut state = self.state.clone();
+        let other = |state: &State| match state {
+            State::Up(link) => link.epoch() != epoch,
+            State::Connecting | State::Down(_) => true,
+        };
+        // An error means that the supervisor has ended: the connection is gone, too.
+        let _ = state.wait_for(other).await;
+    }
+
     /// Returns when the first connection attempt has ended, one way or the other. Cancel safe.
     pub(crate) async fn tried(&self) {
         let mut state = self.state.clone();
@@ -169,8 +190,16 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let answer = link.send_now(Remove::new(&release.resource, &release.token));
-        self.await_release(release, answer);
+        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        self.await_release(release, link.send_now(remove));
+    }
+
+    /// Sends a command whose answer nobody waits for, ahead of whatever this client asks of the node from now on. Not
+    /// sent where there is no connection. Never blocks.
+    pub(crate) fn notify(&self, command: impl Command<Reply = ()>) {
+        if let Ok(link) = self.link() {
+            let _ = self.requests.send(Request::Notice(link.send_now(command)));
+        }
     }
 
     /// Hands over a release whose answer is still under way.
@@ -178,7 +207,7 @@ impl Node {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when every release handed over so far is answered, or cannot be sent for now, or when for `limit` none
+    /// Returns when everything handed over so far is answered, or cannot be sent for now, or when for `limit` nothing
     /// has been answered. Cancel safe.
     pub(crate) async fn flush(&self, limit: Duration) {
         let (done, mut flushed) = oneshot::channel();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::connection::Epoch;
-use crate::types::{Moment, Resource, Token, Ttl};
+use crate::types::{Moment, Resource, Token, Ttl, Wake};
 
 /// How many unanswered releases one node keeps. Beyond it the oldest is forgotten: its key ends with its TTL.
 /// About 20 MB at 150 bytes each, reached by a client that drops 100,000 locks while a node is away.
@@ -27,6 +27,7 @@ pub(crate) struct Release {
     pub(crate) resource: Resource,
     pub(crate) token: Token,
     pub(crate) planting: Planting,
+    pub(crate) wake: Wake,
     /// Longest time that the key lives once it is planted.
     pub(crate) ttl: Ttl,
     /// When the key is gone by itself, if it is there now.
@@ -100,6 +101,7 @@ mod tests {
             resource: Resource::parse(&KeyPrefix::default(), "r").unwrap(),
             token: Token::new("me", 7),
             planting,
+            wake: Wake::Next,
             ttl: Ttl::from_duration(Duration::from_secs(10)),
             expires,
         }

@@ -9,16 +9,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::commands::{Answer, Remove};
+use super::commands::{Called, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
 use super::releases::{Release, Waiting};
 use super::roster::keep_told;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
-use crate::types::Ambient;
+use crate::types::{Ambient, Wake};
 
 /// Pause before the second connection attempt; doubles with each further one.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
@@ -46,6 +46,7 @@ pub(super) async fn run(
         epoch: Epoch::FIRST,
         waiting: Waiting::default(),
         sent: FuturesUnordered::new(),
+        notices: FuturesUnordered::new(),
         flushes: Vec::new(),
         answered,
     };
@@ -74,7 +75,8 @@ struct Supervisor {
     handles: Handles,
     epoch: Epoch,
     waiting: Waiting,
-    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Answer, NodeFailure>)>>,
+    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Removed, NodeFailure>)>>,
+    notices: FuturesUnordered<BoxFuture<'static, Result<(), NodeFailure>>>,
     flushes: Vec<oneshot::Sender<()>>,
     answered: Arc<AtomicU64>,
 }
@@ -114,13 +116,15 @@ impl Supervisor {
     async fn attempt(&mut self) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
         let connector = Arc::clone(&self.config.connector);
+        let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
         let (roster, node, eviction) =
             (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
         let attempt = async move {
             let management = connector.management();
-            let visitor = Visitor { node, roster: &roster, eviction, management, ambient: &*ambient };
+            let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
+            let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
             Connection::open(&*connector, &info, epoch, limit, &visitor).await
         };
         self.meanwhile(attempt.boxed()).await
@@ -157,6 +161,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
             }
         }
     }
@@ -190,6 +195,7 @@ impl Supervisor {
                     None => self.handles = Handles::Dropped,
                 },
                 Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
@@ -208,16 +214,29 @@ impl Supervisor {
     fn handle_common(&mut self, request: Request) {
         match request {
             Request::Await(release, answer) => self.sent.push(answer.map(|answer| (release, answer)).boxed()),
+            Request::Notice(answered) => self.notices.push(answered),
             Request::Flush(done) => self.flushes.push(done),
             Request::Release(release) => self.waiting.push(release),
         }
     }
 
-    fn handle_answer(&mut self, release: Release, answer: &Result<Answer, NodeFailure>) {
+    fn handle_answer(&mut self, release: Release, answer: &Result<Removed, NodeFailure>) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         match answer {
-            Ok(Answer::Yes | Answer::No) if release.is_settled_by_an_answer() => {}
-            Ok(Answer::Yes | Answer::No) | Err(_) => self.waiting.push(release),
+            Ok(Removed { key: _, called: Called::Somebody }) => {
+                self.config.calls.listener.handle_wanted(&release.resource);
+            }
+            Ok(Removed { key: _, called: Called::Nobody }) | Err(_) => {}
+        }
+        if answer.is_err() || !release.is_settled_by_an_answer() {
+            self.waiting.push(release);
+        }
+    }
+
+    fn handle_noticed(&self, answer: &Result<(), NodeFailure>) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if let Err(failure) = answer {
+            debug!(node = %self.config.name, %failure, "not heard");
         }
     }
 
@@ -229,7 +248,9 @@ impl Supervisor {
 
     fn send(&mut self, link: &Link, mut release: Release) {
         release.prepare(link.epoch(), self.ambient.now());
-        let command = Remove::new(&release.resource, &release.token);
+        // Whoever was to see to it has long tried.
+        release.wake = Wake::Next;
+        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }
@@ -243,7 +264,7 @@ impl Supervisor {
     }
 
     fn answer_flushes(&mut self) {
-        if self.sent.is_empty() {
+        if self.sent.is_empty() && self.notices.is_empty() {
             for done in self.flushes.drain(..) {
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -252,6 +273,6 @@ impl Supervisor {
     }
 
     fn is_finished(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
+        self.sent.is_empty() && self.notices.is_empty() && self.waiting.is_empty()
     }
 }

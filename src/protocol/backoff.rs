@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-/// When `lock` tries again after a lost attempt. `max_wait` bounds the whole, whatever the strategy says.
+/// How `lock` waits for a lock that it did not get at once. `max_wait` bounds the whole, whatever the strategy says.
 ///
 /// # Defaults
 ///
-/// [`Retry::exponential`] from 5 ms to 200 ms, as many attempts as fit into `max_wait`.
-///
-/// Exponential backoff with *full jitter*: each pause is drawn from zero to a limit that doubles, so that clients
-/// that collided once are unlikely to collide again. The Redlock specification asks for a random delay that is
-/// long compared with the time it takes to lock a majority.
+/// [`Retry::in_turn`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry(Strategy);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
+    InTurn { first: Duration, longest: Duration },
     Fixed { attempts: u32, delay: Duration },
     Exponential { first: Duration, longest: Duration },
 }
@@ -30,6 +27,24 @@ pub(crate) enum Pause {
 }
 
 impl Retry {
+    /// In turn: the waiters of a process form a line, the first of each line registers in a queue on one of the nodes,
+    /// and a release calls the first of that queue. Nobody polls; a lock changes hands in about two round trips between
+    /// processes, and in one within a process. First come, first served is the rule, but not a promise: whoever asks
+    /// without waiting may be faster, and after a failure the order may be lost.
+    ///
+    /// A waiter looks again once a second in any case, and when the holder's TTL is over. Where a node does not let it
+    /// subscribe and publish on channels that begin with `redlock:wake:`, and while there is no quorum, it tries again
+    /// as [`Retry::exponential`] does, with pauses from 5 ms to 200 ms.
+    #[must_use]
+    pub const fn in_turn() -> Self {
+        Self::in_turn_with(Duration::from_millis(5), Duration::from_millis(200))
+    }
+
+    /// The same with other pauses, for outages and where there are no calls.
+    pub(crate) const fn in_turn_with(first: Duration, longest: Duration) -> Self {
+        Self(Strategy::InTurn { first, longest })
+    }
+
     /// So many attempts in all, at least one, with the same delay between any two: `Retry::fixed(5,
     /// Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
     ///
@@ -40,10 +55,16 @@ impl Retry {
         Self(Strategy::Fixed { attempts, delay })
     }
 
-    /// Pauses drawn between zero and a limit that starts at `first` and doubles up to `longest`.
+    /// Trying again, as often as fits into `max_wait`, after pauses that are drawn between zero and a limit that
+    /// starts at `first` and doubles up to `longest`: clients that collided once are unlikely to collide again. The
+    /// Redlock specification asks for a random delay that is long compared with the time it takes to lock a majority.
     #[must_use]
     pub const fn exponential(first: Duration, longest: Duration) -> Self {
         Self(Strategy::Exponential { first, longest })
+    }
+
+    pub(crate) fn is_in_turn(self) -> bool {
+        matches!(self.0, Strategy::InTurn { .. })
     }
 
     pub(crate) const fn strategy(self) -> Strategy {
@@ -55,7 +76,8 @@ impl Retry {
         match self.0 {
             Strategy::Fixed { attempts, delay: _ } if attempt >= attempts => Pause::GiveUp,
             Strategy::Fixed { attempts: _, delay } => Pause::For(delay),
-            Strategy::Exponential { first, longest } => {
+            // Where waiters are called, pauses are for outages.
+            Strategy::InTurn { first, longest } | Strategy::Exponential { first, longest } => {
                 let doublings = attempt.saturating_sub(1).min(31);
                 let limit = first.saturating_mul(1 << doublings).min(longest);
                 Pause::For(scale(limit, random))
@@ -66,7 +88,7 @@ impl Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self::exponential(Duration::from_millis(5), Duration::from_millis(200))
+        Self::in_turn()
     }
 }
 

@@ -4,13 +4,16 @@
 
 mod agenda;
 mod backoff;
+mod contender;
 mod deadline;
 mod fencing;
 mod lease;
+mod line;
 #[cfg(test)]
 mod models;
 mod node_set;
 mod quarantine;
+mod queue_node;
 mod quorum;
 mod renewal;
 mod round;
@@ -19,11 +22,14 @@ mod vote;
 pub(crate) use agenda::Agenda;
 pub use backoff::Retry;
 pub(crate) use backoff::{Pause, Strategy};
+pub(crate) use contender::{Contender, Demand, Queue, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, Lease, Planted};
+pub(crate) use line::{Gone, Line};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{Quarantine, RestartGuard};
+pub(crate) use queue_node::queue_node;
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;

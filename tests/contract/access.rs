@@ -5,7 +5,7 @@ use redlock_quorum::testing::{LocalCluster, Reply};
 
 #[cfg(feature = "tls")]
 use crate::certificates::{Authority, Validity};
-use crate::support::{LONG, SLACK, builder, calls, eventually};
+use crate::support::{LONG, SLACK, builder, calls, eventually, queues};
 
 const PASSWORD: &str = "s3cret";
 
@@ -108,7 +108,16 @@ async fn every_permission_is_used() {
     guard.extend(LONG * 2).await.unwrap();
     cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();
     guard.extend(LONG * 2).await.unwrap();
-    guard.release().await.unwrap();
+    // Somebody waits, and then takes it again in turn.
+    let mutex = redlock.mutex("job").unwrap();
+    let queued = eventually(SLACK, "it is in the queue", || !queues(&cluster, 0).is_empty());
+    let release = async {
+        queued.await;
+        guard.release().await.unwrap();
+    };
+    let (waited, ()) = tokio::join!(mutex.lock(), release);
+    waited.unwrap().release().await.unwrap();
+    mutex.lock().await.unwrap().release().await.unwrap();
 
     let rule = rule();
     let granted = rule.split_whitespace().filter_map(|word| word.strip_prefix('+'));

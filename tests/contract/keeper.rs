@@ -175,6 +175,7 @@ async fn a_loss_blames_no_node_that_was_not_asked() {
     let guard = redlock.mutex(KEY).unwrap().ttl(TTL / 8).lock().await.unwrap();
     // Nothing else runs on this runtime.
     std::thread::sleep(TTL / 8);
+    assert!(guard.cancellation_token().is_cancelled(), "by the clock, before any timer was looked at");
     let loss = guard.lost().await;
     let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
     assert!(votes.iter().all(|(_, vote)| *vote == NodeVote::NotAwaited), "{loss}");

@@ -12,7 +12,7 @@ use tokio::task::yield_now;
 use crate::support::{LONG, now, origin};
 use crate::topology::{Topology, World, on_every_topology};
 
-on_every_topology!(many_names_at_once, one_name_for_many);
+on_every_topology!(many_names_at_once, one_name_for_many_in_turn, one_name_for_many_that_poll);
 
 const TASKS: usize = 64;
 
@@ -32,12 +32,20 @@ async fn many_names_at_once(world: World) {
     world.ends_without_keys().await;
 }
 
+async fn one_name_for_many_in_turn(world: World) {
+    one_name_for_many(world, Retry::in_turn()).await;
+}
+
+async fn one_name_for_many_that_poll(world: World) {
+    let retry = Retry::exponential(Duration::from_millis(2), Duration::from_millis(100));
+    one_name_for_many(world, retry).await;
+}
+
 /// redis-lock, distributed-lock-redis: several holders at once.
-async fn one_name_for_many(world: World) {
+async fn one_name_for_many(world: World, retry: Retry) {
     let counter = Arc::new(AtomicU64::new(0));
     let tasks = (0..TASKS).map(|task| {
         let client = if task % 2 == 0 { &world.redlock } else { &world.other };
-        let retry = Retry::exponential(Duration::from_millis(2), Duration::from_millis(100));
         let mutex = client.mutex("job").unwrap().retry(retry).max_wait(LONG);
         let counter = Arc::clone(&counter);
         tokio::spawn(async move {

@@ -13,6 +13,7 @@ mod faults;
 mod guard;
 mod holding;
 mod keeper;
+mod leaks;
 mod limits;
 mod load;
 mod sentinel;
@@ -23,3 +24,4 @@ mod support;
 #[cfg(feature = "tls")]
 mod tls;
 mod topology;
+mod waiting;

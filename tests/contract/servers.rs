@@ -40,11 +40,14 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
     no_secret(&format!("{:?} {builder:?} {:?}", options(), builder.clone().nodes([options()]).settings()));
 }
 
-/// Servers repeat the arguments of a command that they do not know: of `AUTH`, the password. redis-rs keeps that to
-/// itself.
+/// Servers repeat the arguments of a command that they do not know: of `AUTH` and `HELLO`, the password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_know_auth_shows_no_password() {
-    let cluster = LocalCluster::builder().directive("rename-command", "AUTH \"\"").start().unwrap();
+    let cluster = LocalCluster::builder()
+        .directive("rename-command", "AUTH \"\"")
+        .directive("rename-command", "HELLO \"\"")
+        .start()
+        .unwrap();
     for credentials in [&format!(":{WRONG}"), &format!("nobody:{WRONG}")] {
         let redlock = client(with_credentials(&cluster, credentials)).await;
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
@@ -319,9 +322,9 @@ async fn a_prefix_is_a_name_space_of_its_own() {
     };
     let internal = ["app:redlock:fences", "app:redlock:node", "redlock:fences", "redlock:node"];
     eventually(SLACK, "only internal keys are left", || (0..3).all(|node| keys(node) == internal)).await;
-    // So a user needs no other keys.
+    // So a user needs no other keys, and no other channels.
     for node in 0..3 {
-        let user = ["ACL", "SETUSER", "app", "on", ">app", "~app:*", "+@all"];
+        let user = ["ACL", "SETUSER", "app", "on", ">app", "~app:*", "&app:*", "+@all"];
         assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
     }
     let narrow = builder(cluster.urls()).username("app").password("app").key_prefix("app:").connect().await;

@@ -9,7 +9,7 @@ use redlock_quorum::testing::history::{Section, Sharing, check};
 use redlock_quorum::testing::{Data, LocalCluster, NodeState};
 use redlock_quorum::{Guard, LockError, Mutex, Redlock, Released, Retry};
 
-use crate::support::{LONG, Random, SLACK, eventually, now, origin};
+use crate::support::{LONG, Random, SLACK, eventually, now, origin, resident_bytes};
 
 const NODES: usize = 5;
 const CLIENTS: usize = 2;
@@ -59,7 +59,8 @@ async fn faults_at_random_break_nothing_and_leave_nothing() {
     }
     let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     eventually(SLACK, "no task is left behind", || alive() <= tasks_at_rest).await;
-    assert!(resident_megabytes() < 500, "{} MB", resident_megabytes());
+    let megabytes = resident_bytes() / 1024 / 1024;
+    assert!(megabytes < 500, "{megabytes} MB");
 }
 
 /// At most [`FAULTY_MAX`] nodes at a time; all are well at the end. Answers the number of faults and cures.
@@ -103,12 +104,7 @@ impl Worker {
     async fn run(mut self) -> Vec<Section> {
         while !self.stop.load(Ordering::Relaxed) {
             let name = format!("job-{}", self.random.below(NAMES));
-            let mutex = self
-                .client
-                .mutex(&name)
-                .unwrap()
-                .ttl(self.ttl())
-                .retry(Retry::exponential(Duration::from_millis(1), Duration::from_millis(50)));
+            let mutex = self.client.mutex(&name).unwrap().ttl(self.ttl()).retry(self.retry());
             let requested_at = origin();
             let Some(guard) = self.try_to_lock(&mutex).await else { continue };
             let mut section = Section {
@@ -125,6 +121,15 @@ impl Worker {
             self.hold(guard, section).await;
         }
         self.sections
+    }
+
+    /// Some wait their turn, some poll.
+    fn retry(&mut self) -> Retry {
+        if self.random.one_in(2) {
+            Retry::in_turn()
+        } else {
+            Retry::exponential(Duration::from_millis(1), Duration::from_millis(50))
+        }
     }
 
     /// Mostly so long that a leak shows; sometimes so short that the lease ends while it is held.
@@ -194,12 +199,4 @@ fn see(guard: &Guard, section: &mut Section) {
     if !remaining.is_zero() {
         section.deadline = before + u64::try_from(remaining.as_nanos()).unwrap();
     }
-}
-
-/// Of the whole test binary; 0 where the system does not say.
-fn resident_megabytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes: Option<usize> = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.unwrap_or(0) / 1024
 }

@@ -108,6 +108,14 @@ pub(crate) fn pttl(cluster: &LocalCluster, node: usize, key: &str) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
+/// The queues of waiters on a node; none where it does not answer.
+pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
+    let Ok(Reply::Array(keys)) = cluster.command(node, &["KEYS", "redlock:queue:*"]) else {
+        return Vec::new();
+    };
+    keys.iter().filter_map(Reply::text).map(str::to_owned).collect()
+}
+
 /// How often a node has been sent a command since it started.
 #[track_caller]
 pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
@@ -123,6 +131,14 @@ pub(crate) fn own_process(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]);
     command
+}
+
+/// Memory of this process, with all tests that run in it; 0 where the system does not say.
+pub(crate) fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes: Option<usize> = resident.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 /// `host:port`, as errors call a node.

@@ -6,7 +6,7 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Redlock, RedlockBuilder};
 
 use crate::access::{Access, Gate, assert_nothing_was_refused};
-use crate::support::{LONG, SLACK, eventually, plant, value};
+use crate::support::{LONG, SLACK, eventually, plant, queues, value};
 
 /// A cluster with its faults. The faulty nodes come first in the list: a client that asks one after the other
 /// meets them before any other.
@@ -123,8 +123,9 @@ impl World {
         let foreign: Vec<String> = foreign.iter().map(|key| (*key).to_owned()).collect();
         let clean = move |world: &Self| {
             let running = world.topology.dead..world.topology.nodes;
-            let keys = running.filter_map(|node| world.cluster.keys(node).ok()).flatten();
-            keys.into_iter().all(|key| foreign.contains(&key))
+            let mut keys = running.clone().filter_map(|node| world.cluster.keys(node).ok()).flatten();
+            let no_queues = || running.clone().all(|node| queues(&world.cluster, node).is_empty());
+            keys.all(|key| foreign.contains(&key)) && no_queues()
         };
         async move {
             eventually(END, what, || clean(&self)).await;
@@ -135,8 +136,9 @@ impl World {
     }
 }
 
-/// A node that was abandoned while it was stopped is connected to again within a second, and told again.
-const END: Duration = Duration::from_secs(10);
+/// A node that was abandoned while it was stopped is connected to again within a second, and told again. Queues are
+/// not: they expire within ten seconds.
+const END: Duration = Duration::from_secs(15);
 
 /// Makes each case, an `async fn(World)`, one test for every topology.
 macro_rules! on_every_topology {

@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::config::raw::Wrong;
 use crate::config::retry::RetryKind;
 
-const STRATEGIES: &str = "\"exponential\" or \"fixed\"";
+const STRATEGIES: &str = "\"in-turn\", \"exponential\" or \"fixed\"";
 
 pub(super) static SETTINGS: [Setting; 6] = [
     Setting {
@@ -19,15 +19,16 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.strategy",
-        example: r#""exponential""#,
-        default: "exponential",
+        example: r#""in-turn""#,
+        default: "in-turn",
         bounds: "one of these",
-        what: "When `lock` tries again.",
-        why: "\"fixed\" is the classic \"5 tries, 200 ms apart\"",
+        what: "How `lock` waits: until it is its turn, or by trying again.",
+        why: "where locks are held by other implementations, that call nobody; \"fixed\" is the classic \"5 tries, 200 ms apart\"",
         access: Access::Other {
             unit: STRATEGIES,
             set: |builder, given| {
                 builder.retry.kind = match given.text()? {
+                    "in-turn" => RetryKind::InTurn,
                     "exponential" => RetryKind::Exponential,
                     "fixed" => RetryKind::Fixed,
                     _ => return Err(Wrong::Kind(STRATEGIES)),
@@ -36,6 +37,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
             },
             show: |settings| {
                 let name = match settings.retry.kind {
+                    RetryKind::InTurn => "in-turn",
                     RetryKind::Exponential => "exponential",
                     RetryKind::Fixed => "fixed",
                 };
@@ -47,8 +49,8 @@ pub(super) static SETTINGS: [Setting; 6] = [
         name: "retry.first",
         example: r#""5ms""#,
         default: "5ms",
-        bounds: "any; only for \"exponential\"",
-        what: "The first pause is drawn from zero to this; the limit doubles with each attempt.",
+        bounds: "any; not for \"fixed\"",
+        what: "The first pause is drawn from zero to this; the limit doubles with each attempt. In turn only in outages.",
         why: "about the time that it takes to lock",
         access: Access::Other {
             unit: "duration",
@@ -56,14 +58,14 @@ pub(super) static SETTINGS: [Setting; 6] = [
                 builder.retry.first = given.duration()?;
                 Ok(())
             },
-            show: |settings| only(RetryKind::Exponential, settings, text(settings.retry.first)),
+            show: |settings| unless_fixed(settings, text(settings.retry.first)),
         },
     },
     Setting {
         name: "retry.longest",
         example: r#""200ms""#,
         default: "200ms",
-        bounds: "any; only for \"exponential\"",
+        bounds: "any; not for \"fixed\"",
         what: "Where that limit stops.",
         why: "longer: less load by many waiters; shorter: a free lock is taken sooner",
         access: Access::Other {
@@ -72,7 +74,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
                 builder.retry.longest = given.duration()?;
                 Ok(())
             },
-            show: |settings| only(RetryKind::Exponential, settings, text(settings.retry.longest)),
+            show: |settings| unless_fixed(settings, text(settings.retry.longest)),
         },
     },
     Setting {
@@ -90,7 +92,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
                     attempts.ok_or(Wrong::Kind("a whole number from 1 to 4294967295"))?;
                 Ok(())
             },
-            show: |settings| only(RetryKind::Fixed, settings, settings.retry.attempts.to_string()),
+            show: |settings| if_fixed(settings, settings.retry.attempts.to_string()),
         },
     },
     Setting {
@@ -106,11 +108,15 @@ pub(super) static SETTINGS: [Setting; 6] = [
                 builder.retry.delay = given.duration()?;
                 Ok(())
             },
-            show: |settings| only(RetryKind::Fixed, settings, text(settings.retry.delay)),
+            show: |settings| if_fixed(settings, text(settings.retry.delay)),
         },
     },
 ];
 
-fn only(kind: RetryKind, settings: &Settings, value: String) -> Option<String> {
-    (settings.retry.kind == kind).then_some(value)
+fn if_fixed(settings: &Settings, value: String) -> Option<String> {
+    (settings.retry.kind == RetryKind::Fixed).then_some(value)
+}
+
+fn unless_fixed(settings: &Settings, value: String) -> Option<String> {
+    (settings.retry.kind != RetryKind::Fixed).then_some(value)
 }

@@ -242,15 +242,16 @@ mod tests {
 
     #[test]
     fn round_trips_are_held_against_node_timeout_and_ttl() {
-        let judge = |p99| {
+        type Said = Vec<(Severity, Vec<String>, String)>;
+        let judge = |p99| -> Said {
             let nodes = [node("a", 0, Duration::from_millis(1)), node("b", 0, Duration::from_millis(p99))];
             slow(&nodes, &BOUNDS)
                 .into_iter()
                 .map(|finding| (finding.severity, finding.nodes, finding.advice))
-                .collect::<Vec<_>>()
+                .collect()
         };
         let b = || vec!["b".to_owned()];
-        let expected: Vec<(u64, Vec<(Severity, Vec<String>, String)>)> = vec![
+        let expected: Vec<(u64, Said)> = vec![
             (62, vec![]),
             (63, vec![(Severity::Note, b(), "Set node_timeout to 260ms or more.".into())]),
             (

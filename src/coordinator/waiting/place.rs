@@ -1,0 +1,252 @@
+//! One waiter's place in a line.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Waiters;
+use crate::coordinator::Coordinator;
+use crate::error::{LockError, NodeFailure, NodeVote};
+use crate::node::{Leave, Register};
+use crate::protocol::{Contender, Gone, Loss, Queue, Retry, Step};
+use crate::types::{Manner, Moment, NodeId, Resource};
+
+/// Dropped, it leaves the line at once: the next one is the head, or, where nobody is left, others are called.
+pub(crate) struct Place {
+    coordinator: Arc<Coordinator>,
+    resource: Resource,
+    retry: Retry,
+    number: u64,
+    woken: Arc<Notify>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Acquired,
+}
+
+/// What a waiter has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: others come first.
+    Behind,
+    Head(Step),
+    /// The client is shut down.
+    Dissolved,
+}
+
+impl Place {
+    pub(super) fn new(
+        coordinator: Arc<Coordinator>,
+        resource: Resource,
+        retry: Retry,
+        number: u64,
+        woken: Arc<Notify>,
+    ) -> Self {
+        Self { coordinator, resource, retry, number, woken, stage: Stage::Waiting }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let board = self.coordinator.lines.board();
+        match board.lines.get(&self.resource) {
+            None => Standing::Dissolved,
+            Some(waiters) if waiters.line.is_head(self.number) => {
+                Standing::Head(waiters.line.contender.step(self.coordinator.now()))
+            }
+            Some(_) => Standing::Behind,
+        }
+    }
+
+    /// Returns when something may have changed, and at `until` at the latest. Cancel safe.
+    pub(crate) async fn changed(&self, until: Moment) {
+        let began = self.coordinator.now();
+        // Those behind have nothing to do with it.
+        let at =
+            self.with_waiters(|waiters| waiters.line.is_head(self.number).then_some(waiters.at)?).flatten();
+        let gone = async {
+            match at {
+                Some((node, epoch)) => self.coordinator.node(node).left(epoch).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.woken.notified() => {}
+            () = tokio::time::sleep(began.until(until)) => {}
+            () = gone => {
+                self.with_waiters(|waiters| {
+                    waiters.at = None;
+                    waiters.line.contender.handle_queue_lost();
+                });
+            }
+        }
+        tracing::trace!(elapsed = ?began.until(self.coordinator.now()), "woken");
+    }
+
+    /// Gets into the lock's queue, or looks whether it is our turn there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped half way, it is as if the answer had been lost.
+    pub(crate) async fn register(&self, manner: Manner, limit: Duration) {
+        let coordinator = &self.coordinator;
+        let Some((node, link)) = coordinator.queue_node(&self.resource) else {
+            // Nobody can call us. Then it is plain trying again.
+            self.handle_outage();
+            return;
+        };
+        let at = Some((node, link.epoch()));
+        let ticket = self.with_waiters(|waiters| {
+            waiters.at = at;
+            waiters.line.contender.ticket().cloned()
+        });
+        let node_timeout = coordinator.settings.node_timeout;
+        let command = Register::new(
+            &self.resource,
+            &coordinator.lines.channel,
+            ticket.flatten().as_ref(),
+            manner,
+            node_timeout,
+        );
+        let answer = tokio::time::timeout(limit.min(node_timeout), link.send(command)).await;
+        match answer {
+            Ok(Ok((turn, ticket))) => {
+                self.trace(node, &format_args!("{turn:?}"));
+                let (now, random) = (coordinator.now(), self.random());
+                self.with_contender(|contender| contender.handle_registered(turn, ticket, now, random));
+            }
+            Ok(Err(failure)) => {
+                if let NodeFailure::Permission { detail } = &failure {
+                    coordinator.lines.complaint.say(coordinator.node(node).name(), detail);
+                }
+                self.handle_queue_lost(node, &failure);
+            }
+            Err(_) if limit >= node_timeout => self.handle_queue_lost(node, &"no answer"),
+            // The wait is over, which says nothing of the node.
+            Err(_) => {}
+        }
+    }
+
+    /// An attempt begins.
+    pub(crate) fn handle_attempt(&self) {
+        self.with_contender(Contender::handle_attempt);
+    }
+
+    /// It was lost. It had waited for answers until `limit` at most.
+    pub(crate) fn handle_failed(&self, error: LockError, limit: Duration) {
+        match &error {
+            LockError::Contended { .. } => self.with_contender(Contender::handle_lost),
+            LockError::NoQuorum { .. }
+            | LockError::TooLate { .. }
+            | LockError::ClockSkew { .. }
+            | LockError::FenceTooHigh { .. }
+            | LockError::Timeout { .. }
+            | LockError::Invalid(_)
+            | LockError::ShutDown => self.handle_outage(),
+        }
+        let cut_short = limit < self.coordinator.settings.node_timeout;
+        self.with_waiters(|waiters| match &waiters.last {
+            // An attempt that the end of the wait cut short has nothing to say of the nodes.
+            Some(_) if cut_short => {}
+            Some(_) | None => waiters.last = Some(error),
+        });
+    }
+
+    /// What keeps the lock from those in line.
+    pub(crate) fn reason(&self) -> LockError {
+        let last = self.with_waiters(|waiters| waiters.last.clone()).flatten();
+        // Otherwise a holder in this process has won it since, or nobody has needed to ask all nodes.
+        last.unwrap_or_else(|| {
+            let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
+            self.coordinator.lost(&self.resource, Loss::Contended, nobody_asked)
+        })
+    }
+
+    fn handle_outage(&self) {
+        let (now, random) = (self.coordinator.now(), self.random());
+        self.with_contender(|contender| contender.handle_outage(self.retry, now, random));
+    }
+
+    /// It was won.
+    pub(crate) fn handle_acquired(mut self) {
+        self.stage = Stage::Acquired;
+        let now = self.coordinator.now();
+        let mut board = self.coordinator.lines.board();
+        let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
+        let queue = waiters.line.contender.queue();
+        let at = waiters.at.take();
+        waiters.last = None;
+        match waiters.line.handle_acquired(self.number, now) {
+            Gone::Behind => {}
+            // It takes over our entry in the queue, with a ticket of its own.
+            Gone::Head(head) => head.notify_one(),
+            Gone::Last => {
+                board.lines.remove(&self.resource);
+                let leave = match queue {
+                    Queue::Outside => return,
+                    // Our own release takes us out.
+                    Queue::Called => None,
+                    Queue::Waiting => at,
+                };
+                board.remember_wanted(&self.resource, now);
+                drop(board);
+                if let Some((node, _)) = leave {
+                    self.leave_queue(node);
+                }
+            }
+        }
+    }
+
+    fn leave_queue(&self, node: NodeId) {
+        let Coordinator { lines, settings, .. } = &*self.coordinator;
+        let leave = Leave::new(&self.resource, &lines.channel, settings.node_timeout);
+        self.coordinator.node(node).notify(leave);
+    }
+
+    fn handle_queue_lost(&self, node: NodeId, reason: &dyn std::fmt::Display) {
+        self.trace(node, reason);
+        self.coordinator.avoid(node);
+        self.with_contender(Contender::handle_queue_lost);
+    }
+
+    fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {
+        let (resource, node) = (self.resource.name(), self.coordinator.node(node).name());
+        tracing::debug!(resource, %node, %turn, "registered");
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+    fn random(&self) -> u64 {
+        self.coordinator.random() as u64
+    }
+
+    fn with_contender(&self, change: impl FnOnce(&mut Contender)) {
+        self.with_waiters(|waiters| change(&mut waiters.line.contender));
+    }
+
+    /// `None` where the line is dissolved.
+    fn with_waiters<T>(&self, change: impl FnOnce(&mut Waiters) -> T) -> Option<T> {
+        self.coordinator.lines.board().lines.get_mut(&self.resource).map(change)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Waiting => {}
+            Stage::Acquired => return,
+        }
+        let mut board = self.coordinator.lines.board();
+        let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
+        match waiters.line.handle_left(self.number) {
+            Gone::Behind => {}
+            Gone::Head(head) => head.notify_one(),
+            Gone::Last => {
+                board.lines.remove(&self.resource);
+                drop(board);
+                self.coordinator.leave_queues(&self.resource);
+            }
+        }
+    }
+}

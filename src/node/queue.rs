@@ -1,0 +1,110 @@
+//! The commands about those who wait for a lock; `scripts/call.lua` says how a queue is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::commands::{Command, ScriptCall};
+use super::failure;
+use super::push::Channel;
+use super::scripts::{LEAVE, REGISTER};
+use crate::error::NodeFailure;
+use crate::types::{Manner, Resource, Ticket, Turn};
+
+/// For how long a queue is kept after somebody has registered. A client that waits registers again far more often;
+/// this is what clients that have died leave behind.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// The key of a lock's queue.
+pub(super) fn key(resource: &Resource) -> String {
+    resource.internal_key(&format!("queue:{}", resource.name()))
+}
+
+/// Takes this client into the queue of a lock, and looks at the lock.
+#[derive(Clone)]
+pub(crate) struct Register(Arc<ScriptCall>);
+
+impl Register {
+    /// `grace`: for how long a waiter that was called is expected.
+    pub(crate) fn new(
+        resource: &Resource,
+        channel: &Channel,
+        ticket: Option<&Ticket>,
+        manner: Manner,
+        grace: Duration,
+    ) -> Self {
+        let mut by_hash = REGISTER.by_hash(2);
+        by_hash.arg(resource.key()).arg(key(resource)).arg(channel.as_str());
+        by_hash.arg(ticket.map_or("", Ticket::as_str));
+        by_hash.arg(match manner {
+            Manner::Eager => "eager",
+            Manner::Patient => "patient",
+        });
+        by_hash.arg(millis(grace)).arg(millis(KEPT_FOR));
+        Self(Arc::new(ScriptCall { lua: &REGISTER, by_hash }))
+    }
+}
+
+impl Command for Register {
+    type Reply = (Turn, Ticket);
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<(Turn, Ticket), NodeFailure> {
+        let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
+        if let Value::Array(parts) = &reply
+            && let [Value::Int(wait), Value::BulkString(ticket)] = parts.as_slice()
+            && let Ok(ticket) = std::str::from_utf8(ticket)
+        {
+            return Ok((turn(*wait), Ticket::new(ticket)));
+        }
+        Err(failure::of_reply("EVALSHA", &reply))
+    }
+}
+
+fn turn(wait: i64) -> Turn {
+    match u64::try_from(wait) {
+        Ok(0) => Turn::Ours,
+        Ok(wait) => Turn::Others(Duration::from_millis(wait)),
+        Err(_) if wait == -2 => Turn::Free,
+        Err(_) => Turn::Endless,
+    }
+}
+
+/// Takes this client out of the queue of a lock, and calls the next if the lock is free.
+#[derive(Clone)]
+pub(crate) struct Leave(Arc<ScriptCall>);
+
+impl Leave {
+    pub(crate) fn new(resource: &Resource, channel: &Channel, grace: Duration) -> Self {
+        Self::called(resource, channel.as_str(), grace)
+    }
+
+    /// For a client that is not in the queue: only calls the next.
+    pub(crate) fn of_nobody(resource: &Resource, grace: Duration) -> Self {
+        Self::called(resource, "", grace)
+    }
+
+    fn called(resource: &Resource, channel: &str, grace: Duration) -> Self {
+        let mut by_hash = LEAVE.by_hash(2);
+        by_hash.arg(resource.key()).arg(key(resource)).arg(channel).arg(millis(grace));
+        Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
+    }
+}
+
+impl Command for Leave {
+    type Reply = ();
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+        // Whatever it says: it was done, or there was nothing to do.
+        self.0.run(connection).await.map(drop).map_err(|error| failure::of_command(&error))
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(all(test, unix))]
+#[path = "queue_tests.rs"]
+mod tests;

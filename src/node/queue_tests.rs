@@ -1,0 +1,233 @@
+//! The scripts that know of waiters, on a real server.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::node::scripts::{LEAVE_TEXT, REGISTER_TEXT, RELEASE_TEXT};
+use crate::testing::{LocalCluster, Reply};
+
+const LOCK: &str = "job";
+const QUEUE: &str = "redlock:queue:job";
+const GRACE: &str = "60000";
+struct Scene {
+    cluster: LocalCluster,
+}
+
+/// A client that listens.
+struct Client {
+    name: &'static str,
+    stream: TcpStream,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { cluster: LocalCluster::start(1).unwrap() }
+    }
+
+    fn client(&self, name: &'static str) -> Client {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.cluster.port(0))).unwrap();
+        write!(stream, "SUBSCRIBE {name}\r\n").unwrap();
+        let mut client = Client { name, stream };
+        client.hears("subscribe");
+        client
+    }
+
+    fn run(&self, script: &str, keys: &[&str], arguments: &[&str]) -> Reply {
+        let count = keys.len().to_string();
+        let command = [&["EVAL", script, &count], keys, arguments].concat();
+        self.cluster.command(0, &command).unwrap()
+    }
+
+    fn lock(&self, token: &str) {
+        self.cluster.command(0, &["SET", LOCK, token, "PX", "30000"]).unwrap();
+    }
+
+    fn release(&self, token: &str) -> i64 {
+        self.run(RELEASE_TEXT, &[LOCK], &[token, GRACE, QUEUE]).int().unwrap()
+    }
+
+    fn register_as(&self, client: &Client, ticket: &str, manner: &str, grace: &str) -> i64 {
+        let reply = self.run(REGISTER_TEXT, &[LOCK, QUEUE], &[client.name, ticket, manner, grace, "10000"]);
+        let Reply::Array(parts) = &reply else { panic!("{reply:?}") };
+        parts[0].int().unwrap()
+    }
+
+    fn register(&self, client: &Client, ticket: &str) -> i64 {
+        self.register_as(client, ticket, "eager", GRACE)
+    }
+
+    fn leave(&self, client: &Client) -> i64 {
+        self.run(LEAVE_TEXT, &[LOCK, QUEUE], &[client.name, GRACE]).int().unwrap()
+    }
+
+    /// Who is in the queue; those that were called begin with `called `.
+    fn queue(&self) -> Vec<String> {
+        let reply = self.cluster.command(0, &["ZRANGE", QUEUE, "0", "-1", "WITHSCORES"]).unwrap();
+        let Reply::Array(parts) = reply else { panic!("{reply:?}") };
+        let entry = |pair: &[Reply]| {
+            let called = if pair[1].text().unwrap().starts_with('-') { "called " } else { "" };
+            format!("{called}{}", pair[0].text().unwrap())
+        };
+        parts.chunks(2).map(entry).collect()
+    }
+}
+
+impl Client {
+    /// Reads until the word has come.
+    fn hears(&mut self, word: &str) {
+        self.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut heard = String::new();
+        let mut bytes = [0; 512];
+        while !heard.contains(word) {
+            let count = self.stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "{} heard only {heard:?}", self.name);
+            heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    }
+}
+
+#[test]
+fn a_release_calls_the_one_that_came_first() {
+    let scene = Scene::new();
+    let [mut a, b] = ["a", "b"].map(|name| scene.client(name));
+    scene.lock("me");
+    assert!((1..=30_000).contains(&scene.register(&b, "200")), "the TTL is told");
+    assert!(scene.register(&a, "100") > 0);
+    assert_eq!(scene.queue(), ["a", "b"]);
+    assert_eq!(scene.release("me"), 3, "removed, and called");
+    a.hears(LOCK);
+    assert_eq!(scene.queue(), ["called a", "b"]);
+
+    scene.lock("of a");
+    assert_eq!(scene.release("of a"), 3);
+    assert_eq!(scene.queue(), ["called b"], "its own release takes the one away that had it");
+    scene.lock("of b");
+    assert_eq!(scene.release("of b"), 1);
+    assert_eq!(scene.queue(), [""; 0]);
+}
+
+#[test]
+fn a_client_that_is_gone_is_dropped_and_the_next_called() {
+    let scene = Scene::new();
+    let (gone, mut here) = (scene.client("gone"), scene.client("here"));
+    scene.lock("me");
+    scene.register(&gone, "1");
+    scene.register(&here, "2");
+    drop(gone);
+    // The server notices the end of a connection when it comes to it.
+    while scene.cluster.command(0, &["PUBSUB", "NUMSUB", "gone"]).unwrap()
+        != Reply::Array(vec![Reply::Bulk("gone".into()), Reply::Int(0)])
+    {}
+    assert_eq!(scene.release("me"), 3);
+    here.hears(LOCK);
+    assert_eq!(scene.queue(), ["called here"]);
+}
+
+#[test]
+fn a_release_of_nothing_calls_too_but_not_over_again() {
+    let scene = Scene::new();
+    let [mut a, b] = ["a", "b"].map(|name| scene.client(name));
+    scene.lock("other");
+    scene.register(&a, "1");
+    scene.register(&b, "2");
+    assert_eq!(scene.release("me"), 0, "it is somebody else's");
+    assert_eq!(scene.queue(), ["a", "b"]);
+    scene.cluster.command(0, &["DEL", LOCK]).unwrap();
+    assert_eq!(scene.release("me"), 2);
+    a.hears(LOCK);
+    assert_eq!(scene.release("me"), 0, "a is about to come");
+    assert_eq!(scene.queue(), ["called a", "b"]);
+}
+
+#[test]
+fn nobody_comes_before_those_that_wait() {
+    let scene = Scene::new();
+    let [mut a, mut b, late] = ["a", "b", "late"].map(|name| scene.client(name));
+    scene.lock("me");
+    scene.register(&a, "");
+    scene.register(&b, "");
+    scene.release("me");
+    a.hears(LOCK);
+    assert!(scene.register(&late, "") > 0, "a is about to come");
+    assert_eq!(scene.queue(), ["called a", "b", "late"]);
+    // It never comes. A millisecond later that is not expected any more.
+    while scene.register_as(&late, "", "eager", "1") == 0 || scene.queue() != ["called b", "late"] {}
+    b.hears(LOCK);
+}
+
+#[test]
+fn the_turn_is_told_to_whoever_asks_first_of_all() {
+    let scene = Scene::new();
+    let [mut a, b] = ["a", "b"].map(|name| scene.client(name));
+    assert_eq!(scene.register(&b, "2"), 0, "free, and nobody else is there");
+    assert_eq!(scene.queue(), ["called b"]);
+    assert!(scene.register(&a, "1") > 0);
+    // Lost to somebody whose key is not here: back in the queue, with patience.
+    assert_eq!(scene.register_as(&b, "2", "patient", GRACE), -2);
+    assert_eq!(scene.queue(), ["a", "b"]);
+    assert!(scene.register(&b, "2") > 0, "an expired lock is for the first, whoever finds it");
+    a.hears(LOCK);
+    assert_eq!(scene.queue(), ["called a", "b"]);
+}
+
+#[test]
+fn whoever_leaves_passes_the_call_on() {
+    let scene = Scene::new();
+    let [mut a, mut b, c] = ["a", "b", "c"].map(|name| scene.client(name));
+    scene.lock("me");
+    for (client, ticket) in [(&a, "1"), (&b, "2"), (&c, "3")] {
+        scene.register(client, ticket);
+    }
+    assert_eq!(scene.leave(&c), 0, "the lock is held");
+    scene.release("me");
+    a.hears(LOCK);
+    assert_eq!(scene.leave(&a), 1);
+    b.hears(LOCK);
+    assert_eq!(scene.leave(&b), 0, "nobody is left");
+    assert_eq!(scene.queue(), [""; 0]);
+}
+
+/// What is wrong with the queue, or forbidden, is no business of the lock's.
+#[test]
+fn a_release_releases_whatever_the_queue_is() {
+    let scene = Scene::new();
+    scene.cluster.command(0, &["SET", QUEUE, "not a queue"]).unwrap();
+    scene.lock("me");
+    assert_eq!(scene.release("me"), 1);
+    scene.cluster.command(0, &["DEL", QUEUE]).unwrap();
+    let a = scene.client("a");
+    scene.lock("me");
+    scene.register(&a, "1");
+    let deaf = ["ACL", "SETUSER", "default", "resetchannels", "-publish", "-time"];
+    scene.cluster.command(0, &deaf).unwrap();
+    assert_eq!(scene.release("me"), 1);
+    assert_eq!(scene.queue(), ["a"], "it finds the lock free when it looks again");
+    assert_eq!(scene.cluster.command(0, &["EXISTS", LOCK]).unwrap().int(), Some(0));
+}
+
+#[test]
+fn where_nobody_can_be_called_it_is_the_turn_of_whoever_asks() {
+    let scene = Scene::new();
+    let [a, b] = ["a", "b"].map(|name| scene.client(name));
+    scene.lock("me");
+    scene.register(&a, "1");
+    scene.cluster.command(0, &["ACL", "SETUSER", "default", "-publish"]).unwrap();
+    assert_eq!(scene.release("me"), 1);
+    assert_eq!(scene.register(&b, "2"), 0);
+    scene.lock("of b");
+    assert_eq!(scene.release("of b"), 1);
+    assert_eq!(scene.queue(), ["a"], "and its release takes it out");
+}
+
+#[test]
+fn a_queue_ends_by_itself() {
+    let scene = Scene::new();
+    let a = scene.client("a");
+    scene.lock("me");
+    scene.register(&a, "1");
+    let left = scene.cluster.command(0, &["PTTL", QUEUE]).unwrap().int().unwrap();
+    assert!((1..=10_000).contains(&left), "{left}");
+}

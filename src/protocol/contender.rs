@@ -1,0 +1,398 @@
+//! What the head of a line does next to get its lock: when it asks all nodes, when one, and how long it sleeps.
+
+use std::time::Duration;
+
+use super::{Pause, Retry};
+use crate::types::{Manner, Moment, Ticket, Turn};
+
+/// A waiter looks again after so long at the latest: for locks whose holder calls nobody when it releases (another
+/// implementation, an operator), for calls that got lost, and for holders without a TTL.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// After the end of the holder's TTL on one node, the other nodes' keys need a moment to expire as well.
+const EXPIRY_MARGIN: Duration = Duration::from_millis(2);
+/// Waiters for one TTL do not all wake up at its end, but within so long.
+const EXPIRY_JITTER: Duration = Duration::from_millis(8);
+/// Pauses after attempts that were lost although the queue node called us or said that it was our turn: it lacks the
+/// key of a lock that others keep, or somebody was faster.
+const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), LOOK_AGAIN);
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask all nodes for the lock.
+    Attempt,
+    /// Ask the queue node alone: get into the queue, and hear whether the lock is free.
+    Register(Manner),
+    /// Nothing, unless called, until then.
+    Sleep(Moment),
+}
+
+/// What is known of a lock when a wait for it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Demand {
+    Unknown,
+    /// Others want it, too: an attempt that does not wait its turn would be lost, or unfair.
+    Wanted,
+}
+
+/// One client among those that wait for a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    next: Next,
+    ticket: Option<Ticket>,
+    /// Since the last attempt began.
+    called: Called,
+    /// Whether the queue node had us make the last attempt.
+    prompted: Prompted,
+    /// Attempts in a row that the queue node had us make, and that were lost.
+    misled: u32,
+    outages: u32,
+    queue: Queue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Attempt,
+    Register(Manner),
+    SleepThenRegister(Moment),
+    SleepThenAttempt(Moment),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    Yes,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prompted {
+    Yes,
+    No,
+}
+
+/// What our entry in the queue is, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// We never registered.
+    Outside,
+    Waiting,
+    /// We were called: the release of whoever gets the lock removes us.
+    Called,
+}
+
+impl Contender {
+    pub(crate) fn new(demand: Demand) -> Self {
+        let next = match demand {
+            Demand::Unknown => Next::Attempt,
+            Demand::Wanted => Next::Register(Manner::Eager),
+        };
+        Self {
+            next,
+            ticket: None,
+            called: Called::No,
+            prompted: Prompted::No,
+            misled: 0,
+            outages: 0,
+            queue: Queue::Outside,
+        }
+    }
+
+    /// Asked again, without anything having been handled since, it answers the same.
+    pub(crate) fn step(&self, now: Moment) -> Step {
+        if self.called == Called::Yes {
+            return Step::Attempt;
+        }
+        match self.next {
+            Next::Attempt => Step::Attempt,
+            Next::Register(manner) => Step::Register(manner),
+            Next::SleepThenRegister(until) | Next::SleepThenAttempt(until) if now < until => {
+                Step::Sleep(until)
+            }
+            Next::SleepThenRegister(_) => Step::Register(Manner::Eager),
+            Next::SleepThenAttempt(_) => Step::Attempt,
+        }
+    }
+
+    pub(crate) fn ticket(&self) -> Option<&Ticket> {
+        self.ticket.as_ref()
+    }
+
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue
+    }
+
+    /// The next attempt begins.
+    pub(crate) fn handle_attempt(&mut self) {
+        if self.called == Called::Yes {
+            self.prompted = Prompted::Yes;
+        }
+        self.called = Called::No;
+    }
+
+    /// It was lost to others.
+    pub(crate) fn handle_lost(&mut self) {
+        self.outages = 0;
+        let manner = match self.prompted {
+            Prompted::No => Manner::Eager,
+            Prompted::Yes => {
+                self.misled = self.misled.saturating_add(1);
+                Manner::Patient
+            }
+        };
+        self.prompted = Prompted::No;
+        self.next = Next::Register(manner);
+    }
+
+    /// It failed for another reason, or there is no node to register on.
+    pub(crate) fn handle_outage(&mut self, retry: Retry, now: Moment, random: u64) {
+        self.prompted = Prompted::No;
+        self.outages = self.outages.saturating_add(1);
+        self.next = Next::SleepThenAttempt(now + pause(retry, self.outages, random));
+    }
+
+    /// The queue node took us into the queue.
+    pub(crate) fn handle_registered(&mut self, turn: Turn, ticket: Ticket, now: Moment, random: u64) {
+        self.ticket = Some(ticket);
+        self.outages = 0;
+        self.queue = Queue::Waiting;
+        let sleep = match turn {
+            Turn::Ours => {
+                self.queue = Queue::Called;
+                self.prompted = Prompted::Yes;
+                self.next = Next::Attempt;
+                return;
+            }
+            Turn::Others(wait) => {
+                self.misled = 0;
+                let end = wait + EXPIRY_MARGIN + share(EXPIRY_JITTER, random);
+                if end <= LOOK_AGAIN { end } else { LOOK_AGAIN / 2 + share(LOOK_AGAIN / 2, random) }
+            }
+            Turn::Endless => {
+                self.misled = 0;
+                LOOK_AGAIN / 2 + share(LOOK_AGAIN / 2, random)
+            }
+            Turn::Free => pause(SUSPENSION, self.misled, random),
+        };
+        self.next = Next::SleepThenRegister(now + sleep);
+    }
+
+    /// The queue node could not be asked, or the connection is gone on which it would have called us.
+    pub(crate) fn handle_queue_lost(&mut self) {
+        match self.next {
+            Next::Register(_) | Next::SleepThenRegister(_) => self.next = Next::Register(Manner::Eager),
+            Next::Attempt | Next::SleepThenAttempt(_) => {}
+        }
+    }
+
+    /// The lock was released, and it is our turn.
+    pub(crate) fn handle_called(&mut self) {
+        self.called = Called::Yes;
+        self.queue = Queue::Called;
+    }
+
+    /// The same, by a holder in this process: our entry in the queue still waits.
+    pub(crate) fn handle_handed_over(&mut self) {
+        self.called = Called::Yes;
+    }
+}
+
+fn pause(retry: Retry, attempt: u32, random: u64) -> Duration {
+    match retry.pause(attempt.max(1), random) {
+        Pause::For(pause) => pause,
+        // Not of a strategy for those who wait in turn.
+        Pause::GiveUp => LOOK_AGAIN,
+    }
+}
+
+/// From nothing to all of `whole`.
+fn share(whole: Duration, random: u64) -> Duration {
+    pause(Retry::exponential(whole, whole), 1, random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NONE: u64 = 0;
+    const ALL: u64 = u64::MAX;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_nanos(ms * 1_000_000)
+    }
+
+    fn others(ms: u64) -> Turn {
+        Turn::Others(Duration::from_millis(ms))
+    }
+
+    fn ticket() -> Ticket {
+        Ticket::new("1")
+    }
+
+    /// Denied by all nodes, and then told so by the queue node.
+    fn waiting(turn: Turn) -> Contender {
+        let mut contender = Contender::new(Demand::Unknown);
+        contender.handle_attempt();
+        contender.handle_lost();
+        contender.handle_registered(turn, ticket(), at(0), NONE);
+        contender
+    }
+
+    #[test]
+    fn a_lock_that_nobody_is_known_to_want_is_asked_for_at_once() {
+        assert_eq!(Contender::new(Demand::Unknown).step(at(0)), Step::Attempt);
+        assert_eq!(Contender::new(Demand::Wanted).step(at(0)), Step::Register(Manner::Eager));
+    }
+
+    #[test]
+    fn after_a_denial_the_queue_node_alone_is_asked() {
+        let mut contender = Contender::new(Demand::Unknown);
+        contender.handle_attempt();
+        contender.handle_lost();
+        assert_eq!(contender.step(at(0)), Step::Register(Manner::Eager));
+        contender.handle_registered(Turn::Ours, ticket(), at(0), NONE);
+        assert_eq!(contender.step(at(0)), Step::Attempt, "and all only when it says so");
+    }
+
+    #[test]
+    fn a_waiter_sleeps_until_the_holders_ttl_is_over() {
+        let contender = waiting(others(500));
+        assert_eq!(contender.step(at(0)), Step::Sleep(at(502)));
+        assert_eq!(contender.step(at(501)), Step::Sleep(at(502)));
+        assert_eq!(contender.step(at(502)), Step::Register(Manner::Eager));
+    }
+
+    #[test]
+    fn it_looks_again_once_a_second_whatever_it_was_told() {
+        for turn in [others(60_000), Turn::Endless] {
+            for random in [NONE, ALL] {
+                let mut contender = waiting(turn);
+                contender.handle_registered(turn, ticket(), at(0), random);
+                let Step::Sleep(until) = contender.step(at(0)) else { panic!("it sleeps") };
+                assert!(at(500) <= until && until <= at(1000), "{until:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_is_called_asks_all_nodes_at_once() {
+        let mut contender = waiting(others(10_000));
+        contender.handle_called();
+        assert_eq!(contender.step(at(1)), Step::Attempt);
+        contender.handle_attempt();
+        contender.handle_lost();
+        assert_eq!(contender.step(at(1)), Step::Register(Manner::Patient), "somebody was faster");
+        assert!(contender.ticket().is_some(), "the old ticket is kept");
+        contender.handle_registered(others(300), ticket(), at(2), NONE);
+        assert_eq!(contender.step(at(2)), Step::Sleep(at(304)));
+    }
+
+    #[test]
+    fn a_call_that_comes_during_an_attempt_is_not_lost() {
+        let mut contender = waiting(Turn::Ours);
+        contender.handle_attempt();
+        contender.handle_called();
+        contender.handle_lost();
+        assert_eq!(contender.step(at(0)), Step::Attempt);
+        contender.handle_attempt();
+        contender.handle_lost();
+        assert_ne!(contender.step(at(0)), Step::Attempt, "it counts once");
+    }
+
+    /// The queue node lacks the key of a lock that others keep: it says "your turn" each time that it is asked.
+    #[test]
+    fn a_queue_node_that_lacks_the_key_never_makes_us_spin() {
+        let mut contender = waiting(Turn::Ours);
+        let (mut now, mut attempts) = (0, 0);
+        while now < 10_000 {
+            match contender.step(at(now)) {
+                Step::Attempt => {
+                    attempts += 1;
+                    contender.handle_attempt();
+                    contender.handle_lost();
+                }
+                Step::Register(Manner::Eager) => {
+                    contender.handle_registered(Turn::Ours, ticket(), at(now), ALL);
+                }
+                Step::Register(Manner::Patient) => {
+                    contender.handle_registered(Turn::Free, ticket(), at(now), ALL);
+                }
+                Step::Sleep(until) => now = until.as_nanos() / 1_000_000 + 1,
+            }
+        }
+        assert!((8..30).contains(&attempts), "{attempts} attempts in ten seconds");
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_with_growing_pauses() {
+        let mut contender = Contender::new(Demand::Unknown);
+        for pause in [5, 10, 20, 40, 80, 160, 200, 200] {
+            assert_eq!(contender.step(at(0)), Step::Attempt);
+            contender.handle_attempt();
+            contender.handle_outage(Retry::in_turn(), at(0), ALL);
+            let Step::Sleep(until) = contender.step(at(0)) else { panic!("it sleeps") };
+            assert!(until <= at(pause) && until > at(pause - 1), "{until:?} of {pause} ms");
+            contender.handle_called();
+        }
+    }
+
+    #[test]
+    fn a_lost_queue_node_is_replaced_and_disturbs_nobody_else() {
+        let mut contender = waiting(others(10_000));
+        contender.handle_queue_lost();
+        assert_eq!(contender.step(at(0)), Step::Register(Manner::Eager));
+        let mut contender = Contender::new(Demand::Unknown);
+        contender.handle_outage(Retry::in_turn(), at(0), ALL);
+        let step = contender.step(at(0));
+        contender.handle_queue_lost();
+        assert_eq!(contender.step(at(0)), step);
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Lost,
+        Outage,
+        Registered(i64),
+        Called,
+        HandedOver,
+        QueueLost,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(Event::Lost),
+            Just(Event::Outage),
+            (-2..20_000_i64).prop_map(Event::Registered),
+            Just(Event::Called),
+            Just(Event::HandedOver),
+            Just(Event::QueueLost),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: a waiter never sleeps for longer than a second.
+        #[test]
+        fn nobody_oversleeps(events in prop::collection::vec((event(), any::<u64>()), 0..40)) {
+            let mut contender = Contender::new(Demand::Unknown);
+            for (i, (event, random)) in events.into_iter().enumerate() {
+                let now = at(i as u64);
+                match event {
+                    Event::Lost => { contender.handle_attempt(); contender.handle_lost(); }
+                    Event::Outage => contender.handle_outage(Retry::in_turn(), now, random),
+                    Event::Registered(-2) => contender.handle_registered(Turn::Free, ticket(), now, random),
+                    Event::Registered(-1) => contender.handle_registered(Turn::Endless, ticket(), now, random),
+                    Event::Registered(0) => contender.handle_registered(Turn::Ours, ticket(), now, random),
+                    Event::Registered(ms) => {
+                        contender.handle_registered(others(ms.unsigned_abs()), ticket(), now, random);
+                    }
+                    Event::Called => contender.handle_called(),
+                    Event::HandedOver => contender.handle_handed_over(),
+                    Event::QueueLost => contender.handle_queue_lost(),
+                }
+                if let Step::Sleep(until) = contender.step(now) {
+                    prop_assert!(until <= now + LOOK_AGAIN, "{contender:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The waiters of one lock in one process: who is the head, and when the lock is handed over without giving it back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Contender, Demand};
+use crate::types::{Moment, Wake};
+
+/// How often in a row a lock is handed over inside of a process, while other processes wait.
+const HAND_OVERS_MAX: u32 = 16;
+/// For how long that may go on.
+const HAND_OVERS_FOR: Duration = Duration::from_millis(100);
+
+/// First come, first served. `W` is what a waiter is woken by.
+#[derive(Debug)]
+pub(crate) struct Line<W> {
+    /// By number: growing with each that comes.
+    waiters: BTreeMap<u64, W>,
+    /// The head's, whoever that is.
+    pub(crate) contender: Contender,
+    chain: Chain,
+    handed_over: HandedOver,
+}
+
+/// Hand-overs since the lock was last won against everybody.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    left: u32,
+    until: Moment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HandedOver {
+    Yes,
+    No,
+}
+
+/// What has changed for those who are left.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Gone<W> {
+    /// Nothing: it was not the head.
+    Behind,
+    /// This one is the head now.
+    Head(W),
+    /// Nobody is left.
+    Last,
+}
+
+impl<W: Clone> Line<W> {
+    pub(crate) fn new(demand: Demand, now: Moment) -> Self {
+        Self {
+            waiters: BTreeMap::new(),
+            contender: Contender::new(demand),
+            chain: Chain::new(now),
+            handed_over: HandedOver::No,
+        }
+    }
+
+    pub(crate) fn join(&mut self, number: u64, waiter: W) {
+        self.waiters.insert(number, waiter);
+    }
+
+    pub(crate) fn is_head(&self, number: u64) -> bool {
+        self.waiters.keys().next() == Some(&number)
+    }
+
+    /// What wakes the head; `None` where nobody waits.
+    pub(crate) fn head(&self) -> Option<W> {
+        self.waiters.values().next().cloned()
+    }
+
+    pub(crate) fn waiters(&self) -> impl Iterator<Item = &W> {
+        self.waiters.values()
+    }
+
+    /// One gives up. The next head goes on where it has stopped.
+    pub(crate) fn handle_left(&mut self, number: u64) -> Gone<W> {
+        let was_head = self.is_head(number);
+        self.waiters.remove(&number);
+        match self.head() {
+            None => Gone::Last,
+            Some(head) if was_head => Gone::Head(head),
+            Some(_) => Gone::Behind,
+        }
+    }
+
+    /// The head has the lock. The next one contends anew, behind those of other processes that have come meanwhile.
+    pub(crate) fn handle_acquired(&mut self, number: u64, now: Moment) -> Gone<W> {
+        match std::mem::replace(&mut self.handed_over, HandedOver::No) {
+            HandedOver::Yes => {}
+            HandedOver::No => self.chain = Chain::new(now),
+        }
+        let gone = self.handle_left(number);
+        match gone {
+            Gone::Last => {}
+            Gone::Head(_) | Gone::Behind => self.contender = Contender::new(Demand::Wanted),
+        }
+        gone
+    }
+
+    /// The lock is about to be released in this process: whom the release calls.
+    pub(crate) fn wake(&self, now: Moment) -> Wake {
+        let may = self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty();
+        if may { Wake::Nobody } else { Wake::Next }
+    }
+
+    /// Its release was queued, and called nobody: the head may queue its attempt behind it. Returns what wakes it;
+    /// `None` when nobody is there any more, and others have to be called.
+    pub(crate) fn handle_handed_over(&mut self) -> Option<W> {
+        let head = self.head()?;
+        self.chain.left = self.chain.left.saturating_sub(1);
+        self.handed_over = HandedOver::Yes;
+        self.contender.handle_handed_over();
+        Some(head)
+    }
+}
+
+impl Chain {
+    fn new(now: Moment) -> Self {
+        Self { left: HAND_OVERS_MAX, until: now + HAND_OVERS_FOR }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Step;
+    use crate::types::Manner;
+
+    fn at(ms: u64) -> Moment {
+        Moment::from_nanos(ms * 1_000_000)
+    }
+
+    /// Waiters 1 to `n`, who came in this order.
+    fn line(n: u64) -> Line<u64> {
+        let mut line = Line::new(Demand::Unknown, at(0));
+        (1..=n).for_each(|number| line.join(number, number));
+        line
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut line = line(4);
+        assert!(line.is_head(1) && !line.is_head(2));
+        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        line.join(5, 5);
+        let served: Vec<_> = (2..=4).map(|number| line.handle_acquired(number, at(0))).collect();
+        assert_eq!(served, [Gone::Head(3), Gone::Head(4), Gone::Head(5)]);
+        assert_eq!(line.handle_acquired(5, at(0)), Gone::Last);
+    }
+
+    #[test]
+    fn whoever_gives_up_leaves_at_once_and_the_next_goes_on() {
+        let mut line = line(4);
+        assert_eq!(line.handle_left(3), Gone::Behind);
+        line.contender.handle_lost();
+        assert_eq!(line.handle_left(1), Gone::Head(2));
+        assert_eq!(line.contender.step(at(0)), Step::Register(Manner::Eager), "where the first has stopped");
+        assert_eq!(line.handle_left(2), Gone::Head(4));
+        assert_eq!(line.handle_left(4), Gone::Last);
+    }
+
+    #[test]
+    fn a_lock_is_handed_over_so_often_and_for_so_long() {
+        let mut line = line(100);
+        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        for number in 2..u64::from(HAND_OVERS_MAX) + 2 {
+            assert_eq!(line.wake(at(1)), Wake::Nobody);
+            assert_eq!(line.handle_handed_over(), Some(number));
+            assert_eq!(line.contender.step(at(1)), Step::Attempt, "without asking the queue node");
+            line.handle_acquired(number, at(1));
+        }
+        assert_eq!(line.wake(at(1)), Wake::Next, "others have their turn");
+        // It comes back by way of the queue.
+        line.handle_acquired(u64::from(HAND_OVERS_MAX) + 2, at(2));
+        let over = at(2) + HAND_OVERS_FOR;
+        assert_eq!(line.wake(at(2)), Wake::Nobody);
+        assert_eq!(line.wake(over), Wake::Next);
+    }
+
+    #[test]
+    fn a_lock_that_nobody_here_waits_for_is_not_handed_over() {
+        let mut line = line(1);
+        assert_eq!(line.wake(at(0)), Wake::Nobody);
+        line.handle_left(1);
+        assert_eq!(line.wake(at(0)), Wake::Next);
+        assert_eq!(line.handle_handed_over(), None, "the last has left meanwhile");
+    }
+}

@@ -1,0 +1,471 @@
+//! Waiting in turn: nobody polls, nobody is forgotten, nothing is left behind.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use redlock_quorum::testing::history::{Section, Sharing, check};
+use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::{LockError, Mutex, Redlock, Released, Retry};
+
+use crate::support::{
+    LONG, Random, SLACK, builder, calls, client, eventually, name, now, origin, plant, queues, value,
+};
+
+const KEY: &str = "job";
+/// A waiter looks again after so long, whether it is called or not.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The nodes that have a queue.
+fn queue_nodes(cluster: &LocalCluster) -> Vec<usize> {
+    (0..cluster.len()).filter(|node| !queues(cluster, *node).is_empty()).collect()
+}
+
+/// Its locks and their queues are all gone, long before they would expire.
+async fn ends_empty(cluster: &LocalCluster) {
+    let empty = || {
+        let keys = |node| cluster.keys(node).is_ok_and(|keys| keys.is_empty());
+        (0..cluster.len()).all(keys) && queue_nodes(cluster).is_empty()
+    };
+    eventually(SLACK, "no key and no queue is left", empty).await;
+}
+
+/// Waits as a task; it is in the queue when this returns.
+async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::task::JoinHandle<Duration> {
+    let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
+    let task = tokio::spawn(async move {
+        let guard = mutex.lock().await.unwrap();
+        let acquired = now();
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        acquired.elapsed()
+    });
+    eventually(SLACK, "it is in a queue", || !queue_nodes(cluster).is_empty()).await;
+    task
+}
+
+/// One section, as the history checker wants it.
+async fn section(name: &str, mutex: &Mutex) -> Section {
+    let requested_at = origin();
+    let guard = mutex.lock().await.unwrap();
+    let acquired_at = origin();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let now = origin();
+    let section = Section {
+        client: name.to_owned(),
+        resource: KEY.to_owned(),
+        sharing: Sharing::Exclusive,
+        requested_at,
+        acquired_at,
+        deadline: now + u64::try_from(guard.remaining().as_nanos()).unwrap(),
+        ended_at: Some(now),
+        fencing_token: Some(guard.fencing_token().get()),
+    };
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    section
+}
+
+/// So many sections by each of these clients at once, and the verdict on all.
+async fn contend(clients: &[&Redlock], each: usize, change: impl Fn(usize, Mutex) -> Mutex) {
+    let tasks = clients.iter().enumerate().map(|(i, redlock)| {
+        let mutex = change(i, redlock.mutex(KEY).unwrap().max_wait(LONG));
+        tokio::spawn(async move {
+            let mut sections = Vec::new();
+            for _ in 0..each {
+                sections.push(section(&format!("client {i}"), &mutex).await);
+            }
+            sections
+        })
+    });
+    let sections: Vec<Section> = try_join_all(tasks).await.unwrap().into_iter().flatten().collect();
+    assert_eq!(sections.len(), clients.len() * each);
+    check(&sections).assert_ok();
+}
+
+#[tokio::test]
+async fn in_one_process_first_come_is_first_served() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let served = std::sync::Mutex::new(Vec::new());
+    // Polled for the first time in this order, on one thread. Every third gives up.
+    let waits = (0..30_u32).map(|i| {
+        let (mutex, served) = (redlock.mutex(KEY).unwrap().max_wait(LONG), &served);
+        async move {
+            if i % 3 == 2 {
+                assert!(tokio::time::timeout(Duration::from_millis(50), mutex.lock()).await.is_err());
+                return;
+            }
+            let guard = mutex.lock().await.unwrap();
+            served.lock().unwrap().push(i);
+            assert_eq!(guard.release().await, Ok(Released::InTime));
+        }
+    });
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+    };
+    tokio::join!(join_all(waits), release);
+    let expected: Vec<u32> = (0..30).filter(|i| i % 3 != 2).collect();
+    assert_eq!(*served.lock().unwrap(), expected);
+    ends_empty(&cluster).await;
+}
+
+/// pottery, node-redlock: retry storms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_wait_ask_for_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let waits = (0..1000).map(|_| {
+        let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
+        tokio::spawn(async move { mutex.lock().await.unwrap().release().await })
+    });
+    let waits: Vec<_> = waits.collect();
+    eventually(SLACK, "one is in the queue", || queue_nodes(&cluster).len() == 1).await;
+    let asked = || (0..3).map(|node| calls(&cluster, node, "set") + calls(&cluster, node, "evalsha")).sum();
+    let before: u64 = asked();
+    let watched = now();
+    tokio::time::sleep(3 * LOOK_AGAIN).await;
+    let asked = asked() - before;
+    // Two a second is the most that one waiter looks.
+    assert!(asked <= 2 * watched.elapsed().as_secs() + 2, "{asked} commands in {:?}", watched.elapsed());
+
+    let cancelled: Vec<_> = waits.iter().step_by(2).collect();
+    cancelled.iter().for_each(|wait| wait.abort());
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let ended = join_all(waits).await;
+    let served = ended.into_iter().filter(|ended| matches!(ended, Ok(Ok(Released::InTime)))).count();
+    assert!(served >= 500, "{served}");
+    ends_empty(&cluster).await;
+}
+
+/// Polling every second would take half a minute at least. And it costs little.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_calls_a_waiter_in_another_process() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let clients = join_all((0..4).map(|_| client(cluster.urls()))).await;
+    // The first one may be lost: nobody knows yet that the lock is wanted.
+    contend(&clients.iter().collect::<Vec<_>>(), 5, |_, mutex| mutex).await;
+    let asked =
+        || (0..5).map(|node| 2 * calls(&cluster, node, "set") + calls(&cluster, node, "evalsha")).sum();
+    let (before, started): (u64, _) = (asked(), now());
+    contend(&clients.iter().collect::<Vec<_>>(), 25, |_, mutex| mutex).await;
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let asked = asked() - before;
+    assert!(asked <= 100 * (3 * 5 + 5), "{asked} commands for 100 sections");
+    ends_empty(&cluster).await;
+}
+
+/// Whoever releases and locks again at once is ahead of everybody who has to be called first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_in_a_hurry_lets_others_in() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let patient = client(cluster.urls()).await;
+    let mut waited = Vec::new();
+    for _ in 0..10 {
+        // A new one, that has never met anybody.
+        let hasty = client(cluster.urls()).await;
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let hurry = {
+            let (mutex, stop, rounds) = (hasty.mutex(KEY).unwrap(), Arc::clone(&stop), Arc::clone(&rounds));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(mutex.lock().await.unwrap());
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        eventually(SLACK, "it is busy", || rounds.load(Ordering::Relaxed) > 10).await;
+        let before = rounds.load(Ordering::Relaxed);
+        let guard = patient.mutex(KEY).unwrap().lock().await.unwrap();
+        waited.push(rounds.load(Ordering::Relaxed) - before);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        hurry.await.unwrap();
+    }
+    println!("rounds of the other in each wait: {waited:?}");
+    assert!(waited.iter().sum::<u64>() <= 200, "{waited:?}");
+    ends_empty(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crashed_holders_lock_is_taken_after_its_ttl() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    let ttl = Duration::from_millis(1500);
+    for node in 0..3 {
+        cluster.command(node, &["SET", KEY, "of one that is dead", "PX", "1500"]).unwrap();
+    }
+    let planted = now();
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let waited = planted.elapsed();
+    assert!(waited + Duration::from_millis(100) > ttl && waited < ttl + SLACK, "{waited:?}");
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    ends_empty(&cluster).await;
+}
+
+/// Other implementations call nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_holders_release_is_noticed() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = client(cluster.urls()).await;
+    (0..3).for_each(|node| plant(&cluster, node, KEY));
+    let waiting = waiter(&cluster, &redlock).await;
+    for node in 0..3 {
+        cluster.command(node, &["DEL", KEY]).unwrap();
+    }
+    let released = now();
+    waiting.await.unwrap();
+    assert!(released.elapsed() < LOOK_AGAIN + SLACK);
+    ends_empty(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_deleted_delays_and_loses_nobody() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let waiting = waiter(&cluster, &redlock).await;
+    for node in 0..3 {
+        cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
+    }
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let released = now();
+    waiting.await.unwrap();
+    assert!(released.elapsed() < LOOK_AGAIN + SLACK);
+
+    // The same all the time.
+    let stop = Arc::new(AtomicBool::new(false));
+    let both = [&holder, &redlock];
+    let delete = async {
+        while !stop.load(Ordering::Relaxed) {
+            for node in 0..3 {
+                cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let sections = async {
+        contend(&both, 10, |_, mutex| mutex).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(delete, sections);
+    ends_empty(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queues_node_may_die_hang_and_come_back() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let node_timeout = Duration::from_millis(250);
+    let connect = || builder(cluster.urls()).node_timeout(node_timeout).connect();
+    let (holder, redlock) = (connect().await.unwrap(), connect().await.unwrap());
+    for fault in ["killed", "paused"] {
+        let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+        let waiting = waiter(&cluster, &redlock).await;
+        let node = queue_nodes(&cluster)[0];
+        match fault {
+            "killed" => cluster.kill(node).unwrap(),
+            _ => cluster.pause(node).unwrap(),
+        }
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        let released = now();
+        waiting.await.unwrap();
+        // It is noticed when the waiter looks again, and costs one node timeout then.
+        assert!(released.elapsed() < LOOK_AGAIN + node_timeout + SLACK, "{fault}");
+        contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
+        match fault {
+            "killed" => cluster.restart(node, Data::Kept).unwrap(),
+            _ => cluster.resume(node).unwrap(),
+        }
+        let back = || [&holder, &redlock].iter().all(|client| client.nodes()[node].failure().is_none());
+        eventually(SLACK, "it is back", back).await;
+        contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
+    }
+    // What was registered on a connection that was given up expires.
+    eventually(3 * SLACK, "no queue is left", || queue_nodes(&cluster).is_empty()).await;
+    ends_empty(&cluster).await;
+}
+
+/// The holder has a quorum without the node that keeps the queue, which says "free" to all who ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_node_that_lacks_the_key_makes_nobody_spin() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let waiting = waiter(&cluster, &redlock).await;
+    let node = queue_nodes(&cluster)[0];
+    cluster.command(node, &["DEL", KEY]).unwrap();
+    let before = calls(&cluster, node, "set");
+    tokio::time::sleep(3 * LOOK_AGAIN).await;
+    let attempts = calls(&cluster, node, "set") - before;
+    assert!(attempts > 0 && attempts < 40, "{attempts} attempts in three seconds");
+    assert!(guard.is_valid());
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    waiting.await.unwrap();
+    ends_empty(&cluster).await;
+}
+
+/// Not to be called, by an ACL or for want of RESP3, is slower, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_calls_it_goes_by_timers() {
+    for rule in ["-publish", "-subscribe", "resetchannels", "-zadd", "hello"] {
+        let mut servers = LocalCluster::builder();
+        if rule == "hello" {
+            servers = servers.directive("rename-command", "HELLO \"\"");
+        }
+        let cluster = servers.start().unwrap();
+        if rule != "hello" {
+            for node in 0..3 {
+                let user = ["ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", rule];
+                assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
+            }
+        }
+        // Fencing tokens need ZADD.
+        let fencing =
+            if rule == "-zadd" { redlock_quorum::Fencing::Off } else { redlock_quorum::Fencing::On };
+        let connect = || {
+            let settings = builder(cluster.urls()).fencing(fencing);
+            let settings =
+                if rule == "hello" { settings } else { settings.username("worker").password("secret") };
+            settings.connect()
+        };
+        let clients = [connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap()];
+        for node in clients[0].nodes() {
+            assert_eq!(node.failure(), None, "{rule}");
+        }
+        let guard = clients[0].mutex(KEY).unwrap().lock().await.unwrap();
+        let started = now();
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            assert_eq!(guard.release().await, Ok(Released::InTime), "{rule}");
+        };
+        let mutex = clients[1].mutex(KEY).unwrap();
+        let (waited, ()) = tokio::join!(mutex.lock(), release);
+        assert_eq!(waited.unwrap().release().await, Ok(Released::InTime), "{rule}");
+        assert!(started.elapsed() < LOOK_AGAIN + SLACK, "{rule}");
+        let tokens = |_, mutex: Mutex| mutex;
+        if rule != "-zadd" {
+            contend(&[&clients[0], &clients[1], &clients[2]], 5, tokens).await;
+        }
+        ends_empty(&cluster).await;
+    }
+}
+
+/// Every message is lost from some moment on, while both sides believe in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_lost_delay_and_lose_nobody() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let waiting = waiter(&cluster, &redlock).await;
+    for node in 0..3 {
+        let deaf = ["ACL", "SETUSER", "default", "-publish"];
+        assert_eq!(cluster.command(node, &deaf).unwrap().text(), Some("OK"));
+    }
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    let released = now();
+    waiting.await.unwrap();
+    assert!(released.elapsed() < LOOK_AGAIN + SLACK);
+    contend(&[&holder, &redlock], 5, |_, mutex| mutex).await;
+    ends_empty(&cluster).await;
+}
+
+/// Some wait their turn, some poll, some are cancelled at any moment, and some never wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mixed_crowd_gets_on_and_leaves_nothing() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let clients = join_all((0..3).map(|_| client(cluster.urls()))).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut random = Random::from_environment();
+    let restless = clients.iter().cycle().take(12).enumerate().map(|(i, redlock)| {
+        let (mutex, stop) = (redlock.mutex(KEY).unwrap().max_wait(LONG), Arc::clone(&stop));
+        let mut random = Random::new(random.next());
+        let polling = Retry::exponential(Duration::from_millis(1), Duration::from_millis(20));
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let limit = random.up_to(Duration::from_millis(8));
+                match i % 4 {
+                    0 => drop(mutex.try_lock().await),
+                    1 => drop(tokio::time::timeout(limit, mutex.clone().retry(polling).lock()).await),
+                    _ => drop(tokio::time::timeout(limit, mutex.lock()).await),
+                }
+                tokio::time::sleep(limit / 4).await;
+            }
+        })
+    });
+    let restless: Vec<_> = restless.collect();
+    let polling = Retry::exponential(Duration::from_millis(1), Duration::from_millis(50));
+    let crowd: Vec<&Redlock> = clients.iter().cycle().take(6).collect();
+    contend(&crowd, 10, |i, mutex| if i % 3 == 0 { mutex.retry(polling) } else { mutex }).await;
+    stop.store(true, Ordering::Relaxed);
+    try_join_all(restless).await.unwrap();
+    ends_empty(&cluster).await;
+}
+
+/// A client that was called and does not come: its waiter has just left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_leaves_the_lock_to_the_next() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let clients = join_all((0..3).map(|_| client(cluster.urls()))).await;
+    let mut random = Random::from_environment();
+    let mut forgotten = 0;
+    for _ in 0..100 {
+        let guard = clients[0].mutex(KEY).unwrap().lock().await.unwrap();
+        let mutex = clients[1].mutex(KEY).unwrap().max_wait(LONG);
+        let leaves = tokio::spawn(async move { drop(mutex.lock().await) });
+        eventually(SLACK, "it is in the queue", || !queue_nodes(&cluster).is_empty()).await;
+        let mutex = clients[2].mutex(KEY).unwrap().max_wait(LONG);
+        let stays = tokio::spawn(async move { mutex.lock().await });
+        if random.one_in(2) {
+            tokio::time::sleep(random.up_to(Duration::from_millis(2))).await;
+        }
+        let release = async { assert_eq!(guard.release().await, Ok(Released::InTime)) };
+        let cancel = async {
+            tokio::time::sleep(random.up_to(Duration::from_micros(600))).await;
+            leaves.abort();
+        };
+        tokio::join!(release, cancel);
+        let released = now();
+        let guard = stays.await.unwrap().unwrap();
+        // It would have found out by itself, but not much earlier.
+        forgotten += u32::from(released.elapsed() > LOOK_AGAIN * 2 / 5);
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        drop(leaves.await);
+    }
+    assert!(forgotten <= 10, "{forgotten} of 100 were not called");
+    ends_empty(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wait_in_line_counts_and_its_end_says_why() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let mutex = |wait| redlock.mutex(KEY).unwrap().max_wait(wait);
+    let (first, behind) = (mutex(LONG), mutex(Duration::from_millis(200)));
+    let first = tokio::spawn(async move { first.lock().await.unwrap().release().await });
+    eventually(SLACK, "it is in the queue", || !queue_nodes(&cluster).is_empty()).await;
+    let started = now();
+    let error = behind.lock().await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(200) && started.elapsed() < SLACK);
+    assert!(matches!(error, LockError::Timeout { .. }), "{error}");
+    assert!(matches!(error.reason(), LockError::Contended { .. }), "{error}");
+    assert!(error.votes().unwrap().denials().count() > 0, "what the first has heard: {error}");
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    assert_eq!(first.await.unwrap(), Ok(Released::InTime));
+
+    // In an outage it says that, too, and names the nodes.
+    for node in 1..3 {
+        cluster.kill(node).unwrap();
+    }
+    let (first, behind) = (mutex(LONG), mutex(Duration::from_secs(2)));
+    let first = tokio::spawn(async move { first.lock().await.unwrap().release().await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = behind.lock().await.unwrap_err();
+    assert!(matches!(error.reason(), LockError::NoQuorum { .. }), "{error}");
+    assert!(error.to_string().contains(&name(&cluster, 1)), "{error}");
+    cluster.restart(1, Data::Kept).unwrap();
+    assert_eq!(first.await.unwrap(), Ok(Released::InTime));
+    assert_eq!(value(&cluster, 0, KEY), None);
+}

@@ -1,0 +1,61 @@
+//! Other implementations of Redlock against ours: on the same keys of the same nodes they exclude us, and we them.
+//!
+//! Two libraries from PyPI, in a Python environment that the first run makes under `target/tmp` and later ones use,
+//! offline too. Where Python or its registry is missing the tests say so and pass; `FOREIGN_CLIENTS=required` makes
+//! that a failure.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod client;
+mod contend;
+mod environment;
+mod promises;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use redlock_quorum::testing::LocalCluster;
+use redlock_quorum::{Redlock, RedlockBuilder};
+
+/// Three survive two failures; five are what Redlock is described with.
+const NODES: usize = 5;
+
+/// Longer than any test runs, so that a key of ours which is gone was removed, not expired.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long anything may take beyond what the protocols promise: for a machine that does much else.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// The library's name for it begins with `foreign:`, for one of the others always puts a prefix before its keys.
+const RESOURCE: &str = "foreign:job";
+
+/// What our tokens begin with.
+const OWNER: &str = "ours";
+
+fn ours(cluster: &LocalCluster) -> RedlockBuilder {
+    Redlock::builder()
+        .nodes(cluster.urls())
+        .owner(OWNER)
+        .ttl(LONG)
+        .max_ttl(LONG)
+        .node_timeout(Duration::from_secs(1))
+}
+
+/// Looks at the world until `condition` holds.
+///
+/// # Panics
+///
+/// When it does not within `limit`.
+async fn eventually(limit: Duration, what: impl Debug, mut condition: impl FnMut() -> bool) {
+    let started = client::now();
+    while !condition() {
+        assert!(client::now() - started < client::nanos(limit), "not within {limit:?}: {what:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What each node holds under [`RESOURCE`].
+fn values(cluster: &LocalCluster) -> Vec<Option<String>> {
+    let value = |node| cluster.command(node, &["GET", RESOURCE]).unwrap().text().map(str::to_owned);
+    (0..cluster.len()).map(value).collect()
+}

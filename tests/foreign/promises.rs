@@ -1,0 +1,84 @@
+//! One implementation and ours, one step at a time.
+
+use redlock_quorum::testing::LocalCluster;
+use redlock_quorum::{LockError, LockState, NodeVote, Redlock};
+
+use crate::client::{Foreign, IMPLEMENTATIONS};
+use crate::{LONG, NODES, OWNER, RESOURCE, SLACK, environment, eventually, ours, values};
+
+#[tokio::test]
+async fn who_holds_is_denied_to_the_other() {
+    let Some(python) = environment::python() else { return };
+    for implementation in IMPLEMENTATIONS {
+        let cluster = LocalCluster::start(NODES).unwrap();
+        let mut theirs = Foreign::start(python, implementation, &cluster);
+        let redlock = connect(&cluster).await;
+
+        let held = theirs.lock(LONG).unwrap();
+        all_hold(&cluster, &held.token).await;
+        // An answer like any other owner's, not a failure of the node.
+        match redlock.mutex(RESOURCE).unwrap().try_lock().await {
+            Err(LockError::Contended { votes, .. }) => {
+                assert!(
+                    votes.iter().all(|(_, vote)| matches!(vote, NodeVote::Denied | NodeVote::NotAwaited))
+                );
+            }
+            other => panic!("{implementation} holds it: {other:?}"),
+        }
+        let state = redlock.inspect(RESOURCE).await.unwrap().state();
+        let LockState::Held(holder) = state else { panic!("{implementation} holds it: {state:?}") };
+        assert_eq!(holder.owner(), held.token, "{implementation}");
+        theirs.unlock();
+
+        let guard = redlock.mutex(RESOURCE).unwrap().lock().await.unwrap();
+        assert!(theirs.lock(LONG).is_none(), "we hold it, and so does {implementation}");
+        assert!(guard.is_valid());
+        guard.release().await.unwrap();
+        assert!(theirs.lock(LONG).is_some(), "nobody holds it, and {implementation} is denied");
+    }
+}
+
+/// Each gives back a lock that it does not hold any more, because its keys are gone and the other has locked.
+#[tokio::test]
+async fn nobody_removes_the_others_key() {
+    let Some(python) = environment::python() else { return };
+    for implementation in IMPLEMENTATIONS {
+        let cluster = LocalCluster::start(NODES).unwrap();
+        let mut theirs = Foreign::start(python, implementation, &cluster);
+        let redlock = connect(&cluster).await;
+
+        let guard = redlock.mutex(RESOURCE).unwrap().lock().await.unwrap();
+        all_hold(&cluster, guard.token()).await;
+        forget(&cluster);
+        let held = theirs.lock(LONG).unwrap();
+        all_hold(&cluster, &held.token).await;
+        // Either answer is right: by our clock the lease goes on.
+        drop(guard.release().await);
+        all_hold(&cluster, &held.token).await;
+
+        forget(&cluster);
+        let guard = redlock.mutex(RESOURCE).unwrap().lock().await.unwrap();
+        assert!(guard.token().starts_with(OWNER));
+        all_hold(&cluster, guard.token()).await;
+        theirs.unlock();
+        all_hold(&cluster, guard.token()).await;
+        guard.release().await.unwrap();
+    }
+}
+
+async fn connect(cluster: &LocalCluster) -> Redlock {
+    // A lease that lost its keys would be noticed, and healed or ended, by renewals.
+    ours(cluster).keep_alive(false).connect().await.unwrap()
+}
+
+/// The first nodes of a quorum decide; the others follow.
+async fn all_hold(cluster: &LocalCluster, token: &str) {
+    let is_there = || values(cluster).iter().all(|value| value.as_deref() == Some(token));
+    eventually(SLACK, "every node holds the key of this owner", is_there).await;
+}
+
+fn forget(cluster: &LocalCluster) {
+    for node in 0..NODES {
+        cluster.command(node, &["DEL", RESOURCE]).unwrap();
+    }
+}
