@@ -10,6 +10,10 @@ use std::process::{Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+#[cfg(target_os = "linux")]
+#[path = "support/processes.rs"]
+mod processes;
+
 fn chaos(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
     command.arg("chaos").args(arguments).env_remove("REDLOCK_NODES").stdin(Stdio::null());
@@ -103,6 +107,29 @@ fn an_interrupt_ends_it_with_a_verdict() {
     assert!(text.contains("CLEAN: everything"), "{text} {rest:#?}");
     assert_eq!(output.status.code(), Some(143), "{text}");
     assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:#?}");
+}
+
+/// As when the machine has no memory left: nobody had a chance to clean up, and one client cannot even notice.
+#[cfg(target_os = "linux")]
+#[test]
+fn its_processes_end_when_it_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pause.toml");
+    let pause = "[[fault]]\nnemesis = \"pause-client\"\nfor = \"60s\"\n";
+    fs::write(&file, format!("about = \"x\"\nduration = \"60s\"\n{pause}")).unwrap();
+    let mut child = chaos(&["--scenario", file.to_str().unwrap(), "--clients", "2"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("paused")), "no fault was told");
+    let started = processes::children(child.id());
+    // Five servers, two clients, and the helper that ends the servers.
+    assert!(started.len() >= 8, "{started:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    processes::await_end(&started);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod break_lock;
 #[cfg(feature = "chaos")]
 mod chaos;
 mod clock;
+mod complaint;
 mod config;
 mod confirm;
 mod demo;

@@ -21,6 +21,8 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a server that starts may take to answer one question.
 const LOOK_LIMIT: Duration = Duration::from_millis(250);
+/// What to do where there is no such container.
+const HINT: &str = "`make docker-up` in a checkout of redlock-quorum starts five";
 /// Runs beside a stopped container to empty its volume.
 const WIPER: &str = "redlock-wiper";
 
@@ -167,7 +169,13 @@ impl Container {
     fn find(name: String) -> Result<Self, ClusterError> {
         const WANTED: &str = "{{.Config.Image}}{{range $network, $end := .NetworkSettings.Networks}} \
                               {{$network}} {{$end.IPAddress}}{{end}}";
-        let found = docker(&["inspect", "--type", "container", "--format", WANTED, &name])?;
+        let found = docker(&["inspect", "--type", "container", "--format", WANTED, &name]);
+        let found = found.map_err(|error| match error {
+            ClusterError::Docker { command, detail } => {
+                ClusterError::Docker { command, detail: format!("{detail}; {HINT}") }
+            }
+            other => other,
+        })?;
         let words: Vec<&str> = found.split_whitespace().collect();
         let parsed = match words.as_slice() {
             [image, network, address, ..] => {
@@ -176,7 +184,7 @@ impl Container {
             _ => None,
         };
         let Some((image, network, address)) = parsed else {
-            let detail = format!("{name} has no address on a network; is it running?");
+            let detail = format!("{name} has no address on a network, so it is not running; {HINT}");
             return Err(ClusterError::Docker { command: format!("docker inspect {name}"), detail });
         };
         Ok(Self { name, image, network, address })

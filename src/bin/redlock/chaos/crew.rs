@@ -5,17 +5,16 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use redlock_quorum::testing::ClientFault;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use super::event::{Answer, Event};
+use crate::complaint;
 use crate::failure::Failure;
 
 /// News that may wait for the parent. Beyond it the pipes fill, and then the clients wait.
 const NEWS_WAITING: usize = 4096;
-/// How much of what a process says on stderr is kept: enough for a panic's message.
-const STDERR_KEPT: u64 = 16 * 1024;
 
 /// What is heard of the processes.
 #[derive(Debug)]
@@ -163,7 +162,7 @@ async fn read(
     news: mpsc::Sender<News>,
 ) {
     let (said, mut complaint) =
-        tokio::join!(read_events(client, life, stdout, &news), read_complaint(stderr));
+        tokio::join!(read_events(client, life, stdout, &news), complaint::read(stderr));
     if let Err(error) = said {
         complaint = format!("it says something unreadable: {error}; {complaint}");
     }
@@ -191,13 +190,4 @@ async fn read_events(
         }
     }
     Ok(())
-}
-
-async fn read_complaint(stderr: Option<ChildStderr>) -> String {
-    let Some(mut stderr) = stderr else { return String::new() };
-    let mut kept = Vec::new();
-    // What could be read is what there is; the rest is drained, so that the process does not wait for us.
-    let _ = (&mut stderr).take(STDERR_KEPT).read_to_end(&mut kept).await;
-    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
 }

@@ -101,7 +101,15 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let mut stage = Stage::new(run.script()?, Show::new(report));
     let ending = stage.play(&mut signals).await;
     // Whatever happened: nodes are healed and clients ended in order.
-    stage.close().await;
+    let closed = tokio::select! {
+        () = stage.close() => Ok(()),
+        signal = signals.next() => Err(signal),
+    };
+    if let Err(signal) = closed {
+        report
+            .notice("interrupted again: there is no verdict, and nodes that are not local may not be healed");
+        return Ok(Exit::by_signal(signal));
+    }
     let judgement = judge(&stage.log, &run.promise);
     let exit = run.tell(&judgement, &stage.log)?;
     Ok(match ending? {
