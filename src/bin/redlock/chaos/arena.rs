@@ -144,23 +144,41 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     done.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
 }
 
-/// The values of the keys that are on some node, each with its node's number.
+/// The values of the keys that are on the given nodes.
 pub(super) async fn values(
     arena: &Arc<Arena>,
+    of: Vec<usize>,
     keys: Vec<String>,
-) -> Result<Vec<(usize, String, String)>, String> {
+) -> Result<Vec<Sight>, String> {
     blocking(arena, move |nodes| {
+        let command: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
         let mut found = Vec::new();
-        for node in 0..nodes.count() {
-            for key in &keys {
-                if let Reply::Bulk(value) = nodes.ask(node, &["GET", key])? {
-                    found.push((node, key.clone(), value));
+        for node in of {
+            let values = match nodes.ask(node, &command)? {
+                Reply::Array(values) => values,
+                Reply::Error(text) => {
+                    return Err(ClusterError::Refused { node, command: "MGET".to_owned(), text });
+                }
+                Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) => Vec::new(),
+            };
+            for (key, value) in values.into_iter().enumerate() {
+                if let Reply::Bulk(value) = value {
+                    found.push(Sight { node, key, value });
                 }
             }
         }
         Ok::<_, ClusterError>(found)
     })
     .await
+}
+
+/// A key with its value, on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) node: usize,
+    /// Its place in the list of keys.
+    pub(super) key: usize,
+    pub(super) value: String,
 }
 
 fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {

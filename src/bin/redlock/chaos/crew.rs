@@ -149,6 +149,12 @@ pub(super) fn owner(client: usize, life: usize) -> String {
     format!("client-{client}.{life}")
 }
 
+/// Whether a key's value belongs to some life of the client.
+pub(super) fn is_owner(client: usize, value: &str) -> bool {
+    let rest = value.strip_prefix(&format!("client-{client}."));
+    rest.is_some_and(|rest| rest.split(':').next().is_some_and(|life| life.parse::<usize>().is_ok()))
+}
+
 fn start_failed(source: std::io::Error) -> Failure {
     Failure::System { action: "start a client process", source }
 }

@@ -1,6 +1,8 @@
 //! What has happened in a run: everything that is shown, judged and drawn comes from here. All times are nanoseconds
 //! of the machine's clock.
 
+use std::collections::BTreeMap;
+
 use redlock_quorum::testing::history::LeftKey;
 
 use super::event::{Answer, Event, What, Why};
@@ -21,6 +23,8 @@ pub(super) struct Log {
     pub(super) hits: Vec<Hit>,
     pub(super) writes: Vec<Written>,
     pub(super) left: Vec<LeftKey>,
+    /// When each value was first and last seen on a node, by node, key and value.
+    pub(super) seen: BTreeMap<(usize, String, String), (u64, u64)>,
     /// What else went wrong, as sentences without a full stop.
     pub(super) troubles: Vec<String>,
     store: Store,
@@ -78,6 +82,8 @@ pub(super) struct Visit {
     pub(super) deadline: u64,
     pub(super) renewals: usize,
     pub(super) fencing_token: u64,
+    /// The key's value on the nodes.
+    pub(super) token: String,
     pub(super) end: End,
     /// When the guard first said that it was over.
     pub(super) over_at: Option<u64>,
@@ -160,7 +166,7 @@ impl Log {
                 let since = log.wanted.map_or(at, |wanted| wanted.since);
                 log.wanted = Some(Wanted { resource, since, asked_at: at });
             }
-            What::Acquired { deadline, fencing_token, token: _ } => {
+            What::Acquired { deadline, fencing_token, token } => {
                 let Wanted { resource, since, asked_at } = log.wanted.take()?;
                 log.visits.push(Visit {
                     life,
@@ -171,6 +177,7 @@ impl Log {
                     deadline,
                     renewals: 0,
                     fencing_token,
+                    token,
                     end: End::Open,
                     over_at: None,
                     valid_again_at: None,
@@ -255,6 +262,22 @@ impl Log {
 
     pub(super) fn sections(&self) -> usize {
         self.clients.iter().map(|client| client.visits.len()).sum()
+    }
+
+    /// A key was there before the look began, or not later than it ended.
+    pub(super) fn handle_sight(&mut self, node: usize, key: String, value: String, began: u64) {
+        let times = self.seen.entry((node, key, value)).or_insert((began, began));
+        times.1 = began;
+    }
+
+    /// The nodes to which nothing is being done.
+    pub(super) fn quiet_nodes(&self, count: usize) -> Vec<usize> {
+        let is_hit = |node: &usize| {
+            self.hits.iter().any(|hit| {
+                hit.healed_at.is_none() && matches!(&hit.act, Act::Node { node: hit, .. } if hit == node)
+            })
+        };
+        (0..count).filter(|node| !is_hit(node)).collect()
     }
 
     /// Whether every client has had a lock since then, or still has one.

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::arena::{self, Arena};
+use super::arena::{self, Arena, Sight};
 use super::crew::{Crew, News};
 use super::log::Log;
 use super::plan::{Act, Planned, Until};
@@ -24,6 +24,8 @@ use crate::signals::Signals;
 
 /// How often the plan and the picture are looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// How often the keys are looked at while the clients work.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long clients may take to connect at first.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long clients may take to finish and to release what they hold.
@@ -62,6 +64,7 @@ pub(super) struct Stage {
     tasks: JoinSet<Done>,
     /// The faults that last: which, and when they are to be healed.
     healings: Vec<(usize, Duration)>,
+    look: Look,
     /// Clients that are to be started again, and the hit that killed each.
     killed: Vec<(usize, usize)>,
 }
@@ -81,10 +84,28 @@ enum Happened {
     Tick,
 }
 
+/// Looks at the keys follow each other.
+enum Look {
+    UnderWay,
+    Over { since: u64 },
+}
+
 /// A task that has ended.
 enum Done {
-    Hit { planned: Planned, at: u64, result: Result<(), String> },
-    Healed { hit: usize, result: Result<(), String> },
+    Hit {
+        planned: Planned,
+        at: u64,
+        result: Result<(), String>,
+    },
+    Healed {
+        hit: usize,
+        result: Result<(), String>,
+    },
+    /// The keys, of a look that began then. A node that did not answer has just been hit.
+    Looked {
+        began: u64,
+        found: Result<Vec<Sight>, String>,
+    },
     Panicked(String),
 }
 
@@ -98,6 +119,7 @@ impl Stage {
             history: None,
             tasks: JoinSet::new(),
             healings: Vec::new(),
+            look: Look::Over { since: 0 },
             killed: Vec::new(),
         }
     }
@@ -136,6 +158,7 @@ impl Stage {
                 self.hit(planned);
             }
             self.heal_due(elapsed);
+            self.look_at_keys();
             self.show.tick(&self.log, elapsed, self.script.duration);
             if elapsed >= self.script.duration || !self.log.troubles.is_empty() {
                 return Ok(Ending::Played);
@@ -257,6 +280,12 @@ impl Stage {
                 self.log.handle_healed(hit, now);
                 self.show.healed(&self.log.hits[hit].act, now.saturating_sub(self.log.began_at));
             }
+            Done::Looked { began, found } => {
+                self.look = Look::Over { since: now };
+                for Sight { node, key, value } in found.unwrap_or_default() {
+                    self.log.handle_sight(node, self.script.keys[key].clone(), value, began);
+                }
+            }
             Done::Panicked(panic) => self.log.troubles.push(panic),
             Done::Healed { hit, result: Err(error) } => {
                 let act = arena::describe(&self.log.hits[hit].act);
@@ -319,6 +348,21 @@ impl Stage {
         }
     }
 
+    /// Begins the next look at all keys, if it is time to: what stays there without a holder is a leak.
+    fn look_at_keys(&mut self) {
+        match self.look {
+            Look::Over { since } if clock::since(since) >= LOOK_INTERVAL => {}
+            Look::Over { .. } | Look::UnderWay => return,
+        }
+        self.look = Look::UnderWay;
+        let (arena, keys) = (Arc::clone(&self.script.arena), self.script.keys.clone());
+        let nodes = self.log.quiet_nodes(arena.count());
+        self.tasks.spawn(async move {
+            let began = clock::now();
+            Done::Looked { began, found: arena::values(&arena, nodes, keys).await }
+        });
+    }
+
     /// Lets the clients finish, and ends them if they do not.
     async fn dismiss(&mut self, ticks: &mut tokio::time::Interval) {
         let Some(crew) = &mut self.crew else { return };
@@ -340,7 +384,8 @@ impl Stage {
         let limit = KEYS_LIMIT.min(self.script.ttl / 3);
         let keys = self.script.keys.clone();
         loop {
-            let found = match arena::values(&self.script.arena, keys.clone()).await {
+            let nodes = (0..self.script.arena.count()).collect();
+            let found = match arena::values(&self.script.arena, nodes, keys.clone()).await {
                 Ok(found) => found,
                 Err(error) => {
                     return self.log.troubles.push(format!("the keys could not be looked at: {error}"));
@@ -348,8 +393,8 @@ impl Stage {
             };
             let left: Vec<LeftKey> = found
                 .into_iter()
-                .filter(|(_, _, value)| !self.log.is_of_killed(value))
-                .map(|(node, key, _)| LeftKey { node: node.to_string(), resource: key })
+                .filter(|sight| !self.log.is_of_killed(&sight.value))
+                .map(|sight| LeftKey { node: sight.node.to_string(), resource: keys[sight.key].clone() })
                 .collect();
             if left.is_empty() || clock::since(began_at) >= limit {
                 self.log.left = left;

@@ -2,6 +2,7 @@
 
 mod availability;
 mod latency;
+mod leftovers;
 mod promise;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use redlock_quorum::testing::history::{
-    self, Answer as Stored, LeftKey, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
+    self, Answer as Stored, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
 };
 
 pub(super) use self::availability::Availability;
@@ -17,6 +18,7 @@ pub(super) use self::availability::Availability;
 use self::availability::Gap;
 pub(super) use self::latency::{Latency, percentile};
 pub(super) use self::promise::Promise;
+use self::promise::client_hits;
 use super::event::{Answer, resource_name};
 use super::log::{End, Lease, Log, Outcome};
 
@@ -69,7 +71,7 @@ pub(super) fn judge(log: &Log, promise: &Promise) -> Judgement {
         .and(history::check_losses(&losses(log), &standstills(log), nanos(LOSS_BOUND)))
         .and(history::check_writes(&writes(log)))
         .and(progress(log, promise))
-        .and(left_keys(&log.left))
+        .and(leftovers::check(log, promise))
         .excusing(&breaches);
     let mut wrong: Vec<String> =
         verdict.violations().iter().map(|violation| relative(violation, log.began_at)).collect();
@@ -196,7 +198,7 @@ fn losses(log: &Log) -> Vec<Loss> {
 }
 
 fn standstills(log: &Log) -> Vec<Standstill> {
-    promise::client_hits(log)
+    client_hits(log)
         .map(|(client, hit)| Standstill {
             client: client_name(client),
             from: hit.at,
@@ -249,11 +251,6 @@ fn progress(log: &Log, promise: &Promise) -> Verdict {
         }
     }
     verdict
-}
-
-/// Nobody holds anything any more.
-fn left_keys(left: &[LeftKey]) -> Verdict {
-    history::check_left_keys(&[], left)
 }
 
 fn counts(log: &Log) -> Counts {

@@ -11,9 +11,9 @@ use super::super::log::{Hit, Log};
 use super::super::plan::Act;
 use super::nanos;
 
-/// After the end of a fault clients need so long to find a node again: up to a second between two tries, and a
-/// machine that does much else.
-const RECONNECT: Duration = Duration::from_secs(3);
+/// How long a release may take after an attempt has given up, on such a machine. The TTL has to be longer, or no key
+/// is there for long enough to be seen.
+const RELEASE: Duration = Duration::from_secs(1);
 /// What else a wait may take on such a machine.
 const SLACK: Duration = Duration::from_secs(3);
 
@@ -35,15 +35,23 @@ pub(in super::super) struct Promise {
     pub(in super::super) quarantine: Duration,
     /// Stands before the names of all keys.
     pub(in super::super) key_prefix: String,
+    /// Within which an attempt that failed has removed its keys.
+    pub(in super::super) release_within: Duration,
     /// Within which somebody wins, where a quorum can be reached.
     pub(in super::super) bound: Duration,
 }
 
 impl Promise {
+    /// After the end of a fault clients need so long to find a node again: up to a second between two tries, and a
+    /// machine that does much else.
+    pub(super) const RECONNECT: Duration = Duration::from_secs(3);
+
     pub(in super::super) fn of(settings: &Settings, longest_hold: Duration) -> Self {
         let value = |name: &str| {
             settings.effective().find(|(setting, _, _)| setting.name() == name).map(|(_, value, _)| value)
         };
+        let node_timeout = value("node_timeout").and_then(|text| humantime::parse_duration(&text).ok());
+        let node_timeout = node_timeout.unwrap_or_default();
         let factor: f64 = value("clock_drift_factor").and_then(|text| text.parse().ok()).unwrap_or(0.0);
         let ttl = settings.ttl();
         #[expect(clippy::cast_possible_truncation, reason = "a factor is below 0.1")]
@@ -57,6 +65,7 @@ impl Promise {
             drift_ppm: drift_ppm.max(DRIFT_PPM),
             quarantine: settings.quarantine(),
             key_prefix: value("key_prefix").unwrap_or_default(),
+            release_within: node_timeout + RELEASE,
             // A holder finishes, or a killed one's lease ends.
             bound: longest_hold + ttl + SLACK,
         }
@@ -99,7 +108,7 @@ impl Promise {
         for hit in &log.hits {
             let over = hit.healed_at.unwrap_or(u64::MAX / 2);
             let (weight, aftermath) = match &hit.act {
-                Act::Client { client: hit, .. } if *hit == client => (stops, RECONNECT),
+                Act::Client { client: hit, .. } if *hit == client => (stops, Self::RECONNECT),
                 Act::Node { nemesis: Nemesis::Link { from: Clients::One(hit), .. }, .. }
                     if *hit != client =>
                 {
@@ -133,12 +142,17 @@ impl Promise {
         well
     }
 
+    /// Whether clients cannot reach a node, or it does not do what they ask, while this lasts.
+    pub(super) fn keeps_away(&self, nemesis: &Nemesis) -> bool {
+        self.aftermath(nemesis).is_some()
+    }
+
     /// How long after its end a fault keeps a node's vote away; none for one that never does.
     fn aftermath(&self, nemesis: &Nemesis) -> Option<Duration> {
         match nemesis {
             Nemesis::Kill { data: Data::Lost }
             | Nemesis::Restart { data: Data::Lost }
-            | Nemesis::FlushAll => Some(self.quarantine + RECONNECT),
+            | Nemesis::FlushAll => Some(self.quarantine + Self::RECONNECT),
             Nemesis::ScriptFlush | Nemesis::ClockRate { .. } => None,
             // Keys live longer by the step.
             Nemesis::ClockStep { step: Step::Backward(by) } => Some(*by),
@@ -149,7 +163,7 @@ impl Promise {
             | Nemesis::Cut
             | Nemesis::Link { .. }
             | Nemesis::MemoryFull
-            | _ => Some(RECONNECT),
+            | _ => Some(Self::RECONNECT),
         }
     }
 }

@@ -57,6 +57,7 @@ fn promise() -> Promise {
         drift_ppm: 10_000,
         quarantine: Duration::from_secs(5),
         key_prefix: String::new(),
+        release_within: Duration::from_millis(1250),
         bound: Duration::from_secs(10),
     }
 }
@@ -193,6 +194,31 @@ fn what_a_late_writer_gets_is_counted() {
     say(&mut log, 0, 3_800, What::Write);
     let Counts { writes, stale_writes, late_writes, .. } = judge(&log, &promise()).counts;
     assert_eq!((writes, stale_writes, late_writes), (2, 1, 1));
+}
+
+#[test]
+fn a_key_without_a_holder_is_gone_soon() {
+    let left = |value: &str, first: u64, last: u64, hits: &[(Act, u64, u64)]| {
+        let mut log = run(2);
+        // Its token is `client-0.1:1`.
+        hold(&mut log, 0, [0, 10, 5_000, 6_000], 1);
+        for (act, from, healed) in hits {
+            hit(&mut log, act.clone(), *from, *healed);
+        }
+        log.seen.insert((2, "chaos:0".into(), value.into()), (at(first), at(last)));
+        wrong(&log).len()
+    };
+    assert_eq!(left("client-0.1:1", 100, 6_000, &[]), 0, "held for most of the time");
+    assert_eq!(left("client-0.1:1", 100, 6_500, &[]), 1);
+    assert_eq!(left("client-1.1:77", 100, 1_300, &[]), 0, "of an attempt that was lost just now");
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[]), 1);
+    assert_eq!(left("somebody else", 100, 9_500, &[]), 0);
+    let elsewhere = (node(1, Nemesis::Pause), 0, 1_000);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[elsewhere]), 1);
+    let there = (node(2, Nemesis::Pause), 0, 50);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[there]), 0, "it had to be found again");
+    let paused = (Act::Client { client: 1, fault: ClientFault::Pause }, 200, 1_400);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[paused]), 0);
 }
 
 #[test]
