@@ -8,7 +8,7 @@ REDLOCK = $(CARGO) run --quiet --locked --all-features --bin redlock --
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test model check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
+.PHONY: help setup demo test model fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -31,6 +31,23 @@ test: setup ## run all tests: unit, property, real servers, documentation; about
 
 model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
 	$(CARGO) test --release --locked --lib protocol::models -- --nocapture --test-threads 1
+
+# Coverage without cargo-fuzz and without a nightly compiler: the flags that it would pass, for the target alone.
+FUZZ_SECONDS ?= 30
+FUZZ_HOST := $$(rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+fuzz: ## feed the settings parser and the client with what nobody would send, FUZZ_SECONDS (30) each; needs a C++ compiler
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --release \
+		--target $(FUZZ_HOST) --target-dir target/fuzz
+	@for target in settings replies; do \
+		mkdir -p target/fuzz/corpus/$$target && \
+		target/fuzz/$(FUZZ_HOST)/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -len_control=0 \
+			-timeout=25 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz/$$target- \
+			target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
+	done
 
 check: lint test ## all that CI runs: lint and test
 

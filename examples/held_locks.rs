@@ -45,8 +45,8 @@ mod measure {
     /// Locks are taken by so many tasks at once.
     const TAKERS: usize = 64;
     /// The leases whose end is watched, one after the other.
-    const WATCHED: u32 = 25;
-    const WATCHED_TTL: Duration = Duration::from_millis(200);
+    const WATCHED: u32 = 20;
+    const WATCHED_TTL: Duration = Duration::from_millis(100);
 
     pub(crate) fn main() -> Result<ExitCode> {
         let arguments: Vec<String> = env::args().skip(1).collect();

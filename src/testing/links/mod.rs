@@ -17,6 +17,9 @@ pub const MAX_CLIENTS: usize = 64;
 /// Nodes with a proxy between each client and each node, so that every way can be cut, slowed down or thinned out by
 /// itself. Clients are numbered from 0 and use [`urls`](Self::urls).
 ///
+/// The URLs of a node differ from client to client, so its name does, too, by which waiting clients agree on where to
+/// wait: give it the same one with `NodeOptions::name`, or a wait ends by a timer instead of a call.
+///
 /// The proxies run in a thread of their own, which ends with this value. A proxied connection costs about 50 µs a
 /// round trip. A node that is down looks slightly different through a proxy: a connection is made, and reset.
 ///

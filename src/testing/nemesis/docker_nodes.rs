@@ -169,13 +169,12 @@ impl Container {
     fn find(name: String) -> Result<Self, ClusterError> {
         const WANTED: &str = "{{.Config.Image}}{{range $network, $end := .NetworkSettings.Networks}} \
                               {{$network}} {{$end.IPAddress}}{{end}}";
-        let found = docker(&["inspect", "--type", "container", "--format", WANTED, &name]);
-        let found = found.map_err(|error| match error {
-            ClusterError::Docker { command, detail } => {
-                ClusterError::Docker { command, detail: format!("{detail}; {HINT}") }
-            }
-            other => other,
-        })?;
+        let arguments = ["inspect", "--type", "container", "--format", WANTED, &name];
+        let hinted = |detail: String| ClusterError::Docker {
+            command: format!("docker inspect {name}"),
+            detail: format!("{detail}; {HINT}"),
+        };
+        let found = run(&arguments).map_err(hinted)?;
         let words: Vec<&str> = found.split_whitespace().collect();
         let parsed = match words.as_slice() {
             [image, network, address, ..] => {
@@ -184,8 +183,7 @@ impl Container {
             _ => None,
         };
         let Some((image, network, address)) = parsed else {
-            let detail = format!("{name} has no address on a network, so it is not running; {HINT}");
-            return Err(ClusterError::Docker { command: format!("docker inspect {name}"), detail });
+            return Err(hinted("it has no address on a network, so it is not running".to_owned()));
         };
         Ok(Self { name, image, network, address })
     }
@@ -215,12 +213,16 @@ impl Container {
 
 /// Runs docker to its end and returns what it printed.
 fn docker(arguments: &[&str]) -> Result<String, ClusterError> {
-    let command = || format!("docker {}", arguments.join(" "));
-    let failed = |detail: String| ClusterError::Docker { command: command(), detail };
+    run(arguments)
+        .map_err(|detail| ClusterError::Docker { command: format!("docker {}", arguments.join(" ")), detail })
+}
+
+/// The same, or what is wrong.
+fn run(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
+    let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redlock_quorum::{CancellationToken, Guard, LockError, Loss, Mutex, Redlock, ReleaseError};
+use redlock_quorum::{CancellationToken, Guard, LockError, Loss, Mutex, NodeOptions, Redlock, ReleaseError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -34,6 +34,9 @@ const ANSWERS_WAITING: usize = 4;
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
+    /// The way to each node.
+    #[arg(long)]
+    url: Vec<String>,
     /// Settings that everything else overrides.
     #[arg(long, value_parser = assignment)]
     default: Vec<(String, String)>,
@@ -63,7 +66,10 @@ impl Args {
     /// The settings that the client will use.
     fn settings(&mut self) -> Result<redlock_quorum::Settings, Failure> {
         let nodes = std::mem::take(&mut self.nodes);
-        checked(nodes.over(defaults(&self.default)).owner(&self.owner))
+        // The same names for every client, whatever proxy it goes through: waiters find each other by them.
+        let urls = self.url.iter().enumerate();
+        let named = urls.map(|(node, url)| NodeOptions::new(url).name(format!("node-{node}")));
+        checked(nodes.over(defaults(&self.default)).nodes(named).owner(&self.owner))
     }
 }
 

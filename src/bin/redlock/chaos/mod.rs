@@ -202,7 +202,7 @@ impl Run {
             }
         }
         for url in arena.urls(client) {
-            arguments.extend(["--node".into(), url.into()]);
+            arguments.extend(["--url".into(), url.into()]);
         }
         let work = scenario.work;
         let numbers = [

@@ -69,7 +69,7 @@ fn setup(facts: Facts<'_>) -> String {
 
 fn figures(facts: Facts<'_>) -> String {
     let judgement = facts.judgement;
-    let Counts { sections, losses, faults, writes, stale_writes, .. } = judgement.counts;
+    let Counts { sections, losses, faults, stale_writes, .. } = judgement.counts;
     let latency = &judgement.latency;
     let figures = [
         (grouped(sections), "sections"),
@@ -79,10 +79,7 @@ fn figures(facts: Facts<'_>) -> String {
         (seconds(latency.percentile(50).as_secs_f64()), "median to get a lock"),
         (seconds(latency.percentile(99).as_secs_f64()), "99 % of locks within"),
         (grouped(losses), "leases lost, all told in time"),
-        (
-            format!("{} / {}", grouped(stale_writes), grouped(writes + stale_writes)),
-            "writes refused by fencing",
-        ),
+        (grouped(stale_writes), "late writes refused by their token"),
     ];
     let mut text = String::from("<dl class=\"figures\">");
     for (value, what) in figures {
