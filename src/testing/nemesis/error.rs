@@ -26,7 +26,7 @@ pub enum Refusal {
 #[non_exhaustive]
 pub enum NemesisError {
     /// These nodes cannot be subjected to it.
-    #[error("node {node} cannot be {nemesis}: {reason}")]
+    #[error("node {node} cannot be subjected to {nemesis:?}: {reason}")]
     Refused {
         /// Number of the node.
         node: usize,

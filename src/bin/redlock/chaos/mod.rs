@@ -5,6 +5,7 @@ pub(crate) mod client;
 mod crew;
 mod event;
 mod judge;
+mod keys;
 mod log;
 mod plan;
 mod report;

@@ -67,6 +67,37 @@ pub(super) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     planner.planned
 }
 
+/// When the faults of a run end: locks have to be had again afterwards.
+pub(super) fn end(duration: Duration) -> Duration {
+    duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
+}
+
+impl Planned {
+    /// The same, begun later than planned.
+    pub(super) fn moved_to(self, at: Duration, end: Duration) -> Self {
+        let until = match self.until {
+            Until::Momentary => Until::Momentary,
+            Until::Healed(healed) => Until::Healed((healed + at.saturating_sub(self.at)).min(end)),
+        };
+        Self { at, until, act: self.act }
+    }
+}
+
+impl Act {
+    /// Whether both cannot be done at once: they are done to the same node or client, and not only to different ways.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Client { client, .. }, Self::Client { client: other, .. }) => client == other,
+            (Self::Node { node, nemesis }, Self::Node { node: other, nemesis: second }) => {
+                let is_way =
+                    |nemesis: &Nemesis| matches!(nemesis, Nemesis::Link { from: Clients::One(_), .. });
+                node == other && !(is_way(nemesis) && is_way(second))
+            }
+            (Self::Client { .. }, Self::Node { .. }) | (Self::Node { .. }, Self::Client { .. }) => false,
+        }
+    }
+}
+
 /// Whether the time after a fault keeps its node from the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Aftermath {
@@ -106,10 +137,8 @@ impl Planner {
         }
     }
 
-    /// Faults end before this.
     fn end(&self) -> Duration {
-        let duration = self.scope.duration;
-        duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
+        end(self.scope.duration)
     }
 
     fn schedule(&mut self, fault: &Fault) {
@@ -307,15 +336,10 @@ mod tests {
                 let Until::Healed(healed) = one.until else { continue };
                 assert!(healed <= Duration::from_secs(57), "{name}: {one:?}");
                 for other in &plan[i + 1..] {
-                    let same = match (&one.act, &other.act) {
-                        (Act::Client { client, .. }, Act::Client { client: other, .. }) => client == other,
-                        (Act::Node { node, nemesis }, Act::Node { node: other, nemesis: second }) => {
-                            node == other
-                                && !matches!((nemesis, second), (Nemesis::Link { .. }, Nemesis::Link { .. }))
-                        }
-                        _ => false,
-                    };
-                    assert!(!same || other.at >= healed, "{name}: {one:?} and {other:?}");
+                    assert!(
+                        !one.act.meets(&other.act) || other.at >= healed,
+                        "{name}: {one:?} and {other:?}"
+                    );
                 }
             }
         }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_quorum::testing::ClientFault;
-use redlock_quorum::testing::history::LeftKey;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::arena::{self, Arena, Sight};
 use super::crew::{Crew, News};
+use super::keys;
 use super::log::Log;
-use super::plan::{Act, Planned, Until};
+use super::plan::{self, Act, Planned, Until};
 use super::show::Show;
 use crate::clock;
 use crate::failure::Failure;
@@ -30,10 +30,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long clients may take to finish and to release what they hold.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How long releases may take to arrive after the clients have ended. A key that nobody has released must be seen
-/// before its TTL has removed it, so it is also at most a third of the TTL.
-const KEYS_LIMIT: Duration = Duration::from_secs(2);
-const KEYS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is to be played.
 pub(super) struct Script {
@@ -64,6 +60,9 @@ pub(super) struct Stage {
     tasks: JoinSet<Done>,
     /// The faults that last: which, and when they are to be healed.
     healings: Vec<(usize, Duration)>,
+    /// What is due, and what has been begun and is not over.
+    due: Vec<Planned>,
+    under_way: Vec<Act>,
     look: Look,
     /// Clients that are to be started again, and the hit that killed each.
     killed: Vec<(usize, usize)>,
@@ -119,6 +118,8 @@ impl Stage {
             history: None,
             tasks: JoinSet::new(),
             healings: Vec::new(),
+            due: Vec::new(),
+            under_way: Vec::new(),
             look: Look::Over { since: 0 },
             killed: Vec::new(),
         }
@@ -155,8 +156,9 @@ impl Stage {
             }
             let elapsed = clock::since(self.log.began_at);
             while let Some(planned) = plan.next_if(|planned| planned.at <= elapsed) {
-                self.hit(planned);
+                self.due.push(planned);
             }
+            self.hit_due(elapsed);
             self.heal_due(elapsed);
             self.look_at_keys();
             self.show.tick(&self.log, elapsed, self.script.duration);
@@ -193,7 +195,11 @@ impl Stage {
         self.log.ended_at = clock::now();
         self.dismiss(&mut ticks).await;
         if self.log.troubles.is_empty() {
-            self.look().await;
+            let Script { arena, keys, ttl, .. } = &self.script;
+            match keys::left(arena, keys, *ttl, &self.log).await {
+                Ok(left) => self.log.left = left,
+                Err(error) => self.log.troubles.push(format!("the keys could not be looked at: {error}")),
+            }
         }
         if let Some(mut history) = self.history.take()
             && let Err(error) = history.flush()
@@ -269,7 +275,10 @@ impl Stage {
                 let hit = self.log.handle_hit(&planned, at, now);
                 self.show.hit(&planned, at.saturating_sub(self.log.began_at));
                 match planned.until {
-                    Until::Momentary => self.log.handle_healed(hit, now),
+                    Until::Momentary => {
+                        self.log.handle_healed(hit, now);
+                        self.is_over(&planned.act);
+                    }
                     Until::Healed(until) => self.healings.push((hit, until)),
                 }
             }
@@ -278,6 +287,7 @@ impl Stage {
             }
             Done::Healed { hit, result: Ok(()) } => {
                 self.log.handle_healed(hit, now);
+                self.is_over(&self.log.hits[hit].act.clone());
                 self.show.healed(&self.log.hits[hit].act, now.saturating_sub(self.log.began_at));
             }
             Done::Looked { began, found } => {
@@ -291,6 +301,28 @@ impl Stage {
                 let act = arena::describe(&self.log.hits[hit].act);
                 self.log.troubles.push(format!("{act}, and could not be healed: {error}"));
             }
+        }
+    }
+
+    /// Begins what is due and can be done: docker takes a second to start a container, and the next fault of that node
+    /// waits for as long.
+    fn hit_due(&mut self, elapsed: Duration) {
+        let end = plan::end(self.script.duration);
+        for planned in std::mem::take(&mut self.due) {
+            if self.under_way.iter().any(|act| act.meets(&planned.act)) {
+                if elapsed < end {
+                    self.due.push(planned);
+                }
+            } else {
+                self.under_way.push(planned.act.clone());
+                self.hit(planned.moved_to(elapsed, end));
+            }
+        }
+    }
+
+    fn is_over(&mut self, act: &Act) {
+        if let Some(over) = self.under_way.iter().position(|under_way| under_way == act) {
+            self.under_way.swap_remove(over);
         }
     }
 
@@ -376,31 +408,5 @@ impl Stage {
             self.log.troubles.push(format!("the clients did not finish within {STOP_LIMIT:?}"));
         }
         self.crew = None;
-    }
-
-    /// Keys that are left on some node after the time that releases may take.
-    async fn look(&mut self) {
-        let began_at = clock::now();
-        let limit = KEYS_LIMIT.min(self.script.ttl / 3);
-        let keys = self.script.keys.clone();
-        loop {
-            let nodes = (0..self.script.arena.count()).collect();
-            let found = match arena::values(&self.script.arena, nodes, keys.clone()).await {
-                Ok(found) => found,
-                Err(error) => {
-                    return self.log.troubles.push(format!("the keys could not be looked at: {error}"));
-                }
-            };
-            let left: Vec<LeftKey> = found
-                .into_iter()
-                .filter(|sight| !self.log.is_of_killed(&sight.value))
-                .map(|sight| LeftKey { node: sight.node.to_string(), resource: keys[sight.key].clone() })
-                .collect();
-            if left.is_empty() || clock::since(began_at) >= limit {
-                self.log.left = left;
-                return;
-            }
-            sleep(KEYS_INTERVAL).await;
-        }
     }
 }
