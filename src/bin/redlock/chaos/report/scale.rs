@@ -28,10 +28,6 @@ impl Scale {
         LEFT + (time - self.began_at) as f64 / (self.ended_at - self.began_at) as f64 * (RIGHT - LEFT)
     }
 
-    pub(super) fn x_of_column(column: usize) -> f64 {
-        LEFT + column as f64 / COLUMNS as f64 * (RIGHT - LEFT)
-    }
-
     /// Adds to each column the share of it that is covered.
     pub(super) fn cover(self, columns: &mut [f64], from: u64, until: u64) {
         let (from, until) = (from.max(self.began_at), until.min(self.ended_at));

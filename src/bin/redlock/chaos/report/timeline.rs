@@ -206,27 +206,34 @@ impl Picture<'_> {
         }
     }
 
-    /// One path for each level, for a rectangle each would be a file of megabytes.
+    /// One broken line for each level, for a rectangle each would be a file of megabytes.
     fn columns(&mut self, class: &str, shares: &[f64], top: f64, height: f64) {
         let level = |share: f64| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1")]
             let level = (share.min(1.0) * LEVELS as f64).ceil() as usize;
             level
         };
-        let mut paths = vec![String::new(); LEVELS + 1];
+        // Each with the column where it ends.
+        let mut paths = vec![(String::new(), 0); LEVELS + 1];
         let mut column = 0;
         while column < COLUMNS {
             let this = level(shares[column]);
             let end = (column..COLUMNS).find(|other| level(shares[*other]) != this).unwrap_or(COLUMNS);
             if this > 0 {
-                let (x, until) = (Scale::x_of_column(column), Scale::x_of_column(end));
-                let (y, width, height) = (short(self.y + top), short(until - x), short(height));
-                let _ = write!(paths[this], "M{} {y}h{width}v{height}h-{width}z", short(x));
+                let (path, ended) = &mut paths[this];
+                let _ = write!(path, "m{} 0h{}", column - *ended, end - column);
+                *ended = end;
             }
             column = end;
         }
-        for (level, path) in paths.iter().enumerate().filter(|(_, path)| !path.is_empty()) {
-            let _ = write!(self.body, "<path class=\"{class} l{level}\" d=\"{path}\"/>");
+        let (x, y) = (short(LEFT), short(self.y + top + height / 2.0));
+        let (unit, thick) = ((RIGHT - LEFT) / COLUMNS as f64, short(height));
+        for (level, (path, _)) in paths.iter().enumerate().filter(|(_, (path, _))| !path.is_empty()) {
+            let _ = write!(
+                self.body,
+                "<path class=\"columns {class} l{level}\" transform=\"translate({x} {y}) scale({unit} 1)\" \
+                 stroke-width=\"{thick}\" d=\"M0 0{path}\"/>"
+            );
         }
     }
 }
