@@ -18,8 +18,8 @@ const UNDER_WAY: usize = 256;
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
 /// Loss beyond this would hold a chunk for longer than any test.
 const PERCENT_MAX: u8 = 90;
-/// A packet that was lost so often gets through: 200 ms, doubled, is then a minute.
-const LOST_MAX: u32 = 8;
+/// A packet that was lost so often gets through: it has then been held up for 6 s, longer than any client waits.
+const LOST_MAX: u32 = 5;
 
 /// Which packets are lost, and how late the others are. SplitMix64, seeded by the connection.
 #[derive(Debug, Clone)]
