@@ -20,6 +20,7 @@
 //! | (none) | the library |
 //! | `config` | settings from TOML files, the environment and command lines |
 //! | `tls` | TLS to the nodes, `rediss://` |
+//! | `metrics` | counters, gauges and histograms on the `metrics` facade; `docs/observability.md` has the table |
 //! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
 
@@ -40,7 +41,7 @@ pub use client::{
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
-pub use coordinator::Removal;
+pub use coordinator::{Attempts, NodeStats, Removal, Stats};
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
     SettingsError, TlsCause, Votes,

@@ -19,12 +19,17 @@ const NODES: usize = 5;
 const TTL: Duration = Duration::from_millis(12);
 
 pub(crate) fn run(data: &[u8]) {
+    run_with(data, TTL);
+}
+
+/// With leases of another length. How many locks were won, out of two.
+pub(crate) fn run_with(data: &[u8], ttl: Duration) -> usize {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
     });
     runtime.block_on(async {
-        within("the client is done", meet(data)).await;
+        let won = within("the client is done", meet(data, ttl)).await;
         let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
         let ended = async {
             while tasks() > 0 {
@@ -32,14 +37,15 @@ pub(crate) fn run(data: &[u8]) {
             }
         };
         within("every task has ended", ended).await;
-    });
+        won
+    })
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("not within {LIMIT:?}: {what}"))
 }
 
-async fn meet(data: &[u8]) {
+async fn meet(data: &[u8], ttl: Duration) -> usize {
     let (mut urls, mut scripts, mut servers) = (Vec::new(), Vec::new(), Vec::new());
     for node in 0..NODES {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a port");
@@ -52,11 +58,11 @@ async fn meet(data: &[u8]) {
     }
     let redlock = Redlock::builder()
         .nodes(urls)
-        .ttl(TTL)
-        .max_ttl(TTL)
-        .node_timeout(TTL / 4)
-        .connect_timeout(TTL / 2)
-        .max_wait(TTL / 2)
+        .ttl(ttl)
+        .max_ttl(ttl)
+        .node_timeout(ttl / 4)
+        .connect_timeout(ttl / 2)
+        .max_wait(ttl / 2)
         // The server's clock is any.
         .max_clock_skew(Duration::from_secs(1000 * 24 * 60 * 60))
         .fence_retention(Duration::from_secs(3650 * 24 * 60 * 60))
@@ -67,12 +73,14 @@ async fn meet(data: &[u8]) {
         .await
         .expect("the settings are right");
     let mutex = redlock.mutex("job").expect("a good name");
+    let mut won = 0;
     for _ in 0..2 {
         let Ok(mut guard) = mutex.lock().await else { continue };
         let granted =
             scripts.iter().filter(|script| script.lock().unwrap_or_else(PoisonError::into_inner).said_ok);
         assert!(granted.count() > NODES / 2, "no majority has granted it");
-        let _ = guard.extend(TTL).await;
+        won += 1;
+        let _ = guard.extend(ttl).await;
         let _ = redlock.inspect("job").await;
         let _ = guard.release().await;
     }
@@ -80,6 +88,7 @@ async fn meet(data: &[u8]) {
     redlock.shutdown().await;
     drop((mutex, redlock));
     servers.iter().for_each(JoinHandle::abort);
+    won
 }
 
 /// One connection after the other, as the client has but one at a time.
@@ -231,18 +240,25 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
         "SET" => "+OK\r\n".to_owned(),
         "GET" | "ZSCORE" => "$-1\r\n".to_owned(),
         "PTTL" => ":-2\r\n".to_owned(),
-        "EVALSHA" | "EVAL" => match (word(3), word(5)) {
+        // Every other node is too old for it.
+        "HELLO" if node % 2 == 1 => "%1\r\n+proto\r\n:3\r\n".to_owned(),
+        "SUBSCRIBE" => format!(">3\r\n+subscribe\r\n{}:1\r\n", bulk(word(1))),
+        "PUBLISH" => format!(">3\r\n+message\r\n{}{}:1\r\n", bulk(word(1)), bulk(word(2))),
+        "EVALSHA" | "EVAL" => match (word(2), word(3), command.len()) {
+            // Into the queue of a lock: after another; and out of it.
+            ("2", _, 10) => format!("*2\r\n:2\r\n{}", bulk("1")),
+            ("2", _, _) => ":1\r\n".to_owned(),
             // The record: greeted with a time to live, joined with a list of nodes.
-            (key, ttl) if key.ends_with(":node") && ttl.parse::<u64>().is_ok() => {
+            (_, key, _) if key.ends_with(":node") && word(5).parse::<u64>().is_ok() => {
                 array(&[&node.to_string(), "ab:cd", "1", "ab:cd", "1000", "1000", "12"])
             }
-            (key, list) if key.ends_with(":node") => bulk(list),
-            (key, _) if key.ends_with(":fences") => ":0\r\n".to_owned(),
-            // Released with a token, extended with a time to live as well.
-            (_, "") => ":1\r\n".to_owned(),
-            (_, _) => bulk("1"),
+            (_, key, _) if key.ends_with(":node") => bulk(word(5)),
+            (_, key, _) if key.ends_with(":fences") => ":0\r\n".to_owned(),
+            // Released with a token, a time and a queue; extended with a token and a time.
+            (_, _, 7) => ":1\r\n".to_owned(),
+            (_, _, _) => bulk("1"),
         },
-        "ZADD" | "DEL" => ":1\r\n".to_owned(),
+        "ZADD" | "DEL" | "EXISTS" => ":1\r\n".to_owned(),
         _ => "-ERR unknown command\r\n".to_owned(),
     };
     reply.into_bytes()

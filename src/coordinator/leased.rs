@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::counts::End;
 use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
 use super::{Coordinator, Held};
@@ -30,6 +31,8 @@ pub(crate) struct Leased {
     /// What renewals ask for.
     pub(super) ttl: Ttl,
     fence: FencingToken,
+    /// When it was won.
+    since: Moment,
     state: Mutex<State>,
     /// Made when it is first asked for; most leases are never watched.
     ended: OnceLock<CancellationToken>,
@@ -105,10 +108,12 @@ impl Leased {
             token: held.token.clone(),
             ttl,
             fence: held.fence,
+            since: now,
             state: Mutex::new(state),
             ended: OnceLock::new(),
             coordinator: Arc::clone(&coordinator),
         });
+        coordinator.counts.observe_held();
         match coordinator.keeper.keep(Arc::clone(&leased), look) {
             Ok(()) => Ok(leased),
             Err(Closed) => {
@@ -201,6 +206,11 @@ impl Leased {
             Stage::Held => state.stage = stage,
             Stage::Released | Stage::Lost(_) => return None,
         }
+        let end = match &state.stage {
+            Stage::Held | Stage::Released => End::Released,
+            Stage::Lost(loss) => End::Lost(loss),
+        };
+        self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.look, self.number, now);
         let list = state.plants.take_releases(&self.resource, &self.token, wake, now);
         Some(Releases { list, wake })

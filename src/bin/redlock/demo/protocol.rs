@@ -87,41 +87,13 @@ impl Lost {
             .enumerate()
             .filter_map(|(node, name)| {
                 let failure = votes.failures().find(|(failed, _)| *failed == name);
-                failure.map(|(_, failure)| Self { node, reason: reason(failure).to_owned() })
+                failure.map(|(_, failure)| Self { node, reason: failure.kind().to_owned() })
             })
             .collect()
     }
 
     pub(super) fn new(node: usize, failure: &NodeFailure) -> Self {
-        Self { node, reason: reason(failure).to_owned() }
-    }
-}
-
-/// In two words, to be counted: the details (ports, durations) differ with each failure.
-fn reason(failure: &NodeFailure) -> &'static str {
-    match failure {
-        NodeFailure::Connecting => "connecting",
-        NodeFailure::Unreachable { .. } => "unreachable",
-        NodeFailure::NoAnswer { .. } => "no answer",
-        NodeFailure::ConnectionLost { .. } => "connection lost",
-        NodeFailure::Authentication { .. } => "authentication failed",
-        NodeFailure::Permission { .. } => "permission missing",
-        NodeFailure::OutOfMemory => "out of memory",
-        NodeFailure::Quarantined { .. } => "in quarantine",
-        NodeFailure::NotMaster { .. } => "not a master",
-        NodeFailure::NotStandalone { .. } => "not standalone",
-        NodeFailure::Duplicate { .. } => "the same server twice",
-        NodeFailure::TooOld { .. } => "too old",
-        NodeFailure::MayEvict { .. } => "may evict locks",
-        NodeFailure::ReadOnly { .. } => "read-only",
-        NodeFailure::Loading => "loading its data",
-        NodeFailure::Refused { .. } => "refused",
-        NodeFailure::Unexpected { .. } => "unexpected answer",
-        NodeFailure::ShutDown => "shut down",
-        // The enum may grow; the demo then still counts.
-        NodeFailure::Sentinel { .. } => "no master by its sentinels",
-        NodeFailure::Tls { .. } => "TLS failed",
-        _ => "another failure",
+        Self { node, reason: failure.kind().to_owned() }
     }
 }
 
