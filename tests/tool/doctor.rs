@@ -97,7 +97,7 @@ fn one_that_hangs() {
     problem(&result, &scene, 0);
     assert_eq!(result["nodes"][0]["state"], "unreachable");
     assert!(
-        text.contains("2 of 3 nodes vote, 2 have to agree; locks can be taken, and not if another"),
+        text.contains("2 of 3 nodes vote, 2 have to agree; locks can be taken, but not if another"),
         "{text}"
     );
 }
