@@ -7,6 +7,8 @@ set -eu
 
 LOCAL_IMAGE=redlock-node:local
 HEALTHY_WITHIN=60 # seconds; a node needs one or two
+# Says of a node that is empty that it is new, so that its votes count at once.
+DECLARE="return redis.call('DBSIZE') == 0 and redis.call('HSET', 'redlock:node', 'declared', '1')"
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 
 main() {
@@ -29,7 +31,10 @@ up() {
     services=$(for i in 1 2 3 4 5; do echo "$service-$i"; done)
     # shellcheck disable=SC2086 # a word for each service
     compose --profile volatile up --detach $services
-    for one in $services; do await_health "redlock-$one"; done
+    for one in $services; do
+        await_health "redlock-$one"
+        docker exec "redlock-$one" redis-cli EVAL "$DECLARE" 0 >/dev/null
+    done
     urls=$(for one in $services; do
         docker inspect --format 'redis://{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "redlock-$one"
     done | paste -s -d , -)

@@ -20,8 +20,10 @@
 //! | (none) | the library |
 //! | `config` | settings from TOML files, the environment and command lines |
 //! | `tls` | TLS to the nodes, `rediss://` |
-//! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
+//! | `metrics` | counters, gauges and histograms on the `metrics` facade; `docs/observability.md` has the table |
+//! | `testing` | clusters of real Redis servers, faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
+//! | `chaos` | the tool's `redlock chaos`, failure injection with a verdict |
 
 mod client;
 mod config;
@@ -29,6 +31,7 @@ mod coordinator;
 mod error;
 mod lock;
 mod node;
+mod planted;
 mod protocol;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -40,7 +43,7 @@ pub use client::{
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
-pub use coordinator::Removal;
+pub use coordinator::{Attempts, NodeStats, Removal, Stats};
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
     SettingsError, TlsCause, Votes,

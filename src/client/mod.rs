@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
-use crate::coordinator::{Coordinator, Machine};
+use crate::coordinator::{Coordinator, Machine, Stats};
 use crate::error::{NodeFailure, SettingsError};
 use crate::lock::Mutex;
 use crate::node::Declared;
@@ -108,6 +108,12 @@ impl Redlock {
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
+    }
+
+    /// What this client has done so far. Asks nobody, and takes no lock.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.coordinator.stats()
     }
 
     /// Asks every node for its time, fifty times, and for the number of its clients, and waits for at most

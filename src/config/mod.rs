@@ -75,7 +75,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
 /// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
 /// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
-/// | `retry` | [`Retry::default`] | exponential with full jitter |
+/// | `retry` | [`Retry::in_turn`] | nobody polls, and a release calls the next |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
@@ -243,7 +243,7 @@ impl RedlockBuilder {
         self.given("max_hold")
     }
 
-    /// When `lock` tries again.
+    /// How `lock` waits.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry.into();
         ["retry.strategy", "retry.first", "retry.longest", "retry.attempts", "retry.delay"]

@@ -26,6 +26,16 @@ impl Coordinator {
         limit: Duration,
         rollback: Wake,
     ) -> Result<Held, LockError> {
+        self.counts.attempt(self.ask_all(resource, terms, limit, rollback)).await
+    }
+
+    async fn ask_all(
+        self: &Arc<Self>,
+        resource: &Resource,
+        terms: LeaseTerms,
+        limit: Duration,
+        rollback: Wake,
+    ) -> Result<Held, LockError> {
         if self.is_shut_down() {
             return Err(LockError::ShutDown);
         }
@@ -56,6 +66,7 @@ impl Coordinator {
         let record = |node, reply: &_| {
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
+            self.counts.observe_answer(node, sent_at);
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             // A node that may have forgotten locks may have forgotten tokens, too.
             if let (Some(proposal), Some(raise), false) =
@@ -70,6 +81,7 @@ impl Coordinator {
             let stragglers = Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl };
             held.plants.last_round.set(Box::new(stragglers));
         }
+        self.counts.observe_votes(&votes);
         match decision {
             Decision::Won => {}
             Decision::Lost | Decision::Pending => return Err(self.lost(resource, round.loss(), votes)),

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::counts::End;
 use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
 use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
+use crate::planted;
 use crate::protocol::{NodeSet, Renewal, Vote};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
@@ -30,6 +32,8 @@ pub(crate) struct Leased {
     /// What renewals ask for.
     pub(super) ttl: Ttl,
     fence: FencingToken,
+    /// When it was won.
+    since: Moment,
     state: Mutex<State>,
     /// Made when it is first asked for; most leases are never watched.
     ended: OnceLock<CancellationToken>,
@@ -105,10 +109,12 @@ impl Leased {
             token: held.token.clone(),
             ttl,
             fence: held.fence,
+            since: now,
             state: Mutex::new(state),
             ended: OnceLock::new(),
             coordinator: Arc::clone(&coordinator),
         });
+        coordinator.counts.observe_held();
         match coordinator.keeper.keep(Arc::clone(&leased), look) {
             Ok(()) => Ok(leased),
             Err(Closed) => {
@@ -201,6 +207,11 @@ impl Leased {
             Stage::Held => state.stage = stage,
             Stage::Released | Stage::Lost(_) => return None,
         }
+        let end = match &state.stage {
+            Stage::Held | Stage::Released => End::Released,
+            Stage::Lost(loss) => End::Lost(loss),
+        };
+        self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.look, self.number, now);
         let list = state.plants.take_releases(&self.resource, &self.token, wake, now);
         Some(Releases { list, wake })
@@ -213,6 +224,9 @@ impl Leased {
             Stage::Released | Stage::Lost(_) => return None,
         }
         if state.deadline(now).is_some() {
+            return None;
+        }
+        if planted::is(planted::Fault::Revival) && !state.plants.lease.is_denied() {
             return None;
         }
         let loss = self.reason(state, now);
@@ -292,7 +306,8 @@ impl State {
 
     /// When the keeper has to look at it again.
     pub(super) fn next_look(&mut self, now: Moment) -> Moment {
-        let deadline = self.deadline(now).unwrap_or(now);
+        let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
+        let deadline = self.deadline(now).unwrap_or(over);
         let renewal = match &self.renewing {
             Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
             Renewing::On(_) | Renewing::Off => Moment::NEVER,

@@ -3,6 +3,7 @@
 mod acquire;
 mod clock;
 mod connect;
+mod counts;
 mod extend;
 mod fanout;
 mod fencing;
@@ -11,6 +12,7 @@ mod fencing_tests;
 mod held;
 mod keeper;
 mod leased;
+mod meters;
 mod release;
 mod renew;
 mod survey;
@@ -25,12 +27,13 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Guarding, Settings};
-use crate::error::{NodeFailure, NodeVote, Votes};
+use crate::error::{LockError, NodeFailure, NodeVote, Votes};
 use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
+pub use counts::{Attempts, NodeStats, Stats};
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
 pub use survey::Removal;
@@ -59,13 +62,15 @@ pub(crate) struct Coordinator {
     seen: fencing::Seen,
     keeper: keeper::Keeper,
     lines: waiting::Lines,
+    counts: Arc<counts::Counts>,
     shut_down: AtomicBool,
 }
 
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
-        let names = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
+        let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
+        let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
         let roster = Arc::new(Roster::new(
             names,
             settings.key_prefix.clone(),
@@ -75,7 +80,8 @@ impl Coordinator {
         let channel = Channel::new(&settings.key_prefix, ambient.random());
         let lines = waiting::Lines::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
-            let start = |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines));
+            let start =
+                |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines, &counts));
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
                 settings,
@@ -83,6 +89,7 @@ impl Coordinator {
                 nodes,
                 roster,
                 lines,
+                counts,
                 ambient,
                 seen: fencing::Seen::default(),
                 shut_down: AtomicBool::new(false),
@@ -115,6 +122,15 @@ impl Coordinator {
 
     pub(crate) fn random(&self) -> u128 {
         self.ambient.random()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.counts.stats()
+    }
+
+    /// A wait for a lock that began then is over.
+    pub(crate) fn observe_wait<T>(&self, began: Moment, result: &Result<T, LockError>) {
+        self.counts.observe_wait(began, result);
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
@@ -163,8 +179,14 @@ impl Coordinator {
 }
 
 /// How a node calls the client.
-fn calls(coordinator: &Weak<Coordinator>, node: NodeId, lines: &waiting::Lines) -> Calls {
-    let listener = Arc::new(waiting::Ear { coordinator: Weak::clone(coordinator), node });
+fn calls(
+    coordinator: &Weak<Coordinator>,
+    node: NodeId,
+    lines: &waiting::Lines,
+    counts: &Arc<counts::Counts>,
+) -> Calls {
+    let (coordinator, counts) = (Weak::clone(coordinator), Arc::clone(counts));
+    let listener = Arc::new(waiting::Ear { coordinator, node, counts });
     Calls { channel: lines.channel.clone(), listener, complaint: lines.complaint.clone() }
 }
 

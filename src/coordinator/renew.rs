@@ -13,6 +13,7 @@ use super::keeper::Closed;
 use super::leased::{Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
+use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
@@ -100,6 +101,7 @@ impl Work {
         coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
         for (i, leased) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
+            coordinator.counts.observe_renewal(node, vote);
             for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {
                 if self.heals.len() < HEALS_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
@@ -115,6 +117,7 @@ impl Heal {
     fn handle(self) {
         let Self { node, sent_at, ttl, leased, reply } = self;
         let now = leased.coordinator.now();
+        leased.coordinator.counts.observe_heal(node, vote_of(&reply));
         let mut state = leased.lock();
         if let Stage::Held = state.stage {
             state.plants.lease.handle_replanted(node, sent_at, ttl, vote_of(&reply), now);
@@ -177,6 +180,9 @@ impl Leased {
         // What the node answered before comes first.
         state.plants.settle_stragglers(now);
         state.plants.lease.handle_extended(node, sent_at, ttl, vote, now);
+        if planted::is(planted::Fault::Revival) {
+            state.plants.lease.revive();
+        }
         self.reconsider(state, now);
     }
 

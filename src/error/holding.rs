@@ -43,6 +43,17 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// In a word or two: for counting and as a label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Expired { .. } => "expired",
+            Self::Denied { .. } => "denied",
+            Self::MaxHold { .. } => "max hold",
+            Self::ShutDown { .. } => "shut down",
+        }
+    }
+
     /// What was last known of each node, where the nodes were the reason.
     #[must_use]
     pub fn votes(&self) -> Option<&Votes> {

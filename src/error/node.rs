@@ -125,6 +125,33 @@ pub enum NodeFailure {
 }
 
 impl NodeFailure {
+    /// In a word or two, the same for all failures of a kind: for counting and as a label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Unreachable { .. } => "unreachable",
+            Self::NoAnswer { .. } => "no answer",
+            Self::ConnectionLost { .. } => "connection lost",
+            Self::Authentication { .. } => "authentication failed",
+            Self::Sentinel { .. } => "no master by its sentinels",
+            Self::Tls { .. } => "TLS failed",
+            Self::Permission { .. } => "permission missing",
+            Self::OutOfMemory => "out of memory",
+            Self::Quarantined { .. } => "in quarantine",
+            Self::NotMaster { .. } => "not a master",
+            Self::NotStandalone { .. } => "not standalone",
+            Self::Duplicate { .. } => "the same server twice",
+            Self::TooOld { .. } => "too old",
+            Self::MayEvict { .. } => "may evict locks",
+            Self::ReadOnly { .. } => "read-only",
+            Self::Loading => "loading its data",
+            Self::Refused { .. } => "refused",
+            Self::Unexpected { .. } => "unexpected answer",
+            Self::ShutDown => "shut down",
+        }
+    }
+
     /// For how long the node is in quarantine, if it is that.
     #[must_use]
     pub fn quarantine(&self) -> Option<Duration> {

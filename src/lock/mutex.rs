@@ -113,6 +113,7 @@ impl Mutex {
             } else {
                 self.lock_by_trying(terms, give_up).await
             };
+            self.coordinator.observe_wait(started, &guard);
             tracing::debug!(elapsed = ?started.until(self.coordinator.now()), locked = guard.is_ok(), "waited");
             guard
         };

@@ -30,6 +30,10 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn handle_call(&self, key: &str);
     /// A release of ours called somebody: the lock is wanted.
     fn handle_wanted(&self, resource: &Resource);
+    /// There is a connection that can be used.
+    fn handle_up(&self);
+    /// There is none any more.
+    fn handle_down(&self, failure: &NodeFailure);
 }
 
 /// Where one client is called, the same on all nodes.

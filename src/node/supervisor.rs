@@ -51,6 +51,7 @@ pub(super) async fn run(
         answered,
     };
     while let Some(mut connection) = supervisor.connect().await {
+        supervisor.config.calls.listener.handle_up();
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
         info!(node = %supervisor.config.name, "node is up");
         let end = supervisor.serve(&mut connection).await;
@@ -58,6 +59,7 @@ pub(super) async fn run(
             End::Finished => return,
             End::Lost(failure) => {
                 warn!(node = %supervisor.config.name, reason = %failure, "node is down");
+                supervisor.config.calls.listener.handle_down(&failure);
                 supervisor.publish.send_replace(State::Down(failure.into()));
                 connection.abandon();
                 supervisor.collect_unanswered().await;

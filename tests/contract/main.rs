@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod access;
+mod calls;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;

@@ -178,13 +178,14 @@ async fn sentinels_and_masters_are_reached_over_tls_with_credentials_of_their_ow
         },
         |sentinels| {
             let sentinels = sentinels.tls(files()).directive("tls-replication", "yes");
-            sentinels.directive("requirepass", "for-sentinels")
+            // The smallest rule that works; the README has it, too.
+            sentinels.directive("user", "asker on >for-sentinels -@all +sentinel|master")
         },
     );
     let TlsFiles { certificate, key, ca } = authority.issue("client", Validity::Now);
     let url = service.url().replace("redis+sentinel://", "rediss+sentinel://locks:for-the-master@");
     let redlock = Redlock::builder().nodes([url]).max_ttl(MAX_TTL).ttl(MAX_TTL).node_timeout(MAX_TTL / 4);
-    let redlock = redlock.sentinel_password("for-sentinels");
+    let redlock = redlock.sentinel_username("asker").sentinel_password("for-sentinels");
     let redlock =
         redlock.tls_ca_file(ca).tls_cert_file(certificate).tls_key_file(key).connect().await.unwrap();
     out_of_quarantine(&redlock).await;

@@ -10,20 +10,20 @@ use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{LockError, Mutex, Redlock, Released, Retry};
 
 use crate::support::{
-    LONG, Random, SLACK, builder, calls, client, eventually, name, now, origin, plant, queues, value,
+    LONG, Random, SLACK, calls, client, eventually, name, now, origin, plant, queues, value,
 };
 
-const KEY: &str = "job";
+pub(crate) const KEY: &str = "job";
 /// A waiter looks again after so long, whether it is called or not.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The nodes that have a queue.
-fn queue_nodes(cluster: &LocalCluster) -> Vec<usize> {
+pub(crate) fn queue_nodes(cluster: &LocalCluster) -> Vec<usize> {
     (0..cluster.len()).filter(|node| !queues(cluster, *node).is_empty()).collect()
 }
 
 /// Its locks and their queues are all gone, long before they would expire.
-async fn ends_empty(cluster: &LocalCluster) {
+pub(crate) async fn ends_empty(cluster: &LocalCluster) {
     let empty = || {
         let keys = |node| cluster.keys(node).is_ok_and(|keys| keys.is_empty());
         (0..cluster.len()).all(keys) && queue_nodes(cluster).is_empty()
@@ -32,7 +32,7 @@ async fn ends_empty(cluster: &LocalCluster) {
 }
 
 /// Waits as a task; it is in the queue when this returns.
-async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::task::JoinHandle<Duration> {
+pub(crate) async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::task::JoinHandle<Duration> {
     let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
     let task = tokio::spawn(async move {
         let guard = mutex.lock().await.unwrap();
@@ -45,7 +45,7 @@ async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::task::JoinH
 }
 
 /// One section, as the history checker wants it.
-async fn section(name: &str, mutex: &Mutex) -> Section {
+pub(crate) async fn section(name: &str, mutex: &Mutex) -> Section {
     let requested_at = origin();
     let guard = mutex.lock().await.unwrap();
     let acquired_at = origin();
@@ -66,7 +66,7 @@ async fn section(name: &str, mutex: &Mutex) -> Section {
 }
 
 /// So many sections by each of these clients at once, and the verdict on all.
-async fn contend(clients: &[&Redlock], each: usize, change: impl Fn(usize, Mutex) -> Mutex) {
+pub(crate) async fn contend(clients: &[&Redlock], each: usize, change: impl Fn(usize, Mutex) -> Mutex) {
     let tasks = clients.iter().enumerate().map(|(i, redlock)| {
         let mutex = change(i, redlock.mutex(KEY).unwrap().max_wait(LONG));
         tokio::spawn(async move {
@@ -218,156 +218,6 @@ async fn a_foreign_holders_release_is_noticed() {
     let released = now();
     waiting.await.unwrap();
     assert!(released.elapsed() < LOOK_AGAIN + SLACK);
-    ends_empty(&cluster).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_is_deleted_delays_and_loses_nobody() {
-    let cluster = LocalCluster::start(3).unwrap();
-    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
-    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
-    let waiting = waiter(&cluster, &redlock).await;
-    for node in 0..3 {
-        cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
-    }
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    let released = now();
-    waiting.await.unwrap();
-    assert!(released.elapsed() < LOOK_AGAIN + SLACK);
-
-    // The same all the time.
-    let stop = Arc::new(AtomicBool::new(false));
-    let both = [&holder, &redlock];
-    let delete = async {
-        while !stop.load(Ordering::Relaxed) {
-            for node in 0..3 {
-                cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let sections = async {
-        contend(&both, 10, |_, mutex| mutex).await;
-        stop.store(true, Ordering::Relaxed);
-    };
-    tokio::join!(delete, sections);
-    ends_empty(&cluster).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_queues_node_may_die_hang_and_come_back() {
-    let cluster = LocalCluster::start(5).unwrap();
-    let node_timeout = Duration::from_millis(250);
-    let connect = || builder(cluster.urls()).node_timeout(node_timeout).connect();
-    let (holder, redlock) = (connect().await.unwrap(), connect().await.unwrap());
-    for fault in ["killed", "paused"] {
-        let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
-        let waiting = waiter(&cluster, &redlock).await;
-        let node = queue_nodes(&cluster)[0];
-        match fault {
-            "killed" => cluster.kill(node).unwrap(),
-            _ => cluster.pause(node).unwrap(),
-        }
-        assert_eq!(guard.release().await, Ok(Released::InTime));
-        let released = now();
-        waiting.await.unwrap();
-        // It is noticed when the waiter looks again, and costs one node timeout then.
-        assert!(released.elapsed() < LOOK_AGAIN + node_timeout + SLACK, "{fault}");
-        contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
-        match fault {
-            "killed" => cluster.restart(node, Data::Kept).unwrap(),
-            _ => cluster.resume(node).unwrap(),
-        }
-        let back = || [&holder, &redlock].iter().all(|client| client.nodes()[node].failure().is_none());
-        eventually(SLACK, "it is back", back).await;
-        contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
-    }
-    // What was registered on a connection that was given up expires.
-    eventually(3 * SLACK, "no queue is left", || queue_nodes(&cluster).is_empty()).await;
-    ends_empty(&cluster).await;
-}
-
-/// The holder has a quorum without the node that keeps the queue, which says "free" to all who ask.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_node_that_lacks_the_key_makes_nobody_spin() {
-    let cluster = LocalCluster::start(3).unwrap();
-    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
-    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
-    let waiting = waiter(&cluster, &redlock).await;
-    let node = queue_nodes(&cluster)[0];
-    cluster.command(node, &["DEL", KEY]).unwrap();
-    let before = calls(&cluster, node, "set");
-    tokio::time::sleep(3 * LOOK_AGAIN).await;
-    let attempts = calls(&cluster, node, "set") - before;
-    assert!(attempts > 0 && attempts < 40, "{attempts} attempts in three seconds");
-    assert!(guard.is_valid());
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    waiting.await.unwrap();
-    ends_empty(&cluster).await;
-}
-
-/// Not to be called, by an ACL or for want of RESP3, is slower, and nothing else.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_calls_it_goes_by_timers() {
-    for rule in ["-publish", "-subscribe", "resetchannels", "-zadd", "hello"] {
-        let mut servers = LocalCluster::builder();
-        if rule == "hello" {
-            servers = servers.directive("rename-command", "HELLO \"\"");
-        }
-        let cluster = servers.start().unwrap();
-        if rule != "hello" {
-            for node in 0..3 {
-                let user = ["ACL", "SETUSER", "worker", "on", ">secret", "~*", "&*", "+@all", rule];
-                assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
-            }
-        }
-        // Fencing tokens need ZADD.
-        let fencing =
-            if rule == "-zadd" { redlock_quorum::Fencing::Off } else { redlock_quorum::Fencing::On };
-        let connect = || {
-            let settings = builder(cluster.urls()).fencing(fencing);
-            let settings =
-                if rule == "hello" { settings } else { settings.username("worker").password("secret") };
-            settings.connect()
-        };
-        let clients = [connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap()];
-        for node in clients[0].nodes() {
-            assert_eq!(node.failure(), None, "{rule}");
-        }
-        let guard = clients[0].mutex(KEY).unwrap().lock().await.unwrap();
-        let started = now();
-        let release = async {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            assert_eq!(guard.release().await, Ok(Released::InTime), "{rule}");
-        };
-        let mutex = clients[1].mutex(KEY).unwrap();
-        let (waited, ()) = tokio::join!(mutex.lock(), release);
-        assert_eq!(waited.unwrap().release().await, Ok(Released::InTime), "{rule}");
-        assert!(started.elapsed() < LOOK_AGAIN + SLACK, "{rule}");
-        let tokens = |_, mutex: Mutex| mutex;
-        if rule != "-zadd" {
-            contend(&[&clients[0], &clients[1], &clients[2]], 5, tokens).await;
-        }
-        ends_empty(&cluster).await;
-    }
-}
-
-/// Every message is lost from some moment on, while both sides believe in it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_are_lost_delay_and_lose_nobody() {
-    let cluster = LocalCluster::start(3).unwrap();
-    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
-    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
-    let waiting = waiter(&cluster, &redlock).await;
-    for node in 0..3 {
-        let deaf = ["ACL", "SETUSER", "default", "-publish"];
-        assert_eq!(cluster.command(node, &deaf).unwrap().text(), Some("OK"));
-    }
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    let released = now();
-    waiting.await.unwrap();
-    assert!(released.elapsed() < LOOK_AGAIN + SLACK);
-    contend(&[&holder, &redlock], 5, |_, mutex| mutex).await;
     ends_empty(&cluster).await;
 }
 

@@ -27,9 +27,9 @@ from redis.retry import Retry
 # Longer than any answer takes on a machine that does much else. A client that hangs says where, and ends.
 HANGS_AFTER_S = 30
 
-# None of the libraries has time limits of its own; without, a node that is restarted in the wrong moment stops them.
-# redis-py would by default repeat a failed command for seconds.
-NODE_TIMEOUT_S = 0.5
+# None of the libraries has time limits of its own. With half a second a busy machine made them give up nodes that were
+# well. Failed commands are not repeated (NoBackoff), as redis-py would for seconds.
+NODE_TIMEOUT_S = 5
 
 
 def node_options(retry):

@@ -12,6 +12,7 @@ mod environment;
 mod promises;
 
 use std::fmt::Debug;
+use std::panic::Location;
 use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
@@ -46,11 +47,20 @@ fn ours(cluster: &LocalCluster) -> RedlockBuilder {
 /// # Panics
 ///
 /// When it does not within `limit`.
-async fn eventually(limit: Duration, what: impl Debug, mut condition: impl FnMut() -> bool) {
-    let started = client::now();
-    while !condition() {
-        assert!(client::now() - started < client::nanos(limit), "not within {limit:?}: {what:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+#[track_caller]
+fn eventually(
+    limit: Duration,
+    what: impl Debug,
+    mut condition: impl FnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        let started = client::now();
+        while !condition() {
+            let waited = client::now() - started;
+            assert!(waited < client::nanos(limit), "not within {limit:?}: {what:?} (waited for at {caller})");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! One implementation and ours, one step at a time.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{LockError, LockState, NodeVote, Redlock};
+use redlock_quorum::{LockError, LockState, NodeStatus, NodeVote, Redlock};
 
 use crate::client::{Foreign, IMPLEMENTATIONS};
 use crate::{LONG, NODES, OWNER, RESOURCE, SLACK, environment, eventually, ours, values};
@@ -68,13 +71,23 @@ async fn nobody_removes_the_others_key() {
 
 async fn connect(cluster: &LocalCluster) -> Redlock {
     // A lease that lost its keys would be noticed, and healed or ended, by renewals.
-    ours(cluster).keep_alive(false).connect().await.unwrap()
+    let redlock = ours(cluster).keep_alive(false).connect().await.unwrap();
+    // A quorum is enough for `connect`, but not for tests that look at every node.
+    let is_up = || redlock.nodes().iter().all(NodeStatus::is_connected);
+    eventually(SLACK, "every node is connected", is_up).await;
+    redlock
 }
 
 /// The first nodes of a quorum decide; the others follow.
-async fn all_hold(cluster: &LocalCluster, token: &str) {
-    let is_there = || values(cluster).iter().all(|value| value.as_deref() == Some(token));
-    eventually(SLACK, "every node holds the key of this owner", is_there).await;
+#[track_caller]
+fn all_hold(cluster: &LocalCluster, token: &str) -> impl Future<Output = ()> {
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let all_seen = Rc::clone(&seen);
+    let is_there = move || {
+        seen.replace(values(cluster));
+        seen.borrow().iter().all(|value| value.as_deref() == Some(token))
+    };
+    eventually(SLACK, (token, all_seen), is_there)
 }
 
 fn forget(cluster: &LocalCluster) {

@@ -44,7 +44,8 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
 fn settings_are_shown_with_their_places_and_what_they_mean() {
     let directory = tempfile::tempdir().unwrap();
     let settings = "nodes = [\"redis://a\", \"redis+sentinel://s1,s2,s3/b\", \"redis://10.0.0.3\"]\n\
-                    password = \"secret\"\nttl = \"5s\"\ndangerous_no_restart_guard = true\n";
+                    password = \"secret\"\nttl = \"5s\"\ndangerous_no_restart_guard = true\n\
+                    owner = \"the-billing\"\n";
     let show = ["show", "--config", "r.toml", "--set", "quorum=3"];
     let (code, stdout, stderr) = run(directory.path(), settings, &show);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));

@@ -3,6 +3,7 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod bench;
 #[expect(dead_code, reason = "shared with the contract, which needs more of it")]
 #[path = "../contract/certificates.rs"]
 mod certificates;
@@ -13,6 +14,7 @@ mod examples;
 mod holders;
 mod init;
 mod loss;
+mod paper;
 mod quarantine;
 mod run;
 mod secrets;

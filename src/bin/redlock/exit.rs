@@ -54,8 +54,12 @@ impl From<Exit> for ExitCode {
 
 /// Each code with what it means, for `--help`.
 const MEANINGS: [(Exit, &str); 11] = [
-    (Exit::SUCCESS, "success; for `run`, the command's own success"),
-    (Exit::UNCLEAN, "`demo` found something wrong, and says what"),
+    (Exit::SUCCESS, "success; `run`: the command's own; `inspect`: somebody holds it; `doctor`: healthy"),
+    (
+        Exit::UNCLEAN,
+        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `chaos`, `bench`, `init`:\n\
+         not all went well, and it says what; `break`, `init`: the answer was no",
+    ),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
     (Exit::INTERNAL, "a bug of redlock; please report it"),
@@ -71,6 +75,7 @@ const MEANINGS: [(Exit, &str); 11] = [
 pub(crate) fn table() -> String {
     let mut table = String::from("Exit codes:\n");
     for (Exit(code), meaning) in MEANINGS {
+        let meaning = meaning.replace('\n', &format!("\n{:9}", ""));
         let _ = writeln!(table, "  {code:>5}  {meaning}");
     }
     table.push_str("  128+n  ended by signal n\n  other  for `run`, the command's own exit code");

@@ -1,17 +1,25 @@
 //! The `redlock` tool: the library's public API on a command line.
 
+mod bench;
 mod break_lock;
+#[cfg(feature = "chaos")]
+mod chaos;
+mod clock;
+mod complaint;
 mod config;
 mod confirm;
 mod demo;
 mod dev;
+mod dice;
 mod doctor;
 mod exit;
 mod failure;
 mod init;
 mod inspect;
+mod lost;
 mod nodes;
 mod output;
+mod paper;
 mod report;
 mod run;
 mod signals;
@@ -19,7 +27,7 @@ mod signals;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -37,7 +45,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Break(break_lock::Args),
+    #[cfg(feature = "chaos")]
+    Chaos(chaos::Args),
+    #[cfg(feature = "chaos")]
+    #[command(hide = true)]
+    ChaosClient(chaos::client::Args),
+    Completions(paper::CompletionsArgs),
     Config(config::Args),
     Demo(demo::Args),
     #[command(hide = true)]
@@ -46,6 +61,7 @@ enum Command {
     Doctor(doctor::Args),
     Init(init::Args),
     Inspect(inspect::Args),
+    Man(paper::ManArgs),
     Run(run::Args),
 }
 
@@ -72,7 +88,13 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
     let result = runtime.block_on(async {
         match command {
+            Command::Bench(args) => bench::run(args, report).await,
             Command::Break(args) => break_lock::run(args, report).await,
+            #[cfg(feature = "chaos")]
+            Command::Chaos(args) => chaos::run(args, report).await,
+            #[cfg(feature = "chaos")]
+            Command::ChaosClient(args) => chaos::client::run(args).await,
+            Command::Completions(args) => paper::completions(&args, &Cli::command()),
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,
             Command::DemoWorker(args) => demo::worker::run(args).await,
@@ -80,6 +102,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Init(args) => init::run(args, report).await,
             Command::Inspect(args) => inspect::run(args).await,
+            Command::Man(args) => paper::man(args, Cli::command()),
             Command::Run(args) => run::run(args, report).await,
         }
     });
@@ -98,10 +121,10 @@ fn unparsed(error: &clap::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use super::*;
 
     #[test]
     fn the_command_line_holds_together() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::counts::Counts;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
-use crate::error::LockError;
+use crate::error::{LockError, NodeFailure};
 use crate::node::{Called, Channel, Complaint, Epoch, Hearing, Leave, Link, Listener, Node};
 use crate::protocol::{Demand, Line, NodeSet, Retry, queue_node};
 use crate::types::{Moment, NodeId, Resource, Wake};
@@ -185,6 +186,7 @@ impl Coordinator {
 pub(super) struct Ear {
     pub(super) coordinator: Weak<Coordinator>,
     pub(super) node: NodeId,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Listener for Ear {
@@ -204,6 +206,14 @@ impl Listener for Ear {
             // Whoever waited has left: pass it on.
             None => node.notify(Leave::new(&resource, &lines.channel, settings.node_timeout)),
         }
+    }
+
+    fn handle_up(&self) {
+        self.counts.observe_connection(self.node, None);
+    }
+
+    fn handle_down(&self, failure: &NodeFailure) {
+        self.counts.observe_connection(self.node, Some(failure));
     }
 
     fn handle_wanted(&self, resource: &Resource) {

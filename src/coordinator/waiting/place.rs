@@ -181,7 +181,11 @@ impl Place {
         match waiters.line.handle_acquired(self.number, now) {
             Gone::Behind => {}
             // It takes over our entry in the queue, with a ticket of its own.
-            Gone::Head(head) => head.notify_one(),
+            Gone::Head(head) => {
+                // Wakers run other people's code.
+                drop(board);
+                head.notify_one();
+            }
             Gone::Last => {
                 board.lines.remove(&self.resource);
                 let leave = match queue {
@@ -241,7 +245,10 @@ impl Drop for Place {
         let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
         match waiters.line.handle_left(self.number) {
             Gone::Behind => {}
-            Gone::Head(head) => head.notify_one(),
+            Gone::Head(head) => {
+                drop(board);
+                head.notify_one();
+            }
             Gone::Last => {
                 board.lines.remove(&self.resource);
                 drop(board);

@@ -2,8 +2,9 @@
 //! the end of it is the word to stop.
 
 use redlock_quorum::testing::history::{Section, Sharing};
-use redlock_quorum::{NodeFailure, Votes};
 use serde::{Deserialize, Serialize};
+
+use crate::lost::Lost;
 
 /// What all workers lock.
 pub(super) const RESOURCE: &str = "demo:counter";
@@ -28,7 +29,7 @@ pub(super) enum Event {
     Failed { client: usize, error: String },
 }
 
-/// One time that a client held the lock. Times are nanoseconds of the machine's clock, see [`super::clock`].
+/// One time that a client held the lock. Times are nanoseconds of the machine's clock, see [`crate::clock`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Visit {
     pub(super) client: usize,
@@ -57,13 +58,6 @@ pub(super) enum Outcome {
     LostLease,
 }
 
-/// A node without an answer, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lost {
-    pub(super) node: usize,
-    pub(super) reason: String,
-}
-
 impl Visit {
     /// As the history checker takes it, with times since `origin`.
     pub(super) fn as_section(&self, origin: u64) -> Section {
@@ -77,51 +71,6 @@ impl Visit {
             ended_at: Some(self.ended_at - origin),
             fencing_token: None,
         }
-    }
-}
-
-impl Lost {
-    pub(super) fn of_votes(votes: &Votes) -> Vec<Self> {
-        let nodes = votes.iter().map(|(name, _)| name);
-        nodes
-            .enumerate()
-            .filter_map(|(node, name)| {
-                let failure = votes.failures().find(|(failed, _)| *failed == name);
-                failure.map(|(_, failure)| Self { node, reason: reason(failure).to_owned() })
-            })
-            .collect()
-    }
-
-    pub(super) fn new(node: usize, failure: &NodeFailure) -> Self {
-        Self { node, reason: reason(failure).to_owned() }
-    }
-}
-
-/// In two words, to be counted: the details (ports, durations) differ with each failure.
-fn reason(failure: &NodeFailure) -> &'static str {
-    match failure {
-        NodeFailure::Connecting => "connecting",
-        NodeFailure::Unreachable { .. } => "unreachable",
-        NodeFailure::NoAnswer { .. } => "no answer",
-        NodeFailure::ConnectionLost { .. } => "connection lost",
-        NodeFailure::Authentication { .. } => "authentication failed",
-        NodeFailure::Permission { .. } => "permission missing",
-        NodeFailure::OutOfMemory => "out of memory",
-        NodeFailure::Quarantined { .. } => "in quarantine",
-        NodeFailure::NotMaster { .. } => "not a master",
-        NodeFailure::NotStandalone { .. } => "not standalone",
-        NodeFailure::Duplicate { .. } => "the same server twice",
-        NodeFailure::TooOld { .. } => "too old",
-        NodeFailure::MayEvict { .. } => "may evict locks",
-        NodeFailure::ReadOnly { .. } => "read-only",
-        NodeFailure::Loading => "loading its data",
-        NodeFailure::Refused { .. } => "refused",
-        NodeFailure::Unexpected { .. } => "unexpected answer",
-        NodeFailure::ShutDown => "shut down",
-        // The enum may grow; the demo then still counts.
-        NodeFailure::Sentinel { .. } => "no master by its sentinels",
-        NodeFailure::Tls { .. } => "TLS failed",
-        _ => "another failure",
     }
 }
 

@@ -55,6 +55,7 @@ impl Examined {
             Some(
                 NodeFailure::Connecting
                 | NodeFailure::Unreachable { .. }
+                | NodeFailure::Sentinel { .. }
                 | NodeFailure::NoAnswer { .. }
                 | NodeFailure::ConnectionLost { .. },
             ) => State::Unreachable,

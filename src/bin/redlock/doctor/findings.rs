@@ -70,6 +70,10 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => {
             "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
         }
+        NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
+        NodeFailure::Sentinel { .. } => {
+            "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
+        }
         NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
         NodeFailure::OutOfMemory => "Raise maxmemory, or keep other data elsewhere.",
         NodeFailure::Quarantined { .. } => {

@@ -1,0 +1,102 @@
+//! The metrics of a scripted life, read as a Prometheus server would.
+
+#![cfg(all(feature = "metrics", feature = "testing", unix))]
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use redlock_quorum::testing::{Data, LocalCluster};
+use redlock_quorum::{LockError, Redlock};
+
+const TTL: Duration = Duration::from_secs(3);
+
+/// The value of a metric with these labels, in whatever order they are.
+fn value(page: &PrometheusHandle, metric: &str, labels: &[(&str, &str)]) -> f64 {
+    let text = page.render();
+    let line = text.lines().find(|line| {
+        let name = line.split(['{', ' ']).next();
+        name == Some(metric)
+            && labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+    });
+    line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(10), waited).await.is_ok(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recorder_hears_what_stats_tell() {
+    let page = PrometheusBuilder::new().install_recorder().unwrap();
+    let cluster = LocalCluster::start(3).unwrap();
+    let node = |i: usize| format!("127.0.0.1:{}", cluster.port(i));
+    let redlock = Redlock::builder().nodes(cluster.urls()).ttl(TTL).connect().await.unwrap();
+    for i in 0..3 {
+        assert_eq!(value(&page, "redlock_node_connected", &[("node", &node(i))]), 1.0);
+    }
+
+    let mutex = redlock.mutex("job").unwrap();
+    let guard = mutex.lock().await.unwrap();
+    assert_eq!(value(&page, "redlock_leases_held", &[]), 1.0);
+    let denied = redlock.mutex("job").unwrap().try_lock().await;
+    assert!(matches!(denied, Err(LockError::Contended { .. })), "{denied:?}");
+    assert_eq!(value(&page, "redlock_attempts_total", &[("outcome", "won")]), 1.0);
+    assert_eq!(value(&page, "redlock_attempts_total", &[("outcome", "contended")]), 1.0);
+    assert_eq!(
+        value(&page, "redlock_wait_seconds_count", &[("outcome", "won")]),
+        1.0,
+        "try_lock does not wait"
+    );
+    let granted = |i| value(&page, "redlock_votes_total", &[("node", &node(i)), ("vote", "granted")]);
+    assert!((0..3).map(granted).sum::<f64>() >= 2.0);
+    assert!((0..3).any(|i| value(&page, "redlock_round_trip_seconds_count", &[("node", &node(i))]) >= 1.0));
+
+    // A node forgets, and is healed by a renewal.
+    cluster.restart(2, Data::Lost).unwrap();
+    let healed = || value(&page, "redlock_healed_total", &[("node", &node(2))]) >= 1.0;
+    eventually("node 2 is healed", healed).await;
+    assert!(value(&page, "redlock_renewals_total", &[("node", &node(0)), ("vote", "granted")]) >= 1.0);
+    let lost = "redlock_disconnects_total";
+    assert!(value(&page, lost, &[("node", &node(2)), ("reason", "connection lost")]) >= 1.0);
+    guard.release().await.unwrap();
+    assert_eq!(value(&page, "redlock_leases_held", &[]), 0.0);
+    assert_eq!(value(&page, "redlock_hold_seconds_count", &[]), 1.0);
+
+    // A quorum goes; what was held is lost, and nothing can be had.
+    let guard = mutex.lock().await.unwrap();
+    cluster.kill(0).unwrap();
+    cluster.kill(1).unwrap();
+    guard.lost().await;
+    assert_eq!(value(&page, "redlock_losses_total", &[("reason", "expired")]), 1.0);
+    assert!(matches!(mutex.try_lock().await, Err(LockError::NoQuorum { .. })));
+    assert_eq!(value(&page, "redlock_attempts_total", &[("outcome", "no quorum")]), 1.0);
+    let down = || value(&page, "redlock_node_connected", &[("node", &node(0))]) == 0.0;
+    eventually("node 0 is down", down).await;
+
+    let stats = redlock.stats();
+    let attempts = stats.attempts;
+    assert_eq!((attempts.won, attempts.contended, attempts.no_quorum), (2, 1, 1));
+    assert_eq!((stats.leases_held, stats.released, stats.lost), (0, 1, 1));
+    assert_eq!(stats.nodes[2].healed, value(&page, "redlock_healed_total", &[("node", &node(2))]) as u64);
+    assert!(stats.nodes[2].connected >= 2, "{stats:?}");
+    let page = page.render();
+    assert!(!page.contains("job"), "no label is the name of a lock: {page}");
+    assert!(page.contains("# HELP redlock_leases_held Locks that are held now"), "{page}");
+}
+
+/// An attempt that is dropped on the way is counted as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_attempt_is_counted() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = Redlock::builder().nodes(cluster.urls()).connect().await.unwrap();
+    (0..3).for_each(|node| cluster.pause(node).unwrap());
+    let mutex = redlock.mutex("job").unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), mutex.try_lock()).await.is_err());
+    assert_eq!(redlock.stats().attempts.cancelled, 1);
+}
