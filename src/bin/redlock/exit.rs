@@ -58,7 +58,8 @@ const MEANINGS: [(Exit, &str); 11] = [
     (
         Exit::UNCLEAN,
         "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`,\n\
-         `chaos`, `bench`, `init`: not all went well, and it says what; `break`, `init`: the answer was no",
+         `chaos`, `bench`, `init`: not all went well, and it says what;\n\
+         `break`, `init`: the answer was no",
     ),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
