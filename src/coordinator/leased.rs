@@ -12,6 +12,7 @@ use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
+use crate::planted;
 use crate::protocol::{NodeSet, Renewal, Vote};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
@@ -225,6 +226,9 @@ impl Leased {
         if state.deadline(now).is_some() {
             return None;
         }
+        if planted::is(planted::Fault::Revival) && !state.plants.lease.is_denied() {
+            return None;
+        }
         let loss = self.reason(state, now);
         tracing::warn!(resource = self.resource.name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
@@ -302,7 +306,8 @@ impl State {
 
     /// When the keeper has to look at it again.
     pub(super) fn next_look(&mut self, now: Moment) -> Moment {
-        let deadline = self.deadline(now).unwrap_or(now);
+        let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
+        let deadline = self.deadline(now).unwrap_or(over);
         let renewal = match &self.renewing {
             Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
             Renewing::On(_) | Renewing::Off => Moment::NEVER,

@@ -57,7 +57,7 @@ const MEANINGS: [(Exit, &str); 11] = [
     (Exit::SUCCESS, "success; `run`: the command's own; `inspect`: somebody holds it; `doctor`: healthy"),
     (
         Exit::UNCLEAN,
-        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `bench`, `init`:\n\
+        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `chaos`, `bench`, `init`:\n\
          not all went well, and it says what; `break`, `init`: the answer was no",
     ),
     (Exit::USAGE, "wrong usage, or no nodes given"),
