@@ -193,12 +193,11 @@ impl Container {
     fn lose_data(&self) -> Result<(), ClusterError> {
         let wiper = format!("{WIPER}-{}", self.name);
         let server = ["redis-server", "--dir", "/data", "--appendonly", "yes", "--save", ""];
-        let run = ["run", "--detach", "--rm", "--network", "none", "--volumes-from", &self.name];
-        let named = ["--name", &wiper, &self.image];
-        // As the node's own user, who has to be able to write the files that are made.
+        // As whoever the node runs as: what it leaves behind is the node's to write.
         let user = docker(&["inspect", "--format", "{{.Config.User}}", &self.name])?;
-        let by = ["--user", user.trim()];
-        docker(&[&run[..], &by[..], &named[..], &server[..]].concat())?;
+        let run = ["run", "--detach", "--rm", "--network", "none", "--volumes-from", &self.name];
+        let named = ["--user", user.trim(), "--name", &wiper, &self.image];
+        docker(&[&run[..], &named[..], &server[..]].concat())?;
         let wiped = poll(START_LIMIT, || {
             let flushed = docker(&["exec", &wiper, "redis-cli", "FLUSHALL"]);
             Ok::<_, ClusterError>(flushed.ok().filter(|answer| answer.trim() == "OK"))
