@@ -35,7 +35,7 @@ async fn charge(State(redlock): State<Redlock>, Path(invoice): Path<u64>) -> Res
     charged.await.map_err(|error| match error {
         RunError::NotAcquired(error) => Refused::from(error),
         // It may have been charged: only who reads the storage knows.
-        lost => {
+        lost @ (RunError::Lost(_) | RunError::Body { .. } | _) => {
             Refused { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: "", text: lost.to_string() }
         }
     })
@@ -54,7 +54,11 @@ impl From<LockError> for Refused {
         let (status, retry_after) = match error.reason() {
             LockError::Contended { .. } => (StatusCode::CONFLICT, "1"),
             LockError::NoQuorum { .. } | LockError::TooLate { .. } => (StatusCode::SERVICE_UNAVAILABLE, "5"),
-            _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
+            // The clock is off, or a name or setting cannot be used: waiting does not help.
+            LockError::ClockSkew { .. } | LockError::FenceTooHigh { .. } | LockError::Timeout { .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "")
+            }
+            LockError::Invalid(_) | LockError::ShutDown | _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
         };
         Self { status, retry_after, text: error.to_string() }
     }
