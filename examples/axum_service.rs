@@ -54,11 +54,13 @@ impl From<LockError> for Refused {
         let (status, retry_after) = match error.reason() {
             LockError::Contended { .. } => (StatusCode::CONFLICT, "1"),
             LockError::NoQuorum { .. } | LockError::TooLate { .. } => (StatusCode::SERVICE_UNAVAILABLE, "5"),
-            // The clock is off, or a name or setting cannot be used: waiting does not help.
-            LockError::ClockSkew { .. } | LockError::FenceTooHigh { .. } | LockError::Timeout { .. } => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "")
-            }
-            LockError::Invalid(_) | LockError::ShutDown | _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
+            // The clock is off, or a setting cannot be used: waiting does not help.
+            LockError::ClockSkew { .. }
+            | LockError::FenceTooHigh { .. }
+            | LockError::Timeout { .. }
+            | LockError::Invalid(_)
+            | LockError::ShutDown
+            | _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
         };
         Self { status, retry_after, text: error.to_string() }
     }
