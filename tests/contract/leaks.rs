@@ -20,8 +20,9 @@ const TASKS: usize = 16;
 const SHARED_NAMES: u64 = 4;
 /// The first so many show how much a process needs that has done everything once.
 const WARM_UP: usize = 5_000;
-/// What the other cycles may add, for allocators are not exact: 100 bytes each.
-const GROWTH_MAX: usize = 2 * 1024 * 1024;
+/// What the other cycles may add, for allocators are not exact: 0.4 MB as a rule, 2.8 MB were seen on a busy machine.
+/// A lease that leaked in each cycle, of 800 bytes, would be 12 MB.
+const GROWTH_MAX: usize = 4 * 1024 * 1024;
 
 #[test]
 fn twenty_thousand_cycles_that_are_cancelled_anywhere_leave_nothing() {
