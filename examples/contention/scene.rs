@@ -61,7 +61,7 @@ impl Stage {
     async fn tasks(&mut self) -> Result<(), Failure> {
         Report::heading(&format!("{CONTENDERS} tasks of one process, {SECTIONS} sections"));
         let redlock = Redlock::connect(self.cluster.urls()).await?;
-        let round_trip = self.round_trip(&redlock).await?;
+        let mut round_trips = round_trips(&redlock).await?;
         let before = self.commands()?;
         let mut tasks = JoinSet::new();
         for task in 0..CONTENDERS {
@@ -79,23 +79,27 @@ impl Stage {
         while let Some(done) = tasks.join_next().await {
             sections.extend(done??);
         }
-        redlock.shutdown().await;
         let commands = per_section(self.commands()? - before, &sections);
-        self.rate(&sections, round_trip, 0.85);
+        round_trips.extend(self::round_trips(&redlock).await?);
+        redlock.shutdown().await;
+        self.rate(&sections, median(round_trips), 0.85);
         Report::note("commands a section", &format!("{commands:.2}"));
         self.judge(&sections).await
     }
 
     async fn processes(&mut self) -> Result<(), Failure> {
         Report::heading(&format!("{CONTENDERS} processes, {SECTIONS} sections"));
-        let round_trip = self.round_trip(&Redlock::connect(self.cluster.urls()).await?).await?;
+        let redlock = Redlock::connect(self.cluster.urls()).await?;
+        let mut round_trips = round_trips(&redlock).await?;
         let before = self.commands()?;
         let mut crew = Crew::start(CONTENDERS, TTL, &self.cluster.urls()).await?;
         let mut sections = crew.sections(SECTIONS).await?;
-        self.rate(&sections, round_trip, 0.5);
-        self.shares(&sections);
-        sections.extend(crew.stop().await?);
+        let (measured, last) = (sections.len(), crew.stop().await?);
+        sections.extend(last);
         let commands = per_section(self.commands()? - before, &sections);
+        round_trips.extend(self::round_trips(&redlock).await?);
+        self.rate(&sections[..measured], median(round_trips), 0.5);
+        self.shares(&sections[..measured]);
         #[expect(clippy::cast_precision_loss, reason = "there are five")]
         let bar = 3.0 * NODES as f64 + 5.0;
         self.report.figure("commands a section", commands, "", Bar::AtMost(bar));
@@ -191,20 +195,6 @@ impl Stage {
         self.judge(&[]).await
     }
 
-    /// The time that it takes to win a quorum for a lock that nobody else wants.
-    async fn round_trip(&self, redlock: &Redlock) -> Result<f64, Failure> {
-        let mut times = Vec::new();
-        for i in 0..300 {
-            let mutex = redlock.mutex(format!("nobody else wants {i}"))?;
-            let started = clock();
-            let guard = mutex.try_lock().await?;
-            times.push(seconds(started, clock()));
-            guard.release().await?;
-        }
-        times.sort_by(f64::total_cmp);
-        Ok(times[times.len() / 2])
-    }
-
     fn rate(&mut self, sections: &[Section], round_trip: f64, bar: f64) {
         let held = |section: &Section| seconds(section.acquired_at, section.ended_at.unwrap_or(0));
         #[expect(clippy::cast_precision_loss, reason = "there are some thousand")]
@@ -291,6 +281,25 @@ impl Stage {
             })
             .collect()
     }
+}
+
+/// The time that it takes to win a quorum for a lock that nobody else wants; taken before and after each run, for the
+/// machine may have other things to do meanwhile.
+async fn round_trips(redlock: &Redlock) -> Result<Vec<f64>, Failure> {
+    let mut times = Vec::new();
+    for i in 0..200 {
+        let mutex = redlock.mutex(format!("nobody else wants {i}"))?;
+        let started = clock();
+        let guard = mutex.try_lock().await?;
+        times.push(seconds(started, clock()));
+        guard.release().await?;
+    }
+    Ok(times)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are some thousand")]
