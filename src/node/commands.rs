@@ -253,9 +253,11 @@ impl Remove {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.key()).arg(token.as_str());
         match wake {
-            Wake::Next => by_hash.arg(queue::millis(grace).max(1)).arg(queue::key(resource)),
-            Wake::Nobody => by_hash.arg(0).arg(""),
-        };
+            Wake::Next => {
+                by_hash.arg(queue::millis(grace)).arg(queue::key(resource));
+            }
+            Wake::Nobody => {}
+        }
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }

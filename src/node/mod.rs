@@ -154,6 +154,14 @@ impl Node {
         }
     }
 
+    /// Of the id that the node has given itself; `None` while there is no connection.
+    pub(crate) fn of_live<T>(&self, of_id: impl FnOnce(&str) -> T) -> Option<T> {
+        match &*self.state.borrow() {
+            State::Up(link) => Some(of_id(link.node_id())),
+            State::Connecting | State::Down(_) => None,
+        }
+    }
+
     /// What the node said of itself when we last met it; `None` before, and when it cannot be asked.
     pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
         match &*self.state.borrow() {

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::counts::Counts;
+use super::leased::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Called, Channel, Complaint, Epoch, Hearing, Leave, Link, Listener, Node};
-use crate::protocol::{Demand, Line, NodeSet, Retry, queue_node};
+use crate::protocol::{Demand, Line, NodeSet, QueueOrder, Retry, nodes_to_call};
 use crate::types::{Moment, NodeId, Resource, Wake};
 
 use place::Place;
@@ -110,12 +111,23 @@ impl Coordinator {
         Place::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
-    /// The releases of a lock were queued for these nodes.
-    pub(super) fn handle_released(&self, resource: &Resource, nodes: NodeSet, wake: Wake) {
+    /// Where the releases of a lock call who waits.
+    pub(super) fn nodes_to_call(&self, resource: &Resource, wake: Wake) -> NodeSet {
         match wake {
-            Wake::Nobody => self.hand_over(resource),
-            // Those who wait may be on a node that did not hold the key.
-            Wake::Next => self.call_next(resource, |node| !nodes.contains(node)),
+            Wake::Nobody => NodeSet::EMPTY,
+            Wake::Next => {
+                let order = QueueOrder::new(resource.key());
+                let rank = |node| Some((self.node(node).of_live(|id| order.rank(id))?, node));
+                nodes_to_call(self.settings.quorum, self.node_ids().filter_map(rank))
+            }
+        }
+    }
+
+    /// The releases of a lock were queued.
+    pub(super) fn handle_released(&self, resource: &Resource, after: AfterRelease) {
+        match after {
+            AfterRelease::HandOver => self.hand_over(resource),
+            AfterRelease::CallNext(nodes) => self.call_next(resource, nodes),
         }
     }
 
@@ -133,13 +145,13 @@ impl Coordinator {
             self.lines.board().lines.get_mut(resource).and_then(|waiters| waiters.line.handle_handed_over());
         match head {
             Some(head) => head.notify_one(),
-            None => self.call_next(resource, |_| true),
+            None => self.call_next(resource, self.nodes_to_call(resource, Wake::Next)),
         }
     }
 
     /// Has nodes call those who wait there, if the lock is free.
-    fn call_next(&self, resource: &Resource, which: impl Fn(NodeId) -> bool) {
-        for id in self.node_ids().filter(|id| which(*id)) {
+    fn call_next(&self, resource: &Resource, nodes: NodeSet) {
+        for id in nodes.iter() {
             self.node(id).notify(Leave::of_nobody(resource, self.settings.node_timeout));
         }
     }
@@ -169,10 +181,9 @@ impl Coordinator {
             let avoided = now < self.lines.avoided[id.0].load(Ordering::Relaxed);
             (link.hearing() == Hearing::Calls && !avoided).then_some(link)
         };
-        let links: Vec<_> = self.node_ids().map(can_call).collect();
-        let live = self.node_ids().filter(|id| links[id.0].is_some());
-        let node = queue_node(resource.key(), live.map(|id| (id, &**self.node(id).name())))?;
-        links.into_iter().nth(node.0).flatten().map(|link| (node, link))
+        let order = QueueOrder::new(resource.key());
+        let links = self.node_ids().filter_map(|node| Some((node, can_call(node)?)));
+        links.max_by_key(|(_, link)| order.rank(link.node_id()))
     }
 
     /// It did not answer in time. When it hangs, its connection is given up within so long.
