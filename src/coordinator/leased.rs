@@ -268,7 +268,13 @@ impl Leased {
         }
         let votes = self.votes(state, now);
         if state.plants.lease.is_denied() {
-            Loss::Denied { resource, votes }
+            let forgot = |node: &NodeId| {
+                let denied = state.plants.lease.known_of(*node, now) == Vote::Denied;
+                denied && self.coordinator.is_quarantined(*node, now)
+            };
+            let forgetful = self.coordinator.node_ids().filter(forgot);
+            let quarantined = forgetful.map(|node| self.coordinator.node(node).name().to_string()).collect();
+            Loss::Denied { resource, votes, quarantined }
         } else {
             Loss::Expired { resource, votes }
         }

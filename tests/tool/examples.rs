@@ -46,3 +46,36 @@ fn held_locks_are_measured_and_none_is_lost() {
     // Once in two thirds of a second, each on each node.
     assert!(renewals > 500.0, "{table}");
 }
+
+/// What an example printed, if it ended well.
+fn story(name: &str) -> String {
+    let output = example(name).env_remove("REDLOCK_NODES").output().unwrap();
+    let story = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
+    story
+}
+
+#[test]
+fn one_candidate_leads_at_a_time_and_none_without_a_quorum() {
+    let story = story("leader_election");
+    let leaders = story.lines().filter(|line| line.contains(" leads, with token ")).count();
+    assert!(leaders >= 3 && story.contains("steps down: expired"), "{story}");
+}
+
+#[test]
+fn a_job_on_three_hosts_runs_once() {
+    assert_eq!(story("cron_job").matches("it ran 1 time on three hosts").count(), 3);
+}
+
+#[test]
+fn a_service_tells_contention_from_an_outage() {
+    let story = story("axum_service");
+    for part in ["invoice 42: HTTP/1.1 200 OK; charged", "invoice 43: HTTP/1.1 200 OK; charged"] {
+        assert!(story.contains(part), "{story}");
+    }
+    for part in
+        ["invoice 42: HTTP/1.1 409 Conflict; retry-after: 1", "503 Service Unavailable; retry-after: 5"]
+    {
+        assert!(story.contains(part), "{story}");
+    }
+}
