@@ -8,7 +8,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
 use super::queue;
-use super::scripts::{EXTEND, Lua, RELEASE};
+use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake};
 
@@ -315,13 +315,13 @@ pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) ->
 }
 
 fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
-    let mut cmd = Cmd::new();
+    let mut cmd = roomy_command();
     cmd.arg("SET").arg(resource.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
     cmd
 }
 
 fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
-    let mut cmd = Cmd::new();
+    let mut cmd = roomy_command();
     let fences = resource.internal_key(FENCES);
     cmd.arg("ZADD").arg(fences).arg("GT").arg("CH").arg(fence.get()).arg(resource.name());
     cmd

@@ -49,12 +49,12 @@ impl Place {
         Self { coordinator, resource, retry, number, woken, stage: Stage::Waiting }
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self, now: Moment) -> Standing {
         let board = self.coordinator.lines.board();
         match board.lines.get(&self.resource) {
             None => Standing::Dissolved,
             Some(waiters) if waiters.line.is_head(self.number) => {
-                Standing::Head(waiters.line.contender.step(self.coordinator.now()))
+                Standing::Head(waiters.line.contender.step(now))
             }
             Some(_) => Standing::Behind,
         }
