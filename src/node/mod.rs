@@ -154,10 +154,10 @@ impl Node {
         }
     }
 
-    /// Of the id that the node has given itself; `None` while there is no connection.
-    pub(crate) fn of_live<T>(&self, of_id: impl FnOnce(&str) -> T) -> Option<T> {
+    /// Something of the live connection, without a handle on it; `None` where there is none.
+    pub(crate) fn of_live<T>(&self, of: impl FnOnce(&Link) -> T) -> Option<T> {
         match &*self.state.borrow() {
-            State::Up(link) => Some(of_id(link.node_id())),
+            State::Up(link) => Some(of(link)),
             State::Connecting | State::Down(_) => None,
         }
     }

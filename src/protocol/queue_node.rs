@@ -33,12 +33,31 @@ fn fnv(hash: u64, text: &str) -> u64 {
     text.bytes().chain([0xff]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
-/// Where a release has to call, of these nodes: wherever somebody may wait. A waiter that can win at all misses no more
-/// nodes than a quorum can spare, so that its queue is on one of so many and one more.
-pub(crate) fn nodes_to_call(quorum: Quorum, nodes: impl Iterator<Item = (Rank, NodeId)>) -> NodeSet {
-    let mut ranked: Vec<_> = nodes.collect();
+/// Whether a client can use all nodes to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    All,
+    /// Some are away, do not answer, or cannot call it.
+    Some,
+}
+
+/// Where a release has to call, of the nodes that it reaches.
+///
+/// While all is well everybody waits on the first. When something is wrong others may see it otherwise: then it calls
+/// wherever somebody may wait. A waiter that can win at all misses no more nodes than a quorum can spare, so that its
+/// queue is on one of so many and one more. Trouble that only the waiter sees has it look for itself.
+pub(crate) fn nodes_to_call(
+    quorum: Quorum,
+    health: Health,
+    reached: impl Iterator<Item = (Rank, NodeId)>,
+) -> NodeSet {
+    let count = match health {
+        Health::All => return reached.max().map(|(_, node)| node).into_iter().collect(),
+        Health::Some => quorum.spare() + 1,
+    };
+    let mut ranked: Vec<_> = reached.collect();
     ranked.sort_unstable_by(|one, other| other.cmp(one));
-    ranked.into_iter().take(quorum.spare() + 1).map(|(_, node)| node).collect()
+    ranked.into_iter().take(count).map(|(_, node)| node).collect()
 }
 
 #[cfg(test)]
@@ -84,10 +103,21 @@ mod tests {
         assert!([0, 1, 3, 4].iter().all(|node| taken_over[*node] > 25), "{taken_over:?}");
     }
 
+    #[test]
+    fn while_all_is_well_a_release_calls_where_everybody_waits() {
+        let quorum = Quorum::new(5, QuorumSize::Majority).unwrap();
+        let all = [0, 1, 2, 3, 4];
+        for i in 0..20 {
+            let key = format!("job-{i}");
+            let called: Vec<_> = nodes_to_call(quorum, Health::All, ranked(&key, &all)).iter().collect();
+            assert_eq!(called, [NodeId(among(&key, &all))]);
+        }
+    }
+
     /// Whatever nodes a waiter cannot use, and whichever others the releaser cannot: if the waiter's queue is on a node
     /// that the releaser reaches, it is called there.
     #[test]
-    fn a_release_calls_wherever_somebody_may_wait() {
+    fn when_something_is_wrong_a_release_calls_wherever_somebody_may_wait() {
         let subsets = |mask: u32| (0..5).filter(|node| mask & (1 << node) != 0).collect::<Vec<usize>>();
         let mut left_out = 0;
         for size in 3..=5 {
@@ -97,7 +127,7 @@ mod tests {
                 for mask in (0..32_u32).filter(|mask| mask.count_ones() as usize >= size) {
                     let queue = NodeId(among(&key, &subsets(mask)));
                     for reached in (0..32_u32).filter(|reached| reached & (1 << queue.0) != 0) {
-                        let called = nodes_to_call(quorum, ranked(&key, &subsets(reached)));
+                        let called = nodes_to_call(quorum, Health::Some, ranked(&key, &subsets(reached)));
                         assert!(called.contains(queue), "{key} {mask:b} {reached:b}");
                         left_out += reached.count_ones() as usize - called.len();
                     }

@@ -15,7 +15,7 @@ use super::leased::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Called, Channel, Complaint, Epoch, Hearing, Leave, Link, Listener, Node};
-use crate::protocol::{Demand, Line, NodeSet, QueueOrder, Retry, nodes_to_call};
+use crate::protocol::{Demand, Health, Line, NodeSet, QueueOrder, Retry, nodes_to_call};
 use crate::types::{Moment, NodeId, Resource, Wake};
 
 use place::Place;
@@ -117,8 +117,8 @@ impl Coordinator {
             Wake::Nobody => NodeSet::EMPTY,
             Wake::Next => {
                 let order = QueueOrder::new(resource.key());
-                let rank = |node| Some((self.node(node).of_live(|id| order.rank(id))?, node));
-                nodes_to_call(self.settings.quorum, self.node_ids().filter_map(rank))
+                let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
+                nodes_to_call(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
             }
         }
     }
@@ -175,15 +175,22 @@ impl Coordinator {
 
     /// The node that keeps the queue of a lock for now; `None` where none can call us.
     fn queue_node(&self, resource: &Resource) -> Option<(NodeId, Link)> {
-        let now = self.now().as_nanos();
-        let can_call = |id: NodeId| {
-            let link = self.node(id).link().ok()?;
-            let avoided = now < self.lines.avoided[id.0].load(Ordering::Relaxed);
-            (link.hearing() == Hearing::Calls && !avoided).then_some(link)
-        };
         let order = QueueOrder::new(resource.key());
-        let links = self.node_ids().filter_map(|node| Some((node, can_call(node)?)));
+        let usable = self.node_ids().filter(|id| self.can_call(*id));
+        let links = usable.filter_map(|id| Some((id, self.node(id).link().ok()?)));
         links.max_by_key(|(_, link)| order.rank(link.node_id()))
+    }
+
+    fn health(&self) -> Health {
+        if self.node_ids().all(|id| self.can_call(id)) { Health::All } else { Health::Some }
+    }
+
+    /// Whether a node can call us, as far as is known.
+    fn can_call(&self, node: NodeId) -> bool {
+        let avoided_until = self.lines.avoided[node.0].load(Ordering::Relaxed);
+        // Mostly it never was, and the clock need not be read.
+        let avoided = avoided_until != 0 && self.now() < Moment::from_nanos(avoided_until);
+        !avoided && self.node(node).of_live(Link::hearing) == Some(Hearing::Calls)
     }
 
     /// It did not answer in time. When it hangs, its connection is given up within so long.
