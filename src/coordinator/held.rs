@@ -8,7 +8,7 @@ use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
 use crate::planted;
-use crate::protocol::{Lease, Planted};
+use crate::protocol::{Lease, NodeSet, Planted};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
@@ -44,7 +44,8 @@ impl Drop for Held {
             return;
         }
         let now = self.coordinator.now();
-        for (node, release) in self.plants.take_releases(&self.resource, &self.token, self.rollback, now) {
+        let calling = self.coordinator.nodes_to_call(&self.resource, self.rollback);
+        for (node, release) in self.plants.take_releases(&self.resource, &self.token, calling, now) {
             self.coordinator.node(node).release(release, now);
         }
     }
@@ -89,12 +90,13 @@ impl Plants {
         }
     }
 
-    /// A release for every node that may hold our key; afterwards there is none left to be made.
+    /// A release for every node that may hold our key; afterwards there is none left to be made. Those for nodes of
+    /// `calling` call who waits there.
     pub(super) fn take_releases(
         &mut self,
         resource: &Resource,
         token: &Token,
-        wake: Wake,
+        calling: NodeSet,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
@@ -109,6 +111,7 @@ impl Plants {
                 }
             };
             let (resource, token) = (resource.clone(), token.clone());
+            let wake = if calling.contains(node) { Wake::Next } else { Wake::Nobody };
             (node, Release { resource, token, planting, wake, ttl: self.ttl, expires })
         };
         self.lease.take_nodes_to_release().into_iter().map(release).collect()

@@ -61,16 +61,19 @@ pub(super) enum Stage {
     Lost(Box<Loss>),
 }
 
-/// Releases to be made by whoever ended the lease, and whom they call.
+/// Releases to be made by whoever ended the lease.
 pub(super) struct Releases {
     pub(super) list: Vec<(NodeId, Release)>,
-    pub(super) wake: Wake,
+    pub(super) after: AfterRelease,
 }
 
-impl Releases {
-    pub(super) fn nodes(&self) -> NodeSet {
-        self.list.iter().map(|(node, _)| *node).collect()
-    }
+/// What is to be done once they are queued.
+#[derive(Clone, Copy)]
+pub(super) enum AfterRelease {
+    /// Somebody in this process may go on.
+    HandOver,
+    /// These nodes call as well, although they did not hold the key: others may wait there.
+    CallNext(NodeSet),
 }
 
 impl Leased {
@@ -213,8 +216,15 @@ impl Leased {
         };
         self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.look, self.number, now);
-        let list = state.plants.take_releases(&self.resource, &self.token, wake, now);
-        Some(Releases { list, wake })
+        let calling = self.coordinator.nodes_to_call(&self.resource, wake);
+        let list = state.plants.take_releases(&self.resource, &self.token, calling, now);
+        let after = match wake {
+            Wake::Nobody => AfterRelease::HandOver,
+            Wake::Next => {
+                AfterRelease::CallNext(calling.without(list.iter().map(|(node, _)| *node).collect()))
+            }
+        };
+        Some(Releases { list, after })
     }
 
     #[must_use]
@@ -238,11 +248,10 @@ impl Leased {
     pub(super) fn finish(&self, end: Option<Releases>, now: Moment) {
         let Some(releases) = end else { return };
         self.announce();
-        let (nodes, wake) = (releases.nodes(), releases.wake);
         for (node, release) in releases.list {
             self.coordinator.node(node).release(release, now);
         }
-        self.coordinator.handle_released(&self.resource, nodes, wake);
+        self.coordinator.handle_released(&self.resource, releases.after);
     }
 
     pub(super) fn announce(&self) {

@@ -10,7 +10,7 @@ use super::{Coordinator, Leased};
 use crate::config::Settings;
 use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
 use crate::node::{Answer, Answering, Release, Remove, Removed};
-use crate::types::NodeId;
+use crate::types::{NodeId, Wake};
 
 impl Leased {
     /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations. A lease that
@@ -28,10 +28,10 @@ impl Leased {
         };
         self.announce();
         let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
-        let (nodes, wake) = (releases.nodes(), releases.wake);
-        let mut releasing = Releasing::start(Arc::clone(&coordinator), releases, self);
+        let Releases { list, after } = releases;
+        let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
         // Behind them comes the attempt of whoever is next in this process.
-        coordinator.handle_released(&self.resource, nodes, wake);
+        coordinator.handle_released(&self.resource, after);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
             // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
@@ -60,8 +60,7 @@ struct Releasing {
 }
 
 impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Releases, leased: &Leased) -> Self {
-        let Releases { list: releases, wake } = releases;
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &Leased) -> Self {
         let Settings { quorum, node_timeout, .. } = coordinator.settings;
         let now = coordinator.now();
         let mut this = Self {
@@ -72,11 +71,16 @@ impl Releasing {
             removed: 0,
             coordinator,
         };
-        let command = Remove::new(&leased.resource, &leased.token, wake, node_timeout);
+        let [calling, quiet] = [Wake::Next, Wake::Nobody]
+            .map(|wake| Remove::new(&leased.resource, &leased.token, wake, node_timeout));
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
                     release.prepare(link.epoch(), now);
+                    let command = match release.wake {
+                        Wake::Next => &calling,
+                        Wake::Nobody => &quiet,
+                    };
                     this.pending.push((node, release, link.send_now(command.clone())));
                 }
                 Err(failure) => this.handle_answer(node, release, Err(failure)),

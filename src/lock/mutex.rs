@@ -204,7 +204,7 @@ impl Mutex {
     }
 
     /// An attempt ends with the wait, unless there is to be a single one.
-    pub(super) fn attempt_limit(&self, give_up: Moment) -> Duration {
+    fn attempt_limit(&self, give_up: Moment) -> Duration {
         if self.max_wait.is_zero() {
             self.node_timeout()
         } else {

@@ -15,12 +15,13 @@ impl Mutex {
         let mut attempt = 0_u32;
         let mut quarantine = QuarantineNotice::Due;
         loop {
-            let step = match place.standing() {
+            let now = self.coordinator.now();
+            let step = match place.standing(now) {
                 Standing::Dissolved => return Err(LockError::ShutDown),
                 Standing::Behind => Step::Sleep(give_up),
                 Standing::Head(step) => step,
             };
-            let left = self.left(give_up);
+            let left = now.until(give_up);
             if left.is_zero() {
                 return Err(self.timeout(place.reason()));
             }
@@ -31,7 +32,7 @@ impl Mutex {
                     attempt = attempt.saturating_add(1);
                     place.handle_attempt();
                     // Whoever is in line sees to it that nobody sleeps beside a free lock, also when it leaves.
-                    let limit = self.attempt_limit(give_up);
+                    let limit = self.node_timeout().min(left);
                     match self.attempt(terms, limit, Wake::Nobody, attempt).await {
                         Ok(guard) => {
                             place.handle_acquired();

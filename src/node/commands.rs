@@ -8,7 +8,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
 use super::queue;
-use super::scripts::{EXTEND, Lua, RELEASE};
+use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake};
 
@@ -253,9 +253,11 @@ impl Remove {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.key()).arg(token.as_str());
         match wake {
-            Wake::Next => by_hash.arg(queue::millis(grace).max(1)).arg(queue::key(resource)),
-            Wake::Nobody => by_hash.arg(0).arg(""),
-        };
+            Wake::Next => {
+                by_hash.arg(queue::millis(grace)).arg(queue::key(resource));
+            }
+            Wake::Nobody => {}
+        }
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
 }
@@ -313,13 +315,13 @@ pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) ->
 }
 
 fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
-    let mut cmd = Cmd::new();
+    let mut cmd = roomy_command();
     cmd.arg("SET").arg(resource.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
     cmd
 }
 
 fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
-    let mut cmd = Cmd::new();
+    let mut cmd = roomy_command();
     let fences = resource.internal_key(FENCES);
     cmd.arg("ZADD").arg(fences).arg("GT").arg("CH").arg(fence.get()).arg(resource.name());
     cmd

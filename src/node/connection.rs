@@ -42,6 +42,7 @@ pub(crate) struct Link {
 /// What is known of the node at the other end.
 #[derive(Debug)]
 struct About {
+    node_id: String,
     clock: NodeClock,
     facts: Arc<NodeFacts>,
     evidence: Evidence,
@@ -69,6 +70,11 @@ impl Link {
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
         let NodeClock { at, wall_micros } = self.about.clock;
         wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The id that the node has given itself.
+    pub(crate) fn node_id(&self) -> &str {
+        &self.about.node_id
     }
 
     pub(crate) fn facts(&self) -> &Arc<NodeFacts> {
@@ -207,7 +213,7 @@ impl Visitor<'_> {
         let greeting = Greeting::parse(greeting).map_err(refusal)?;
         self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
         let evidence = facts.evidence(&greeting, self.management, now);
-        Ok(About { clock, facts, evidence, activity })
+        Ok(About { node_id: greeting.id, clock, facts, evidence, activity })
     }
 }
 

@@ -154,6 +154,14 @@ impl Node {
         }
     }
 
+    /// Something of the live connection, without a handle on it; `None` where there is none.
+    pub(crate) fn of_live<T>(&self, of: impl FnOnce(&Link) -> T) -> Option<T> {
+        match &*self.state.borrow() {
+            State::Up(link) => Some(of(link)),
+            State::Connecting | State::Down(_) => None,
+        }
+    }
+
     /// What the node said of itself when we last met it; `None` before, and when it cannot be asked.
     pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
         match &*self.state.borrow() {

@@ -31,6 +31,12 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
     }
 }
 
+/// A command with room for the usual arguments. A buffer that grows by and by is copied five times before it holds a
+/// release.
+pub(super) fn roomy_command() -> Cmd {
+    Cmd::with_capacity(8, 256)
+}
+
 /// One script.
 pub(super) struct Lua {
     text: &'static str,
@@ -44,7 +50,7 @@ impl Lua {
 
     /// A call of it for so many keys; they and the other arguments are to be added.
     pub(super) fn by_hash(&self, keys: usize) -> Cmd {
-        let mut cmd = Cmd::new();
+        let mut cmd = roomy_command();
         cmd.arg("EVALSHA").arg(&self.hash).arg(keys);
         cmd
     }

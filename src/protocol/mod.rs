@@ -29,7 +29,7 @@ pub(crate) use lease::{Connection, Lease, Planted};
 pub(crate) use line::{Gone, Line};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{Quarantine, RestartGuard};
-pub(crate) use queue_node::queue_node;
+pub(crate) use queue_node::{Health, QueueOrder, nodes_to_call};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;

@@ -1,44 +1,87 @@
 //! Which node keeps the queue of a lock.
 
+use super::{NodeSet, Quorum};
 use crate::types::NodeId;
 
-/// The first of `nodes` in an order given by the resource and their names, so that all clients come to the same one.
-/// When it fails, its locks are spread over the others (rendezvous hashing). Clients that do not come to the same node
-/// wait all the same: releases call on every node.
-pub(crate) fn queue_node<'a>(
-    resource: &str,
-    nodes: impl Iterator<Item = (NodeId, &'a str)>,
-) -> Option<NodeId> {
-    nodes.max_by_key(|(_, name)| weight(resource, name)).map(|(node, _)| node)
+/// The order of all nodes for one lock, given by its key and the ids of the nodes (rendezvous hashing): the same for all
+/// clients, whatever they call the nodes. The first that a client can use keeps the queue. When it fails, its locks are
+/// spread over the others.
+pub(crate) struct QueueOrder(u64);
+
+/// A node's place in the order: the higher, the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank(u64);
+
+impl QueueOrder {
+    pub(crate) fn new(key: &str) -> Self {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        Self(fnv(OFFSET, key))
+    }
+
+    /// FNV-1a of both, finished by SplitMix64: FNV alone does not mix its last bytes.
+    pub(crate) fn rank(&self, node_id: &str) -> Rank {
+        let mut hash = fnv(self.0, node_id);
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Rank(hash ^ (hash >> 31))
+    }
 }
 
-/// FNV-1a of both with a separator that is in no name, finished by SplitMix64: FNV alone does not mix its last bytes.
-fn weight(resource: &str, node: &str) -> u64 {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+fn fnv(hash: u64, text: &str) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let bytes = resource.bytes().chain([0xff]).chain(node.bytes());
-    let mut hash = bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
+    // 255 is in no text: it ends it.
+    text.bytes().chain([0xff]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+/// Whether a client can use all nodes to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    All,
+    /// Some are away, do not answer, or cannot call it.
+    Some,
+}
+
+/// Where a release has to call, of the nodes that it reaches.
+///
+/// While all is well everybody waits on the first. When something is wrong others may see it otherwise: then it calls
+/// wherever somebody may wait. A waiter that can win at all misses no more nodes than a quorum can spare, so that its
+/// queue is on one of so many and one more. Trouble that only the waiter sees has it look for itself.
+pub(crate) fn nodes_to_call(
+    quorum: Quorum,
+    health: Health,
+    reached: impl Iterator<Item = (Rank, NodeId)>,
+) -> NodeSet {
+    let count = match health {
+        Health::All => return reached.max().map(|(_, node)| node).into_iter().collect(),
+        Health::Some => quorum.spare() + 1,
+    };
+    let mut ranked: Vec<_> = reached.collect();
+    ranked.sort_unstable_by(|one, other| other.cmp(one));
+    ranked.into_iter().take(count).map(|(_, node)| node).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::QuorumSize;
 
-    const NAMES: [&str; 5] =
-        ["10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379", "10.0.0.4:6379", "10.0.0.5:6379"];
+    const IDS: [&str; 5] =
+        ["3f2a9c1d00aa45be", "00000000000000a1", "a7d3e5f100000000", "9b1c2d3e4f506172", "00000000000000a2"];
 
-    fn among(resource: &str, nodes: &[usize]) -> Option<usize> {
-        queue_node(resource, nodes.iter().map(|node| (NodeId(*node), NAMES[*node]))).map(|node| node.0)
+    fn ranked<'a>(key: &'a str, nodes: &'a [usize]) -> impl Iterator<Item = (Rank, NodeId)> + 'a {
+        let order = QueueOrder::new(key);
+        nodes.iter().map(move |node| (order.rank(IDS[*node]), NodeId(*node)))
+    }
+
+    fn among(key: &str, nodes: &[usize]) -> usize {
+        ranked(key, nodes).max().unwrap().1.0
     }
 
     #[test]
     fn the_order_of_the_configuration_does_not_matter() {
         for i in 0..100 {
-            let resource = format!("job-{i}");
-            assert_eq!(among(&resource, &[0, 1, 2, 3, 4]), among(&resource, &[3, 1, 4, 0, 2]));
+            let key = format!("job-{i}");
+            assert_eq!(among(&key, &[0, 1, 2, 3, 4]), among(&key, &[3, 1, 4, 0, 2]));
         }
     }
 
@@ -46,10 +89,10 @@ mod tests {
     fn locks_are_spread_and_those_of_a_lost_node_too() {
         let (mut kept, mut taken_over) = ([0; 5], [0; 5]);
         for i in 0..1000 {
-            let resource = format!("job-{i}");
-            let node = among(&resource, &[0, 1, 2, 3, 4]).unwrap();
+            let key = format!("job-{i}");
+            let node = among(&key, &[0, 1, 2, 3, 4]);
             kept[node] += 1;
-            let without_two = among(&resource, &[0, 1, 3, 4]).unwrap();
+            let without_two = among(&key, &[0, 1, 3, 4]);
             if node == 2 {
                 taken_over[without_two] += 1;
             } else {
@@ -61,7 +104,36 @@ mod tests {
     }
 
     #[test]
-    fn without_a_node_there_is_no_queue() {
-        assert_eq!(among("job", &[]), None);
+    fn while_all_is_well_a_release_calls_where_everybody_waits() {
+        let quorum = Quorum::new(5, QuorumSize::Majority).unwrap();
+        let all = [0, 1, 2, 3, 4];
+        for i in 0..20 {
+            let key = format!("job-{i}");
+            let called: Vec<_> = nodes_to_call(quorum, Health::All, ranked(&key, &all)).iter().collect();
+            assert_eq!(called, [NodeId(among(&key, &all))]);
+        }
+    }
+
+    /// Whatever nodes a waiter cannot use, and whichever others the releaser cannot: if the waiter's queue is on a node
+    /// that the releaser reaches, it is called there.
+    #[test]
+    fn when_something_is_wrong_a_release_calls_wherever_somebody_may_wait() {
+        let subsets = |mask: u32| (0..5).filter(|node| mask & (1 << node) != 0).collect::<Vec<usize>>();
+        let mut left_out = 0;
+        for size in 3..=5 {
+            let quorum = Quorum::new(5, QuorumSize::Exactly(size)).unwrap();
+            for i in 0..20 {
+                let key = format!("job-{i}");
+                for mask in (0..32_u32).filter(|mask| mask.count_ones() as usize >= size) {
+                    let queue = NodeId(among(&key, &subsets(mask)));
+                    for reached in (0..32_u32).filter(|reached| reached & (1 << queue.0) != 0) {
+                        let called = nodes_to_call(quorum, Health::Some, ranked(&key, &subsets(reached)));
+                        assert!(called.contains(queue), "{key} {mask:b} {reached:b}");
+                        left_out += reached.count_ones() as usize - called.len();
+                    }
+                }
+            }
+        }
+        assert!(left_out > 0, "and not everywhere");
     }
 }

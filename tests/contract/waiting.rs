@@ -319,3 +319,29 @@ async fn the_wait_in_line_counts_and_its_end_says_why() {
     assert_eq!(first.await.unwrap(), Ok(Released::InTime));
     assert_eq!(value(&cluster, 0, KEY), None);
 }
+
+/// The queue is on a node that has denied the holder, for somebody else had a key there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_calls_where_it_held_no_key() {
+    let cluster = LocalCluster::start(5).unwrap();
+    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let waiting = waiter(&cluster, &redlock).await;
+    let node = queue_nodes(&cluster)[0];
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    waiting.await.unwrap();
+    let mut forgotten = 0;
+    for _ in 0..20 {
+        ends_empty(&cluster).await;
+        plant(&cluster, node, KEY);
+        let guard = holder.mutex(KEY).unwrap().try_lock().await.unwrap();
+        let waiting = waiter(&cluster, &redlock).await;
+        cluster.command(node, &["DEL", KEY]).unwrap();
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        let released = now();
+        waiting.await.unwrap();
+        forgotten += u32::from(released.elapsed() > LOOK_AGAIN * 2 / 5);
+    }
+    assert!(forgotten <= 5, "{forgotten} of 20 were not called");
+    ends_empty(&cluster).await;
+}

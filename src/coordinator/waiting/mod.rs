@@ -11,10 +11,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::counts::Counts;
+use super::leased::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Called, Channel, Complaint, Epoch, Hearing, Leave, Link, Listener, Node};
-use crate::protocol::{Demand, Line, NodeSet, Retry, queue_node};
+use crate::protocol::{Demand, Health, Line, NodeSet, QueueOrder, Retry, nodes_to_call};
 use crate::types::{Moment, NodeId, Resource, Wake};
 
 use place::Place;
@@ -110,12 +111,23 @@ impl Coordinator {
         Place::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
-    /// The releases of a lock were queued for these nodes.
-    pub(super) fn handle_released(&self, resource: &Resource, nodes: NodeSet, wake: Wake) {
+    /// Where the releases of a lock call who waits.
+    pub(super) fn nodes_to_call(&self, resource: &Resource, wake: Wake) -> NodeSet {
         match wake {
-            Wake::Nobody => self.hand_over(resource),
-            // Those who wait may be on a node that did not hold the key.
-            Wake::Next => self.call_next(resource, |node| !nodes.contains(node)),
+            Wake::Nobody => NodeSet::EMPTY,
+            Wake::Next => {
+                let order = QueueOrder::new(resource.key());
+                let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
+                nodes_to_call(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
+            }
+        }
+    }
+
+    /// The releases of a lock were queued.
+    pub(super) fn handle_released(&self, resource: &Resource, after: AfterRelease) {
+        match after {
+            AfterRelease::HandOver => self.hand_over(resource),
+            AfterRelease::CallNext(nodes) => self.call_next(resource, nodes),
         }
     }
 
@@ -133,13 +145,13 @@ impl Coordinator {
             self.lines.board().lines.get_mut(resource).and_then(|waiters| waiters.line.handle_handed_over());
         match head {
             Some(head) => head.notify_one(),
-            None => self.call_next(resource, |_| true),
+            None => self.call_next(resource, self.nodes_to_call(resource, Wake::Next)),
         }
     }
 
     /// Has nodes call those who wait there, if the lock is free.
-    fn call_next(&self, resource: &Resource, which: impl Fn(NodeId) -> bool) {
-        for id in self.node_ids().filter(|id| which(*id)) {
+    fn call_next(&self, resource: &Resource, nodes: NodeSet) {
+        for id in nodes.iter() {
             self.node(id).notify(Leave::of_nobody(resource, self.settings.node_timeout));
         }
     }
@@ -163,16 +175,22 @@ impl Coordinator {
 
     /// The node that keeps the queue of a lock for now; `None` where none can call us.
     fn queue_node(&self, resource: &Resource) -> Option<(NodeId, Link)> {
-        let now = self.now().as_nanos();
-        let can_call = |id: NodeId| {
-            let link = self.node(id).link().ok()?;
-            let avoided = now < self.lines.avoided[id.0].load(Ordering::Relaxed);
-            (link.hearing() == Hearing::Calls && !avoided).then_some(link)
-        };
-        let links: Vec<_> = self.node_ids().map(can_call).collect();
-        let live = self.node_ids().filter(|id| links[id.0].is_some());
-        let node = queue_node(resource.key(), live.map(|id| (id, &**self.node(id).name())))?;
-        links.into_iter().nth(node.0).flatten().map(|link| (node, link))
+        let order = QueueOrder::new(resource.key());
+        let usable = self.node_ids().filter(|id| self.can_call(*id));
+        let links = usable.filter_map(|id| Some((id, self.node(id).link().ok()?)));
+        links.max_by_key(|(_, link)| order.rank(link.node_id()))
+    }
+
+    fn health(&self) -> Health {
+        if self.node_ids().all(|id| self.can_call(id)) { Health::All } else { Health::Some }
+    }
+
+    /// Whether a node can call us, as far as is known.
+    fn can_call(&self, node: NodeId) -> bool {
+        let avoided_until = self.lines.avoided[node.0].load(Ordering::Relaxed);
+        // Mostly it never was, and the clock need not be read.
+        let avoided = avoided_until != 0 && self.now() < Moment::from_nanos(avoided_until);
+        !avoided && self.node(node).of_live(Link::hearing) == Some(Hearing::Calls)
     }
 
     /// It did not answer in time. When it hangs, its connection is given up within so long.

@@ -49,12 +49,12 @@ impl Place {
         Self { coordinator, resource, retry, number, woken, stage: Stage::Waiting }
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self, now: Moment) -> Standing {
         let board = self.coordinator.lines.board();
         match board.lines.get(&self.resource) {
             None => Standing::Dissolved,
             Some(waiters) if waiters.line.is_head(self.number) => {
-                Standing::Head(waiters.line.contender.step(self.coordinator.now()))
+                Standing::Head(waiters.line.contender.step(now))
             }
             Some(_) => Standing::Behind,
         }
@@ -97,19 +97,18 @@ impl Place {
             self.handle_outage();
             return;
         };
-        let at = Some((node, link.epoch()));
-        let ticket = self.with_waiters(|waiters| {
-            waiters.at = at;
-            waiters.line.contender.ticket().cloned()
-        });
+        let Some((before, ticket)) = self.with_waiters(|waiters| {
+            let before = waiters.at.replace((node, link.epoch()));
+            (before, waiters.line.contender.ticket().cloned())
+        }) else {
+            return;
+        };
+        if let Some((before, _)) = before.filter(|(before, _)| *before != node) {
+            self.leave_queue(before);
+        }
         let node_timeout = coordinator.settings.node_timeout;
-        let command = Register::new(
-            &self.resource,
-            &coordinator.lines.channel,
-            ticket.flatten().as_ref(),
-            manner,
-            node_timeout,
-        );
+        let command =
+            Register::new(&self.resource, &coordinator.lines.channel, ticket.as_ref(), manner, node_timeout);
         let answer = tokio::time::timeout(limit.min(node_timeout), link.send(command)).await;
         match answer {
             Ok(Ok((turn, ticket))) => {
@@ -212,7 +211,12 @@ impl Place {
     fn handle_queue_lost(&self, node: NodeId, reason: &dyn std::fmt::Display) {
         self.trace(node, reason);
         self.coordinator.avoid(node);
-        self.with_contender(Contender::handle_queue_lost);
+        self.with_waiters(|waiters| {
+            waiters.at = None;
+            waiters.line.contender.handle_queue_lost();
+        });
+        // When it goes on it may register us, behind which comes this.
+        self.leave_queue(node);
     }
 
     fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {

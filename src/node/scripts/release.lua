@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the lock
 -- ARGV[1]  the owner's token
--- ARGV[2]  for how long a waiter that was called is expected, in milliseconds; 0 to call nobody
+-- ARGV[2]  for how long a waiter that was called is expected, in milliseconds; absent to call nobody
 -- ARGV[3]  the lock's queue. Not among the keys: who may not touch it may still release
 -- Returns  1 removed; 0 not ours: absent, another owner's, or of another type. 2 more if a waiter was called
 --
@@ -15,6 +15,6 @@ elseif value then
 end
 -- Nearly always this is the end of it.
 local queue = ARGV[3]
-if ARGV[2] == '0' or redis.pcall('EXISTS', queue) ~= 1 then
+if not queue or redis.pcall('EXISTS', queue) ~= 1 then
   return removed
 end
