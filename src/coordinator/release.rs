@@ -28,6 +28,7 @@ impl Leased {
         };
         self.announce();
         let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
+        self.trace_released(now);
         let (nodes, wake) = (releases.nodes(), releases.wake);
         let mut releasing = Releasing::start(Arc::clone(&coordinator), releases, self);
         // Behind them comes the attempt of whoever is next in this process.
