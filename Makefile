@@ -2,11 +2,13 @@
 
 ARGS ?=
 CARGO ?= cargo
+# The tool, built as the tests build it.
+REDLOCK = $(CARGO) run --quiet --locked --all-features --bin redlock --
 
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test model fuzz check lint fmt clippy doc crates bench docker-image docker-up docker-down
+.PHONY: help setup demo test model fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -17,6 +19,12 @@ setup: ## check for cargo and a Redis or Valkey server; install the server if th
 
 demo: setup ## watch the lock survive faults on a local cluster; ARGS go to `redlock demo`
 	$(CARGO) run --release --locked --features cli --bin redlock -- demo $(ARGS)
+
+chaos: setup ## 60 s of random faults for 16 clients on local nodes; ARGS go to `redlock chaos`, as --report DIR
+	$(REDLOCK) chaos --scenario random --duration 60s --clients 16 $(ARGS)
+
+planted: setup ## build a client with faults in it, and see that `redlock chaos` finds them
+	RUSTFLAGS="--cfg redlock_planted" CARGO_TARGET_DIR=target/planted $(CARGO) test --locked --features chaos --test planted
 
 test: setup ## run all tests: unit, property, real servers, documentation; about a minute after the build
 	$(CARGO) test --locked --workspace --all-features
@@ -52,6 +60,7 @@ clippy:
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features testing -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features cli -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features chaos -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
 
 doc:
@@ -72,6 +81,9 @@ docker-image: ## build the image of a docker node from this machine's own Redis 
 
 docker-up: ## start five docker nodes; NODES=volatile for nodes without persistence
 	@sh docker/nodes.sh up $(or $(NODES),durable)
+
+docker-test: ## play all chaos scenarios against the docker nodes; REPORTS=DIR keeps their reports
+	@sh scripts/docker-test.sh $(REDLOCK)
 
 docker-down: ## remove the docker nodes and their data
 	@sh docker/nodes.sh down

@@ -1,12 +1,18 @@
 #!/bin/sh
 # Starts and stops the nodes of compose.yaml, with either generation of Compose.
 #
-#   docker/nodes.sh up [durable|volatile]    starts five nodes, waits until they are healthy, prints their URLs
+#   docker/nodes.sh up [durable|volatile]    starts five nodes, waits until they are healthy, prints their URLs; nodes
+#                                            that are all new are declared so, as `redlock init` does
 #   docker/nodes.sh down                     removes all of them, with their data
 set -eu
 
 LOCAL_IMAGE=redlock-node:local
 HEALTHY_WITHIN=60 # seconds; a node needs one or two
+# The files of durable nodes: in memory, so that keeping every write costs nothing and wears nothing.
+MEMORY=/dev/shm
+FILES=$MEMORY/redlock-nodes
+ROOM_KB=819200 # 160 MB for each: an append-only file is rewritten from 64 MB on, and then there are two
+NODES="1 2 3 4 5"
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 
 main() {
@@ -14,7 +20,7 @@ main() {
     docker info >/dev/null 2>&1 || fail "the Docker daemon does not answer: docker info says why"
     case ${1:-} in
         up) up "${2:-durable}" ;;
-        down) compose --profile volatile down --volumes --remove-orphans ;;
+        down) down ;;
         *) fail "usage: docker/nodes.sh up [durable|volatile] | down" ;;
     esac
 }
@@ -26,14 +32,61 @@ up() {
         *) fail "the nodes are durable or volatile, not $1" ;;
     esac
     choose_image
-    services=$(for i in 1 2 3 4 5; do echo "$service-$i"; done)
+    services=$(for i in $NODES; do echo "$service-$i"; done)
+    old=$(for one in $services; do if exists "redlock-$one"; then echo "$one"; fi; done)
+    if [ "$service" = node ]; then keep_files; fi
     # shellcheck disable=SC2086 # a word for each service
     compose --profile volatile up --detach $services
     for one in $services; do await_health "redlock-$one"; done
+    if [ "$service" = node ]; then declare_new; fi
     urls=$(for one in $services; do
         docker inspect --format 'redis://{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "redlock-$one"
     done | paste -s -d , -)
     echo "export REDLOCK_NODES=$urls"
+}
+
+down() {
+    compose --profile volatile down --volumes --remove-orphans
+    rm -rf "$FILES"
+}
+
+exists() {
+    docker container inspect "$1" >/dev/null 2>&1
+}
+
+# Chooses where durable nodes keep their files. A node that is made now begins with none; one that exists stays where it
+# was made.
+keep_files() {
+    for i in $NODES; do
+        if exists "redlock-node-$i"; then
+            mount=$(docker inspect --format '{{range .Mounts}}{{if eq .Type "bind"}}{{.Source}}:{{end}}{{end}}' "redlock-node-$i")
+        elif has_room && rm -rf "$FILES/$i" && mkdir -p "$FILES/$i"; then
+            mount=$FILES/$i:
+        else
+            mount=
+        fi
+        export "REDLOCK_NODE_FILES_$i=$mount"
+    done
+    # So that they can be removed by whoever made them.
+    REDLOCK_NODE_USER=$(id -u):$(id -g)
+    export REDLOCK_NODE_USER
+}
+
+has_room() {
+    [ -w "$MEMORY" ] && [ "$(df -Pk "$MEMORY" | awk 'NR == 2 { print $4 }')" -ge "$ROOM_KB" ]
+}
+
+# One that is new beside others that are not may have forgotten a lock that the others know of, so it has to wait.
+declare_new() {
+    if [ -n "$old" ]; then
+        new=$(for one in $services; do echo "$old" | grep -qx "$one" || echo "$one"; done)
+        # shellcheck disable=SC2086 # in one line
+        if [ -n "$new" ]; then say "not declared new, since others are not:" $new; fi
+        return
+    fi
+    for one in $services; do
+        docker exec "redlock-$one" redis-cli HSET redlock:node declared 1 >/dev/null
+    done
 }
 
 compose() {

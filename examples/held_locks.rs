@@ -44,6 +44,8 @@ mod measure {
     const NODES: usize = 5;
     /// Locks are taken by so many tasks at once.
     const TAKERS: usize = 64;
+    /// Of so many that were lost the reason is told.
+    const LOST_SHOWN: usize = 5;
     /// The leases whose end is watched, one after the other.
     const WATCHED: u32 = 20;
     const WATCHED_TTL: Duration = Duration::from_millis(100);
@@ -108,7 +110,11 @@ mod measure {
         let late = watch_losses(&redlock).await?;
         tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(started.elapsed())).await;
         let (cpu, seconds) = (cpu_time() - cpu, started.elapsed().as_secs_f64());
-        let lost = guards.iter().filter(|guard| !guard.is_valid()).count();
+        let lost: Vec<_> = guards.iter().filter(|guard| !guard.is_valid()).collect();
+        for guard in lost.iter().take(LOST_SHOWN) {
+            eprintln!("{}", guard.lost().await);
+        }
+        let lost = lost.len();
         let bytes = memory("VmHWM:")?;
         let held = Held { locks, lost, taken_in: taken_in.as_secs_f64(), cpu, seconds, bytes, empty, late };
         println!("{}", held.tell());

@@ -21,8 +21,9 @@
 //! | `config` | settings from TOML files, the environment and command lines |
 //! | `tls` | TLS to the nodes, `rediss://` |
 //! | `metrics` | counters, gauges and histograms on the `metrics` facade; `docs/observability.md` has the table |
-//! | `testing` | local clusters of real Redis servers with faults, and a history checker, for your own tests |
+//! | `testing` | clusters of real Redis servers, faults, and a history checker, for your own tests |
 //! | `cli` | the `redlock` tool |
+//! | `chaos` | the tool's `redlock chaos`, failure injection with a verdict |
 
 mod client;
 mod config;
@@ -30,6 +31,7 @@ mod coordinator;
 mod error;
 mod lock;
 mod node;
+mod planted;
 mod protocol;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -6,15 +6,15 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long processes may take to end: 10 s in all.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-const END_LOOKS: usize = 500;
+#[cfg(target_os = "linux")]
+#[path = "support/processes.rs"]
+mod processes;
+#[cfg(target_os = "linux")]
+use processes::{await_end, children};
 
 fn demo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
@@ -115,37 +115,6 @@ fn is_heard(signal: Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) == 0
-}
-
-/// The processes whose parent is `parent`.
-fn children(parent: u32) -> Vec<u32> {
-    let parent = parent.to_string();
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        (status(pid)?.1 == parent).then_some(pid)
-    });
-    processes.collect()
-}
-
-/// State and parent of a process that exists.
-fn status(pid: u32) -> Option<(String, String)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything, blanks and parentheses included.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
-    Some((fields.next()?, fields.next()?))
-}
-
-/// Ended, or a zombie that some init has not taken note of.
-fn await_end(processes: &[u32]) {
-    let alive =
-        || processes.iter().copied().filter(|pid| status(*pid).is_some_and(|(state, _)| state != "Z"));
-    for _ in 0..END_LOOKS {
-        if alive().next().is_none() {
-            return;
-        }
-        thread::sleep(LOOK_INTERVAL);
-    }
-    panic!("still there: {:?}", alive().collect::<Vec<_>>());
 }
 
 #[test]

@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &["protocol", "types"]),
     ("config", &["error", "protocol", "types"]),
     ("node", &["error", "types"]),
-    ("coordinator", &["config", "error", "node", "protocol", "types"]),
+    ("planted", &[]),
+    ("coordinator", &["config", "error", "node", "planted", "protocol", "types"]),
     ("lock", &["config", "coordinator", "error", "protocol", "types"]),
     ("testing", &[]),
 ];

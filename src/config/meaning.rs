@@ -53,6 +53,12 @@ impl Settings {
         self.max_clock_skew
     }
 
+    /// What the keys of all locks, and those that the library keeps for itself, begin with.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        self.key_prefix.as_str()
+    }
+
     /// How long an attempt waits for a node's vote.
     #[must_use]
     pub fn node_timeout(&self) -> Duration {

@@ -7,6 +7,7 @@ use super::Coordinator;
 use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Planting, Release};
+use crate::planted;
 use crate::protocol::{Lease, Planted};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
@@ -39,6 +40,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if planted::is(planted::Fault::NoRollback) {
+            return;
+        }
         let now = self.coordinator.now();
         for (node, release) in self.plants.take_releases(&self.resource, &self.token, self.rollback, now) {
             self.coordinator.node(node).release(release, now);

@@ -12,6 +12,7 @@ use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
+use crate::planted;
 use crate::protocol::{NodeSet, Renewal, Vote};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
@@ -232,6 +233,9 @@ impl Leased {
         if state.deadline(now).is_some() {
             return None;
         }
+        if planted::is(planted::Fault::Revival) && !state.plants.lease.is_denied() {
+            return None;
+        }
         let loss = self.reason(state, now);
         tracing::warn!(resource = self.resource.name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
@@ -262,7 +266,13 @@ impl Leased {
         }
         let votes = self.votes(state, now);
         if state.plants.lease.is_denied() {
-            Loss::Denied { resource, votes }
+            let forgot = |node: &NodeId| {
+                let denied = state.plants.lease.known_of(*node, now) == Vote::Denied;
+                denied && self.coordinator.is_quarantined(*node, now)
+            };
+            let forgetful = self.coordinator.node_ids().filter(forgot);
+            let quarantined = forgetful.map(|node| self.coordinator.node(node).name().to_string()).collect();
+            Loss::Denied { resource, votes, quarantined }
         } else {
             Loss::Expired { resource, votes }
         }
@@ -309,7 +319,8 @@ impl State {
 
     /// When the keeper has to look at it again.
     pub(super) fn next_look(&mut self, now: Moment) -> Moment {
-        let deadline = self.deadline(now).unwrap_or(now);
+        let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
+        let deadline = self.deadline(now).unwrap_or(over);
         let renewal = match &self.renewing {
             Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
             Renewing::On(_) | Renewing::Off => Moment::NEVER,

@@ -151,6 +151,10 @@ impl Coordinator {
         }
     }
 
+    fn is_quarantined(&self, node: NodeId, now: Moment) -> bool {
+        self.node(node).link().is_ok_and(|link| quarantined(self.restart_guard(), &link, now).is_some())
+    }
+
     fn live_nodes(&self) -> usize {
         self.nodes.iter().filter(|node| node.link().is_ok()).count()
     }

@@ -13,6 +13,7 @@ use super::keeper::Closed;
 use super::leased::{Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
+use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
@@ -179,6 +180,9 @@ impl Leased {
         // What the node answered before comes first.
         state.plants.settle_stragglers(now);
         state.plants.lease.handle_extended(node, sent_at, ttl, vote, now);
+        if planted::is(planted::Fault::Revival) {
+            state.plants.lease.revive();
+        }
         self.reconsider(state, now);
     }
 

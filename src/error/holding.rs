@@ -19,12 +19,14 @@ pub enum Loss {
     },
     /// So many nodes said that they no longer hold the lock that the others are no quorum: they lost their data, or
     /// somebody removed the key.
-    #[error("the lease on {resource:?} is gone from its nodes ({votes})")]
+    #[error("the lease on {resource:?} is gone from its nodes ({votes}{})", forgot(quarantined))]
     Denied {
         /// The resource.
         resource: String,
         /// What was last known of each node.
         votes: Votes,
+        /// The nodes among them that are in quarantine: they restarted, and have forgotten the lock.
+        quarantined: Vec<String>,
     },
     /// `max_hold` is over, and the lock has been released.
     #[error("the lease on {resource:?} was held for {max_hold:?}, the longest that was allowed")]
@@ -40,6 +42,13 @@ pub enum Loss {
         /// The resource.
         resource: String,
     },
+}
+
+fn forgot(quarantined: &[String]) -> String {
+    if quarantined.is_empty() {
+        return String::new();
+    }
+    format!("; restarted or replaced, and in quarantine: {}", quarantined.join(", "))
 }
 
 impl Loss {

@@ -147,6 +147,11 @@ impl Lease {
         }
     }
 
+    /// What must never be, for `make planted`.
+    pub(crate) fn revive(&mut self) {
+        self.expired = false;
+    }
+
     /// What was last heard of `node`'s key.
     pub(crate) fn known_of(&self, node: NodeId, now: Moment) -> Vote {
         if self.denied.contains(node) {

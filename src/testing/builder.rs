@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::binary;
+use super::clock::Clocks;
 use super::cluster::{LocalCluster, MAX_NODES};
 use super::error::ClusterError;
 use super::reaper::Reaper;
@@ -37,6 +38,14 @@ pub struct Builder {
     tls: Option<TlsFiles>,
     command_timeout: Duration,
     record: Record,
+    clocks: WantedClocks,
+}
+
+/// Whose clock the servers are to read.
+#[derive(Debug, Clone, Copy)]
+enum WantedClocks {
+    Machine,
+    Adjustable,
 }
 
 /// What a new node knows of itself.
@@ -57,6 +66,7 @@ impl Builder {
             tls: None,
             command_timeout: COMMAND_TIMEOUT,
             record: Record::Declared,
+            clocks: WantedClocks::Machine,
         }
     }
 
@@ -99,6 +109,14 @@ impl Builder {
         self
     }
 
+    /// Gives each server a wall clock of its own, for [`LocalCluster::step_clock`] and
+    /// [`LocalCluster::set_clock_rate`]: a small library is compiled (by `CC`, or `cc`) and loaded before it. Linux
+    /// only. Without, the servers read the machine's clock.
+    pub fn adjustable_clocks(mut self) -> Self {
+        self.clocks = WantedClocks::Adjustable;
+        self
+    }
+
     /// Leaves it unsaid that the nodes are new, as `redlock init` says it of others: until they have run for longer
     /// than any lock lasts, their votes do not count.
     pub fn undeclared(mut self) -> Self {
@@ -111,10 +129,11 @@ impl Builder {
     /// # Errors
     ///
     /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
-    /// [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the server's log,
-    /// [`ClusterError::System`]. Nothing is left running then.
+    /// [`ClusterError::ClocksNotAdjustable`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
+    /// server's log, [`ClusterError::System`]. Nothing is left running then.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
-        let Self { nodes: count, durability, directives, server, tls, command_timeout, record } = self;
+        let Self { nodes: count, durability, directives, server, tls, command_timeout, record, clocks } =
+            self;
         if !(1..=MAX_NODES).contains(&count) {
             return Err(ClusterError::NodeCount { asked: count });
         }
@@ -127,9 +146,14 @@ impl Builder {
         let directives = configuration(durability, tls.as_ref(), &directives)?;
         let directory = temporary_directory(count)?;
         let reaper = Reaper::start(directory.path())?;
+        let clocks = match clocks {
+            WantedClocks::Machine => Clocks::Machine,
+            WantedClocks::Adjustable => Clocks::adjustable(directory.path())?,
+        };
         let ports = if tls.is_some() { Ports::Tls } else { Ports::Plain };
-        let setup = Setup { binary, ports, directives, password, reaper };
+        let setup = Setup { binary, ports, directives, password, reaper, clocks };
         let cluster = LocalCluster::launch(count, directory, setup, command_timeout)?;
+        cluster.check_clocks()?;
         match record {
             Record::Declared => cluster.declare()?,
             Record::Absent => {}

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::builder::Builder;
+use super::clock::Clocks;
 use super::error::ClusterError;
+use super::nemesis::{Memory, Step};
 use super::resp::{self, Reply};
 use super::server::{Data, NodeState, Ports, Server, Setup, address};
 
@@ -53,6 +55,7 @@ pub struct LocalCluster {
     ports: Vec<u16>,
     control_ports: Vec<u16>,
     command_timeout: Duration,
+    memory: Memory,
     // Dropped in this order, after the processes: the helper in `setup` then finds nothing left to do.
     directory: TempDir,
     setup: Setup,
@@ -79,8 +82,15 @@ impl LocalCluster {
         setup: Setup,
         command_timeout: Duration,
     ) -> Result<Self, ClusterError> {
-        let (ports, control_ports) = (Vec::new(), Vec::new());
-        let mut cluster = Self { nodes: Vec::new(), ports, control_ports, directory, setup, command_timeout };
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            ports: Vec::new(),
+            control_ports: Vec::new(),
+            memory: Memory::default(),
+            directory,
+            setup,
+            command_timeout,
+        };
         // All at once, and then wait for each. After an error the cluster's Drop ends those that have been started.
         for node in 0..nodes {
             let mut server = Server::new(node, cluster.directory.path(), cluster.setup.ports)?;
@@ -195,6 +205,54 @@ impl LocalCluster {
     /// [`ClusterError::WrongState`] when it is stopped; [`ClusterError::System`].
     pub fn resume(&self, node: usize) -> Result<(), ClusterError> {
         self.server(node).resume(&self.setup)
+    }
+
+    /// Lets a node's wall clock jump. Other nodes and the machine keep their time.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::ClocksNotAdjustable`] when the cluster was started without
+    /// [`adjustable_clocks`](Builder::adjustable_clocks); [`ClusterError::System`].
+    pub fn step_clock(&self, node: usize, step: Step) -> Result<(), ClusterError> {
+        self.adjustable()?;
+        self.server(node).clock().step(step)
+    }
+
+    /// Lets a node's wall clock run fast by so many parts of a million, or slow by a negative number; with 0 at the
+    /// right rate again. What it has gained stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`step_clock`](Self::step_clock).
+    pub fn set_clock_rate(&self, node: usize, ppm: i32) -> Result<(), ClusterError> {
+        self.adjustable()?;
+        self.server(node).clock().set_rate(ppm)
+    }
+
+    /// A server that is linked statically loads nothing before it, and says nothing of it.
+    pub(super) fn check_clocks(&self) -> Result<(), ClusterError> {
+        let loaded = |pid: u32| self.setup.clocks.are_loaded_by(pid);
+        if !self.has_adjustable_clocks() || (0..self.len()).filter_map(|node| self.pid(node)).all(loaded) {
+            return Ok(());
+        }
+        let reason = "this server loads no library before it".to_owned();
+        Err(ClusterError::ClocksNotAdjustable { reason })
+    }
+
+    pub(super) fn has_adjustable_clocks(&self) -> bool {
+        matches!(self.setup.clocks, Clocks::Adjustable { .. })
+    }
+
+    fn adjustable(&self) -> Result<(), ClusterError> {
+        if self.has_adjustable_clocks() {
+            return Ok(());
+        }
+        let reason = "this cluster was started without adjustable clocks".to_owned();
+        Err(ClusterError::ClocksNotAdjustable { reason })
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Sends one command to a node over a connection of its own and returns the answer, an error of the server

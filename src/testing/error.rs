@@ -110,6 +110,40 @@ pub enum ClusterError {
         action: &'static str,
     },
 
+    /// The server refused a command that a fault needs. Let its user run it.
+    #[error("node {node} refused {command}: {text}")]
+    Refused {
+        /// Number of the node.
+        node: usize,
+        /// The command.
+        command: String,
+        /// What it said.
+        text: String,
+    },
+
+    /// A URL or host name that cannot be used. The URL itself is not repeated, for it may hold a password.
+    #[error("the URL of a node cannot be used: {reason}")]
+    Address {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Clocks cannot be made adjustable. Install a C compiler (`apt-get install gcc libc6-dev`), or do without.
+    #[error("the servers' clocks cannot be made adjustable: {reason}; install a C compiler, or do without")]
+    ClocksNotAdjustable {
+        /// What is missing.
+        reason: String,
+    },
+
+    /// Docker did not do what it was asked to.
+    #[error("`{command}` failed: {detail}")]
+    Docker {
+        /// The command.
+        command: String,
+        /// What it said.
+        detail: String,
+    },
+
     /// The operating system refused something. Check permissions, limits of processes, and space.
     #[error("could not {action} {}: {source}", path.display())]
     System {

@@ -59,12 +59,22 @@ pub(super) fn call(
     arguments: &[&str],
     limit: Duration,
 ) -> io::Result<Reply> {
+    call_as(address, password.as_slice(), arguments, limit)
+}
+
+/// The same with what follows `AUTH`: nothing, a password, or a user and a password.
+pub(super) fn call_as(
+    address: SocketAddr,
+    login: &[&str],
+    arguments: &[&str],
+    limit: Duration,
+) -> io::Result<Reply> {
     let deadline = Deadline::after(limit);
     let stream = TcpStream::connect_timeout(&address, remaining(deadline)?).map_err(timed_out)?;
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(Timed { stream, deadline });
-    if let Some(password) = password {
-        exchange(&mut stream, &["AUTH", password])?;
+    if !login.is_empty() {
+        exchange(&mut stream, &[&["AUTH"], login].concat())?;
     }
     exchange(&mut stream, arguments)
 }

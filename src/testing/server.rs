@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
+use super::clock::{Clock, Clocks};
 use super::error::ClusterError;
 use super::port::ReservedPort;
 use super::reaper::Reaper;
@@ -83,6 +84,7 @@ pub(super) struct Setup {
     pub(super) directives: String,
     pub(super) password: Option<String>,
     pub(super) reaper: Reaper,
+    pub(super) clocks: Clocks,
 }
 
 /// What a server listens to.
@@ -99,6 +101,7 @@ pub(super) struct Server {
     node: usize,
     directory: PathBuf,
     port: ReservedPort,
+    clock: Clock,
     /// Where the cluster's own commands go, if not to `port`.
     control: Option<ReservedPort>,
     process: Process,
@@ -115,15 +118,14 @@ impl Server {
     /// Reserves a port and makes the files; starts nothing.
     pub(super) fn new(node: usize, cluster: &Path, ports: Ports) -> Result<Self, ClusterError> {
         let directory = cluster.join(format!("node-{node}"));
+        create(&directory)?;
+        create(&directory.join(DATA))?;
+        let clock = Clock::new(&directory)?;
         let control = match ports {
             Ports::Plain => None,
             Ports::Tls => Some(ReservedPort::take()?),
         };
-        let server =
-            Self { node, directory, port: ReservedPort::take()?, control, process: Process::Stopped };
-        create(&server.directory)?;
-        create(&server.directory.join(DATA))?;
-        Ok(server)
+        Ok(Self { node, directory, port: ReservedPort::take()?, clock, control, process: Process::Stopped })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -167,7 +169,9 @@ impl Server {
             .map_err(|source| system("write", &configuration, source))?;
         let log = self.log().map_err(|source| system("open", &self.directory.join(LOG), source))?;
         let errors = log.try_clone().map_err(|source| system("open", &self.directory.join(LOG), source))?;
-        let child = Command::new(&setup.binary)
+        let mut command = Command::new(&setup.binary);
+        setup.clocks.lend(&mut command, &self.clock);
+        let child = command
             .arg(CONFIGURATION)
             .current_dir(&self.directory)
             .stdin(Stdio::null())
@@ -199,6 +203,10 @@ impl Server {
             return self.await_answer(setup, other_ports - 1);
         }
         Err(ClusterError::StartFailed { node: self.node, port: self.port(), reason: failure, log })
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// SIGKILL, waited for. Nothing to do when it is stopped.
@@ -353,6 +361,7 @@ mod tests {
             directives,
             password: None,
             reaper,
+            clocks: Clocks::Machine,
         };
         let mut server = Server::new(0, directory.path(), Ports::Plain).unwrap();
         let taken = server.port();

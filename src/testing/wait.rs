@@ -42,6 +42,6 @@ pub(super) fn poll<T, E>(
     clippy::disallowed_methods,
     reason = "bounds the wait for real processes, which no simulation can stand in for"
 )]
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::now()
 }

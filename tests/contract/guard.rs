@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{Data, Durability, LocalCluster};
 use redlock_quorum::{
-    Declared, Guard, NodeFailure, NodeStatus, Others, QuarantineCause, Redlock, RedlockBuilder,
+    Declared, Guard, Loss, NodeFailure, NodeStatus, Others, QuarantineCause, Redlock, RedlockBuilder,
 };
 
 use crate::support::{SLACK, eventually, name, no_quorum, now, plant};
 
 const KEY: &str = "job";
-/// Short, so that a quarantine is: 1.01 s and two more.
-const TTL: Duration = Duration::from_secs(1);
-const QUARANTINE: Duration = Duration::from_millis(3010);
+/// Short, so that a quarantine is: 2.02 s and two more.
+const TTL: Duration = Duration::from_secs(2);
+const QUARANTINE: Duration = Duration::from_millis(4020);
 const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
 
 /// For a test that lets a node copy another, which takes about a second.
@@ -36,10 +36,10 @@ fn empty_master() -> LocalCluster {
     LocalCluster::builder().nodes(1).directive("repl-diskless-sync-delay", 0).start().unwrap()
 }
 
-/// Held by a keeper on the first two of three nodes alone.
+/// Held on the first two of three nodes alone. Not renewed: it would be lost as soon as a node is asked that forgot it.
 async fn hold_on_two(cluster: &LocalCluster, redlock: &Redlock) -> Guard {
     plant(cluster, 2, KEY);
-    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let guard = redlock.mutex(KEY).unwrap().keep_alive(false).lock().await.unwrap();
     cluster.command(2, &["DEL", KEY]).unwrap();
     guard
 }
@@ -127,6 +127,23 @@ async fn a_durable_node_that_kept_its_files_counts_at_once() {
     assert!(other.nodes().iter().all(|node| node.failure().is_none()), "{other:?}");
     drop(guard);
     other.mutex(KEY).unwrap().lock().await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_is_told_which_nodes_forgot_its_lock() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let redlock = builder(&cluster, LONGER_TTL).connect().await.unwrap();
+    let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
+    let (_, lost) = tokio::join!(
+        async {
+            cluster.restart(0, Data::Lost).unwrap();
+            cluster.restart(1, Data::Lost).unwrap();
+        },
+        guard.lost()
+    );
+    let Loss::Denied { quarantined, .. } = &lost else { panic!("{lost}") };
+    assert_eq!(*quarantined, [name(&cluster, 0), name(&cluster, 1)], "{lost}");
+    assert!(lost.to_string().contains("in quarantine: "), "{lost}");
 }
 
 /// The first sight is kept on the node: a quarantine ends also where no client lives as long as it lasts.

@@ -97,7 +97,7 @@ fn one_that_hangs() {
     problem(&result, &scene, 0);
     assert_eq!(result["nodes"][0]["state"], "unreachable");
     assert!(
-        text.contains("2 of 3 nodes vote, 2 have to agree; locks can be taken, and not if another"),
+        text.contains("2 of 3 nodes vote, 2 have to agree; locks can be taken, but not if another"),
         "{text}"
     );
 }
@@ -192,6 +192,14 @@ fn one_that_restarted_without_its_data() {
     // 22.2 s less the time since its start.
     assert!(0.0 < left && left <= 22_200.0, "{left}");
     assert!(text.contains("quarantine "), "{text}");
+    // Clients that come after it know it by another name than those before.
+    let scene = Scene::new(5);
+    examine(&scene, &[], 0);
+    scene.cluster.restart(2, Data::Lost).unwrap();
+    let (result, _) = examine(&scene, &[], 1);
+    let [_, (nodes, _, advice)] = &problems(&result)[..] else { panic!("{result}") };
+    let only = format!("or if it is only that 127.0.0.1:{} lost its data", scene.cluster.port(2));
+    assert!(nodes.len() == 4 && advice.contains(&only), "{result}");
     // All of them: no quorum, but for a while only.
     (0..5).for_each(|node| scene.cluster.restart(node, Data::Lost).unwrap());
     let (_, text) = examine(&scene, &[], 69);

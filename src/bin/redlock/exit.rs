@@ -57,8 +57,8 @@ const MEANINGS: [(Exit, &str); 11] = [
     (Exit::SUCCESS, "success; `run`: the command's own; `inspect`: somebody holds it; `doctor`: healthy"),
     (
         Exit::UNCLEAN,
-        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `bench`, `init`:\n\
-         not all went well, and it says what; `break`, `init`: the answer was no",
+        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `chaos`,\n\
+         `bench`, `init`: not all went well; `break`, `init`: the answer was no",
     ),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),

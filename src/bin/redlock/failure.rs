@@ -35,6 +35,14 @@ pub(crate) enum Failure {
     /// Local servers could not be started.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// A scenario that cannot be played.
+    #[cfg(feature = "chaos")]
+    #[error("scenario {name}: {reason}")]
+    Scenario { name: String, reason: String },
+    /// A fault that these nodes cannot be subjected to.
+    #[cfg(feature = "chaos")]
+    #[error("the scenario cannot be played on these nodes: {0}")]
+    Nemesis(redlock_quorum::testing::NemesisError),
     /// The operating system refused something.
     #[error("could not {action}: {source}")]
     System { action: &'static str, source: io::Error },
@@ -54,6 +62,8 @@ impl Failure {
             Self::LockLost { .. } => Exit::LOCK_LOST,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NOT_FOUND,
             Self::Command { .. } => Exit::NOT_EXECUTABLE,
+            #[cfg(feature = "chaos")]
+            Self::Scenario { .. } | Self::Nemesis(_) => Exit::CONFIGURATION,
             Self::Cluster(_) | Self::System { .. } => Exit::SYSTEM,
             Self::Internal(_) => Exit::INTERNAL,
         }

@@ -2,15 +2,21 @@
 
 mod bench;
 mod break_lock;
+#[cfg(feature = "chaos")]
+mod chaos;
+mod clock;
+mod complaint;
 mod config;
 mod confirm;
 mod demo;
 mod dev;
+mod dice;
 mod doctor;
 mod exit;
 mod failure;
 mod init;
 mod inspect;
+mod lost;
 mod nodes;
 mod output;
 mod paper;
@@ -41,6 +47,11 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Break(break_lock::Args),
+    #[cfg(feature = "chaos")]
+    Chaos(chaos::Args),
+    #[cfg(feature = "chaos")]
+    #[command(hide = true)]
+    ChaosClient(chaos::client::Args),
     Completions(paper::CompletionsArgs),
     Config(config::Args),
     Demo(demo::Args),
@@ -79,6 +90,10 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         match command {
             Command::Bench(args) => bench::run(args, report).await,
             Command::Break(args) => break_lock::run(args, report).await,
+            #[cfg(feature = "chaos")]
+            Command::Chaos(args) => chaos::run(args, report).await,
+            #[cfg(feature = "chaos")]
+            Command::ChaosClient(args) => chaos::client::run(args).await,
             Command::Completions(args) => paper::completions(&args, &Cli::command()),
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,

@@ -20,7 +20,7 @@ Environment:
   REDLOCK_...     every other setting: its name in capitals, as REDLOCK_TTL=5s, REDLOCK_RETRY__FIRST=1ms";
 
 /// Where settings come from. Has no `Debug`: URLs hold passwords.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub(crate) struct NodeArgs {
     #[arg(
         long = "node",
@@ -37,7 +37,7 @@ pub(crate) struct NodeArgs {
     set: Vec<(String, String)>,
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     let (setting, value) = text.split_once('=').ok_or("must be SETTING=VALUE, such as quorum=3")?;
     Ok((setting.trim().to_owned(), value.trim().to_owned()))
 }

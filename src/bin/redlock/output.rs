@@ -126,22 +126,18 @@ impl Table {
     pub(crate) fn render(&self, medium: Medium) -> String {
         let Medium::Terminal { width } = medium else { return self.as_lines() };
         let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
-        let first = widths.first().copied().unwrap_or(0);
-        let (mut text, mut from) = (String::new(), 1.min(widths.len()));
-        loop {
-            let (mut to, mut used) = (from, first);
-            while to < widths.len() && (to == from || used + GAP + widths[to] <= width) {
-                used += GAP + widths[to];
-                to += 1;
+        let blocks = blocks(&widths, width);
+        // No more parts than there have to be, and those about as wide as each other.
+        let narrowest = (1..width).find(|narrower| self::blocks(&widths, *narrower).len() == blocks.len());
+        let blocks = narrowest.map_or(blocks, |narrower| self::blocks(&widths, narrower));
+        let mut text = String::new();
+        for (i, columns) in blocks.iter().enumerate() {
+            if i > 0 {
+                text.push('\n');
             }
-            let columns: Vec<usize> = std::iter::once(0).chain(from..to).collect();
-            self.write_block(&mut text, medium, &columns, &widths);
-            if to >= widths.len() {
-                return text;
-            }
-            text.push('\n');
-            from = to;
+            self.write_block(&mut text, medium, columns, &widths);
         }
+        text
     }
 
     fn write_block(&self, text: &mut String, medium: Medium, columns: &[usize], widths: &[usize]) {
@@ -173,6 +169,24 @@ impl Table {
         }
         text
     }
+}
+
+/// Which columns fit beside each other, the first one in each block.
+fn blocks(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
+    let first = widths.first().copied().unwrap_or(0);
+    let (mut blocks, mut used) = (vec![vec![0]], first);
+    for (column, needed) in widths.iter().enumerate().skip(1) {
+        let is_empty = blocks.last().is_none_or(|block| block.len() == 1);
+        if !is_empty && used + GAP + needed > width {
+            blocks.push(vec![0]);
+            used = first;
+        }
+        used += GAP + needed;
+        if let Some(block) = blocks.last_mut() {
+            block.push(column);
+        }
+    }
+    blocks
 }
 
 /// With a unit that suits it, to two or three digits: for what was measured.

@@ -37,8 +37,10 @@
 //! assert!(verdict.to_string().contains("both held invoice:42"));
 //! ```
 
+mod breach;
 mod exclusion;
 mod fencing;
+mod loss;
 #[cfg(test)]
 mod pairs;
 mod progress;
@@ -46,10 +48,14 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod writes;
 
-pub use progress::{LeftKey, Waiter, check_left_keys, check_progress};
+pub use breach::{Assumption, Breach};
+pub use loss::{Loss, Standstill, check_losses};
+pub use progress::{LeftKey, Waiter, check_left_keys, check_progress, check_progress_of};
 pub use section::{Section, Sharing};
 pub use verdict::{OVERLAP_LIMIT, Order, Verdict, Violation};
+pub use writes::{Answer, Write, check_writes};
 
 /// Judges exclusion and fencing tokens.
 ///

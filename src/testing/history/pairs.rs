@@ -77,7 +77,12 @@ fn sweep(sections: &[Section]) -> Findings {
                 behind.push((later.client.clone(), earlier.fencing_token.unwrap_or_default(), *order));
             }
             Violation::TokenReused { .. } => reused += 1,
-            Violation::Misrecorded { .. } | Violation::Stuck { .. } | Violation::KeyLeft { .. } => {}
+            Violation::Misrecorded { .. }
+            | Violation::Stuck { .. }
+            | Violation::KeyLeft { .. }
+            | Violation::LossLate { .. }
+            | Violation::Revived { .. }
+            | Violation::StaleWrite { .. } => {}
         }
     }
     overlaps.sort();

@@ -1,6 +1,7 @@
 //! After the faults: waiters get on, and nothing stays behind.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::section::Section;
 use super::verdict::{Verdict, Violation};
@@ -34,26 +35,33 @@ pub struct LeftKey {
 /// wait began or the faults were healed, whichever was later. The bound must exceed the longest hold of a client,
 /// plus the TTL where clients crash, plus the longest quarantine where nodes restart.
 pub fn check_progress(sections: &[Section], waiters: &[Waiter], healed_at: u64, bound: u64) -> Verdict {
-    let mut acquisitions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for section in sections {
-        acquisitions.entry(&section.resource).or_default().push(section.acquired_at);
-    }
-    acquisitions.values_mut().for_each(|instants| instants.sort_unstable());
-
     let late = sections.iter().map(|section| Waiter {
         client: section.client.clone(),
         resource: section.resource.clone(),
         requested_at: section.requested_at,
         left_at: section.acquired_at,
     });
-    let stuck = late.chain(waiters.iter().cloned()).filter_map(|waiter| {
-        let since = waiter.requested_at.max(healed_at);
+    let waiters: Vec<Waiter> = late.chain(waiters.iter().cloned()).collect();
+    check_progress_of(&waiters, sections, healed_at..u64::MAX, bound)
+}
+
+/// The same for the given waits alone, successful ones included, and only as far as they fall into a time in which
+/// all was well for those who waited.
+pub fn check_progress_of(waiters: &[Waiter], sections: &[Section], well: Range<u64>, bound: u64) -> Verdict {
+    let mut acquisitions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for section in sections {
+        acquisitions.entry(&section.resource).or_default().push(section.acquired_at);
+    }
+    acquisitions.values_mut().for_each(|instants| instants.sort_unstable());
+
+    let stuck = waiters.iter().filter_map(|waiter| {
+        let since = waiter.requested_at.max(well.start);
         let until = since.saturating_add(bound);
         let instants = acquisitions.get(waiter.resource.as_str()).map_or(&[][..], Vec::as_slice);
         let next = instants.partition_point(|acquired_at| *acquired_at <= since);
         let somebody_won = instants.get(next).is_some_and(|acquired_at| *acquired_at <= until);
-        let waited = waiter.left_at > until;
-        (waited && !somebody_won).then_some(Violation::Stuck { waiter, since, bound })
+        let waited = waiter.left_at.min(well.end) > until;
+        (waited && !somebody_won).then(|| Violation::Stuck { waiter: waiter.clone(), since, bound })
     });
     Verdict::new(sections.len(), stuck)
 }

@@ -43,6 +43,9 @@ fn short(violation: &Violation) -> String {
         }
         Violation::Stuck { waiter, .. } => format!("stuck {}", waiter.client),
         Violation::KeyLeft { key } => format!("left {} {}", key.node, key.resource),
+        Violation::LossLate { loss, .. } => format!("late {}", loss.client),
+        Violation::Revived { loss } => format!("revived {}", loss.client),
+        Violation::StaleWrite { before, write } => format!("stale {} {}", before.client, write.client),
     }
 }
 
@@ -205,4 +208,75 @@ fn verdicts_read_as_sentences() {
     assert_eq!(check(&[held("a", 1, 2, 1)]).to_string(), "no violation in 1 section");
     let both = check(&[]).and(check_left_keys(&[], &[LeftKey { node: "n1".into(), resource: "r".into() }]));
     assert!(both.to_string().contains("the key r is still on node n1"), "{both}");
+}
+
+#[test]
+fn what_a_breach_allows_is_set_apart() {
+    let breach = |from, until| Breach { assumption: Assumption::Clocks, from, until };
+    // b takes over while a still holds, from 20 to 30, with a larger token; c has a smaller token than b.
+    let sections = [held("a", 10, 30, 1), held("b", 20, 40, 5), held("c", 50, 60, 4)];
+    type Row<'a> = (&'a str, &'a [Breach], &'a [&'a str], &'a [&'a str]);
+    let table: [Row<'_>; 4] = [
+        ("none", &[], &["overlap a b", "Requested b c"], &[]),
+        ("before it", &[breach(0, 19)], &["overlap a b", "Requested b c"], &[]),
+        ("during it", &[breach(15, 25)], &["Requested b c"], &["overlap a b"]),
+        ("after it", &[breach(31, 90)], &["overlap a b", "Requested b c"], &[]),
+    ];
+    for (name, breaches, left, excused) in table {
+        let verdict = check(&sections).excusing(breaches);
+        assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), left, "{name}");
+        assert_eq!(verdict.excused().iter().map(short).collect::<Vec<_>>(), excused, "{name}");
+    }
+    // Only nodes that forget give a token twice.
+    let twice = check(&[held("a", 10, 12, 1), held("b", 20, 22, 1)]);
+    assert_eq!(twice.clone().excusing(&[breach(0, 90)]).excused().len(), 0);
+    let forgot = Breach { assumption: Assumption::Memory, from: 0, until: 90 };
+    assert_eq!(twice.excusing(&[forgot]).excused().len(), 1);
+}
+
+#[test]
+fn a_loss_is_told_in_time_and_stays_one() {
+    let loss = |told_at, valid_again_at| Loss {
+        client: "a".to_owned(),
+        resource: "r".to_owned(),
+        deadline: 100,
+        told_at,
+        valid_again_at,
+    };
+    let stood = |client: &str, from, until| Standstill { client: client.to_owned(), from, until };
+    let table: [(&str, Loss, &[Standstill], &[&str]); 8] = [
+        ("early", loss(90, None), &[], &[]),
+        ("in time", loss(110, None), &[], &[]),
+        ("late", loss(111, None), &[], &["late a"]),
+        ("paused over its deadline", loss(160, None), &[stood("a", 50, 150)], &[]),
+        ("paused when it was due", loss(160, None), &[stood("a", 105, 150)], &[]),
+        ("late after its pause", loss(161, None), &[stood("a", 50, 150)], &["late a"]),
+        ("another one paused", loss(160, None), &[stood("b", 50, 150)], &["late a"]),
+        ("held again", loss(100, Some(101)), &[], &["revived a"]),
+    ];
+    for (name, loss, standstills, expected) in table {
+        let verdict = check_losses(&[loss], standstills, 10);
+        assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_store_accepts_no_smaller_token() {
+    let write = |client: &str, resource: &str, fencing_token, answer| Write {
+        client: client.to_owned(),
+        resource: resource.to_owned(),
+        fencing_token,
+        at: 0,
+        answer,
+    };
+    let writes = [
+        write("a", "r", 5, Answer::Accepted),
+        write("b", "r", 4, Answer::Refused),
+        write("c", "s", 3, Answer::Accepted),
+        write("d", "r", 5, Answer::Accepted),
+        write("e", "r", 4, Answer::Accepted),
+        write("f", "r", 6, Answer::Accepted),
+    ];
+    let verdict = check_writes(&writes);
+    assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), ["stale d e"]);
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::loss::Loss;
 use super::progress::{LeftKey, Waiter};
 use super::section::Section;
+use super::writes::Write;
 
 /// The most overlaps that one verdict lists. A run that is broken has as many as pairs of sections, and nobody reads
 /// more than the first.
@@ -17,7 +19,8 @@ const SHOWN: usize = 20;
 #[must_use = "a verdict that nobody looks at judges nothing"]
 pub struct Verdict {
     sections: usize,
-    violations: Vec<Violation>,
+    pub(super) violations: Vec<Violation>,
+    pub(super) excused: Vec<Violation>,
 }
 
 /// One thing that is wrong with a history.
@@ -66,6 +69,27 @@ pub enum Violation {
         /// The key and its node.
         key: LeftKey,
     },
+    /// A holder was not told in time that it had lost the lock.
+    LossLate {
+        /// What it was told, and when.
+        loss: Loss,
+        /// The deadline, or the end of the standstill into which it fell: nanoseconds.
+        due: u64,
+        /// Within how many nanoseconds of that it had to be told.
+        bound: u64,
+    },
+    /// A lock was held again after its holder had been told that it was lost.
+    Revived {
+        /// The loss that was taken back.
+        loss: Loss,
+    },
+    /// The store accepted a write after one with a larger token.
+    StaleWrite {
+        /// The one with the larger token.
+        before: Write,
+        /// The one that should have been refused.
+        write: Write,
+    },
 }
 
 /// In what way one section is before another.
@@ -81,7 +105,7 @@ pub enum Order {
 
 impl Verdict {
     pub(super) fn new(sections: usize, violations: impl IntoIterator<Item = Violation>) -> Self {
-        Self { sections, violations: violations.into_iter().collect() }
+        Self { sections, violations: violations.into_iter().collect(), excused: Vec::new() }
     }
 
     /// Whether nothing is wrong.
@@ -94,11 +118,17 @@ impl Verdict {
         &self.violations
     }
 
+    /// What would be wrong, had not a breach of the assumptions allowed it; see [`excusing`](Self::excusing).
+    pub fn excused(&self) -> &[Violation] {
+        &self.excused
+    }
+
     /// Both verdicts on the same sections as one.
     pub fn and(mut self, other: Self) -> Self {
-        let Self { sections, violations } = other;
+        let Self { sections, violations, excused } = other;
         self.sections = self.sections.max(sections);
         self.violations.extend(violations);
+        self.excused.extend(excused);
         self
     }
 
@@ -111,7 +141,10 @@ impl Verdict {
             | Violation::TokenReused { .. }
             | Violation::TokenNotGrown { order: Order::Requested, .. }
             | Violation::Stuck { .. }
-            | Violation::KeyLeft { .. } => true,
+            | Violation::KeyLeft { .. }
+            | Violation::LossLate { .. }
+            | Violation::Revived { .. }
+            | Violation::StaleWrite { .. } => true,
         });
         self
     }
@@ -130,7 +163,7 @@ impl Verdict {
 impl fmt::Display for Verdict {
     /// One line when all is well; else a line for each of the first violations.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sections, violations } = self;
+        let Self { sections, violations, excused: _ } = self;
         let sections = count(*sections, "section");
         if violations.is_empty() {
             return write!(f, "no violation in {sections}");
@@ -187,6 +220,28 @@ impl fmt::Display for Violation {
                 seconds(waiter.left_at),
                 seconds(*bound),
                 seconds(*since),
+            ),
+            Self::LossLate { loss, due, bound } => write!(
+                f,
+                "{} lost {} at {}, was to be told within {}, and was told {} later",
+                loss.client,
+                loss.resource,
+                seconds(*due),
+                seconds(*bound),
+                seconds(loss.told_at.saturating_sub(*due)),
+            ),
+            Self::Revived { loss } => write!(
+                f,
+                "{} was told at {} that it had lost {}, and held it again at {}",
+                loss.client,
+                seconds(loss.told_at),
+                loss.resource,
+                loss.valid_again_at.map_or("no time".to_owned(), seconds),
+            ),
+            Self::StaleWrite { before, write } => write!(
+                f,
+                "the store accepted the write of {} with token {} to {} after that of {} with token {}",
+                write.client, write.fencing_token, write.resource, before.client, before.fencing_token,
             ),
             Self::KeyLeft { key } => {
                 write!(f, "the key {} is still on node {}, but nobody holds it", key.resource, key.node)

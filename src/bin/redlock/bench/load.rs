@@ -118,7 +118,12 @@ fn count(error: &LockError, tally: &mut Tally) {
         LockError::Contended { .. } => tally.contended += 1,
         LockError::NoQuorum { .. } => tally.no_quorum += 1,
         LockError::TooLate { .. } => tally.too_late += 1,
-        _ => tally.other += 1,
+        LockError::ClockSkew { .. }
+        | LockError::FenceTooHigh { .. }
+        | LockError::Timeout { .. }
+        | LockError::Invalid(_)
+        | LockError::ShutDown
+        | _ => tally.other += 1,
     }
 }
 

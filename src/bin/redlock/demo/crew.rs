@@ -3,21 +3,20 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::protocol::Event;
 use super::worker::Exclusion;
+use crate::complaint;
 use crate::failure::Failure;
 
 /// More than one, for the lock is to exclude processes, not tasks.
 pub(super) const PROCESSES: usize = 2;
 /// News that may wait for the parent. Beyond it the pipes fill, and then the workers wait.
 const NEWS_WAITING: usize = 1024;
-/// How much of what a process says on stderr is kept: enough for a panic's message.
-const STDERR_KEPT: u64 = 16 * 1024;
 
 /// What the workers need to know.
 #[derive(Debug)]
@@ -106,7 +105,7 @@ fn name(first: usize, clients: usize) -> String {
 /// Passes on what one process says, until it has ended.
 async fn read(mut child: Child, news: mpsc::Sender<News>, name: String) {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (read, complaint) = tokio::join!(read_events(stdout, &news), read_complaint(stderr));
+    let (read, complaint) = tokio::join!(read_events(stdout, &news), complaint::read(stderr));
     let trouble = match (read, child.wait().await) {
         (Ok(()), Ok(status)) => trouble_of(status, &complaint),
         (Err(error), _) => Some(format!("says something unreadable: {error}")),
@@ -139,15 +138,6 @@ async fn read_events<R: AsyncRead + Unpin>(
         }
     }
     Ok(())
-}
-
-async fn read_complaint<R: AsyncRead + Unpin>(stderr: Option<R>) -> String {
-    let Some(mut stderr) = stderr else { return String::new() };
-    let mut kept = Vec::new();
-    // What could be read is what there is; the rest is drained, so that the process does not wait for us.
-    let _ = (&mut stderr).take(STDERR_KEPT).read_to_end(&mut kept).await;
-    let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 #[cfg(test)]

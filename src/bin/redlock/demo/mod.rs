@@ -1,9 +1,7 @@
 //! `redlock demo`: the lock at work on this machine, while nodes die.
 
-mod clock;
 mod counter;
 mod crew;
-mod dice;
 mod picture;
 mod plan;
 mod protocol;
@@ -23,6 +21,7 @@ use self::show::{Show, Stream};
 use self::stage::{Script, Stage};
 use self::verdict::Evidence;
 use self::worker::Exclusion;
+use crate::dice;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::report::Report;
@@ -70,7 +69,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
         nodes: count(nodes),
         workers: count(workers),
         sections: count(sections),
-        seed: seed.map_or_else(random_seed, Ok)?,
+        seed: seed.map_or_else(dice::random_seed, Ok)?,
         exclusion: if without_lock { Exclusion::None } else { Exclusion::Lock },
     };
     let stream = if json { Stream::Stderr } else { Stream::Stdout };
@@ -137,13 +136,6 @@ fn judge(stage: &Stage, stream: Stream) -> Result<Exit, Failure> {
     };
     printed.map_err(|source| Failure::System { action: "print the verdict", source })?;
     Ok(if verdict.is_clean() { Exit::SUCCESS } else { Exit::UNCLEAN })
-}
-
-/// Small enough to be typed again, and for every reader of JSON.
-fn random_seed() -> Result<u64, Failure> {
-    let seed = getrandom::u32()
-        .map_err(|error| Failure::System { action: "draw a seed", source: io::Error::other(error) })?;
-    Ok(u64::from(seed))
 }
 
 /// The bounds of the arguments are far below what any machine counts to.

@@ -183,7 +183,8 @@ impl Line {
 mod tests {
     use super::*;
     use crate::demo::plan::{Step, What};
-    use crate::demo::protocol::{Event, Lost};
+    use crate::demo::protocol::Event;
+    use crate::lost::Lost;
 
     fn busy() -> Tally {
         let mut tally = Tally::new(100, 8);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// One thing that is done to one node.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,8 +2,9 @@
 //! the end of it is the word to stop.
 
 use redlock_quorum::testing::history::{Section, Sharing};
-use redlock_quorum::{NodeFailure, Votes};
 use serde::{Deserialize, Serialize};
+
+use crate::lost::Lost;
 
 /// What all workers lock.
 pub(super) const RESOURCE: &str = "demo:counter";
@@ -28,7 +29,7 @@ pub(super) enum Event {
     Failed { client: usize, error: String },
 }
 
-/// One time that a client held the lock. Times are nanoseconds of the machine's clock, see [`super::clock`].
+/// One time that a client held the lock. Times are nanoseconds of the machine's clock, see [`crate::clock`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Visit {
     pub(super) client: usize,
@@ -57,13 +58,6 @@ pub(super) enum Outcome {
     LostLease,
 }
 
-/// A node without an answer, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Lost {
-    pub(super) node: usize,
-    pub(super) reason: String,
-}
-
 impl Visit {
     /// As the history checker takes it, with times since `origin`.
     pub(super) fn as_section(&self, origin: u64) -> Section {
@@ -77,23 +71,6 @@ impl Visit {
             ended_at: Some(self.ended_at - origin),
             fencing_token: None,
         }
-    }
-}
-
-impl Lost {
-    pub(super) fn of_votes(votes: &Votes) -> Vec<Self> {
-        let nodes = votes.iter().map(|(name, _)| name);
-        nodes
-            .enumerate()
-            .filter_map(|(node, name)| {
-                let failure = votes.failures().find(|(failed, _)| *failed == name);
-                failure.map(|(_, failure)| Self { node, reason: failure.kind().to_owned() })
-            })
-            .collect()
-    }
-
-    pub(super) fn new(node: usize, failure: &NodeFailure) -> Self {
-        Self { node, reason: failure.kind().to_owned() }
     }
 }
 

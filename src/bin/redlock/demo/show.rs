@@ -8,9 +8,9 @@ use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetFor
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use crossterm::{cursor, queue, terminal};
 
-use super::clock;
 use super::picture::{self, Line, Tone};
 use super::tally::Tally;
+use crate::clock;
 
 /// Between two lines of progress.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);

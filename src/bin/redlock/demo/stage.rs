@@ -8,13 +8,13 @@ use redlock_quorum::testing::{ClusterError, Data, LocalCluster};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::clock;
 use super::counter::Counter;
 use super::crew::{Crew, News, Orders};
 use super::plan::{self, Step, What};
 use super::show::Show;
 use super::tally::{Condition, Tally};
 use super::worker::Exclusion;
+use crate::clock;
 use crate::failure::Failure;
 
 /// How long a fault lasts at least: a client notices a hung peer within 2 s, and is to go on without it for a

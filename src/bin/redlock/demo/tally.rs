@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::plan::{Step, What};
-use super::protocol::{Event, Lost, Outcome, Visit};
+use super::protocol::{Event, Outcome, Visit};
+use crate::lost::Lost;
 
 /// One bar of the sparkline.
 pub(super) const SLOT: Duration = Duration::from_millis(250);

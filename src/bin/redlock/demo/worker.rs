@@ -12,12 +12,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::clock;
 use super::counter::Counter;
-use super::dice::Dice;
-use super::protocol::{Event, Lost, Outcome, RESOURCE, Visit};
+use super::protocol::{Event, Outcome, RESOURCE, Visit};
+use crate::clock;
+use crate::dice::Dice;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::lost::Lost;
 
 /// Long against a section, so that nothing but a lost release can leave a key behind for longer than the parent
 /// looks for it.
@@ -249,10 +250,7 @@ async fn watch_nodes(redlock: &Redlock, client: usize, events: mpsc::Sender<Even
     let mut known = Vec::new();
     loop {
         looks.tick().await;
-        let nodes = redlock.nodes();
-        let failures = nodes.iter().map(redlock_quorum::NodeStatus::failure).enumerate();
-        let lost: Vec<Lost> =
-            failures.filter_map(|(node, failure)| Some(Lost::new(node, failure?))).collect();
+        let lost = Lost::of_client(redlock);
         if lost != known {
             known.clone_from(&lost);
             let _ = events.send(Event::Nodes { client, lost }).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{NodeFailure, Others, Persistence, Settings};
+use redlock_quorum::{NodeFailure, Others, Persistence, QuarantineCause, Settings};
 
 use super::examined::Examined;
 use super::tuning::Bounds;
@@ -30,7 +30,7 @@ pub(super) enum Severity {
 pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
     let bounds = Bounds::new(settings, longest_max_ttl);
     let mut findings: Vec<_> = nodes.iter().filter_map(lost_vote).collect();
-    findings.extend(other_members(nodes));
+    findings.extend(other_members(nodes, &record(settings)));
     findings.extend(eviction(nodes));
     findings.extend(forgetful(nodes, settings.quarantine()));
     findings.extend(bounds.findings(nodes));
@@ -76,9 +76,18 @@ fn advice(failure: &NodeFailure) -> &'static str {
         }
         NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
         NodeFailure::OutOfMemory => "Raise maxmemory, or keep other data elsewhere.",
-        NodeFailure::Quarantined { .. } => {
-            "Wait; its vote counts again by itself. Only if it is new and nobody can hold a lock on it: redlock init."
-        }
+        NodeFailure::Quarantined { cause, .. } => match cause {
+            QuarantineCause::NewOrWiped => {
+                "Wait; its vote counts again by itself. Only if it is new and nobody can hold a lock on it: redlock init."
+            }
+            QuarantineCause::NotDurable => {
+                "Wait; its vote counts again by itself. With appendonly yes and appendfsync always it would count at once."
+            }
+            QuarantineCause::DurabilityUnknown => {
+                "Wait; its vote counts again by itself. Permit CONFIG GET to the user: ACL SETUSER NAME +config|get."
+            }
+            QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
+        },
         NodeFailure::NotMaster { .. } => {
             "List its master instead, if that is none of the others already. Each node has to be a master of its own, \
              for a replica grants nothing by itself."
@@ -102,8 +111,13 @@ fn advice(failure: &NodeFailure) -> &'static str {
     }
 }
 
+/// The key of what a node remembers of itself and its clients.
+pub(super) fn record(settings: &Settings) -> String {
+    format!("{}redlock:node", settings.key_prefix())
+}
+
 /// Grouped by what the others use.
-fn other_members(nodes: &[Examined]) -> Vec<Finding> {
+fn other_members(nodes: &[Examined], record: &str) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for node in nodes {
         let Others::Different(theirs) = &node.others else { continue };
@@ -118,12 +132,18 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
              clients hold one lock",
             with_names(theirs, nodes)
         );
-        problem(
-            names,
-            what,
-            "Give all clients the same nodes and quorum, and restart those that had others. When that is done, have \
-             these nodes forget it: HDEL redlock:node members.",
-        )
+        let replaced = match replaced(theirs, nodes).as_slice() {
+            [] => String::new(),
+            names => format!(
+                ", or if it is only that {} lost its data or was replaced since that client was there",
+                names.join(" and ")
+            ),
+        };
+        let advice = format!(
+            "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
+             have these nodes forget it: HDEL {record} members."
+        );
+        problem(names, what, advice)
     };
     groups.into_iter().map(finding).collect()
 }
@@ -137,6 +157,14 @@ fn with_names(members: &str, nodes: &[Examined]) -> String {
     };
     let members: Vec<_> = ids.split(' ').map(name).collect();
     format!("{quorum} of {}: {}", members.len(), members.join(", "))
+}
+
+/// Which of our nodes may be those of the others, had they not lost their names with their data.
+fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
+    let theirs: Vec<_> = members.split_once(" of ").map_or("", |(_, ids)| ids).split(' ').collect();
+    let is_theirs = |node: &&Examined| node.id.as_deref().is_some_and(|id| theirs.contains(&id));
+    let missing = names(nodes.iter().filter(|node| !is_theirs(node)));
+    if theirs.len() == nodes.len() { missing } else { Vec::new() }
 }
 
 /// Only where it is allowed by a setting: elsewhere such a node has no vote.
@@ -192,8 +220,10 @@ mod tests {
             measured: None,
         };
         let nodes = [node("a", Others::Same), node("b", Others::Different("2 of id-b 77".into()))];
-        let [one] = &other_members(&nodes)[..] else { panic!() };
+        let [one] = &other_members(&nodes, "p:redlock:node")[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
+        assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
+        assert!(one.advice.ends_with("HDEL p:redlock:node members."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
         assert!(Severity::Problem < Severity::Note);
     }

@@ -60,7 +60,7 @@ fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
             Some(left) => format!("{vote}; nobody can take a lock for another {}", short(left)),
             None => format!("{vote}; nobody can take a lock"),
         },
-        0 => format!("{vote}; locks can be taken, and not if another node is lost"),
+        0 => format!("{vote}; locks can be taken, but not if another node is lost"),
         1 => format!("{vote}; locks can be taken, also if another node is lost"),
         losses => format!("{vote}; locks can be taken, also if another {losses} nodes are lost"),
     }
@@ -117,7 +117,7 @@ fn durability(facts: &NodeFacts) -> String {
 }
 
 fn eviction(facts: &NodeFacts) -> String {
-    if facts.max_memory() == 0 { "no maxmemory".to_owned() } else { facts.eviction_policy().to_owned() }
+    if facts.max_memory() == 0 { "no limit".to_owned() } else { facts.eviction_policy().to_owned() }
 }
 
 fn offset(micros: i64) -> String {

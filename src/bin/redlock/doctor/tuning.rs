@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_quorum::Settings;
 
 use super::examined::{Examined, Measured};
-use super::findings::{Finding, Severity, note, problem};
+use super::findings::{Finding, Severity, note, problem, record};
 use crate::output::{setting, short};
 
 /// A vote needs at most one round trip and what the server takes; so many slowest ones of a short probe leave room for
@@ -16,6 +16,7 @@ const ROUND_TRIPS_IN_TTL: u32 = 100;
 
 /// What the settings say that matters here.
 pub(super) struct Bounds {
+    record: String,
     nodes: usize,
     ttl: Duration,
     max_ttl: Duration,
@@ -29,6 +30,7 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn new(settings: &Settings, longest_max_ttl: Duration) -> Self {
         Self {
+            record: record(settings),
             nodes: settings.nodes(),
             ttl: settings.ttl(),
             max_ttl: settings.max_ttl(),
@@ -150,18 +152,20 @@ fn rounded_up(duration: Duration) -> Duration {
 }
 
 fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
-    let Bounds { max_ttl, longest_max_ttl, .. } = *bounds;
+    let Bounds { record, max_ttl, longest_max_ttl, .. } = bounds;
     (longest_max_ttl > max_ttl).then(|| {
         note(
             Vec::new(),
             format!(
                 "another client has a max_ttl of {}, yours is {}: a node that may have forgotten locks waits for as \
                  long as the longest of them needs",
-                setting(longest_max_ttl),
-                setting(max_ttl)
+                setting(*longest_max_ttl),
+                setting(*max_ttl)
             ),
-            "Give all clients the same. When none has the longer one any more, have the nodes forget it: \
-             HDEL redlock:node max_ttl.",
+            format!(
+                "Give all clients the same. When none has the longer one any more, have the nodes forget it: HDEL \
+                 {record} max_ttl."
+            ),
         )
     })
 }
@@ -190,6 +194,7 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
     const BOUNDS: Bounds = Bounds {
+        record: String::new(),
         nodes: 3,
         ttl: Duration::from_secs(10),
         max_ttl: Duration::from_secs(20),

@@ -1,4 +1,4 @@
-//! The demo's clock: one for all processes of this machine, so that their times can be compared.
+//! One clock for all processes of this machine, so that their times can be compared.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const CLOCK: ClockId = ClockId::Boottime;
 const CLOCK: ClockId = ClockId::Monotonic;
 
 /// Nanoseconds since some instant in the past, the same for all processes.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let time = clock_gettime(CLOCK);
     // Both are positive: time since boot.
     let (seconds, nanos) =
@@ -19,6 +19,6 @@ pub(super) fn now() -> u64 {
     seconds * 1_000_000_000 + nanos
 }
 
-pub(super) fn since(earlier: u64) -> Duration {
+pub(crate) fn since(earlier: u64) -> Duration {
     Duration::from_nanos(now().saturating_sub(earlier))
 }

@@ -1,29 +1,33 @@
 //! Numbers that a seed decides, so that a run can be repeated.
 
+use std::io;
+
+use crate::failure::Failure;
+
 /// SplitMix64: eight lines, and good enough to choose victims and pauses.
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The numbers of one worker.
-    pub(super) fn of_worker(seed: u64, worker: usize) -> Self {
+    pub(crate) fn of_worker(seed: u64, worker: usize) -> Self {
         let mut dice = Self::new(seed ^ (worker as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f));
         dice.roll();
         dice
     }
 
     /// From zero to below `bound`, which is above zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let scaled = u128::from(self.roll()) * u128::from(bound);
         u64::try_from(scaled >> 64).unwrap_or(0)
     }
 
     /// From `low` to below `high`.
-    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 random bits are what a double takes")]
         let share = (self.roll() >> 11) as f64 / (1u64 << 53) as f64;
         low + (high - low) * share
@@ -36,6 +40,13 @@ impl Dice {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// Small enough to be typed again, and for every reader of JSON.
+pub(crate) fn random_seed() -> Result<u64, Failure> {
+    let seed = getrandom::u32()
+        .map_err(|error| Failure::System { action: "draw a seed", source: io::Error::other(error) })?;
+    Ok(u64::from(seed))
 }
 
 #[cfg(test)]

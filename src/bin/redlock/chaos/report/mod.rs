@@ -1,0 +1,49 @@
+//! What is told about a run: a text, a JSON object, and a page with a picture.
+
+mod chart;
+mod json;
+mod lanes;
+mod page;
+mod scale;
+mod text;
+mod timeline;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::Run;
+use super::judge::Judgement;
+use super::log::Log;
+
+/// Everything that a report is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) run: &'a Run,
+    pub(super) log: &'a Log,
+    pub(super) judgement: &'a Judgement,
+}
+
+impl Facts<'_> {
+    /// For the terminal.
+    pub(super) fn text(self) -> String {
+        text::of(self)
+    }
+
+    /// As in report.json.
+    pub(super) fn json(self) -> serde_json::Value {
+        json::of(self)
+    }
+
+    /// Writes report.html and report.json.
+    pub(super) fn write(self, directory: &Path) -> io::Result<()> {
+        fs::write(directory.join("report.json"), format!("{:#}\n", self.json()))?;
+        fs::write(directory.join("report.html"), page::of(self))
+    }
+
+    /// Seconds since the run began.
+    fn seconds(self, time: u64) -> f64 {
+        let since = i128::from(time) - i128::from(self.log.began_at);
+        since as f64 / 1e9
+    }
+}

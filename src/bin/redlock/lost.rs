@@ -1,0 +1,39 @@
+//! Which nodes a client has no answer of, and why.
+
+use redlock_quorum::{NodeFailure, NodeStatus, Redlock, Votes};
+use serde::{Deserialize, Serialize};
+
+/// The reason of a node that is connected, and whose vote does not count yet.
+pub(crate) const QUARANTINED: &str = "in quarantine";
+
+/// A node without an answer, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lost {
+    pub(crate) node: usize,
+    pub(crate) reason: String,
+}
+
+impl Lost {
+    pub(crate) fn of_votes(votes: &Votes) -> Vec<Self> {
+        let nodes = votes.iter().map(|(name, _)| name);
+        nodes
+            .enumerate()
+            .filter_map(|(node, name)| {
+                let failure = votes.failures().find(|(failed, _)| *failed == name);
+                failure.map(|(_, failure)| Self::new(node, failure))
+            })
+            .collect()
+    }
+
+    /// What the client has no connection to now.
+    pub(crate) fn of_client(redlock: &Redlock) -> Vec<Self> {
+        let nodes = redlock.nodes();
+        let failures = nodes.iter().map(NodeStatus::failure).enumerate();
+        failures.filter_map(|(node, failure)| Some(Self::new(node, failure?))).collect()
+    }
+
+    fn new(node: usize, failure: &NodeFailure) -> Self {
+        let reason = failure.quarantine().map_or(failure.kind(), |_| QUARANTINED);
+        Self { node, reason: reason.to_owned() }
+    }
+}
