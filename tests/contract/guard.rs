@@ -285,7 +285,7 @@ async fn an_old_node_needs_no_record() {
         let uptime = info.text().unwrap().lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
         uptime.unwrap().parse::<i64>().unwrap() >= seconds
     };
-    eventually(Duration::from_secs(20), "it is old enough", || old(5)).await;
+    eventually(Duration::from_secs(20), "it is old enough", || old(7)).await;
     let redlock = client(&cluster).await;
     assert_eq!(redlock.nodes()[0].failure(), None);
     assert!(redlock.mutex(KEY).unwrap().try_lock().await.is_ok());

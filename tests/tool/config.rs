@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::redlock;
+use crate::support::{Scene, redlock};
 
 fn run(directory: &Path, settings: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     fs::write(directory.join("r.toml"), settings).unwrap();
@@ -50,10 +50,10 @@ fn settings_are_shown_with_their_places_and_what_they_mean() {
     let (code, stdout, stderr) = run(directory.path(), settings, &show);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     for part in [
-        "nodes                       redis://:***@a:6379  r.toml:1:9\n",
-        "redis+sentinel://:***@s1:26379,s2:26379,s3:26379/b  r.toml:1:9\n",
-        "quorum                      3            --set quorum\n",
-        "max_ttl                     20s          default\n",
+        "nodes\tredis://:***@a:6379\tr.toml:1:9\n",
+        "nodes\tredis+sentinel://:***@s1:26379,s2:26379,s3:26379/b\tr.toml:1:9\n",
+        "quorum\t3\t--set quorum\n",
+        "max_ttl\t20s\tdefault\n",
         "3 of 3 nodes have to agree, none may be lost.",
         "A lease of 5s is good for 4.948s after drift;",
         "4.848s of it are left when the answers take 100ms (between continents);",
@@ -70,4 +70,15 @@ fn settings_are_shown_with_their_places_and_what_they_mean() {
     assert_eq!(json["means"]["losses_survived"], 1);
     assert_eq!(json["means"]["validity_by_round_trip"][1]["validity_ms"], 4848.0);
     assert_eq!(json["means"]["outage_after_crash_ms"], 5050.0);
+}
+
+#[test]
+fn on_a_terminal_they_are_a_table_that_fits() {
+    let (code, shown) = Scene::new(3).type_at(&["config", "show", "--set=ttl=5s"], "");
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains('\t') && shown.contains('\u{1b}'), "{shown}");
+    let row = shown.lines().find(|line| line.starts_with("ttl ")).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["ttl", "5s", "--set", "ttl"]);
+    let places: Vec<_> = shown.lines().filter_map(|line| line.find("REDLOCK_NODES")).collect();
+    assert_eq!(places, [row.find("--set").unwrap(); 3], "one below the other:\n{shown}");
 }

@@ -109,6 +109,7 @@ fn too_few_left() {
     let (result, text) = examine(&scene, &[], 69);
     assert_eq!(problems(&result).len(), 2);
     assert!(text.contains("1 of 3 nodes vote, 2 have to agree; nobody can take a lock\n"), "{text}");
+    assert_eq!(text.matches("Start it").count(), 1, "what both want is told once: {text}");
 }
 
 #[test]

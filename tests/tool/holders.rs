@@ -99,6 +99,10 @@ fn too_few_answers_are_no_success() {
     assert_eq!(ended.code, Some(69), "{ended:?}");
     assert!(ended.stdout.contains(&format!("127.0.0.1:{}: removed\n", scene.cluster.port(2))), "{ended:?}");
     assert!(ended.stdout.contains("run this again when they are back"), "{ended:?}");
+    // And who they are, also where there was nothing to remove.
+    let ended = scene.run(&["break", "--yes", "another"]);
+    let silent = format!("not known: 127.0.0.1:{}: unreachable", scene.cluster.port(3));
+    assert!(ended.code == Some(69) && ended.stdout.contains(&silent), "{ended:?}");
 }
 
 #[test]

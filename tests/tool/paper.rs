@@ -7,8 +7,13 @@ use crate::support::redlock;
 const SUBCOMMANDS: [&str; 11] =
     ["bench", "break", "completions", "config", "demo", "dev", "doctor", "init", "inspect", "man", "run"];
 
+fn subcommands() -> impl Iterator<Item = &'static str> {
+    SUBCOMMANDS.into_iter().chain(cfg!(feature = "chaos").then_some("chaos"))
+}
+
 fn output(arguments: &[&str]) -> String {
-    let output = redlock().args(arguments).output().unwrap();
+    // The width of help where there is no terminal: wide enough to wrap nothing.
+    let output = redlock().args(arguments).env("COLUMNS", "1000").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?} {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -17,10 +22,10 @@ fn output(arguments: &[&str]) -> String {
 fn completions_know_every_subcommand_and_nothing_that_is_hidden() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = output(&["completions", shell]);
-        for subcommand in SUBCOMMANDS {
+        for subcommand in subcommands() {
             assert!(script.contains(subcommand), "{shell} {subcommand}");
         }
-        assert!(!script.contains("demo-worker"), "{shell}");
+        assert!(!script.contains("demo-worker") && !script.contains("chaos-client"), "{shell}");
     }
     assert!(output(&["completions", "bash"]).contains("--no-wait"));
 }
@@ -29,14 +34,15 @@ fn completions_know_every_subcommand_and_nothing_that_is_hidden() {
 fn there_is_a_manual_page_of_each_subcommand() {
     let page = output(&["man"]);
     assert!(page.contains(".TH redlock 1") && page.contains("Exit codes"), "{page}");
-    assert!(!page.contains("demo\\-worker"), "{page}");
-    for subcommand in SUBCOMMANDS {
+    assert!(!page.contains("demo\\-worker") && !page.contains("redlock\\-help"), "{page}");
+    assert!(output(&["man", "config", "show"]).contains(".TH redlock-config-show 1"));
+    for subcommand in subcommands() {
         assert!(page.contains(&format!("redlock\\-{subcommand}(1)")), "{subcommand}: {page}");
         assert!(output(&["man", subcommand]).contains(".SH SYNOPSIS"), "{subcommand}");
     }
     let directory = tempfile::tempdir().unwrap();
     output(&["man", "--directory", directory.path().to_str().unwrap()]);
-    for subcommand in SUBCOMMANDS {
+    for subcommand in subcommands() {
         assert!(directory.path().join(format!("redlock-{subcommand}.1")).exists(), "{subcommand}");
     }
     assert!(!directory.path().join("redlock-demo-worker.1").exists());
@@ -45,14 +51,22 @@ fn there_is_a_manual_page_of_each_subcommand() {
 }
 
 #[test]
-fn the_help_of_what_a_user_calls_has_examples() {
-    for subcommand in ["bench", "break", "completions", "doctor", "init", "inspect", "man", "run"] {
-        let help = output(&[subcommand, "--help"]);
+fn the_help_of_every_subcommand_has_examples() {
+    for subcommand in subcommands().chain(["config check", "config show"]) {
+        let arguments: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
+        let help = output(&arguments);
         let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
         assert!(examples.contains(&format!("  redlock {subcommand}")), "{help}");
+        // What is arranged by hand fits on any terminal and manual page; prose is wrapped to fit.
+        let arranged = examples.lines().filter(|line| line.starts_with("  "));
+        arranged.for_each(|line| assert!(line.len() <= 72, "{subcommand}: {line}"));
     }
+}
+
+#[test]
+fn what_a_script_may_want_to_read_there_is_as_json() {
     for subcommand in
-        ["bench", "config show", "config check", "break", "dev", "demo", "doctor", "init", "inspect"]
+        ["bench", "break", "config check", "config show", "demo", "dev", "doctor", "init", "inspect"]
     {
         let arguments: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
         assert!(output(&arguments).contains("--json"), "{subcommand}");

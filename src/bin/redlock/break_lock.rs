@@ -27,8 +27,8 @@ Examples:
   redlock break invoice:42
   redlock break --yes --json invoice:42
 
-Exits with 0 when the holder has lost its quorum, or there was none; with 1 when the answer was no; with 69 when so many
-nodes did not answer that it may have it still.";
+Exits with 0 when the holder has lost its quorum, or there was none; with 1 when the answer was no; with 69 when so \
+many nodes did not answer that it may have it still.";
 
 const MEANING: &str = "\
 Its holder goes on until it notices, and until then it and the next holder may work at a time.";
@@ -113,6 +113,9 @@ impl End {
 
 fn as_text(before: &Inspection, broken: &[Broken], end: End, medium: Medium) -> String {
     let mut text = String::new();
+    if broken.is_empty() && end == End::NotKnown {
+        text.push_str(&inspect::failures(before, medium));
+    }
     for node in broken {
         let (word, tone, rest) = match node.removal() {
             Ok(Removal::Removed) => ("removed", Tone::Good, String::new()),

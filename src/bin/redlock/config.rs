@@ -1,24 +1,48 @@
 //! `redlock config`: what the settings are, and what is wrong with them.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crossterm::style::Stylize as _;
 use redlock_quorum::{Place, Setting, Settings, SettingsError};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
+use crate::output::{self, Medium, Tone, millis};
+
+/// Longer values do not push the places of all others off the screen.
+const ALIGNED_CHARS: usize = 32;
 
 /// Answers of a master in the same room, and of one on another continent.
 const ROUND_TRIPS: [(Duration, &str); 2] =
     [(Duration::from_millis(1), "within a site"), (Duration::from_millis(100), "between continents")];
 
+const EXAMPLES: &str = "\
+Examples:
+  redlock config example > redlock.toml
+  redlock config check redlock.toml
+  redlock config show --config redlock.toml";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  redlock config check /etc/redlock.toml
+  redlock config check --set ttl=1m --set node_timeout=1s
+  redlock config check --json redlock.toml | jq -r '.mistakes[].message'";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  redlock config show
+  redlock config show --set quorum=4          what that would mean
+  redlock config show | grep -v 'default$'    what has been set
+  redlock config show --json | jq .means.losses_survived
+
+On a terminal the values are a table, elsewhere tab-separated lines. Passwords are not shown.";
+
 /// Check settings, and see what they are and what they mean.
 #[derive(clap::Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,
@@ -27,10 +51,10 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Look for mistakes: all at once, each with its line and column. Exits with 78 when there are any.
-    #[command(after_long_help = ENVIRONMENT)]
+    #[command(after_long_help = format!("{CHECK_EXAMPLES}\n\n{ENVIRONMENT}"))]
     Check(CheckArgs),
     /// Show every setting with its value and where that is from, and what the settings mean together.
-    #[command(after_long_help = ENVIRONMENT)]
+    #[command(after_long_help = format!("{SHOW_EXAMPLES}\n\n{ENVIRONMENT}"))]
     Show(ShowArgs),
     /// Print a settings file with all settings, their defaults, bounds and reasons.
     Example,
@@ -57,35 +81,37 @@ struct ShowArgs {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let (text, exit) = match args.action {
-        Action::Check(args) => check(args)?,
+    match args.action {
+        Action::Check(args) => return check(args),
         Action::Show(ShowArgs { nodes, json }) => {
             let settings = checked(nodes.builder())?;
-            let text = if json { format!("{:#}\n", as_json(&settings)) } else { as_text(&settings) };
-            (text, Exit::SUCCESS)
+            if json {
+                output::print_json(&as_json(&settings))?;
+            } else {
+                output::print(&as_text(&settings, Medium::of_stdout()))?;
+            }
         }
-        Action::Example => (Setting::example_file(), Exit::SUCCESS),
-    };
-    let printed = io::stdout().write_all(text.as_bytes());
-    printed.map_err(|source| Failure::System { action: "print the settings", source })?;
-    Ok(exit)
+        Action::Example => output::print(&Setting::example_file())?,
+    }
+    Ok(Exit::SUCCESS)
 }
 
-fn check(args: CheckArgs) -> Result<(String, Exit), Failure> {
+fn check(args: CheckArgs) -> Result<Exit, Failure> {
     let CheckArgs { file, nodes, json } = args;
     let result = nodes.with_file(file).builder().settings();
     if json {
         let mistakes = result.as_ref().map_or_else(Vec::as_slice, |_| &[]);
         let exit = if mistakes.is_empty() { Exit::SUCCESS } else { Exit::CONFIGURATION };
         let mistakes: Vec<_> = mistakes.iter().map(mistake_as_json).collect();
-        return Ok((format!("{:#}\n", json!({ "mistakes": mistakes })), exit));
+        output::print_json(&json!({ "mistakes": mistakes }))?;
+        return Ok(exit);
     }
     let settings = result.map_err(Failure::Settings)?;
-    let mut text = format!("no mistakes: {}\n", survival(&settings));
-    for warning in settings.warnings() {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    Ok((text, Exit::SUCCESS))
+    let medium = Medium::of_stdout();
+    let told = format!("{}.", survival(&settings));
+    let text = format!("{}\n", medium.paragraph("no mistakes", Tone::Good, &told));
+    output::print(&(text + &warnings("", &settings, medium)))?;
+    Ok(Exit::SUCCESS)
 }
 
 fn mistake_as_json(mistake: &SettingsError) -> Value {
@@ -129,32 +155,48 @@ fn as_json(settings: &Settings) -> Value {
     })
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
+fn as_text(settings: &Settings, medium: Medium) -> String {
+    let mut rows = Vec::new();
+    for (setting, value, place) in settings.effective() {
+        let name = setting.name();
+        // URLs have no comma with a blank behind it.
+        let values = if name == "nodes" { value.split(", ").collect() } else { vec![value.as_str()] };
+        rows.extend(values.into_iter().map(|value| (name, value.to_owned(), place)));
+    }
+    let mut text = match medium {
+        Medium::Terminal { .. } => aligned(&rows, medium),
+        // For `cut` and `awk`.
+        Medium::Pipe => {
+            rows.iter().map(|(name, value, place)| format!("{name}\t{value}\t{place}\n")).collect()
+        }
+    };
+    let _ = writeln!(text, "\n{}", medium.paint("What this means", Tone::Strong));
+    for sentence in meaning(settings) {
+        let _ = writeln!(text, "{}", medium.fill("  ", &sentence));
+    }
+    text + &warnings("  ", settings, medium)
 }
 
-fn as_text(settings: &Settings) -> String {
-    let rows: Vec<_> = settings.effective().map(|(s, value, place)| (s.name(), value, place)).collect();
+fn aligned(rows: &[(&str, String, &Place)], medium: Medium) -> String {
     let name_width = rows.iter().map(|(name, _, _)| name.len()).max().unwrap_or(0);
-    // One long value does not push all places off the screen.
-    let value_width =
-        rows.iter().map(|(_, value, _)| value.len()).filter(|width| *width <= 32).max().unwrap_or(0);
-    let mut text = String::new();
+    let values = rows.iter().map(|(_, value, _)| value.chars().count());
+    let value_width = values.filter(|width| *width <= ALIGNED_CHARS).max().unwrap_or(0);
+    let (mut text, mut last) = (String::new(), "");
     for (name, value, place) in rows {
-        let values = if name == "nodes" { value.split(", ").collect() } else { vec![value.as_str()] };
-        let names = [name].into_iter().chain(std::iter::repeat(""));
-        for (name, value) in names.zip(values) {
-            let line = format!("{name:name_width$}  {value:value_width$}  {place}");
-            let line = if *place == Place::Default { dimmed(&line) } else { line };
-            let _ = writeln!(text, "{line}");
-        }
+        let shown = if *name == last { "" } else { name };
+        let line = format!("{shown:name_width$}  {value:value_width$}  {place}");
+        let tone = if **place == Place::Default { Tone::Faint } else { Tone::Plain };
+        let _ = writeln!(text, "{}", medium.paint(&line, tone));
+        last = name;
     }
-    let _ = writeln!(text, "\n{}", bold("What this means"));
-    for sentence in meaning(settings) {
-        let _ = writeln!(text, "  {sentence}");
-    }
+    text
+}
+
+fn warnings(indent: &str, settings: &Settings, medium: Medium) -> String {
+    let mut text = String::new();
     for warning in settings.warnings() {
-        let _ = writeln!(text, "  {}: {warning}", bold("warning"));
+        let told = medium.paragraph("warning", Tone::Doubtful, &warning.to_string());
+        let _ = writeln!(text, "{indent}{told}");
     }
     text
 }
@@ -192,12 +234,4 @@ fn survival(settings: &Settings) -> String {
         losses => format!("{losses} may be lost"),
     };
     format!("{quorum} of {nodes} nodes have to agree, {losses}")
-}
-
-fn bold(text: &str) -> String {
-    if io::stdout().is_terminal() { text.bold().to_string() } else { text.to_owned() }
-}
-
-fn dimmed(text: &str) -> String {
-    if io::stdout().is_terminal() { text.dim().to_string() } else { text.to_owned() }
 }

@@ -20,6 +20,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Prints the URL of each on a line of its own, and the line to paste into another terminal. Needs redis-server
 /// or valkey-server; REDIS_SERVER may name it. When it ends, the servers and their data are removed.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  redlock dev
+  redlock dev --nodes 3
+  redlock dev --json | jq -r '.urls[]'")]
 pub(crate) struct Args {
     /// How many masters.
     #[arg(long, default_value_t = 5, value_parser = node_count)]

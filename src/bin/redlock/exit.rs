@@ -52,23 +52,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Each code with what it means, for `--help`.
+/// Each code with what it means, for `--help`, manual pages and the README; lines that fit in all of them.
 const MEANINGS: [(Exit, &str); 11] = [
-    (Exit::SUCCESS, "success; `run`: the command's own; `inspect`: somebody holds it; `doctor`: healthy"),
+    (Exit::SUCCESS, "success. doctor: healthy. inspect: somebody holds it"),
     (
         Exit::UNCLEAN,
-        "`inspect`: nobody holds it; `doctor`: a problem, but a quorum; `demo`, `chaos`,\n\
-         `bench`, `init`: not all went well; `break`, `init`: the answer was no",
+        "not as it should be. doctor: a problem, though a quorum votes.\n\
+         inspect: nobody holds it. break, init: the answer was no.\n\
+         bench, chaos, demo, init: not all went well",
     ),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
     (Exit::INTERNAL, "a bug of redlock; please report it"),
     (Exit::SYSTEM, "the operating system refused something"),
-    (Exit::LOCK_LOST, "the lock was lost while the command ran; the command was ended"),
+    (Exit::LOCK_LOST, "run: the lock was lost while the command ran, which was ended"),
     (Exit::CONTENDED, "another owner holds the lock; try again later"),
     (Exit::CONFIGURATION, "a setting, key or node URL cannot be used"),
-    (Exit::NOT_EXECUTABLE, "the command was found but cannot be executed"),
-    (Exit::NOT_FOUND, "the command was not found"),
+    (Exit::NOT_EXECUTABLE, "run: the command was found but cannot be executed"),
+    (Exit::NOT_FOUND, "run: the command was not found"),
 ];
 
 /// The table of exit codes as `--help` prints it.
@@ -78,7 +79,7 @@ pub(crate) fn table() -> String {
         let meaning = meaning.replace('\n', &format!("\n{:9}", ""));
         let _ = writeln!(table, "  {code:>5}  {meaning}");
     }
-    table.push_str("  128+n  ended by signal n\n  other  for `run`, the command's own exit code");
+    table.push_str("  128+n  ended by signal n\n  other  run: the command's own exit code");
     table
 }
 

@@ -144,8 +144,8 @@ fn lock_text(error: &LockError) -> String {
 fn lost_text(key: &str, command: ExitStatus, votes: Option<&Votes>) -> String {
     let nodes = votes.map(node_lines).unwrap_or_default();
     format!(
-        "the lock on {key:?} was lost while the command ran, which has ended now ({command}); check what it left \
-         half done{nodes}"
+        "the lock on {key:?} was lost while the command ran; check what it left half done. It ended with \
+         {command}{nodes}"
     )
 }
 

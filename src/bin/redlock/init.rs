@@ -30,8 +30,8 @@ Examples:
   redlock init --yes --node redis://a --node redis://b --node redis://c
   redlock init --yes --json | jq '.nodes[] | select(.votes | not)'
 
-Exits with 0 when all nodes have been declared, now or before; with 1 when some have not; with 69 when fewer nodes vote
-afterwards than have to agree.";
+Exits with 0 when all nodes have been declared, now or before; with 1 when some have not; with 69 when fewer nodes \
+vote afterwards than have to agree.";
 
 /// What one says with it.
 const MEANING: &str = "\

@@ -63,13 +63,20 @@ fn as_text(inspection: &Inspection, medium: Medium) -> String {
     inspection.nodes().for_each(|node| table.row(row(node)));
     let mut text = table.render(medium);
     text.push('\n');
+    text.push_str(&failures(inspection, medium));
+    let _ = writeln!(text, "{}", medium.fill("", &summary(inspection)));
+    text
+}
+
+/// A line for each node that did not answer.
+pub(crate) fn failures(inspection: &Inspection, medium: Medium) -> String {
+    let mut text = String::new();
     for node in inspection.nodes() {
         if let Some(failure) = node.failure() {
             let told = format!("{}: {failure}", node.name());
             let _ = writeln!(text, "{}", medium.paragraph("not known", Tone::Bad, &told));
         }
     }
-    let _ = writeln!(text, "{}", medium.fill("", &summary(inspection)));
     text
 }
 

@@ -15,9 +15,11 @@ pub(crate) const ENVIRONMENT: &str = "\
 Settings, the later ones winning: the file, the environment, --node and --set, the other options.
 
 Environment:
-  REDLOCK_NODES   the masters, comma-separated. Every client of a lock must name the same ones.
+  REDLOCK_NODES   the masters, comma-separated; every client of a lock
+                  must name the same ones
   REDLOCK_CONFIG  the settings file, where no --config is given
-  REDLOCK_...     every other setting: its name in capitals, as REDLOCK_TTL=5s, REDLOCK_RETRY__FIRST=1ms";
+  REDLOCK_...     every other setting: its name in capitals, such as
+                  REDLOCK_TTL=5s; retry.first is REDLOCK_RETRY__FIRST";
 
 /// Where settings come from. Has no `Debug`: URLs hold passwords.
 #[derive(Default, clap::Args)]

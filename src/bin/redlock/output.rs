@@ -72,6 +72,16 @@ impl Medium {
         format!("{}{rest}", self.paint(word, tone))
     }
 
+    /// Text of several lines, each indented as it is, the first behind `head`.
+    pub(crate) fn lines(self, head: &str, text: &str) -> String {
+        let filled = text.lines().enumerate().map(|(i, line)| {
+            let unindented = line.trim_start();
+            let indent = &line[..line.len() - unindented.len()];
+            self.fill(if i == 0 { head } else { indent }, unindented)
+        });
+        filled.collect::<Vec<_>>().join("\n")
+    }
+
     /// Text in lines that fit, the first behind `head` and all others indented.
     pub(crate) fn fill(self, head: &str, text: &str) -> String {
         let Self::Terminal { width } = self else { return format!("{head}{text}") };
@@ -263,6 +273,9 @@ mod tests {
         let filled = Medium::Terminal { width: 14 }.fill("- ", "one two three four");
         assert_eq!(filled, "- one two\n    three four");
         assert_eq!(Medium::Pipe.fill("- ", "one two three four"), "- one two three four");
+        let lines = Medium::Terminal { width: 14 }.lines("it: ", "one two three\n  four five six\nseven");
+        assert_eq!(lines, "it: one two\n    three\n  four five\n    six\nseven");
+        assert_eq!(Medium::Pipe.lines("it: ", "one\n  two"), "it: one\n  two");
     }
 
     #[test]

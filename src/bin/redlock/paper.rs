@@ -30,10 +30,11 @@ pub(crate) struct CompletionsArgs {
 Examples:
   redlock man | man -l -
   redlock man doctor | man -l -
+  redlock man config show | man -l -
   redlock man --directory /usr/local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// That of a subcommand.
-    subcommand: Option<String>,
+    subcommand: Vec<String>,
     /// Write the pages of redlock and of all subcommands into this directory instead.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "subcommand")]
     directory: Option<PathBuf>,
@@ -59,22 +60,25 @@ fn visible(command: &Command) -> Command {
 pub(crate) fn man(args: ManArgs, command: Command) -> Result<Exit, Failure> {
     let ManArgs { subcommand, directory } = args;
     let system = |action| move |source: io::Error| Failure::System { action, source };
+    let mut command = without_help(command);
     if let Some(directory) = directory {
         fs::create_dir_all(&directory).map_err(system("make the directory"))?;
         clap_mangen::generate_to(command, directory).map_err(system("write the manual pages"))?;
         return Ok(Exit::SUCCESS);
     }
-    let mut command = command;
     command.build();
-    let of = match subcommand {
-        None => command,
-        Some(name) => {
-            let found = command.find_subcommand(&name).filter(|found| !found.is_hide_set()).cloned();
-            found.ok_or(Failure::Usage("there is no such subcommand; redlock --help lists them"))?
-        }
-    };
+    let mut of = &command;
+    for name in subcommand {
+        let found = of.find_subcommand(&name).filter(|found| !found.is_hide_set());
+        of = found.ok_or(Failure::Usage("there is no such subcommand; redlock --help lists them"))?;
+    }
     let mut page = Vec::new();
-    Man::new(of).render(&mut page).map_err(system("write the manual page"))?;
+    Man::new(of.clone()).render(&mut page).map_err(system("write the manual page"))?;
     output::print(&String::from_utf8_lossy(&page))?;
     Ok(Exit::SUCCESS)
+}
+
+/// `redlock help` and `redlock config help` have no page of their own.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }

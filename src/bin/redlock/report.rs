@@ -11,6 +11,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::output::Medium;
+
 /// Heading in `--help`, so that these options do not mix with each subcommand's own.
 const OUTPUT: &str = "Output";
 
@@ -65,9 +67,13 @@ impl Report {
         match self {
             Self::Quiet => {}
             // With stderr closed there is nobody to tell.
-            Self::Speaking => drop(writeln!(io::stderr(), "redlock: {text}")),
+            Self::Speaking => drop(writeln!(io::stderr(), "{}", as_notice(&text.to_string()))),
         }
     }
+}
+
+fn as_notice(text: &str) -> String {
+    Medium::of_stderr().lines("redlock: ", text)
 }
 
 /// The bare message of an event, as one of our own notices.
@@ -86,7 +92,7 @@ where
     ) -> fmt::Result {
         let mut message = Message(String::new());
         event.record(&mut message);
-        writeln!(writer, "redlock: {}", message.0)
+        writeln!(writer, "{}", as_notice(&message.0))
     }
 }
 

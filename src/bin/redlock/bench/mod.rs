@@ -34,9 +34,9 @@ are in use: it takes what it can get.";
 const EXAMPLES: &str = "\
 Examples:
   redlock bench
-  redlock bench --tasks 1                  the latency of a lock when nothing else is going on
+  redlock bench --tasks 1      the latency when nothing else goes on
+  redlock bench --keys same    how fast a lock goes from hand to hand
   redlock bench --tasks 64 --duration 30s
-  redlock bench --keys same                how fast one lock goes from hand to hand
   redlock bench --json | jq .lock.p99_ms";
 
 /// The options of `redlock bench`. Has no `Debug`: URLs hold passwords.

@@ -28,7 +28,7 @@ use self::report::Facts;
 use self::scenario::{CLIENTS_MAX, READY, Scenario};
 use self::show::Show;
 use self::stage::{Ending, Script, Stage};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, assignment, checked};
 use crate::report::Report;
@@ -40,6 +40,13 @@ Subject nodes and clients to faults, and judge what the clients saw
 Client processes lock, work, write to a store that checks fencing tokens, and release, while a scenario kills, pauses \
 and cuts off nodes and clients. What they saw is judged: exclusion, fencing, losses told in time, progress after \
 healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong.";
+
+const EXAMPLES: &str = "\
+Examples:
+  redlock chaos --list
+  redlock chaos --duration 1m --report /tmp/report
+  redlock chaos --scenario majority-outage --config redlock.toml
+  redlock chaos --nodes docker --seed 7 --json | jq .verdict";
 
 /// The options of `redlock chaos`. Has no `Debug`: URLs hold passwords.
 #[derive(clap::Args)]
@@ -80,7 +87,10 @@ pub(crate) struct Args {
 
 fn after_help() -> String {
     let ready = READY.map(|(name, _)| name).join(", ");
-    format!("Ready scenarios: {ready}.\nThe settings of a scenario are below all others.\n\n{ENVIRONMENT}")
+    format!(
+        "{EXAMPLES}\n\nReady scenarios: {ready}.\nThe settings of a scenario are below all others.\n\n{ENVIRONMENT}\n\n{}",
+        exit::table()
+    )
 }
 
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {

@@ -39,6 +39,12 @@ const WORKERS_MAX: u64 = 64;
 /// at the same time, keys left behind. Exits with 1 when any of these was found. Needs redis-server or
 /// valkey-server; REDIS_SERVER may name it.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  redlock demo
+  redlock demo --seed 7           the same faults every time
+  redlock demo --without-lock     what goes wrong without, and is found
+  redlock demo --nodes 3 --workers 20 --json | tail -1 | jq .")]
 pub(crate) struct Args {
     /// How many masters.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=NODES_MAX))]

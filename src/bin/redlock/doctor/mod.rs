@@ -25,7 +25,7 @@ Examples:
   redlock doctor
   redlock doctor --config /etc/redlock.toml
   redlock doctor --json | jq '.findings[] | .what'
-  redlock doctor >/dev/null || mail -s 'see to the lock nodes' ops < /dev/null
+  redlock doctor >/dev/null || echo 'see to the lock nodes' | mail ops
 
 On a terminal the result is a table, elsewhere tab-separated lines.";
 

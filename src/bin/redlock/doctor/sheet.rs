@@ -30,14 +30,17 @@ pub(super) fn as_text(
     nodes.iter().for_each(|node| table.row(row(node)));
     let mut text = table.render(medium);
     text.push('\n');
-    for finding in findings {
+    for (i, finding) in findings.iter().enumerate() {
         let (word, tone) = match finding.severity {
             Severity::Problem => ("problem", Tone::Bad),
             Severity::Note => ("note", Tone::Doubtful),
         };
         let subject = if finding.nodes.is_empty() { String::new() } else { finding.nodes.join(", ") + ": " };
         let _ = writeln!(text, "{}", medium.paragraph(word, tone, &format!("{subject}{}", finding.what)));
-        let _ = writeln!(text, "{}", medium.fill("    ", &finding.advice));
+        // Several nodes may want the same.
+        if findings.get(i + 1).is_none_or(|next| next.advice != finding.advice) {
+            let _ = writeln!(text, "{}", medium.fill("    ", &finding.advice));
+        }
     }
     if !findings.is_empty() {
         text.push('\n');

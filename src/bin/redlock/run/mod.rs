@@ -32,12 +32,12 @@ const EXAMPLES: &str = "\
 Examples:
   redlock run nightly-backup -- backup --full
   redlock run --ttl 30s --wait 5m deploy:shop -- ./deploy.sh
-  redlock run --node redis://a --node redis://b --node redis://c KEY -- COMMAND
+  redlock run --config /etc/redlock.toml KEY -- COMMAND
 
-  One of many hosts is enough; it is no failure that another one does it:
+One of many hosts is enough; it is no failure that another one does it:
   redlock run --no-wait report -- make report || [ $? -eq 75 ]
 
-The command finds KEY in its environment as REDLOCK_RESOURCE, and as REDLOCK_FENCING_TOKEN a number that is larger
+The command finds KEY in its environment as REDLOCK_RESOURCE, and as REDLOCK_FENCING_TOKEN a number that is larger \
 than that of every lock of KEY before it.";
 
 /// The options of `redlock run`. Has no `Debug`: URLs hold passwords.
