@@ -12,8 +12,18 @@ use crate::error::{Place, SettingsError};
 /// Beginning of the environment variables that are settings.
 pub(super) const PREFIX: &str = "REDLOCK_";
 
-/// Variables that begin so and are no settings: the tool's settings file, and what `redlock run` tells its command.
-const OTHERS: [&str; 3] = ["REDLOCK_CONFIG", "REDLOCK_RESOURCE", "REDLOCK_FENCING_TOKEN"];
+/// Variables that begin so and are no settings: the tool's settings file, what `redlock run` tells its command, and what
+/// the docker nodes and the tests of this project take.
+const OTHERS: [&str; 8] = [
+    "REDLOCK_CONFIG",
+    "REDLOCK_RESOURCE",
+    "REDLOCK_FENCING_TOKEN",
+    "REDLOCK_NODE_IMAGE",
+    "REDLOCK_NODE_NET",
+    "REDLOCK_NODE_PORTS",
+    "REDLOCK_NODE_USER",
+    "REDLOCK_TEST_SEED",
+];
 
 impl RedlockBuilder {
     /// Reads settings from a TOML file; `redlock.example.toml` has them all. What it does not say stays as it was.
@@ -27,8 +37,8 @@ impl RedlockBuilder {
 
     /// Reads settings from the environment: `REDLOCK_TTL` sets `ttl`, `REDLOCK_RETRY__FIRST` sets `retry.first`,
     /// `REDLOCK_NODES` is a list with commas. A variable that begins with `REDLOCK_` and is no setting is a
-    /// mistake; but for `REDLOCK_CONFIG`, what `redlock run` gives to its command, and what Kubernetes adds for
-    /// services. An empty variable counts as none.
+    /// mistake; but for `REDLOCK_CONFIG`, what `redlock run` gives to its command, what the docker nodes of this
+    /// project take, and what Kubernetes adds for services. An empty variable counts as none.
     pub fn environment(self) -> Self {
         self.variables(std::env::vars_os())
     }

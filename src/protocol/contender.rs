@@ -76,7 +76,7 @@ pub(crate) enum Queue {
     /// We never registered.
     Outside,
     Waiting,
-    /// We were called: the release of whoever gets the lock removes us.
+    /// We were called: the release of whoever gets the lock removes us, where it finds the key.
     Called,
 }
 

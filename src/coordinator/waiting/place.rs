@@ -190,9 +190,9 @@ impl Place {
                 board.lines.remove(&self.resource);
                 let leave = match queue {
                     Queue::Outside => return,
-                    // Our own release takes us out.
-                    Queue::Called => None,
-                    Queue::Waiting => at,
+                    // Our own release takes a client out that was called, but only where it finds the key: not on a
+                    // node whose answer was not needed, and whose command had not left us by then.
+                    Queue::Called | Queue::Waiting => at,
                 };
                 board.remember_wanted(&self.resource, now);
                 drop(board);
