@@ -1,125 +1,259 @@
-//! An HTTP handler behind a lock: 409 while somebody else has it, 503 while no quorum answers, both with Retry-After.
+//! A web service whose handler works under a lock.
 //!
-//! `cargo run --example axum_service --features testing`
+//! `cargo run --example axum_service --features testing,metrics`
 //!
-//! Serves the masters in REDLOCK_NODES until Ctrl-C, where that is set:
-//! `curl -X POST http://127.0.0.1:8080/invoices/42/charge`. Otherwise it starts some of its own, and asks itself.
+//! `POST /invoices/{number}/charge` charges an invoice, one request at a time for each, whichever instance of the
+//! service gets it:
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | charged |
+//! | 409 | another request is charging this invoice now; `Retry-After` says when to come back |
+//! | 503 | too few nodes answer, or the lock was lost; `Retry-After` as well |
+//!
+//! `GET /health` has the nodes, `GET /metrics` what Prometheus reads. On its own it starts three local nodes, plays client,
+//! stops two of the nodes, and exits with 0 only if the answers were as above. With `REDLOCK_NODES` set to URLs with
+//! commas between them, it serves on port 8080 until Ctrl-C.
 
-#![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "what else goes wrong is answered alike")]
 
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{LockError, Redlock, RunError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use redlock_quorum::{FencingToken, LockError, Redlock, RunError, SettingsError, Votes};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// How long a request waits for its turn. Clients that retry are better off with a quick answer.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// About as long as charging takes.
+const AFTER_CONTENTION: Duration = Duration::from_secs(1);
+/// About as long as it takes to restart a node.
+const AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
-/// How long a request waits for another one of the same invoice, before its client is asked to come back.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// For histograms of durations: from a local round trip to the longest wait.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-async fn charge(State(redlock): State<Redlock>, Path(invoice): Path<u64>) -> Result<String, Refused> {
-    // Numbers make a name that is always allowed; of a text, `mutex` may say that it is not.
-    let lock = redlock.mutex(format!("invoice:{invoice}")).map_err(LockError::from)?.max_wait(PATIENCE);
-    let charged = lock.run(async |lease| {
-        // What takes long. The storage behind it checks the token, as `fenced_storage` shows.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        Ok::<_, std::convert::Infallible>(format!("charged under token {}\n", lease.fencing_token()))
-    });
-    charged.await.map_err(|error| match error {
-        RunError::NotAcquired(error) => Refused::from(error),
-        // It may have been charged: only who reads the storage knows.
-        lost @ (RunError::Lost(_) | RunError::Body { .. } | _) => {
-            Refused { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: "", text: lost.to_string() }
-        }
-    })
+struct Service {
+    redlock: Redlock,
+    metrics: PrometheusHandle,
 }
 
-/// What a client is told, and what it can do.
-struct Refused {
+async fn charge(State(service): State<Arc<Service>>, Path(number): Path<u64>) -> Result<String, Refusal> {
+    let invoice = service.redlock.mutex(format!("invoice:{number}"))?.max_wait(PATIENCE);
+    // Cancelled at its next await if the lock is lost, or if the client hangs up.
+    Ok(invoice.run(async |lease| ask_the_bank(number, lease.fencing_token()).await).await?)
+}
+
+/// Stands for something that must not be done twice at a time. The bank should refuse a token that is smaller than one
+/// it has seen; the example `fenced_storage` shows how.
+async fn ask_the_bank(number: u64, token: FencingToken) -> Result<String, BankError> {
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    Ok(format!("charged invoice {number} under token {token}\n"))
+}
+
+type BankError = std::convert::Infallible;
+
+/// An answer that is not 200.
+struct Refusal {
     status: StatusCode,
-    /// Seconds; empty where trying again is not the answer.
-    retry_after: &'static str,
+    retry_after: Option<Duration>,
     text: String,
 }
 
-impl From<LockError> for Refused {
-    fn from(error: LockError) -> Self {
-        let (status, retry_after) = match error.reason() {
-            LockError::Contended { .. } => (StatusCode::CONFLICT, "1"),
-            LockError::NoQuorum { .. } | LockError::TooLate { .. } => (StatusCode::SERVICE_UNAVAILABLE, "5"),
-            // The clock is off, or a setting cannot be used: waiting does not help.
-            LockError::ClockSkew { .. }
-            | LockError::FenceTooHigh { .. }
-            | LockError::Timeout { .. }
-            | LockError::Invalid(_)
-            | LockError::ShutDown
-            | _ => (StatusCode::INTERNAL_SERVER_ERROR, ""),
-        };
-        Self { status, retry_after, text: error.to_string() }
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        let Self { status, retry_after, text } = self;
-        // What the nodes said is for the log, not for clients.
-        eprintln!("{status}: {text}");
-        if retry_after.is_empty() {
-            status.into_response()
-        } else {
-            (status, [(header::RETRY_AFTER, retry_after)]).into_response()
+impl From<RunError<BankError>> for Refusal {
+    fn from(error: RunError<BankError>) -> Self {
+        let text = error.to_string();
+        match error {
+            RunError::NotAcquired(error) => Self::from_lock(&error, text),
+            // Whether the bank was asked is not known: whoever retries has to make that harmless.
+            RunError::Lost(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, AFTER_OUTAGE, text),
+            _ => Self { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None, text },
         }
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Error> {
-    if let Ok(nodes) = std::env::var("REDLOCK_NODES") {
-        let redlock = Redlock::connect(nodes.split(',')).await?;
-        let listener = TcpListener::bind("127.0.0.1:8080").await?;
-        let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
-        axum::serve(listener, service(redlock.clone())).with_graceful_shutdown(ctrl_c).await?;
-        redlock.shutdown().await;
-        return Ok(());
+impl From<SettingsError> for Refusal {
+    fn from(error: SettingsError) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, retry_after: None, text: error.to_string() }
     }
+}
+
+impl Refusal {
+    fn from_lock(error: &LockError, text: String) -> Self {
+        match error.reason() {
+            LockError::Contended { .. } => Self::new(StatusCode::CONFLICT, AFTER_CONTENTION, text),
+            LockError::NoQuorum { votes, .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, outage(votes), text)
+            }
+            LockError::TooLate { .. } | LockError::ShutDown => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, AFTER_OUTAGE, text)
+            }
+            _ => Self { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None, text },
+        }
+    }
+
+    fn new(status: StatusCode, retry_after: Duration, text: String) -> Self {
+        Self { status, retry_after: Some(retry_after), text }
+    }
+}
+
+/// A quarantine says when it ends; of other outages nobody knows.
+fn outage(votes: &Votes) -> Duration {
+    votes.failures().filter_map(|(_, failure)| failure.quarantine()).min().unwrap_or(AFTER_OUTAGE)
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self { status, retry_after, text } = self;
+        // For our own log; what the nodes are called is none of the clients' business.
+        println!("service: {} {text}", status.as_u16());
+        let reason = status.canonical_reason().unwrap_or_default().to_lowercase();
+        match retry_after {
+            Some(after) => {
+                let seconds = after.as_millis().div_ceil(1000).to_string();
+                (status, [(header::RETRY_AFTER, seconds)], reason).into_response()
+            }
+            None => (status, reason).into_response(),
+        }
+    }
+}
+
+/// For a load balancer: an instance without a quorum can do no work.
+async fn health(State(service): State<Arc<Service>>) -> (StatusCode, String) {
+    let nodes = service.redlock.nodes();
+    let voting = nodes.iter().filter(|node| node.failure().is_none()).count();
+    let line = |node: &redlock_quorum::NodeStatus| match node.failure() {
+        None => format!("{}: votes\n", node.name()),
+        Some(failure) => format!("{}: {failure}\n", node.name()),
+    };
+    let status = if voting > nodes.len() / 2 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, nodes.iter().map(line).collect())
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> String {
+    service.metrics.run_upkeep();
+    service.metrics.render()
+}
+
+fn routes(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/invoices/{number}/charge", post(charge))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(service)
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    // Before the client is made.
+    let metrics = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)?
+        .install_recorder()?;
+    match std::env::var("REDLOCK_NODES") {
+        Ok(nodes) => {
+            let redlock = Redlock::connect(nodes.split(',')).await?;
+            let listener = TcpListener::bind("127.0.0.1:8080").await?;
+            println!("http://{}", listener.local_addr()?);
+            let app = routes(Arc::new(Service { redlock: redlock.clone(), metrics }));
+            let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+            axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+            // Whatever requests that were cut off have left behind.
+            redlock.shutdown().await;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(_) => tell(metrics).await,
+    }
+}
+
+/// The service and its clients, in one process.
+async fn tell(metrics: PrometheusHandle) -> Result<ExitCode, Box<dyn Error>> {
     let cluster = LocalCluster::start(3)?;
     let redlock = Redlock::connect(cluster.urls()).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move { axum::serve(listener, service(redlock)).await });
+    let port = listener.local_addr()?.port();
+    let app = routes(Arc::new(Service { redlock: redlock.clone(), metrics }));
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+    println!("Three nodes are up, and the service is at http://127.0.0.1:{port}.\n");
 
-    println!("Two requests for one invoice, and one for another:");
-    let requests = [42, 42, 43].map(|invoice| tokio::spawn(ask(address, invoice)));
-    for request in requests {
-        println!("  {}", request.await??);
-    }
-    println!("Two of three nodes are killed:");
-    (0..2).try_for_each(|node| cluster.kill(node))?;
-    println!("  {}", ask(address, 42).await?);
-    Ok(())
-}
+    println!("Two requests charge invoice 42 at the same time, and one charges invoice 43.");
+    let (first, second, other) = tokio::join!(
+        request(port, "POST", "/invoices/42/charge"),
+        request(port, "POST", "/invoices/42/charge"),
+        request(port, "POST", "/invoices/43/charge"),
+    );
+    let (first, second, other) = (first?, second?, other?);
+    println!("client: invoice 42: {first}\nclient: invoice 42: {second}\nclient: invoice 43: {other}\n");
+    let (charged, refused) = if first.status == 200 { (&first, &second) } else { (&second, &first) };
+    let mut as_told = charged.status == 200 && refused.is(409) && other.status == 200;
 
-fn service(redlock: Redlock) -> Router {
-    Router::new().route("/invoices/{invoice}/charge", post(charge)).with_state(redlock)
-}
+    println!("Two of the three nodes die.");
+    cluster.kill(0)?;
+    cluster.kill(1)?;
+    let outage = request(port, "POST", "/invoices/44/charge").await?;
+    println!("client: invoice 44: {outage}");
+    let health = request(port, "GET", "/health").await?;
+    println!("client: health: {health}\n");
+    as_told &= outage.is(503) && health.status == 503;
 
-/// One request; answers the status line, and when to come back.
-async fn ask(address: std::net::SocketAddr, invoice: u64) -> Result<String, Error> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request =
-        format!("POST /invoices/{invoice}/charge HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await?;
-    let told = |line: &&str| {
-        line.starts_with("HTTP/") || line.starts_with("retry-after") || line.starts_with("charged")
+    let page = request(port, "GET", "/metrics").await?;
+    println!("What Prometheus reads, a few lines of it:");
+    let shown = |line: &&str| {
+        line.starts_with("redlock_attempts_total") || line.starts_with("redlock_node_connected")
     };
-    Ok(format!("invoice {invoice}: {}", response.lines().filter(told).collect::<Vec<_>>().join("; ")))
+    page.body.lines().filter(shown).for_each(|line| println!("  {line}"));
+    as_told &= page.body.contains("redlock_attempts_total{outcome=\"won\"} 2");
+
+    redlock.shutdown().await;
+    serving.abort();
+    if !as_told {
+        println!("That is NOT how it should have gone.");
+    }
+    Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a client was told.
+struct Answer {
+    status: u16,
+    retry_after: Option<u64>,
+    body: String,
+}
+
+impl Answer {
+    /// Refused, with a word on when to come back.
+    fn is(&self, status: u16) -> bool {
+        self.status == status && self.retry_after.is_some_and(|seconds| seconds > 0)
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.status, self.body.trim_end().replace('\n', "; "))?;
+        self.retry_after.map_or(Ok(()), |seconds| write!(f, " (Retry-After: {seconds})"))
+    }
+}
+
+/// A client of a few lines, to have no more dependencies.
+async fn request(port: u16, method: &str, path: &str) -> Result<Answer, Box<dyn Error>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
+    let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+    let retry_after = head.lines().find_map(|line| line.strip_prefix("retry-after: ")?.parse().ok());
+    Ok(Answer { status, retry_after, body: body.to_owned() })
 }

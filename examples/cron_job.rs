@@ -1,57 +1,131 @@
-//! The same timer on three hosts, and each job runs once: whoever gets the lock of this hour's job runs it.
+//! A job that every host starts at the same time, and one of them runs.
 //!
 //! `cargo run --example cron_job --features testing`
+//!
+//! Whoever gets the lock runs the job, the others leave it. Two things are easily overlooked. A host whose clock is late
+//! comes when the job is over already: so the lock is kept for longer than clocks differ, however short the job is. And
+//! "somebody else runs it" is not "nobody can tell": without a quorum the job is not run, and that is an error.
+//!
+//! On its own it starts three local nodes and plays four hosts with clocks that differ, for two nights, the second one with a node
+//! down. Exits with 0 only if the job was run once a night. With `REDLOCK_NODES` set to URLs with commas between them it
+//! is what a crontab starts on each host.
 
-#![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
-
+use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{LockError, Redlock};
+use redlock_quorum::{LockError, Loss, Redlock, SettingsError};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// By how much the clocks of hosts may differ.
+const CLOCKS: Duration = Duration::from_secs(2);
 
-/// By how much the hosts' timers may differ. The lock is held for at least so long: else a host that comes late would
-/// find it free again, because the job is done, and do it once more.
-const TIMERS_DIFFER: Duration = Duration::from_millis(300);
+/// What became of the job on this host.
+#[derive(Debug)]
+enum Outcome {
+    Ran,
+    /// Another host runs it, or has just run it.
+    LeftToAnother,
+    /// It was run, but not to its end under the lock: another host may have started it meanwhile.
+    Lost(Loss),
+}
 
-/// What each host's timer calls. Answers whether it was this host that ran the job.
-async fn on_timer(redlock: &Redlock, host: &str, hour: u32) -> Result<bool, Error> {
-    // The hour is part of the name: a job of nine o'clock that takes long is not in the way of ten o'clock's.
-    let job = redlock.mutex(format!("report:{hour}"))?;
-    let guard = match job.try_lock().await {
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Nobody ran it. Tell whoever has to know.
+    #[error("not run: {0}")]
+    NotRun(#[from] LockError),
+    #[error(transparent)]
+    Name(#[from] SettingsError),
+}
+
+/// Runs `job` unless another host does.
+async fn once(redlock: &Redlock, name: &str, job: impl Future<Output = ()>) -> Result<Outcome, Failure> {
+    let guard = match redlock.mutex(format!("cron:{name}"))?.try_lock().await {
         Ok(guard) => guard,
-        // Not an error: another host does it.
-        Err(LockError::Contended { .. }) => return Ok(false),
-        // Nobody can tell who does it. Better not at all than twice; somebody has to see to the nodes.
+        Err(LockError::Contended { .. }) => return Ok(Outcome::LeftToAnother),
         Err(error) => return Err(error.into()),
     };
-    let held_enough = tokio::time::sleep(TIMERS_DIFFER);
-    println!("{hour}:00 {host} runs the report");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    held_enough.await;
-    guard.release().await?;
-    Ok(true)
+    // The lease is renewed for as long as the guard lives. If this host dies, it ends with its TTL.
+    let work = async {
+        job.await;
+        // Hosts that are late find the lock taken.
+        tokio::time::sleep(CLOCKS).await;
+    };
+    tokio::select! {
+        () = work => {}
+        loss = guard.lost() => return Ok(Outcome::Lost(loss)),
+    }
+    // Whether it is confirmed or not: it ends with its TTL.
+    let _ = guard.release().await;
+    Ok(Outcome::Ran)
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
-    let cluster = LocalCluster::start(3)?;
-    for hour in 9..12 {
-        let mut timers = tokio::task::JoinSet::new();
-        for (late, host) in ["alpha", "beta", "gamma"].into_iter().enumerate() {
-            let redlock = Redlock::connect(cluster.urls()).await?;
-            timers.spawn(async move {
-                tokio::time::sleep(Duration::from_millis(70) * u32::try_from(late)?).await;
-                on_timer(&redlock, host, hour).await
-            });
-        }
-        let mut runs = 0;
-        while let Some(ran) = timers.join_next().await {
-            runs += u32::from(ran??);
-        }
-        println!("{hour}:00 it ran {runs} time on three hosts");
-        assert_eq!(runs, 1);
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    match std::env::var("REDLOCK_NODES") {
+        Ok(nodes) => on_this_host(&nodes).await,
+        Err(_) => tell().await,
     }
-    Ok(())
+}
+
+async fn on_this_host(nodes: &str) -> Result<ExitCode, Box<dyn Error>> {
+    let redlock = Redlock::connect(nodes.split(',')).await?;
+    let outcome = once(&redlock, "nightly-report", async { println!("the report is made") }).await?;
+    redlock.shutdown().await;
+    println!("{outcome:?}");
+    Ok(match outcome {
+        Outcome::Ran | Outcome::LeftToAnother => ExitCode::SUCCESS,
+        Outcome::Lost(_) => ExitCode::FAILURE,
+    })
+}
+
+/// Four hosts, and two nights.
+async fn tell() -> Result<ExitCode, Box<dyn Error>> {
+    let cluster = LocalCluster::start(3)?;
+    println!("Three nodes are up. Four hosts start the nightly report at 02:00 by their clocks.\n");
+    let mut runs = Vec::new();
+    for night in ["first", "second"] {
+        if night == "second" {
+            println!("\nA node dies during the day. Two of three are enough.");
+            cluster.kill(0)?;
+        }
+        println!("The {night} night:");
+        let hosts = ["alpha", "beta", "gamma", "delta"].into_iter().zip([0, 10, 500, 1500]);
+        let nights = hosts.map(|(host, late)| {
+            let (nodes, late) = (cluster.urls(), Duration::from_millis(late));
+            tokio::spawn(async move { night_of(host, late, &nodes).await.map_err(|error| error.to_string()) })
+        });
+        let mut ran = 0;
+        for night in nights.collect::<Vec<_>>() {
+            ran += night.await??;
+        }
+        runs.push(ran);
+    }
+    println!("\nHow often the report was made in each night: {runs:?}.");
+    let as_told = runs == [1, 1];
+    if !as_told {
+        println!("That is NOT how it should have gone.");
+    }
+    Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What one host does at 02:00 by its clock, which is `late`. Returns how often it made the report.
+async fn night_of(host: &str, late: Duration, nodes: &[String]) -> Result<u32, Box<dyn Error>> {
+    let redlock = Redlock::connect(nodes).await?;
+    tokio::time::sleep(late).await;
+    let who = format!("  {host:>5}, {:>4} ms late", late.as_millis());
+    let mut made = 0;
+    let report = async {
+        println!("{who}: I make the report.");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        made += 1;
+    };
+    match once(&redlock, "nightly-report", report).await? {
+        Outcome::Ran => {}
+        Outcome::LeftToAnother => println!("{who}: another host does."),
+        Outcome::Lost(loss) => println!("{who}: {loss}."),
+    }
+    redlock.shutdown().await;
+    Ok(made)
 }

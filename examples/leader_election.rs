@@ -1,74 +1,206 @@
-//! Three candidates, one leader: who holds the lock leads, and steps down as soon as the lock is lost.
+//! One leader among many candidates: campaign, lead, and step down at once when the lease is lost.
 //!
 //! `cargo run --example leader_election --features testing`
+//!
+//! On its own it starts three local nodes and three candidates. The first leader resigns; the second one loses its lease
+//! because two nodes hang, and steps down; when they are back, somebody leads again. Exits with 0 only if nobody led
+//! beside another, and terms grew. With `REDLOCK_NODES` set to URLs with commas between them it is one candidate, until
+//! Ctrl-C; start several.
 
-#![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
-
+use std::convert::Infallible;
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redlock_quorum::testing::{Data, LocalCluster};
-use redlock_quorum::{LockError, Redlock, RunError};
-use tokio::sync::mpsc;
+use redlock_quorum::testing::LocalCluster;
+use redlock_quorum::{LockError, Loss, Redlock, RunError, SettingsError};
+use tokio::sync::{Notify, mpsc};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// How long the others wait when a leader crashes.
+const TTL: Duration = Duration::from_secs(2);
 
-/// Runs for office for ever; leads while it holds the lock. Each candidate is a client of its own, as in a process of
-/// its own.
-async fn campaign(
+/// What becomes of a candidate.
+#[derive(Debug)]
+enum News {
+    /// It leads. The term is the fencing token: whatever the leader does elsewhere should carry it.
+    Leads {
+        term: u64,
+    },
+    Resigned,
+    SteppedDown(Loss),
+    NobodyElected(LockError),
+}
+
+struct Candidate {
     name: &'static str,
-    urls: Vec<String>,
-    story: mpsc::UnboundedSender<String>,
-) -> Result<(), Error> {
-    let say = |text: String| drop(story.send(format!("{name} {text}")));
-    // A leader that dies is replaced after a TTL.
-    let redlock = Redlock::builder().nodes(urls).ttl(Duration::from_secs(1)).owner(name).connect().await?;
-    let office = redlock.mutex("leader")?.max_wait(Duration::from_secs(60));
-    loop {
-        let term = office.run(async |lease| {
-            say(format!("leads, with token {}", lease.fencing_token()));
-            // Whatever a leader does. It is stopped at its next await when the lock is lost.
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            Ok::<_, std::convert::Infallible>(())
-        });
-        match term.await {
-            Ok(()) => say("has done its term, and lets others have theirs".into()),
-            Err(RunError::Lost(loss)) => say(format!("steps down: {}", loss.kind())),
-            Err(RunError::NotAcquired(LockError::ShutDown)) => return Ok(()),
-            Err(RunError::NotAcquired(error)) => say(format!("goes on waiting: {error}")),
-            Err(error) => return Err(error.into()),
+    redlock: Redlock,
+    /// Told to resign, as by a deployment.
+    resign: Arc<Notify>,
+    news: mpsc::UnboundedSender<(&'static str, News)>,
+}
+
+impl Candidate {
+    /// Campaigns and leads, again and again, until it is told to resign.
+    async fn serve(self) -> Result<(), SettingsError> {
+        // Candidates wait their turn and are called: waiting long costs nothing.
+        let leadership = self.redlock.mutex("leader:reports")?.ttl(TTL).max_wait(Duration::from_secs(3600));
+        loop {
+            let ended = tokio::select! {
+                ended = leadership.run(async |lease| self.lead(lease.fencing_token().get()).await) => ended,
+                // Whatever it does, campaign or lead, is dropped here, and the lock given back behind it.
+                () = self.resign.notified() => {
+                    self.tell(News::Resigned);
+                    return Ok(());
+                }
+            };
+            let Err(error) = ended;
+            match error {
+                RunError::Lost(loss) => self.tell(News::SteppedDown(loss)),
+                RunError::NotAcquired(error) => {
+                    self.tell(News::NobodyElected(error));
+                    tokio::time::sleep(TTL).await;
+                }
+                error @ (RunError::Body { .. } | _) => unreachable!("leading does not fail: {error}"),
+            }
         }
+    }
+
+    /// The work of a leader, which has no end. It is dropped at its next await when the lease is lost: nothing is done
+    /// after that.
+    async fn lead(&self, term: u64) -> Result<Infallible, Infallible> {
+        self.tell(News::Leads { term });
+        loop {
+            // ... a step of the work ...
+            tokio::time::sleep(TTL / 20).await;
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody may listen any more.
+        let _ = self.news.send((self.name, news));
     }
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
-    let cluster = LocalCluster::start(5)?;
-    let (story, mut told) = mpsc::unbounded_channel();
-    for name in ["anna", "berta", "carla"] {
-        tokio::spawn(campaign(name, cluster.urls(), story.clone()));
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    match std::env::var("REDLOCK_NODES") {
+        Ok(nodes) => one_candidate(&nodes).await,
+        Err(_) => tell().await,
     }
-    let mut next = async |word: &str| -> Result<String, Error> {
-        loop {
-            let line =
-                tokio::time::timeout(Duration::from_secs(60), told.recv()).await?.ok_or("nobody is left")?;
-            println!("{line}");
-            if line.contains(word) {
-                return Ok(line);
+}
+
+async fn one_candidate(nodes: &str) -> Result<ExitCode, Box<dyn Error>> {
+    let redlock = Redlock::connect(nodes.split(',')).await?;
+    let (news, mut heard) = mpsc::unbounded_channel();
+    let resign = Arc::new(Notify::new());
+    let candidate = Candidate { name: "I", redlock: redlock.clone(), resign: Arc::clone(&resign), news };
+    let serving = tokio::spawn(candidate.serve());
+    println!("I campaign; Ctrl-C ends it.");
+    loop {
+        tokio::select! {
+            news = heard.recv() => match news {
+                Some((name, news)) => say(name, &news),
+                None => break,
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                resign.notify_one();
             }
         }
-    };
+    }
+    serving.await??;
+    // Otherwise a lock that is still being released lasts until its TTL.
+    redlock.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
 
-    let first = next("leads").await?;
-    println!("(two of five nodes die; nobody needs to know)");
-    (0..2).try_for_each(|node| cluster.kill(node))?;
-    next("has done its term").await?;
-    let second = next("leads").await?;
-    assert_ne!(first.split(' ').next(), second.split(' ').next(), "the next in line leads");
-    println!("(a third dies: there is no quorum, and so no leader)");
-    cluster.kill(2)?;
-    next("steps down").await?;
-    println!("(they are back, with their data)");
-    (0..3).try_for_each(|node| cluster.restart(node, Data::Kept))?;
-    next("leads").await?;
-    Ok(())
+/// Three candidates, as if on three machines.
+async fn tell() -> Result<ExitCode, Box<dyn Error>> {
+    let cluster = LocalCluster::start(3)?;
+    println!("Three nodes are up. Anna, Bert and Carla want to lead.\n");
+    let (news, heard) = mpsc::unbounded_channel();
+    let mut resigns = Vec::new();
+    for name in ["Anna", "Bert", "Carla"] {
+        let redlock = Redlock::connect(cluster.urls()).await?;
+        let resign = Arc::new(Notify::new());
+        resigns.push((name, Arc::clone(&resign)));
+        tokio::spawn(Candidate { name, redlock, resign, news: news.clone() }.serve());
+    }
+    drop(news);
+    let resign =
+        |leader: &str| resigns.iter().filter(|(name, _)| *name == leader).for_each(|(_, r)| r.notify_one());
+    let mut election = Election { heard, leader: None, term: 0, as_told: true };
+
+    let first = election.until_somebody_leads().await?;
+    println!("        ({first} is told to resign, for a deployment.)");
+    resign(first);
+    let second = election.until_somebody_leads().await?;
+
+    println!("        (Two of the three nodes hang: no quorum. The lease cannot be renewed.)");
+    cluster.pause(0)?;
+    cluster.pause(1)?;
+    election.until_nobody_leads().await?;
+    println!("        (The nodes go on.)");
+    cluster.resume(0)?;
+    cluster.resume(1)?;
+    let third = election.until_somebody_leads().await?;
+
+    println!("\nThree terms, one after the other, led by {first}, {second} and {third}.");
+    resigns.iter().for_each(|(_, resign)| resign.notify_one());
+    if !election.as_told || first == second {
+        println!("That is NOT how it should have gone.");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Who leads, by what the candidates say.
+struct Election {
+    heard: mpsc::UnboundedReceiver<(&'static str, News)>,
+    leader: Option<&'static str>,
+    term: u64,
+    as_told: bool,
+}
+
+impl Election {
+    async fn until_somebody_leads(&mut self) -> Result<&'static str, Box<dyn Error>> {
+        let before = self.term;
+        loop {
+            self.hear().await?;
+            if let (Some(leader), true) = (self.leader, before < self.term) {
+                return Ok(leader);
+            }
+        }
+    }
+
+    async fn until_nobody_leads(&mut self) -> Result<(), Box<dyn Error>> {
+        while self.leader.is_some() {
+            self.hear().await?;
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self) -> Result<(), Box<dyn Error>> {
+        let (name, news) = self.heard.recv().await.ok_or("all candidates have gone")?;
+        say(name, &news);
+        match news {
+            News::Leads { term } => {
+                self.as_told &= self.term < term;
+                (self.leader, self.term) = (Some(name), term);
+            }
+            News::Resigned | News::SteppedDown(_) if self.leader == Some(name) => self.leader = None,
+            News::Resigned | News::SteppedDown(_) | News::NobodyElected(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn say(name: &str, news: &News) {
+    match news {
+        News::Leads { term } => println!("{name:>6}: I lead, in term {term}."),
+        News::Resigned => println!("{name:>6}: I resign, and give the lock back."),
+        News::SteppedDown(loss) => println!("{name:>6}: I step down: {loss}."),
+        News::NobodyElected(error) => println!("{name:>6}: nobody can be elected: {error}."),
+    }
 }

@@ -43,7 +43,7 @@ pub use client::{
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
-pub use coordinator::{Attempts, NodeStats, Removal, Stats};
+pub use coordinator::{Attempts, Losses, NodeStats, Removal, Renewals, Stats, VoteCounts};
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
     SettingsError, TlsCause, Votes,

@@ -55,7 +55,16 @@ async fn a_recorder_hears_what_stats_tell() {
     );
     let granted = |i| value(&page, "redlock_votes_total", &[("node", &node(i)), ("vote", "granted")]);
     assert!((0..3).map(granted).sum::<f64>() >= 2.0);
-    assert!((0..3).any(|i| value(&page, "redlock_round_trip_seconds_count", &[("node", &node(i))]) >= 1.0));
+    // Also of the node whose answers come too late to decide anything.
+    let round_trips = |i| value(&page, "redlock_round_trip_seconds_count", &[("node", &node(i))]);
+    eventually("all round trips are taken", || (0..3).all(|i| round_trips(i) >= 1.0)).await;
+    let stats = redlock.stats();
+    assert_eq!((stats.leases_held, stats.waiting), (1, 0));
+    for (i, node) in stats.nodes.iter().enumerate() {
+        assert_eq!(node.failure, None);
+        assert!(node.round_trip.is_some_and(|time| time < Duration::from_secs(1)), "{node:?}");
+        assert_eq!(node.votes.granted as f64, granted(i));
+    }
 
     // A node forgets, and is healed by a renewal.
     cluster.restart(2, Data::Lost).unwrap();
@@ -64,6 +73,11 @@ async fn a_recorder_hears_what_stats_tell() {
     assert!(value(&page, "redlock_renewals_total", &[("node", &node(0)), ("vote", "granted")]) >= 1.0);
     let lost = "redlock_disconnects_total";
     assert!(value(&page, lost, &[("node", &node(2)), ("reason", "connection lost")]) >= 1.0);
+    let of_page = |vote| value(&page, "redlock_renewals_total", &[("node", &node(0)), ("vote", vote)]);
+    let of_stats = || redlock.stats().nodes[0].renewals;
+    // No renewal is answered in between.
+    let before = of_page("granted");
+    assert!((before..=of_page("granted")).contains(&(of_stats().granted as f64)));
     guard.release().await.unwrap();
     assert_eq!(value(&page, "redlock_leases_held", &[]), 0.0);
     assert_eq!(value(&page, "redlock_hold_seconds_count", &[]), 1.0);
@@ -82,21 +96,34 @@ async fn a_recorder_hears_what_stats_tell() {
     let stats = redlock.stats();
     let attempts = stats.attempts;
     assert_eq!((attempts.won, attempts.contended, attempts.no_quorum), (2, 1, 1));
-    assert_eq!((stats.leases_held, stats.released, stats.lost), (0, 1, 1));
+    assert_eq!((stats.leases_held, stats.released, stats.lost.expired, stats.lost.total()), (0, 1, 1, 1));
     assert_eq!(stats.nodes[2].healed, value(&page, "redlock_healed_total", &[("node", &node(2))]) as u64);
     assert!(stats.nodes[2].connected >= 2, "{stats:?}");
+    assert!(stats.nodes[0].failure.is_some() && stats.nodes[0].votes.unknown >= 1, "{stats:?}");
+
+    // A client that is dropped is not connected any more.
+    drop((guard, mutex, redlock));
+    let gone = || value(&page, "redlock_node_connected", &[("node", &node(2))]) == 0.0;
+    eventually("the connection is closed", gone).await;
     let page = page.render();
     assert!(!page.contains("job"), "no label is the name of a lock: {page}");
     assert!(page.contains("# HELP redlock_leases_held Locks that are held now"), "{page}");
 }
 
-/// An attempt that is dropped on the way is counted as well.
+/// It was not seen at all, and nothing could be told of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_attempt_is_counted() {
+async fn a_node_that_was_never_reached_is_not_connected() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
     let cluster = LocalCluster::start(3).unwrap();
-    let redlock = Redlock::builder().nodes(cluster.urls()).connect().await.unwrap();
-    (0..3).for_each(|node| cluster.pause(node).unwrap());
-    let mutex = redlock.mutex("job").unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(50), mutex.try_lock()).await.is_err());
-    assert_eq!(redlock.stats().attempts.cancelled, 1);
+    cluster.kill(1).unwrap();
+    let settings = Redlock::builder().nodes(cluster.urls()).settings().unwrap();
+    // The recorder of this thread hears what is done in this thread: that there are these nodes.
+    let connecting =
+        metrics::with_local_recorder(&recorder, || futures::FutureExt::now_or_never(settings.connect()));
+    assert!(connecting.is_none());
+    for i in 0..3 {
+        let line = format!("redlock_node_connected{{node=\"127.0.0.1:{}\"}} 0", cluster.port(i));
+        assert!(page.render().contains(&line), "{}", page.render());
+    }
 }

@@ -66,7 +66,6 @@ impl Coordinator {
         let record = |node, reply: &_| {
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
-            self.counts.observe_answer(node, sent_at);
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             // A node that may have forgotten locks may have forgotten tokens, too.
             if let (Some(proposal), Some(raise), false) =

@@ -178,7 +178,14 @@ impl Leased {
     pub(crate) fn give_up(&self) {
         let now = self.coordinator.now();
         let end = self.end(&mut self.lock(), Stage::Released, now);
+        if end.is_some() {
+            self.trace_released(now);
+        }
         self.finish(end, now);
+    }
+
+    pub(super) fn trace_released(&self, now: Moment) {
+        tracing::debug!(resource = self.resource.name(), held = ?self.since.until(now), "released");
     }
 
     /// The same for a client that is shut down: to the holder it is a loss.

@@ -12,7 +12,6 @@ mod fencing_tests;
 mod held;
 mod keeper;
 mod leased;
-mod meters;
 mod release;
 mod renew;
 mod survey;
@@ -27,13 +26,13 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Guarding, Settings};
-use crate::error::{LockError, NodeFailure, NodeVote, Votes};
+use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
 use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
-pub use counts::{Attempts, NodeStats, Stats};
+pub use counts::{Attempts, Losses, NodeStats, Renewals, Stats, VoteCounts};
 pub(crate) use held::Held;
 pub(crate) use leased::Leased;
 pub use survey::Removal;
@@ -122,15 +121,6 @@ impl Coordinator {
 
     pub(crate) fn random(&self) -> u128 {
         self.ambient.random()
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        self.counts.stats()
-    }
-
-    /// A wait for a lock that began then is over.
-    pub(crate) fn observe_wait<T>(&self, began: Moment, result: &Result<T, LockError>) {
-        self.counts.observe_wait(began, result);
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

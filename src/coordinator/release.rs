@@ -28,6 +28,7 @@ impl Leased {
         };
         self.announce();
         let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
+        self.trace_released(now);
         let Releases { list, after } = releases;
         let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
         // Behind them comes the attempt of whoever is next in this process.

@@ -96,12 +96,12 @@ impl Work {
         let coordinator = Arc::clone(&first.coordinator);
         let now = coordinator.now();
         if let Err(failure) = &reply {
-            tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), %failure, "not renewed");
+            tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), reason = %failure, "not renewed");
         }
+        coordinator.counts.node(node).observe_renewals(leases.len(), &reply);
         coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
         for (i, leased) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
-            coordinator.counts.observe_renewal(node, vote);
             for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {
                 if self.heals.len() < HEALS_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
@@ -117,7 +117,7 @@ impl Heal {
     fn handle(self) {
         let Self { node, sent_at, ttl, leased, reply } = self;
         let now = leased.coordinator.now();
-        leased.coordinator.counts.observe_heal(node, vote_of(&reply));
+        leased.coordinator.observe_heal(&leased.resource, node, vote_of(&reply));
         let mut state = leased.lock();
         if let Stage::Held = state.stage {
             state.plants.lease.handle_replanted(node, sent_at, ttl, vote_of(&reply), now);

@@ -108,12 +108,13 @@ impl Mutex {
         let give_up = started + self.max_wait;
         let span = tracing::debug_span!("lock", resource = self.resource.name());
         let wait = async {
+            let mut waited = self.coordinator.start_wait();
             let guard = if self.retry.is_in_turn() && !self.max_wait.is_zero() {
                 self.lock_in_turn(terms, give_up).await
             } else {
                 self.lock_by_trying(terms, give_up).await
             };
-            self.coordinator.observe_wait(started, &guard);
+            waited.handle_ended(&guard);
             tracing::debug!(elapsed = ?started.until(self.coordinator.now()), locked = guard.is_ok(), "waited");
             guard
         };

@@ -34,6 +34,14 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn handle_up(&self);
     /// There is none any more.
     fn handle_down(&self, failure: &NodeFailure);
+    /// The client is gone, and closes its connection.
+    fn handle_finished(&self);
+    /// Bytes went out. On the path of every command.
+    fn handle_written(&self);
+    /// Bytes came back. On the path of every command.
+    fn handle_read(&self);
+    /// So many releases have not been answered.
+    fn handle_pending(&self, releases: usize);
 }
 
 /// Where one client is called, the same on all nodes.
@@ -120,7 +128,7 @@ async fn dial_by(
     info: &RedisConnectionInfo,
     calls: &Calls,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
-    let (stream, activity) = Watched::new(connector.connect().await?);
+    let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&calls.listener));
     // Time limits are the coordinator's: one timer for a round instead of one for each command.
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
     let config = if protocol.supports_resp3() { config.set_push_sender(calls.ear()) } else { config };

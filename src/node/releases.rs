@@ -72,6 +72,10 @@ impl Waiting {
         self.0.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn push(&mut self, release: Release) {
         if self.0.len() == RELEASES_MAX {
             self.0.pop_front();

@@ -167,7 +167,7 @@ pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> 
             match link.clone().send(Join::new(roster.keys(), &before, &now)).await {
                 Ok(record) => roster.handle_record(node, &now, record),
                 Err(failure) => {
-                    debug!(%failure, "the node was not told which nodes are used");
+                    debug!(node = %roster.names[node.0], reason = %failure, "the node was not told which nodes are used");
                     tokio::time::sleep(TELL_AGAIN).await;
                     continue;
                 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::failure;
+use super::push::Listener;
 use crate::error::NodeFailure;
 
 /// Keepalive probes find a peer that vanished while nothing was being said.
@@ -207,12 +208,13 @@ impl Activity {
 pub(crate) struct Watched {
     stream: Box<dyn Stream>,
     activity: Arc<Activity>,
+    listener: Arc<dyn Listener>,
 }
 
 impl Watched {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> (Self, Arc<Activity>) {
+    pub(super) fn new(stream: Box<dyn Stream>, listener: Arc<dyn Listener>) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity::default());
-        (Self { stream, activity: Arc::clone(&activity) }, activity)
+        (Self { stream, activity: Arc::clone(&activity), listener }, activity)
     }
 }
 
@@ -235,6 +237,7 @@ impl AsyncRead for Watched {
         read.map_err(|error| self.activity.handle_error(error))?;
         if buf.filled().len() > before {
             self.activity.handle_read();
+            self.listener.handle_read();
         }
         Poll::Ready(Ok(()))
     }
@@ -245,6 +248,7 @@ impl AsyncWrite for Watched {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
         let written = written.map_err(|error| self.activity.handle_error(error))?;
         self.activity.handle_written(written);
+        self.listener.handle_written();
         Poll::Ready(Ok(written))
     }
 

@@ -56,7 +56,7 @@ pub(super) async fn run(
         info!(node = %supervisor.config.name, "node is up");
         let end = supervisor.serve(&mut connection).await;
         match end {
-            End::Finished => return,
+            End::Finished => return supervisor.config.calls.listener.handle_finished(),
             End::Lost(failure) => {
                 warn!(node = %supervisor.config.name, reason = %failure, "node is down");
                 supervisor.config.calls.listener.handle_down(&failure);
@@ -238,7 +238,7 @@ impl Supervisor {
     fn handle_noticed(&self, answer: &Result<(), NodeFailure>) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = answer {
-            debug!(node = %self.config.name, %failure, "not heard");
+            debug!(node = %self.config.name, reason = %failure, "not heard");
         }
     }
 
@@ -266,6 +266,7 @@ impl Supervisor {
     }
 
     fn answer_flushes(&mut self) {
+        self.config.calls.listener.handle_pending(self.sent.len() + self.waiting.len());
         if self.sent.is_empty() && self.notices.is_empty() {
             for done in self.flushes.drain(..) {
                 // Whoever asked may have given up.

@@ -45,7 +45,7 @@ pub(super) async fn keep_trimming(
             Ok(removed) if removed >= STEP => PAUSE_WHEN_BEHIND,
             Ok(_) => PAUSE,
             Err(failure) => {
-                debug!(%failure, "old fencing tokens were not removed");
+                debug!(reason = %failure, "old fencing tokens were not removed");
                 PAUSE
             }
         };

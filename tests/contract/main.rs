@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod sentinel;
 mod servers;
+mod stats;
 mod stopped;
 mod stress;
 mod support;

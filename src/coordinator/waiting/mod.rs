@@ -227,11 +227,27 @@ impl Listener for Ear {
     }
 
     fn handle_up(&self) {
-        self.counts.observe_connection(self.node, None);
+        self.counts.node(self.node).observe_up();
     }
 
     fn handle_down(&self, failure: &NodeFailure) {
-        self.counts.observe_connection(self.node, Some(failure));
+        self.counts.node(self.node).observe_down(failure);
+    }
+
+    fn handle_finished(&self) {
+        self.counts.node(self.node).observe_finished();
+    }
+
+    fn handle_written(&self) {
+        self.counts.observe_written(self.node);
+    }
+
+    fn handle_read(&self) {
+        self.counts.observe_read(self.node);
+    }
+
+    fn handle_pending(&self, releases: usize) {
+        self.counts.node(self.node).observe_pending(releases);
     }
 
     fn handle_wanted(&self, resource: &Resource) {
