@@ -10,6 +10,7 @@ mod calls;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
+mod extensions;
 mod faults;
 mod guard;
 mod holding;
