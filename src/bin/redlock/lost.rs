@@ -1,9 +1,11 @@
 //! Which nodes a client has no answer of, and why.
 
+use std::time::Duration;
+
 use redlock_quorum::{NodeFailure, NodeStatus, Redlock, Votes};
 use serde::{Deserialize, Serialize};
 
-/// The reason of a node that is connected, and whose vote does not count yet.
+/// [`NodeFailure::kind`] of a node that is connected, and whose vote does not count yet.
 pub(crate) const QUARANTINED: &str = "in quarantine";
 
 /// A node without an answer, and why.
@@ -32,8 +34,18 @@ impl Lost {
         failures.filter_map(|(node, failure)| Some(Self::new(node, failure?))).collect()
     }
 
+    /// What [`of_client`](Self::of_client) says as soon as it is something else than `known`. Cancel safe.
+    pub(crate) async fn change(redlock: &Redlock, known: &[Self], every: Duration) -> Vec<Self> {
+        loop {
+            let lost = Self::of_client(redlock);
+            if lost != known {
+                return lost;
+            }
+            tokio::time::sleep(every).await;
+        }
+    }
+
     fn new(node: usize, failure: &NodeFailure) -> Self {
-        let reason = failure.quarantine().map_or(failure.kind(), |_| QUARANTINED);
-        Self { node, reason: reason.to_owned() }
+        Self { node, reason: failure.kind().to_owned() }
     }
 }

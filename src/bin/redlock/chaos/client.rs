@@ -281,20 +281,6 @@ fn missed(error: &LockError) -> What {
     What::Missed { why, failures: error.votes().map(Lost::of_votes).unwrap_or_default() }
 }
 
-/// Tells which nodes the client has lost, whenever that changes. Never returns.
-async fn watch_nodes(redlock: &Redlock) {
-    let mut looks = interval(LOOK_INTERVAL);
-    let mut known = Vec::new();
-    loop {
-        looks.tick().await;
-        let lost = Lost::of_client(redlock);
-        if lost != known {
-            known.clone_from(&lost);
-            tell(What::Nodes { lost });
-        }
-    }
-}
-
 /// Passes on the store's answers, until whoever started this process closes the pipe or ends in whatever way.
 async fn listen(answers: mpsc::Sender<Answer>, stop: CancellationToken) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -305,6 +291,15 @@ async fn listen(answers: mpsc::Sender<Answer>, stop: CancellationToken) {
         }
     }
     stop.cancel();
+}
+
+/// Tells which nodes the client has lost, whenever that changes. Never returns.
+async fn watch_nodes(redlock: &Redlock) {
+    let mut known = Vec::new();
+    loop {
+        known = Lost::change(redlock, &known, LOOK_INTERVAL).await;
+        tell(What::Nodes { lost: known.clone() });
+    }
 }
 
 fn tell(what: What) {

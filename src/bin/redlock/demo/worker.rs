@@ -244,20 +244,6 @@ impl Client {
     }
 }
 
-/// Tells which nodes the client has lost, whenever that changes. Never returns.
-async fn watch_nodes(redlock: &Redlock, client: usize, events: mpsc::Sender<Event>) {
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let mut known = Vec::new();
-    loop {
-        looks.tick().await;
-        let lost = Lost::of_client(redlock);
-        if lost != known {
-            known.clone_from(&lost);
-            let _ = events.send(Event::Nodes { client, lost }).await;
-        }
-    }
-}
-
 /// Writes the events to stdout, until there are no more or nobody reads them.
 async fn tell(mut events: mpsc::Receiver<Event>) -> std::io::Result<()> {
     let mut stdout = tokio::io::stdout();
@@ -284,4 +270,13 @@ async fn stdin_ended() {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tells which nodes the client has lost, whenever that changes. Never returns.
+async fn watch_nodes(redlock: &Redlock, client: usize, events: mpsc::Sender<Event>) {
+    let mut known = Vec::new();
+    loop {
+        known = Lost::change(redlock, &known, LOOK_INTERVAL).await;
+        let _ = events.send(Event::Nodes { client, lost: known.clone() }).await;
+    }
 }
