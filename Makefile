@@ -26,7 +26,7 @@ chaos: setup ## 60 s of random faults for 16 clients on local nodes; ARGS go to 
 planted: setup ## build a client with faults in it, and see that `redlock chaos` finds them
 	RUSTFLAGS="--cfg redlock_planted" CARGO_TARGET_DIR=target/planted $(CARGO) test --locked --features chaos --test planted
 
-test: setup ## run all tests: unit, property, real servers, documentation; about a minute after the build
+test: setup ## run all tests: unit, property, real servers, documentation; some five minutes
 	$(CARGO) test --locked --workspace --all-features
 
 model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
