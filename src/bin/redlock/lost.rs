@@ -5,9 +5,6 @@ use std::time::Duration;
 use redlock_quorum::{NodeFailure, NodeStatus, Redlock, Votes};
 use serde::{Deserialize, Serialize};
 
-/// [`NodeFailure::kind`] of a node that is connected, and whose vote does not count yet.
-pub(crate) const QUARANTINED: &str = "in quarantine";
-
 /// A node without an answer, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {

@@ -8,7 +8,10 @@ use redlock_quorum::testing::history::LeftKey;
 use super::event::{Answer, Event, What, Why};
 use super::plan::{Act, Planned};
 use super::store::Store;
-use crate::lost::{Lost, QUARANTINED};
+use crate::lost::Lost;
+
+/// `NodeFailure::kind` of a node that is connected, and whose vote does not count yet.
+pub(super) const QUARANTINED: &str = "in quarantine";
 
 /// One run.
 #[derive(Debug, Default)]
@@ -321,5 +324,17 @@ impl Visit {
     /// Until when it was held, by the earlier of its deadline and its end.
     pub(super) fn until(&self) -> u64 {
         self.ended_at().map_or(self.deadline, |end| end.min(self.deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarantine_is_known_by_its_kind() {
+        let left = std::time::Duration::ZERO;
+        let cause = redlock_quorum::QuarantineCause::Promoted;
+        assert_eq!(redlock_quorum::NodeFailure::Quarantined { left, cause }.kind(), QUARANTINED);
     }
 }

@@ -5,7 +5,7 @@ use redlock_quorum::testing::{ClientFault, Clients, Link, Nemesis};
 use super::super::log::{End, Hit, Log};
 use super::super::plan::Act;
 use super::scale::{COLUMNS, Scale};
-use crate::lost::QUARANTINED;
+use crate::chaos::log::QUARANTINED;
 
 /// A stretch of a lane.
 #[derive(Debug, Clone, PartialEq)]
