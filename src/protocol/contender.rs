@@ -47,7 +47,6 @@ pub(crate) struct Contender {
     /// Attempts in a row that the queue node had us make, and that were lost.
     misled: u32,
     outages: u32,
-    queue: Queue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,31 +69,13 @@ enum Prompted {
     No,
 }
 
-/// What our entry in the queue is, as far as we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Queue {
-    /// We never registered.
-    Outside,
-    Waiting,
-    /// We were called: the release of whoever gets the lock removes us, where it finds the key.
-    Called,
-}
-
 impl Contender {
     pub(crate) fn new(demand: Demand) -> Self {
         let next = match demand {
             Demand::Unknown => Next::Attempt,
             Demand::Wanted => Next::Register(Manner::Eager),
         };
-        Self {
-            next,
-            ticket: None,
-            called: Called::No,
-            prompted: Prompted::No,
-            misled: 0,
-            outages: 0,
-            queue: Queue::Outside,
-        }
+        Self { next, ticket: None, called: Called::No, prompted: Prompted::No, misled: 0, outages: 0 }
     }
 
     /// Asked again, without anything having been handled since, it answers the same.
@@ -115,10 +96,6 @@ impl Contender {
 
     pub(crate) fn ticket(&self) -> Option<&Ticket> {
         self.ticket.as_ref()
-    }
-
-    pub(crate) fn queue(&self) -> Queue {
-        self.queue
     }
 
     /// The next attempt begins.
@@ -154,10 +131,8 @@ impl Contender {
     pub(crate) fn handle_registered(&mut self, turn: Turn, ticket: Ticket, now: Moment, random: u64) {
         self.ticket = Some(ticket);
         self.outages = 0;
-        self.queue = Queue::Waiting;
         let sleep = match turn {
             Turn::Ours => {
-                self.queue = Queue::Called;
                 self.prompted = Prompted::Yes;
                 self.next = Next::Attempt;
                 return;
@@ -184,14 +159,8 @@ impl Contender {
         }
     }
 
-    /// The lock was released, and it is our turn.
+    /// The lock was released, here or by another process, and it is our turn.
     pub(crate) fn handle_called(&mut self) {
-        self.called = Called::Yes;
-        self.queue = Queue::Called;
-    }
-
-    /// The same, by a holder in this process: our entry in the queue still waits.
-    pub(crate) fn handle_handed_over(&mut self) {
         self.called = Called::Yes;
     }
 }
@@ -354,7 +323,6 @@ mod tests {
         Outage,
         Registered(i64),
         Called,
-        HandedOver,
         QueueLost,
     }
 
@@ -364,7 +332,6 @@ mod tests {
             Just(Event::Outage),
             (-2..20_000_i64).prop_map(Event::Registered),
             Just(Event::Called),
-            Just(Event::HandedOver),
             Just(Event::QueueLost),
         ]
     }
@@ -386,7 +353,6 @@ mod tests {
                         contender.handle_registered(others(ms.unsigned_abs()), ticket(), now, random);
                     }
                     Event::Called => contender.handle_called(),
-                    Event::HandedOver => contender.handle_handed_over(),
                     Event::QueueLost => contender.handle_queue_lost(),
                 }
                 if let Step::Sleep(until) = contender.step(now) {

@@ -110,7 +110,7 @@ impl<W: Clone> Line<W> {
         let head = self.head()?;
         self.chain.left = self.chain.left.saturating_sub(1);
         self.handed_over = HandedOver::Yes;
-        self.contender.handle_handed_over();
+        self.contender.handle_called();
         Some(head)
     }
 }

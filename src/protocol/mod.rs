@@ -22,7 +22,7 @@ mod vote;
 pub(crate) use agenda::Agenda;
 pub use backoff::Retry;
 pub(crate) use backoff::{Pause, Strategy};
-pub(crate) use contender::{Contender, Demand, Queue, Step};
+pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, Lease, Planted};

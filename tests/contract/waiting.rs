@@ -10,7 +10,7 @@ use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{LockError, Mutex, Redlock, Released, Retry};
 
 use crate::support::{
-    LONG, Random, SLACK, calls, client, eventually, name, now, origin, plant, queues, value,
+    LONG, Random, SLACK, builder, calls, client, eventually, name, now, origin, plant, queues, value,
 };
 
 pub(crate) const KEY: &str = "job";
@@ -318,6 +318,32 @@ async fn the_wait_in_line_counts_and_its_end_says_why() {
     cluster.restart(1, Data::Kept).unwrap();
     assert_eq!(first.await.unwrap(), Ok(Released::InTime));
     assert_eq!(value(&cluster, 0, KEY), None);
+}
+
+/// One is called, and hands over in the process to another who never looked at the queue. On the queue node the key is
+/// gone by the time that he releases, so that the release does not take the client out that was called.
+#[tokio::test]
+async fn a_hand_over_leaves_nobody_in_the_queue() {
+    let cluster = LocalCluster::start(3).unwrap();
+    // For so long a client that was called is expected.
+    let redlock = builder(cluster.urls()).node_timeout(LONG / 2).connect().await.unwrap();
+    let holder = client(cluster.urls()).await;
+    let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
+    let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
+    // On one thread, and without a pause in between: the second is handed the lock before it can do anything else.
+    let first = async { assert_eq!(mutex.lock().await.unwrap().release().await, Ok(Released::InTime)) };
+    let second = mutex.lock();
+    let release = async {
+        eventually(SLACK, "one is in the queue", || queue_nodes(&cluster).len() == 1).await;
+        let node = queue_nodes(&cluster)[0];
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        node
+    };
+    let ((), guard, node) = tokio::join!(first, second, release);
+    let guard = guard.unwrap();
+    cluster.command(node, &["DEL", KEY]).unwrap();
+    assert_eq!(guard.release().await, Ok(Released::InTime));
+    ends_empty(&cluster).await;
 }
 
 /// The queue is on a node that has denied the holder, for somebody else had a key there.

@@ -43,9 +43,10 @@ struct Board {
     wanted: HashMap<Resource, Moment>,
 }
 
-/// A line, where its head has registered, and how its last attempt ended.
+/// A line, and how the last attempt of its head ended.
 struct Waiters {
     line: Line<Arc<Notify>>,
+    /// Where a head has registered: the client may be in the queue there until the line ends or a head registers elsewhere.
     at: Option<(NodeId, Epoch)>,
     last: Option<LockError>,
 }

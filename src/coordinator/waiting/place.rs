@@ -9,7 +9,7 @@ use super::Waiters;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Leave, Register};
-use crate::protocol::{Contender, Gone, Loss, Queue, Retry, Step};
+use crate::protocol::{Contender, Gone, Loss, Retry, Step};
 use crate::types::{Manner, Moment, NodeId, Resource};
 
 /// Dropped, it leaves the line at once: the next one is the head, or, where nobody is left, others are called.
@@ -174,12 +174,11 @@ impl Place {
         let now = self.coordinator.now();
         let mut board = self.coordinator.lines.board();
         let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
-        let queue = waiters.line.contender.queue();
-        let at = waiters.at.take();
+        // Whoever is next takes over our entry in the queue, with a ticket of its own.
+        let at = waiters.at;
         waiters.last = None;
         match waiters.line.handle_acquired(self.number, now) {
             Gone::Behind => {}
-            // It takes over our entry in the queue, with a ticket of its own.
             Gone::Head(head) => {
                 // Wakers run other people's code.
                 drop(board);
@@ -187,17 +186,12 @@ impl Place {
             }
             Gone::Last => {
                 board.lines.remove(&self.resource);
-                let leave = match queue {
-                    Queue::Outside => return,
-                    // Our own release takes a client out that was called, but only where it finds the key: not on a
-                    // node whose answer was not needed, and whose command had not left us by then.
-                    Queue::Called | Queue::Waiting => at,
-                };
+                let Some((node, _)) = at else { return };
                 board.remember_wanted(&self.resource, now);
                 drop(board);
-                if let Some((node, _)) = leave {
-                    self.leave_queue(node);
-                }
+                // Our own release takes a client out that was called, but only where it finds the key: not on a
+                // node whose answer was not needed, and whose command had not left us by then.
+                self.leave_queue(node);
             }
         }
     }
