@@ -46,7 +46,8 @@ struct Board {
 /// A line, and how the last attempt of its head ended.
 struct Waiters {
     line: Line<Arc<Notify>>,
-    /// Where a head has registered: the client may be in the queue there until the line ends or a head registers elsewhere.
+    /// Where a head has registered: the client may be in the queue there until the line ends, or a head registers
+    /// elsewhere.
     at: Option<(NodeId, Epoch)>,
     last: Option<LockError>,
 }
