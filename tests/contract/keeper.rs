@@ -63,7 +63,7 @@ fn the_keeper_outlives_the_runtime_of_the_first_lock() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_was_slow_to_win_is_renewed_in_time() {
     let cluster = LocalCluster::start(3).unwrap();
-    let (ttl, delay) = (Duration::from_secs(3), Duration::from_millis(2_350));
+    let (ttl, delay) = (Duration::from_secs(10), Duration::from_millis(7_850));
     let redlock = builder(cluster.urls())
         .ttl(ttl)
         .node_timeout(ttl - Duration::from_millis(50))
