@@ -86,7 +86,7 @@ pub(crate) fn config_argument(config: Option<&PathBuf>) -> Vec<std::ffi::OsStrin
 }
 
 pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
-    go_on_alone();
+    go_on_alone()?;
     let redlock = args.settings()?.connect().await;
     let stop = CancellationToken::new();
     let (sender, answers) = mpsc::channel(ANSWERS_WAITING);
@@ -106,12 +106,12 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
 
 /// A client that is paused when its parent is killed goes on, and finds its stdin closed, instead of being stopped for
 /// ever. What the kernel does of itself for orphans comes too early for one that is only about to stop.
-fn go_on_alone() {
+fn go_on_alone() -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT))
-    {
-        tell(What::Failed { error: format!("cannot be told of its parent's end: {error}") });
-    }
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT)).map_err(
+        |error| Failure::System { action: "be told of the end of its parent", source: error.into() },
+    )?;
+    Ok(())
 }
 
 struct Client {
