@@ -9,6 +9,7 @@ mod fanout;
 mod fencing;
 #[cfg(all(test, unix))]
 mod fencing_tests;
+mod guard;
 mod held;
 mod keeper;
 mod leased;
@@ -25,10 +26,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Fencing, Guarding, Settings};
+use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
-use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -42,12 +42,6 @@ pub(crate) use waiting::Standing;
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
 
-/// Why a node's grant does not count, where it does not at `now`.
-fn quarantined(guard: RestartGuard, link: &Link, now: Moment) -> Option<NodeFailure> {
-    let Quarantine { left, cause } = guard.quarantine(link.evidence(), now)?;
-    Some(NodeFailure::Quarantined { left, cause })
-}
-
 /// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
 /// one, for a slow command of somebody else is not a failure.
 const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
@@ -57,6 +51,7 @@ pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
     roster: Arc<Roster>,
+    guard: guard::Guard,
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
@@ -83,6 +78,7 @@ impl Coordinator {
                 |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines, &counts));
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
+                guard: guard::Guard::new(&settings),
                 settings,
                 keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
                 nodes,
@@ -143,16 +139,13 @@ impl Coordinator {
         self.nodes.iter().map(Node::link).collect()
     }
 
-    /// Who is not believed: until when depends on the longest lease that any client may hold.
-    fn restart_guard(&self) -> RestartGuard {
-        match self.settings.guarding {
-            Guarding::Off => RestartGuard::Off,
-            Guarding::On => RestartGuard::after(self.roster.max_ttl(), self.settings.drift.factor),
-        }
+    /// Why a node's grant does not count, where it does not at `now`.
+    fn quarantined(&self, node: NodeId, now: Moment) -> Option<NodeFailure> {
+        self.guard.quarantined(node, now, &self.roster)
     }
 
     fn is_quarantined(&self, node: NodeId, now: Moment) -> bool {
-        self.node(node).link().is_ok_and(|link| quarantined(self.restart_guard(), &link, now).is_some())
+        self.node(node).link().is_ok() && self.quarantined(node, now).is_some()
     }
 
     fn live_nodes(&self) -> usize {

@@ -6,11 +6,13 @@
 
 mod commands;
 mod connection;
+mod declare;
 mod facts;
 mod failure;
-mod greet;
+mod look;
 mod push;
 mod queue;
+mod record;
 mod releases;
 mod roster;
 mod scripts;
@@ -39,11 +41,12 @@ pub(crate) use commands::{
     ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link};
+pub(crate) use declare::Declare;
+pub use declare::Declared;
 pub use facts::NodeFacts;
-pub(crate) use greet::Declare;
-pub use greet::Declared;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
+pub(crate) use record::Forget;
 pub(crate) use releases::{Planting, Release};
 pub use roster::Others;
 pub(crate) use roster::Roster;

@@ -1,37 +1,36 @@
 //! What the nodes of one client know of each other.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::connection::Link;
-use super::greet::{Join, RECORD};
 use crate::error::NodeFailure;
+use crate::protocol::{Known, Record, lacking, longest_announced, span};
 use crate::types::{KeyPrefix, NodeId, Ttl};
 
-/// Pause before a node that did not answer is told again.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// How many server processes of one node a client remembers.
+const RUNS_MAX: usize = 32;
 
-/// Who is who among the nodes of one client, so that none counts twice; the longest lease that any of them has heard
-/// of; and which nodes and quorum we use, for each of them to keep.
+/// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
     keys: KeyPrefix,
     quorum: usize,
-    max_ttl_ms: AtomicU64,
+    max_ttl: Ttl,
+    longest_ms: AtomicU64,
     members: watch::Sender<Vec<Member>>,
     list: watch::Sender<List>,
+    version: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Member {
+    /// The process that may vote under this name; empty where none may.
     run_id: String,
-    id: String,
+    known: Option<Known>,
     others: Others,
 }
 
@@ -48,11 +47,23 @@ pub enum Others {
     Different(String),
 }
 
-/// The nodes and the quorum that we use, as a record has them; empty until all nodes have been met.
+/// The nodes and the quorum that we use, as records have them; empty until all nodes have been met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List {
     now: String,
     before: String,
+}
+
+/// What a look at one node has to tell it.
+pub(super) struct Told {
+    /// Its id belongs to another of our nodes.
+    pub(super) is_copy: bool,
+    /// Server processes that were met under its id and that its record does not know.
+    pub(super) lacks: Vec<String>,
+    pub(super) list: String,
+    pub(super) left: String,
+    /// The other nodes: ids and processes.
+    pub(super) met: Vec<(String, String)>,
 }
 
 impl Roster {
@@ -62,15 +73,32 @@ impl Roster {
             names,
             keys,
             quorum,
-            max_ttl_ms: AtomicU64::new(max_ttl.as_millis()),
+            max_ttl,
+            longest_ms: AtomicU64::new(max_ttl.as_millis()),
             list: watch::Sender::new(List::default()),
+            version: AtomicU64::new(0),
         }
     }
 
-    /// The longest lease that any client of any of these nodes may hold. Kept for all of them together: a node that
-    /// lost its data has forgotten what it was told.
+    /// The longest lease that we may hold.
+    pub(super) fn own_max_ttl(&self) -> Ttl {
+        self.max_ttl
+    }
+
+    /// The longest lease that any client of these nodes may hold, as far as it was heard.
     pub(crate) fn max_ttl(&self) -> Ttl {
-        Ttl::from_duration(Duration::from_millis(self.max_ttl_ms.load(Ordering::Relaxed)))
+        let known = self.known();
+        longest_announced(&known).map_or(self.max_ttl, |longest| longest.max(self.max_ttl))
+    }
+
+    /// What is known of all nodes.
+    pub(crate) fn known(&self) -> Vec<Option<Known>> {
+        self.members.borrow().iter().map(|member| member.known.clone()).collect()
+    }
+
+    /// Another number whenever [`known`](Self::known) has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// What our keys begin with.
@@ -80,7 +108,7 @@ impl Roster {
 
     /// The random name that `node` gave itself; empty until it has been met.
     pub(crate) fn id(&self, node: NodeId) -> String {
-        self.members.borrow()[node.0].id.clone()
+        self.members.borrow()[node.0].id().to_owned()
     }
 
     /// What other clients of `node` use for nodes and quorum.
@@ -97,12 +125,22 @@ impl Roster {
         let _ = self.members.subscribe().wait_for(|members| members[node.0].others != Others::Unknown).await;
     }
 
+    /// Whether all nodes have been met, so that our list is known.
+    pub(super) fn has_list(&self) -> bool {
+        !self.list.borrow().now.is_empty()
+    }
+
+    /// Tells of each change of our list.
+    pub(super) fn list_changes(&self) -> ListChanges {
+        ListChanges(self.list.subscribe())
+    }
+
     /// # Errors
     ///
     /// [`NodeFailure::Duplicate`] where another of the nodes is the same server.
     pub(super) fn admit(&self, node: NodeId, run_id: &str) -> Result<(), NodeFailure> {
         let mut admitted = Ok(());
-        self.members.send_modify(|members| {
+        self.members.send_if_modified(|members| {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
@@ -111,28 +149,92 @@ impl Roster {
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
             }
+            admitted.is_err()
         });
         admitted
     }
 
-    /// What the record of a node says that was admitted.
-    pub(super) fn handle_greeting(&self, node: NodeId, id: &str, max_ttl_ms: u64) {
-        let ours = self.max_ttl_ms.fetch_max(max_ttl_ms, Ordering::Relaxed);
-        if ours < max_ttl_ms {
+    /// What has to be told to a node that was admitted and has this record.
+    pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Told {
+        let members = self.members.borrow();
+        let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
+        let met = others().filter_map(Member::process);
+        let met = met.map(|(id, run)| (id.to_owned(), run.to_owned())).collect();
+        let is_copy = record.is_some_and(|record| {
+            // A server that has moved from one name to another has kept its process.
+            others().any(|other| other.id() == record.id && other.run_id != members[node.0].run_id)
+        });
+        let lacks = record.map_or_else(Vec::new, |record| {
+            let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
+            let others = others().filter_map(|member| member.known.as_ref());
+            lacking(record, others, own.map_or(&[], |own| &own.runs))
+        });
+        let List { now: list, before: left } = self.list.borrow().clone();
+        Told { is_copy, lacks, list, left, met }
+    }
+
+    /// What was seen of a node; the record is as it was written down.
+    pub(super) fn handle_look(&self, node: NodeId, mut seen: Known, told: &Told) {
+        let others = self.others_of(&seen, &told.list);
+        if self.members.borrow()[node.0].others != others && matches!(others, Others::Different(_)) {
             warn!(
                 node = %self.names[node.0],
-                theirs = ?Duration::from_millis(max_ttl_ms),
-                ours = ?Duration::from_millis(ours),
+                "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
+                 clients use the same, it is forgotten by itself, or at once by: redlock nodes forget"
+            );
+        }
+        self.members.send_modify(|members| {
+            let member = &mut members[node.0];
+            let before = member.known.take();
+            let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
+            let before = before.map_or((None, Vec::new()), |before| (before.replaced, before.runs));
+            (seen.replaced, seen.runs) = if is_same { before } else { (Some(seen.received), Vec::new()) };
+            if let Some(run) = seen.record.runs.first()
+                && !seen.runs.contains(run)
+            {
+                seen.runs.insert(0, run.clone());
+                seen.runs.truncate(RUNS_MAX);
+            }
+            (member.known, member.others) = (Some(seen), others);
+        });
+        self.handle_longest(node);
+        self.handle_members();
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The connection to a node is gone.
+    pub(super) fn handle_down(&self, node: NodeId) {
+        let is_news = self.members.send_if_modified(|members| match &mut members[node.0].known {
+            Some(known) => std::mem::replace(&mut known.is_up, false),
+            None => false,
+        });
+        if is_news {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn handle_longest(&self, node: NodeId) {
+        let longest = self.max_ttl();
+        let before = self.longest_ms.swap(longest.as_millis(), Ordering::Relaxed);
+        if before < longest.as_millis() {
+            warn!(
+                node = %self.names[node.0],
+                theirs = ?longest.as_duration(),
+                ours = ?self.max_ttl.as_duration(),
                 "another client has a longer max_ttl; quarantines last for as long as it needs"
             );
         }
-        self.members.send_modify(|members| id.clone_into(&mut members[node.0].id));
+    }
+
+    /// Our list, once all nodes have been met; unless two have one id for a moment, because a server has moved.
+    fn handle_members(&self) {
         let members = self.members.borrow();
-        if members.iter().any(|member| member.id.is_empty()) {
+        let mut ids: Vec<&str> = members.iter().map(Member::id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() < members.len() || ids.first().is_some_and(|id| id.is_empty()) {
             return;
         }
-        let mut ids: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
-        ids.sort_unstable();
         let now = format!("{} of {}", self.quorum, ids.join(" "));
         self.list.send_if_modified(|list| {
             if list.now == now {
@@ -143,37 +245,40 @@ impl Roster {
         });
     }
 
-    fn handle_record(&self, node: NodeId, ours: &str, theirs: String) {
-        let others = if theirs == ours { Others::Same } else { Others::Different(theirs) };
-        let is_news = self.members.borrow()[node.0].others != others;
-        if is_news && matches!(others, Others::Different(_)) {
-            warn!(
-                node = %self.names[node.0],
-                "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
-                 clients use the same: HDEL {} members",
-                self.keys.internal(RECORD)
-            );
+    fn others_of(&self, seen: &Known, list: &str) -> Others {
+        if list.is_empty() {
+            return Others::Unknown;
         }
-        self.members.send_modify(|members| members[node.0].others = others);
+        let until = |last: u64| seen.clock.saturating_sub(last);
+        let recent = span(self.max_ttl(), 0.0).as_micros();
+        let lists = seen.record.lists.iter();
+        let mut different = lists.filter(|(theirs, used)| {
+            *theirs != list && !used.is_left && u128::from(until(used.last)) <= recent
+        });
+        different.next().map_or(Others::Same, |(theirs, _)| Others::Different(theirs.clone()))
     }
 }
 
-/// Tells a node which nodes and quorum we use, as soon as that is known and whenever it changes.
-pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> Infallible {
-    let mut lists = roster.list.subscribe();
-    loop {
-        let List { now, before } = lists.borrow_and_update().clone();
-        if !now.is_empty() {
-            match link.clone().send(Join::new(roster.keys(), &before, &now)).await {
-                Ok(record) => roster.handle_record(node, &now, record),
-                Err(failure) => {
-                    debug!(node = %roster.names[node.0], reason = %failure, "the node was not told which nodes are used");
-                    tokio::time::sleep(TELL_AGAIN).await;
-                    continue;
-                }
-            }
+impl Member {
+    fn id(&self) -> &str {
+        self.known.as_ref().map_or("", |known| &known.record.id)
+    }
+
+    fn process(&self) -> Option<(&str, &str)> {
+        let record = &self.known.as_ref()?.record;
+        Some((&record.id, record.runs.first()?))
+    }
+}
+
+/// Waits for changes of our list.
+pub(super) struct ListChanges(watch::Receiver<List>);
+
+impl ListChanges {
+    /// Returns when the list has changed since the last time, or since this was made. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The roster is gone, and nothing changes any more.
+            std::future::pending().await
         }
-        // The roster, and with it the sender, is ours.
-        let _ = lists.changed().await;
     }
 }

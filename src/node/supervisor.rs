@@ -12,9 +12,9 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use super::commands::{Called, Remove, Removed};
-use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
+use super::connection::{Connection, Epoch, Link, Refusal};
+use super::look::Visitor;
 use super::releases::{Release, Waiting};
-use super::roster::keep_told;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
@@ -57,10 +57,11 @@ pub(super) async fn run(
         let end = supervisor.serve(&mut connection).await;
         match end {
             End::Finished => return supervisor.config.calls.listener.handle_finished(),
-            End::Lost(failure) => {
-                warn!(node = %supervisor.config.name, reason = %failure, "node is down");
-                supervisor.config.calls.listener.handle_down(&failure);
-                supervisor.publish.send_replace(State::Down(failure.into()));
+            End::Lost(refusal) => {
+                warn!(node = %supervisor.config.name, reason = %refusal.failure, "node is down");
+                supervisor.config.roster.handle_down(supervisor.config.node);
+                supervisor.config.calls.listener.handle_down(&refusal.failure);
+                supervisor.publish.send_replace(State::Down(refusal));
                 connection.abandon();
                 supervisor.collect_unanswered().await;
             }
@@ -94,7 +95,7 @@ enum Handles {
 enum End {
     /// Nobody is left who could ask, and nothing is left to be sent.
     Finished,
-    Lost(NodeFailure),
+    Lost(Refusal),
 }
 
 impl Supervisor {
@@ -120,19 +121,26 @@ impl Supervisor {
         let connector = Arc::clone(&self.config.connector);
         let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
-        let ambient = Arc::clone(&self.ambient);
-        let (roster, node, eviction) =
-            (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
+        let visitor = self.visitor();
         let attempt = async move {
-            let management = connector.management();
-            let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
-            let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
-            Connection::open(&*connector, &info, epoch, limit, &visitor).await
+            Connection::open(&*connector, &info, epoch, limit, (&name, &calls, &visitor)).await
         };
         self.meanwhile(attempt.boxed()).await
     }
 
+    fn visitor(&self) -> Visitor {
+        let NodeConfig { node, roster, eviction, connector, .. } = &self.config;
+        Visitor {
+            node: *node,
+            roster: Arc::clone(roster),
+            eviction: *eviction,
+            management: connector.management(),
+            ambient: Arc::clone(&self.ambient),
+        }
+    }
+
     fn publish_refusal(&self, refusal: Refusal) {
+        self.config.roster.handle_down(self.config.node);
         let news = match &*self.publish.borrow() {
             State::Down(known) => known.failure != refusal.failure,
             State::Connecting | State::Up(_) => true,
@@ -178,8 +186,7 @@ impl Supervisor {
             keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
         };
         let mut trimming = std::pin::pin!(trimming);
-        let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
-        let mut telling = std::pin::pin!(telling);
+        let mut looking = std::pin::pin!(keep_looking(link.clone(), self.visitor()));
         let connector = Arc::clone(&self.config.connector);
         let mut superseded = connector.superseded();
         let mut repeat = tokio::time::interval(REPEAT_EVERY);
@@ -200,15 +207,15 @@ impl Supervisor {
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
                 () = connection.driver.ended() => {
-                    return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
+                    return lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
                 never = &mut trimming => match never {},
-                never = &mut telling => match never {},
+                refusal = &mut looking => return End::Lost(refusal),
                 () = connection.activity.distrusted() => {
-                    return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
+                    return lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
-                failure = &mut superseded => return End::Lost(failure),
-                () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
+                failure = &mut superseded => return lost(failure),
+                () = &mut hung => return lost(failure::of_hung_connection(hung_after)),
             }
         }
     }
@@ -277,5 +284,30 @@ impl Supervisor {
 
     fn is_finished(&self) -> bool {
         self.sent.is_empty() && self.notices.is_empty() && self.waiting.is_empty()
+    }
+}
+
+fn lost(failure: NodeFailure) -> End {
+    End::Lost(failure.into())
+}
+
+/// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
+/// more.
+async fn keep_looking(link: Link, visitor: Visitor) -> Refusal {
+    let mut changes = visitor.roster.list_changes();
+    // The last node that was missing on the list may have been met while we connected.
+    let mut pause = if visitor.roster.has_list() { Duration::ZERO } else { visitor.every() };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changes.changed() => {}
+        }
+        match link.look(&visitor).await {
+            Ok(()) => {}
+            // Commands that need no memory go on, and those that do find it out themselves.
+            Err(Refusal { failure: NodeFailure::OutOfMemory | NodeFailure::Loading, .. }) => {}
+            Err(refusal) => return refusal,
+        }
+        pause = visitor.every();
     }
 }
