@@ -52,7 +52,7 @@ impl Coordinator {
                 Ok(link) => {
                     held.plants.lease.handle_sent(NodeId(i));
                     held.plants.epochs[i] = link.epoch();
-                    if let Some(failure) = self.quarantined(NodeId(i), sent_at) {
+                    if let Some(failure) = self.refusal(NodeId(i), sent_at) {
                         held.plants.lease.handle_quarantined(NodeId(i));
                         fanout.handle_quarantined(NodeId(i), failure);
                     }

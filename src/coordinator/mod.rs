@@ -70,6 +70,7 @@ impl Coordinator {
             settings.key_prefix.clone(),
             settings.quorum.needed(),
             settings.max_ttl,
+            ambient.now(),
         ));
         let channel = Channel::new(&settings.key_prefix, ambient.random());
         let lines = waiting::Lines::new(channel, settings.nodes.len());
@@ -92,9 +93,16 @@ impl Coordinator {
         })
     }
 
-    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
-    /// safe.
+    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer; and, for at most
+    /// as long again, when all nodes that are there have been told of each other. Cancel safe.
     pub(crate) async fn tried(&self) {
+        self.all_tried().await;
+        let introduced = self.roster.all_introduced();
+        // Until then their votes are unknown.
+        let _ = tokio::time::timeout(self.settings.node_timeout, introduced).await;
+    }
+
+    async fn all_tried(&self) {
         let mut tries: FuturesUnordered<_> = self.nodes.iter().map(Node::tried).collect();
         while self.live_nodes() < self.settings.quorum.needed() {
             if tries.next().await.is_none() {
@@ -140,12 +148,13 @@ impl Coordinator {
     }
 
     /// Why a node's grant does not count, where it does not at `now`.
-    fn quarantined(&self, node: NodeId, now: Moment) -> Option<NodeFailure> {
-        self.guard.quarantined(node, now, &self.roster)
+    fn refusal(&self, node: NodeId, now: Moment) -> Option<NodeFailure> {
+        self.guard.refusal(node, now, &self.roster)
     }
 
     fn is_quarantined(&self, node: NodeId, now: Moment) -> bool {
-        self.node(node).link().is_ok() && self.quarantined(node, now).is_some()
+        let is_connected = self.node(node).link().is_ok();
+        is_connected && matches!(self.refusal(node, now), Some(NodeFailure::Quarantined { .. }))
     }
 
     fn live_nodes(&self) -> usize {

@@ -58,7 +58,7 @@ impl Coordinator {
         let now = self.now();
         let known = |node: NodeId| {
             let failure = match self.node(node).link() {
-                Ok(_) => self.quarantined(node, now),
+                Ok(_) => self.refusal(node, now),
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
@@ -126,16 +126,12 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        let declare = || Declare::new(&self.settings.key_prefix, self.random() as u64);
-        self.of_each(|link| self.ask_one(link, declare())).await
+        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
     }
 
     /// Has every node forget what clients have told of their nodes and their longest leases.
     pub(crate) async fn forget_clients(&self) -> OfEach<()> {
-        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        let forget = || Forget::new(&self.settings.key_prefix, self.random() as u64);
-        self.of_each(|link| self.ask_one(link, forget())).await
+        self.of_each(|link| self.ask_one(link, Forget::new(&self.settings.key_prefix))).await
     }
 
     /// With more patience than a vote gets: people want to know how slow a node is.

@@ -37,10 +37,9 @@ pub enum Declared {
 }
 
 impl Declare {
-    pub(crate) fn new(keys: &KeyPrefix, version: u64) -> Self {
+    pub(crate) fn new(keys: &KeyPrefix) -> Self {
         let mut by_hash = DECLARE.by_hash(1);
         by_hash.arg(keys.internal(RECORD)).arg(keys.internal("")).arg(DECLARED_KEYS_MAX);
-        by_hash.arg(format!("{version:016x}"));
         Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
     }
 }

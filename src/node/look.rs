@@ -94,10 +94,9 @@ impl Visitor {
         };
         let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
         let told = self.roster.told(self.node, stored.record.as_ref());
-        let record = self.record(&facts, &stored, clock, &told);
+        let record = self.record(&facts, &stored, (sent, clock), &told);
         if stored.record.as_ref() != Some(&record) {
-            #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-            let note = Note::new(keys, &stored, &record, self.ambient.random() as u64);
+            let note = Note::new(keys, &stored, &record);
             match note.send(connection.clone()).await.map_err(refusal)? {
                 Noted::Written => {}
                 Noted::Outdated => return Ok(None),
@@ -111,14 +110,23 @@ impl Visitor {
         };
         let persistence = facts.persistence();
         // The roster knows what was met before.
-        let (replaced, runs) = (None, Vec::new());
-        let known = Known { record, persistence, clock, sent, received, is_up: true, replaced, runs };
+        let known = Known {
+            record,
+            persistence,
+            clock,
+            sent,
+            received,
+            is_up: true,
+            told: told.list.clone(),
+            replaced: None,
+            met_sequence: 0,
+        };
         self.roster.handle_look(self.node, known, &told);
         Ok(Some(looked))
     }
 
-    fn record(&self, facts: &NodeFacts, stored: &Stored, now: u64, told: &Told) -> Record {
-        let Told { is_copy, lacks, list, left, met } = told;
+    fn record(&self, facts: &NodeFacts, stored: &Stored, (sent, now): (Moment, u64), told: &Told) -> Record {
+        let Told { is_copy, met_sequence, list, left, met } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Look {
@@ -131,8 +139,9 @@ impl Visitor {
             is_declared: stored.is_declared,
             new_id: &new_id,
             is_copy: *is_copy,
-            lacks,
+            met_sequence: *met_sequence,
             max_ttl: self.roster.own_max_ttl(),
+            age: self.roster.since().until(sent),
             every: self.every(),
             list,
             left,

@@ -28,8 +28,8 @@ const LEFT: &str = "left";
 /// A record as it was read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
-    /// Empty where there is none.
-    version: String,
+    /// Id and sequence; empty where there are none.
+    version: [String; 2],
     /// `None` where there is none, or not all of one: then what there is proves nothing.
     pub(super) record: Option<Record>,
     /// Somebody has declared the node new before there was a record.
@@ -47,7 +47,7 @@ impl Stored {
     pub(super) fn parse(reply: &Value) -> Result<Self, NodeFailure> {
         let fields: HashMap<String, String> =
             redis::from_redis_value_ref(reply).map_err(|_| failure::of_reply("HGETALL", reply))?;
-        let version = fields.get("version").cloned().unwrap_or_default();
+        let version = ["id", "sequence"].map(|name| fields.get(name).cloned().unwrap_or_default());
         let is_declared = fields.contains_key("declared");
         Ok(Self { version, record: record(&fields), is_declared, fields })
     }
@@ -72,12 +72,13 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
         Some((list.to_owned(), Use { first, last, is_left: value.ends_with(LEFT) }))
     });
     let met = kind(MET).filter_map(|(id, value)| {
-        let (first, runs) = value.split_once(' ')?;
-        Some((id.to_owned(), Met { first: first.parse().ok()?, runs: words(runs) }))
+        let Span { first, last: sequence } = span(value)?;
+        Some((id.to_owned(), Met { first, sequence }))
     });
     Some(Record {
         id: text("id")?,
-        runs: words(&text("runs")?),
+        sequence: number("sequence")?,
+        run: text("run")?,
         replication_id: text("replication_id")?,
         is_durable: fields.contains_key("durable"),
         made: number("made")?,
@@ -92,10 +93,7 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     })
 }
 
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
-}
-
+/// Two numbers.
 fn span(text: &str) -> Option<Span> {
     let mut numbers = text.split(' ').map(str::parse);
     Some(Span { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
@@ -105,7 +103,8 @@ fn span(text: &str) -> Option<Span> {
 fn fields(record: &Record) -> BTreeMap<String, String> {
     let Record {
         id,
-        runs,
+        sequence,
+        run,
         replication_id,
         is_durable,
         made,
@@ -127,7 +126,8 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::from(
         [
             ("id", id.clone()),
-            ("runs", runs.join(" ")),
+            ("sequence", sequence.to_string()),
+            ("run", run.clone()),
             ("replication_id", replication_id.clone()),
             ("made", made.to_string()),
             ("whole", whole.to_string()),
@@ -149,8 +149,7 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
         (format!("{LIST}{list}"), format!("{first} {last}{left}"))
     }));
     fields.extend(
-        met.iter()
-            .map(|(id, Met { first, runs })| (format!("{MET}{id}"), format!("{first} {}", runs.join(" ")))),
+        met.iter().map(|(id, Met { first, sequence })| (format!("{MET}{id}"), format!("{first} {sequence}"))),
     );
     fields
 }
@@ -168,8 +167,7 @@ pub(super) enum Noted {
 }
 
 impl Note {
-    /// `version` is a random number for the record as it is written.
-    pub(super) fn new(keys: &KeyPrefix, stored: &Stored, record: &Record, version: u64) -> Self {
+    pub(super) fn new(keys: &KeyPrefix, stored: &Stored, record: &Record) -> Self {
         let fields = fields(record);
         let is_ours = |name: &str| {
             [TTL, LIST, MET].iter().any(|kind| name.starts_with(kind))
@@ -179,7 +177,7 @@ impl Note {
         let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
         let gone: Vec<_> = gone.collect();
         let mut by_hash = NOTE.by_hash(1);
-        by_hash.arg(keys.internal(RECORD)).arg(&stored.version).arg(format!("{version:016x}"));
+        by_hash.arg(keys.internal(RECORD)).arg(&stored.version);
         by_hash.arg(gone.len()).arg(gone);
         for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
             by_hash.arg(name).arg(value);
@@ -203,15 +201,11 @@ impl Command for Note {
 
 /// Forgets what clients have told: their node lists and their longest leases.
 #[derive(Clone)]
-pub(crate) struct Forget {
-    keys: KeyPrefix,
-    version: u64,
-}
+pub(crate) struct Forget(KeyPrefix);
 
 impl Forget {
-    /// `version` is a random number for the record as it is written.
-    pub(crate) fn new(keys: &KeyPrefix, version: u64) -> Self {
-        Self { keys: keys.clone(), version }
+    pub(crate) fn new(keys: &KeyPrefix) -> Self {
+        Self(keys.clone())
     }
 }
 
@@ -220,10 +214,10 @@ impl Command for Forget {
 
     async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
         for _ in 0..TRIES {
-            let reply = single(&mut connection, &read(&self.keys)).await;
+            let reply = single(&mut connection, &read(&self.0)).await;
             let stored = Stored::parse(&reply.map_err(|error| failure::of_command(&error))?)?;
             let Some(record) = &stored.record else { return Ok(()) };
-            let note = Note::new(&self.keys, &stored, &record.without_clients(), self.version);
+            let note = Note::new(&self.0, &stored, &record.without_clients());
             match note.send(connection.clone()).await? {
                 Noted::Written => return Ok(()),
                 Noted::Outdated => {}
@@ -244,7 +238,8 @@ mod tests {
     fn full() -> Record {
         Record {
             id: "aa".into(),
-            runs: vec!["r2".into(), "r1".into()],
+            sequence: 12,
+            run: "r".into(),
             replication_id: "p".into(),
             is_durable: true,
             made: 1,
@@ -259,7 +254,7 @@ mod tests {
                 ("2 of aa bb dd".to_owned(), Use { first: 9, last: 10, is_left: true }),
             ]
             .into(),
-            met: [("bb".to_owned(), Met { first: 11, runs: vec!["s2".into(), "s1".into()] })].into(),
+            met: [("bb".to_owned(), Met { first: 11, sequence: 13 })].into(),
         }
     }
 
@@ -275,7 +270,8 @@ mod tests {
     #[test]
     fn half_a_record_is_none() {
         let fields: HashMap<_, _> = fields(&full()).into_iter().collect();
-        for name in ["id", "runs", "replication_id", "made", "whole", "broken_by", "evicted_keys"] {
+        for name in ["id", "sequence", "run", "replication_id", "made", "whole", "broken_by", "evicted_keys"]
+        {
             let mut fields = fields.clone();
             fields.remove(name);
             assert_eq!(record(&fields), None, "{name}");

@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::error::NodeFailure;
-use crate::protocol::{Known, Record, lacking, longest_announced, span};
-use crate::types::{KeyPrefix, NodeId, Ttl};
-
-/// How many server processes of one node a client remembers.
-const RUNS_MAX: usize = 32;
+use crate::protocol::{
+    Known, Record, UNMET, fresh_for, is_complete, is_introduced, longest_announced, look_every, met_sequence,
+    span,
+};
+use crate::types::{KeyPrefix, Moment, NodeId, Ttl};
 
 /// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Roster {
     quorum: usize,
     max_ttl: Ttl,
     longest_ms: AtomicU64,
+    /// Since when there is this client.
+    since: Moment,
     members: watch::Sender<Vec<Member>>,
     list: watch::Sender<List>,
     version: AtomicU64,
@@ -32,6 +34,8 @@ struct Member {
     run_id: String,
     known: Option<Known>,
     others: Others,
+    /// The list that we told it last that we have left.
+    left: String,
 }
 
 /// Which nodes and quorum other clients use together with one of ours: two quorums of different lists may not meet.
@@ -47,7 +51,7 @@ pub enum Others {
     Different(String),
 }
 
-/// The nodes and the quorum that we use, as records have them; empty until all nodes have been met.
+/// The nodes and the quorum that we use, as records have them; empty until a quorum has been met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List {
     now: String,
@@ -58,16 +62,22 @@ struct List {
 pub(super) struct Told {
     /// Its id belongs to another of our nodes.
     pub(super) is_copy: bool,
-    /// Server processes that were met under its id and that its record does not know.
-    pub(super) lacks: Vec<String>,
+    /// The latest change of its record that any client is known to have met.
+    pub(super) met_sequence: u64,
     pub(super) list: String,
     pub(super) left: String,
-    /// The other nodes: ids and processes.
-    pub(super) met: Vec<(String, String)>,
+    /// The other nodes: ids, and the latest changes of their records.
+    pub(super) met: Vec<(String, u64)>,
 }
 
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, keys: KeyPrefix, quorum: usize, max_ttl: Ttl) -> Self {
+    pub(crate) fn new(
+        names: Vec<Arc<str>>,
+        keys: KeyPrefix,
+        quorum: usize,
+        max_ttl: Ttl,
+        now: Moment,
+    ) -> Self {
         Self {
             members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
@@ -75,9 +85,20 @@ impl Roster {
             quorum,
             max_ttl,
             longest_ms: AtomicU64::new(max_ttl.as_millis()),
+            since: now,
             list: watch::Sender::new(List::default()),
             version: AtomicU64::new(0),
         }
+    }
+
+    /// Since when there is this client.
+    pub(super) fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// Until when grants count of a node that was looked at then.
+    pub(crate) fn fresh_until(&self, looked: Moment) -> Moment {
+        looked + fresh_for(look_every(self.max_ttl))
     }
 
     /// The longest lease that we may hold.
@@ -118,16 +139,27 @@ impl Roster {
 
     /// Returns when `node` has said what other clients use; at once while not all nodes have been met. Cancel safe.
     pub(crate) async fn heard(&self, node: NodeId) {
-        if self.list.borrow().now.is_empty() {
+        if !is_complete(&self.list.borrow().now) || self.list.borrow().now.is_empty() {
             return;
         }
         // The sender is ours.
         let _ = self.members.subscribe().wait_for(|members| members[node.0].others != Others::Unknown).await;
     }
 
-    /// Whether all nodes have been met, so that our list is known.
+    /// Whether a quorum has been met, so that there is a list to be told.
     pub(super) fn has_list(&self) -> bool {
         !self.list.borrow().now.is_empty()
+    }
+
+    /// Returns when all nodes that are connected have been told of each other. Cancel safe.
+    pub(crate) async fn all_introduced(&self) {
+        let introduced = |members: &Vec<Member>| {
+            let known: Vec<_> = members.iter().map(|member| member.known.clone()).collect();
+            (0..known.len())
+                .all(|node| known[node].as_ref().is_none_or(|own| !own.is_up) || is_introduced(node, &known))
+        };
+        // The sender is ours.
+        let _ = self.members.subscribe().wait_for(introduced).await;
     }
 
     /// Tells of each change of our list.
@@ -144,7 +176,8 @@ impl Roster {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
-                    members[node.0] = Member::default();
+                    // Who it was before must not be forgotten: the name may lead to yet another server next.
+                    members[node.0].run_id.clear();
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
@@ -158,19 +191,22 @@ impl Roster {
     pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Told {
         let members = self.members.borrow();
         let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
-        let met = others().filter_map(Member::process);
-        let met = met.map(|(id, run)| (id.to_owned(), run.to_owned())).collect();
+        let met = others().filter_map(|other| other.known.as_ref());
+        let met = met.map(|other| (other.record.id.clone(), other.met_sequence)).collect();
         let is_copy = record.is_some_and(|record| {
             // A server that has moved from one name to another has kept its process.
             others().any(|other| other.id() == record.id && other.run_id != members[node.0].run_id)
         });
-        let lacks = record.map_or_else(Vec::new, |record| {
+        let met_sequence = record.map_or(0, |record| {
             let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
             let others = others().filter_map(|member| member.known.as_ref());
-            lacking(record, others, own.map_or(&[], |own| &own.runs))
+            met_sequence(&record.id, others).max(own.map_or(0, |own| own.met_sequence))
         });
-        let List { now: list, before: left } = self.list.borrow().clone();
-        Told { is_copy, lacks, list, left, met }
+        let before = self.list.borrow().before.clone();
+        // Told once: a client that still uses it takes it back.
+        let left = if members[node.0].left == before { String::new() } else { before };
+        let list = self.list.borrow().now.clone();
+        Told { is_copy, met_sequence, list, left, met }
     }
 
     /// What was seen of a node; the record is as it was written down.
@@ -187,13 +223,11 @@ impl Roster {
             let member = &mut members[node.0];
             let before = member.known.take();
             let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
-            let before = before.map_or((None, Vec::new()), |before| (before.replaced, before.runs));
-            (seen.replaced, seen.runs) = if is_same { before } else { (Some(seen.received), Vec::new()) };
-            if let Some(run) = seen.record.runs.first()
-                && !seen.runs.contains(run)
-            {
-                seen.runs.insert(0, run.clone());
-                seen.runs.truncate(RUNS_MAX);
+            let (replaced, met) = before.map_or((None, 0), |before| (before.replaced, before.met_sequence));
+            seen.replaced = if is_same { replaced } else { Some(seen.received) };
+            seen.met_sequence = seen.record.sequence.max(if is_same { met } else { 0 });
+            if !told.left.is_empty() {
+                told.left.clone_into(&mut member.left);
             }
             (member.known, member.others) = (Some(seen), others);
         });
@@ -226,15 +260,18 @@ impl Roster {
         }
     }
 
-    /// Our list, once all nodes have been met; unless two have one id for a moment, because a server has moved.
+    /// Our list, once a quorum has been met; unless two have one id for a moment, because a server has moved.
     fn handle_members(&self) {
         let members = self.members.borrow();
-        let mut ids: Vec<&str> = members.iter().map(Member::id).collect();
+        let met = members.iter().map(Member::id).filter(|id| !id.is_empty());
+        let mut ids: Vec<&str> = met.collect();
+        let met = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        if ids.len() < members.len() || ids.first().is_some_and(|id| id.is_empty()) {
+        if ids.len() < met || met < self.quorum {
             return;
         }
+        ids.resize(members.len(), UNMET);
         let now = format!("{} of {}", self.quorum, ids.join(" "));
         self.list.send_if_modified(|list| {
             if list.now == now {
@@ -246,27 +283,28 @@ impl Roster {
     }
 
     fn others_of(&self, seen: &Known, list: &str) -> Others {
-        if list.is_empty() {
+        if list.is_empty() || !is_complete(list) {
             return Others::Unknown;
         }
         let until = |last: u64| seen.clock.saturating_sub(last);
         let recent = span(self.max_ttl(), 0.0).as_micros();
-        let lists = seen.record.lists.iter();
-        let mut different = lists.filter(|(theirs, used)| {
-            *theirs != list && !used.is_left && u128::from(until(used.last)) <= recent
+        let lists = &seen.record.lists;
+        // Whoever joined later is told, and those who were there are not bothered.
+        let since = lists.get(list).map_or(seen.clock, |ours| ours.first);
+        let different = lists.iter().find(|(theirs, used)| {
+            *theirs != list
+                && is_complete(theirs)
+                && !used.is_left
+                && used.first <= since
+                && u128::from(until(used.last)) <= recent
         });
-        different.next().map_or(Others::Same, |(theirs, _)| Others::Different(theirs.clone()))
+        different.map_or(Others::Same, |(theirs, _)| Others::Different(theirs.clone()))
     }
 }
 
 impl Member {
     fn id(&self) -> &str {
         self.known.as_ref().map_or("", |known| &known.record.id)
-    }
-
-    fn process(&self) -> Option<(&str, &str)> {
-        let record = &self.known.as_ref()?.record;
-        Some((&record.id, record.runs.first()?))
     }
 }
 

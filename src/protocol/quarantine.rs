@@ -3,10 +3,9 @@
 //! Delayed restarts, as the Redlock specification asks for them, kept by the clients: a node that forgot a lock does
 //! not help anybody else to it before the lock is over anyway.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::record::{Break, Record, has_member};
+use super::record::{Break, Record, has_member, is_complete, members};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
 /// How much longer than the longest lease and its drift a quarantine is. Covers what a round trip hides of a node's
@@ -14,13 +13,20 @@ use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Longest pause between two looks of a client at a node.
-pub(crate) const LOOK_LONGEST: Duration = Duration::from_secs(4);
+pub(crate) const LOOK_LONGEST: Duration = Duration::from_millis(2500);
 /// Shortest one: a look costs a server some 0.1 ms.
-const LOOK_SHORTEST: Duration = Duration::from_millis(100);
+const LOOK_SHORTEST: Duration = Duration::from_millis(250);
 
 /// How often a client with leases of at most `max_ttl` looks at a node: several times in the life of its longest lease.
 pub(crate) fn look_every(max_ttl: Ttl) -> Duration {
-    (max_ttl.as_duration() / 5).clamp(LOOK_SHORTEST, LOOK_LONGEST)
+    (max_ttl.as_duration() / 8).clamp(LOOK_SHORTEST, LOOK_LONGEST)
+}
+
+/// How long after a look the grants of a node count, for a client that looks so often. A client that was stopped for
+/// longer has to look first, because the nodes may have forgotten meanwhile that it uses them. Half of the margin of a
+/// quarantine is for looks that are late.
+pub(crate) fn fresh_for(look_every: Duration) -> Duration {
+    look_every * 2 + MARGIN / 2
 }
 
 /// How long a node is not believed that may have forgotten leases of this length.
@@ -46,10 +52,12 @@ pub(crate) struct Known {
     pub(crate) received: Moment,
     /// Whether there is a live connection to the node.
     pub(crate) is_up: bool,
+    /// The list that we told it with the look.
+    pub(crate) told: String,
     /// When this client met another node under the name than before.
     pub(crate) replaced: Option<Moment>,
-    /// Processes that this client has met under the node's id.
-    pub(crate) runs: Vec<String>,
+    /// The latest change of the node's record that this client has met.
+    pub(crate) met_sequence: u64,
 }
 
 /// A node whose grants do not count before `until`.
@@ -70,22 +78,26 @@ impl RestartGuard {
             Eviction::Refused => judge.evicted(own),
             Eviction::Allowed => None,
         };
-        let reasons = [judge.forgot(own), evicted, judge.replaced(own), judge.rolled_back(own)];
-        reasons.into_iter().flatten().max_by_key(|quarantine| quarantine.until)
+        let forgot = judge.forgot(own);
+        let reasons = [forgot, evicted, judge.replaced(own), judge.rolled_back(own)];
+        let longest = reasons.into_iter().flatten().max_by_key(|quarantine| quarantine.until)?;
+        // A server that was wiped is another one than before. What happened to it says more than that.
+        let told = forgot.filter(|forgot| forgot.until + judge.late() * 2 >= longest.until);
+        Some(Quarantine { cause: told.unwrap_or(longest).cause, ..longest })
     }
 }
 
-/// Server processes that clients have met under the id of a node and that its record does not know: its data is older.
-/// `known` is what is known of the other nodes, `met` what this client has met itself.
-pub(crate) fn lacking<'a>(
-    record: &Record,
-    known: impl IntoIterator<Item = &'a Known>,
-    met: &[String],
-) -> Vec<String> {
-    let told = known.into_iter().filter_map(|other| other.record.met.get(&record.id));
-    let all = told.flat_map(|met| met.runs.iter()).chain(met);
-    let lacking: BTreeSet<_> = all.filter(|run| !record.runs.contains(run)).collect();
-    lacking.into_iter().cloned().collect()
+/// The latest change of the record of the node `id` that clients of these other nodes have met.
+pub(crate) fn met_sequence<'a>(id: &str, others: impl IntoIterator<Item = &'a Known>) -> u64 {
+    let told = others.into_iter().filter_map(|other| other.record.met.get(id));
+    told.map(|met| met.sequence).max().unwrap_or(0)
+}
+
+/// Whether all other nodes have been told that we use a node. Before that nobody would notice that another server has
+/// taken its place while we hold leases that count on it.
+pub(crate) fn is_introduced(node: usize, known: &[Option<Known>]) -> bool {
+    let Some(own) = &known[node] else { return false };
+    others(node, known).all(|other| !other.is_up || has_member(&other.told, &own.record.id))
 }
 
 /// The longest lease that clients have announced to any of the nodes.
@@ -140,7 +152,7 @@ impl Judge<'_> {
         let by_others = others(self.node, self.known).filter_map(|other| {
             let last = self.others_without(own, other)?;
             // The next look of those clients may be due, and one of them may just have won a lease.
-            let unused = other.latest(last) + look_every(self.longest()) * 3 / 2 + span;
+            let unused = other.latest(last) + self.late() + span;
             let joined = own.record.met.get(&other.record.id);
             let joined = joined.map_or(own.received, |met| own.latest(met.first));
             Some(unused.max(joined + span))
@@ -152,14 +164,15 @@ impl Judge<'_> {
     /// When clients last used `other` without the node, by the clock of `other`. Lists that came into use after one that
     /// the node is on do not count: whoever joins has no say about those who are there.
     fn others_without(&self, own: &Known, other: &Known) -> Option<u64> {
-        let (id, longest) = (&own.record.id, self.longest());
+        let (id, gap) = (&own.record.id, other.record.gap());
         let lists = &other.record.lists;
         let with =
-            lists.iter().filter(|(list, used)| has_member(list, id) && used.is_in_use(other.clock, longest));
+            lists.iter().filter(|(list, used)| has_member(list, id) && used.is_in_use(other.clock, gap));
         let since = with.map(|(_, used)| used.first).min();
         let without = lists.iter().filter(|(list, used)| {
             !has_member(list, id)
                 && has_member(list, &other.record.id)
+                && (is_complete(list) || self.is_strange(list))
                 && since.is_none_or(|since| used.first <= since)
         });
         without.map(|(_, used)| used.last).max()
@@ -167,11 +180,26 @@ impl Judge<'_> {
 
     /// Its data is older than what clients have met. Written down with the next look; until then it began now.
     fn rolled_back(&self, own: &Known) -> Option<Quarantine> {
-        if lacking(&own.record, others(self.node, self.known), &own.runs).is_empty() {
+        let Record { id, sequence, .. } = &own.record;
+        if *sequence >= met_sequence(id, others(self.node, self.known)).max(own.met_sequence) {
             return None;
         }
         let until = own.received + self.span_of_longest();
         Some(Quarantine { until, cause: QuarantineCause::RolledBack })
+    }
+
+    /// Whether there are more nodes on a list that we do not know than we have nodes that we have not met. The node may
+    /// then be missing on it because another is meant, and not because its client has not met it.
+    fn is_strange(&self, list: &str) -> bool {
+        let is_ours = |id: &str| self.known.iter().flatten().any(|known| known.record.id == id);
+        let unmet = self.known.iter().filter(|known| known.is_none()).count();
+        members(list).filter(|id| !is_ours(id)).count() > unmet
+    }
+
+    /// How long a client may use a list without having said so again: its grants count for two looks, and a look after
+    /// less than half of one writes nothing down.
+    fn late(&self) -> Duration {
+        look_every(self.longest()) * 5 / 2
     }
 
     fn longest(&self) -> Ttl {

@@ -13,18 +13,13 @@ use std::time::Duration;
 use super::quarantine::{LOOK_LONGEST, span};
 use crate::types::Ttl;
 
-/// How many of its own server processes a record remembers. A longer crash loop between two looks of any client is
-/// taken for a loss of data.
-const RUNS_MAX: usize = 32;
-/// How many processes of another node a record remembers.
-const MET_RUNS_MAX: usize = 4;
 /// How many other nodes a record remembers: those of four of the largest lists.
 const MET_MAX: usize = 64;
 /// How many node lists a record remembers. More than a few in use are a mistake of the operators.
 const LISTS_MAX: usize = 16;
 /// How many different lengths of leases a record remembers.
 const ANNOUNCED_MAX: usize = 32;
-/// A list that nobody has told of for longer than this is not in use.
+/// Longest pause after which a list is still in use.
 const GAP_LONGEST: Duration = Duration::from_secs(10);
 
 /// What a node's record says.
@@ -32,8 +27,10 @@ const GAP_LONGEST: Duration = Duration::from_secs(10);
 pub(crate) struct Record {
     /// The node's own random name.
     pub(crate) id: String,
-    /// The server processes (`run_id`) that clients met, the present one first.
-    pub(crate) runs: Vec<String>,
+    /// Counts the changes of the record: data from before a change that clients have met is older than it should be.
+    pub(crate) sequence: u64,
+    /// The server process (`run_id`) that was met last.
+    pub(crate) run: String,
     pub(crate) replication_id: String,
     /// Whether the present process was seen to keep every write.
     pub(crate) is_durable: bool,
@@ -66,7 +63,7 @@ pub(crate) enum Break {
     Restarted,
     /// It was a replica meanwhile.
     Promoted,
-    /// Clients have met a process of this node that its record knows nothing of: its data is older than that.
+    /// Clients have met a later record of it: its data is older than that.
     RolledBack,
 }
 
@@ -82,8 +79,8 @@ pub(crate) struct Span {
 pub(crate) struct Met {
     /// When a client first told of it.
     pub(crate) first: u64,
-    /// Its server processes, newest first.
-    pub(crate) runs: Vec<String>,
+    /// The latest change of its record that was met.
+    pub(crate) sequence: u64,
 }
 
 /// The use of one node list.
@@ -113,17 +110,20 @@ pub(crate) struct Look<'a> {
     pub(crate) new_id: &'a str,
     /// Its id belongs to another node of the client: one is a copy of the other's data.
     pub(crate) is_copy: bool,
-    /// Processes that clients have met under its id and that its record does not know.
-    pub(crate) lacks: &'a [String],
+    /// The latest change of its record that any client is known to have met.
+    pub(crate) met_sequence: u64,
     pub(crate) max_ttl: Ttl,
+    /// For how long the client has been one, and may have held such leases on other nodes.
+    pub(crate) age: Duration,
     /// How often the client looks.
     pub(crate) every: Duration,
-    /// The nodes and the quorum that the client uses; empty while it has not met all of them.
+    /// The nodes and the quorum that the client uses, with a `~` for each that it has not met; empty while it has met
+    /// fewer than a quorum.
     pub(crate) list: &'a str,
     /// What it used until it met a node anew; empty if nothing else.
     pub(crate) left: &'a str,
-    /// The processes of the other nodes, by node id.
-    pub(crate) met: &'a [(String, String)],
+    /// The other nodes: their ids, and the latest change of their records that was met.
+    pub(crate) met: &'a [(String, u64)],
 }
 
 /// Whether a server's acknowledged writes survive its death, as its present state tells.
@@ -150,26 +150,43 @@ impl Record {
         record.handle_eviction(look);
         record.handle_announcement(look);
         record.handle_list(look);
-        record.handle_met(look);
+        record.handle_met(look, old);
+        if old != Some(&record) {
+            record.sequence = record.sequence.max(look.met_sequence) + 1;
+        }
         record
     }
 
     /// The record without what clients that are gone have told: their node lists and their longest leases. What holds
     /// for those that are not gone is told again with their next look.
     pub(crate) fn without_clients(&self) -> Self {
-        Self { announced: BTreeMap::new(), lists: BTreeMap::new(), met: BTreeMap::new(), ..self.clone() }
+        Self {
+            sequence: self.sequence + 1,
+            announced: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            met: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
+    /// A list that nobody has told of for longer than this is not in use.
+    pub(crate) fn gap(&self) -> Duration {
+        let shortest = self.announced.keys().next().map_or(Duration::ZERO, |ttl| Duration::from_millis(*ttl));
+        (span(Ttl::from_duration(shortest), 0.0) / 2).min(GAP_LONGEST)
     }
 
     fn made(look: &Look<'_>) -> Self {
         Self {
             id: look.new_id.to_owned(),
-            runs: vec![look.run_id.to_owned()],
+            sequence: 0,
+            run: look.run_id.to_owned(),
             replication_id: look.replication_id.to_owned(),
             is_durable: false,
             made: look.now,
             whole: look.now,
-            broken_by: Break::Made,
-            is_declared: look.is_declared && !look.is_copy,
+            broken_by: if look.was_replica { Break::Promoted } else { Break::Made },
+            // What it has copied from a master was said of that one.
+            is_declared: look.is_declared && !look.is_copy && !look.was_replica,
             evicted_keys: look.evicted_keys,
             evicted: (look.evicted_keys > 0).then_some(look.now),
             announced: BTreeMap::new(),
@@ -196,23 +213,18 @@ impl Record {
 
     fn handle_process(&mut self, look: &Look<'_>) {
         let Durability { syncs, is_rewriting, was_rewritten } = look.durability;
-        let is_same = self.runs.first().is_some_and(|run| run == look.run_id);
+        let is_same = self.run == look.run_id;
         let is_promoted = self.replication_id != look.replication_id && look.was_replica;
         // The present process has loaded what the one before it was seen to write.
         let is_kept = self.is_durable && syncs && !is_rewriting && !was_rewritten;
-        if !look.lacks.is_empty() {
+        if self.sequence < look.met_sequence {
             self.broken(look.now, Break::RolledBack);
         } else if is_promoted {
             self.broken(look.now, Break::Promoted);
         } else if !is_same && !is_kept {
             self.broken(look.now, Break::Restarted);
         }
-        let lacks = look.lacks.iter().map(String::as_str);
-        for run in lacks.chain([look.run_id]) {
-            self.runs.retain(|known| known != run);
-            self.runs.insert(0, run.to_owned());
-        }
-        self.runs.truncate(RUNS_MAX);
+        look.run_id.clone_into(&mut self.run);
         look.replication_id.clone_into(&mut self.replication_id);
         self.is_durable = syncs && (!is_rewriting || is_same && self.is_durable);
     }
@@ -231,7 +243,12 @@ impl Record {
 
     fn handle_announcement(&mut self, look: &Look<'_>) {
         let (now, ours) = (look.now, look.max_ttl.as_millis());
-        let told = self.announced.entry(ours).or_insert(Span { first: now, last: now });
+        let first = now.saturating_sub(micros(look.age));
+        let told = self.announced.entry(ours).or_insert(Span { first, last: now });
+        if first < told.first {
+            // A client that has used it elsewhere. Not for a difference of a look or two of the same one.
+            told.first = if told.first - first > micros(LOOK_LONGEST) { first } else { told.first };
+        }
         if is_due(told.last, look) {
             told.last = now;
         }
@@ -252,19 +269,23 @@ impl Record {
 
     fn handle_list(&mut self, look: &Look<'_>) {
         let now = look.now;
-        if !look.left.is_empty()
-            && let Some(left) = self.lists.get_mut(look.left)
-        {
+        let gap = self.gap();
+        let mut since = now;
+        if let Some(left) = self.lists.get_mut(look.left) {
             left.is_left = true;
+            // Who was there before others came still was, whatever his nodes call themselves now.
+            if left.is_in_use(now, gap) {
+                since = left.first;
+            }
         }
         if look.list.is_empty() {
             return;
         }
-        let list =
-            self.lists.entry(look.list.to_owned()).or_insert(Use { first: now, last: now, is_left: false });
+        let fresh = Use { first: since, last: now, is_left: false };
+        let list = self.lists.entry(look.list.to_owned()).or_insert(fresh);
         list.is_left = false;
-        if !list.is_in_use(now, look.max_ttl) {
-            (list.first, list.last) = (now, now);
+        if !list.is_in_use(now, gap) {
+            *list = fresh;
         } else if is_due(list.last, look) {
             list.last = now;
         }
@@ -277,13 +298,16 @@ impl Record {
         }
     }
 
-    fn handle_met(&mut self, look: &Look<'_>) {
-        for (id, run) in look.met {
-            let met = self.met.entry(id.clone()).or_insert(Met { first: look.now, runs: Vec::new() });
-            if !met.runs.contains(run) {
-                met.runs.insert(0, run.clone());
-                met.runs.truncate(MET_RUNS_MAX);
-            }
+    /// What has changed on other nodes is written down along with something else. Alone it would go to and fro, because
+    /// each record that is written is such a change to the others.
+    fn handle_met(&mut self, look: &Look<'_>, old: Option<&Self>) {
+        let is_written = old != Some(&*self) || look.met.iter().any(|(id, _)| !self.met.contains_key(id));
+        if !is_written {
+            return;
+        }
+        for (id, sequence) in look.met {
+            let met = self.met.entry(id.clone()).or_insert(Met { first: look.now, sequence: 0 });
+            met.sequence = met.sequence.max(*sequence);
         }
         while self.met.len() > MET_MAX {
             let strangers = self.met.iter().filter(|(id, _)| look.met.iter().all(|(met, _)| met != *id));
@@ -298,8 +322,8 @@ impl Record {
 impl Use {
     /// Whether clients have told of it all the time until `now`. Pauses that count are shorter than half of any
     /// quarantine, so that no node that took the place of another has had a vote meanwhile.
-    pub(crate) fn is_in_use(&self, now: u64, max_ttl: Ttl) -> bool {
-        now - self.last.min(now) <= micros((span(max_ttl, 0.0) / 2).min(GAP_LONGEST))
+    pub(crate) fn is_in_use(&self, now: u64, gap: Duration) -> bool {
+        now - self.last.min(now) <= micros(gap)
     }
 }
 
@@ -308,11 +332,19 @@ pub(crate) fn has_member(list: &str, id: &str) -> bool {
     members(list).any(|member| member == id)
 }
 
-/// The node ids of a list.
+/// The node ids of a list, as far as the client that told of it had met them.
 pub(crate) fn members(list: &str) -> impl Iterator<Item = &str> {
     // Quorum, the word "of", and the ids.
-    list.split(' ').skip(2)
+    list.split(' ').skip(2).filter(|id| *id != UNMET)
 }
+
+/// Whether the client that told of the list had met all nodes on it.
+pub(crate) fn is_complete(list: &str) -> bool {
+    !list.ends_with(UNMET)
+}
+
+/// How a client calls a node on its list that it has not met. Sorts behind all ids.
+pub(crate) const UNMET: &str = "~";
 
 /// Whether a time is old enough to be written down anew. Not with every look, because each write costs a node with
 /// `appendfsync always` a sync.
