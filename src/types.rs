@@ -14,8 +14,9 @@ pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
 /// Longest prefix of keys in bytes: it is part of every command.
 const PREFIX_BYTES_MAX: usize = 64;
-/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node.
-pub(crate) const INTERNAL_PREFIX: &str = "redlock:";
+/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node. Not
+/// `redlock:`, which RedLock.net and pottery put before the names of their locks.
+pub(crate) const INTERNAL_PREFIX: &str = "redlock-quorum:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
@@ -26,7 +27,7 @@ pub(crate) struct KeyPrefix(Arc<str>);
 impl KeyPrefix {
     /// What [`parse`](Self::parse) takes.
     pub(crate) const BOUND: &'static str =
-        "at most 64 bytes without control characters, not beginning with `redlock:`";
+        "at most 64 bytes without control characters, not beginning with `redlock-quorum:`";
 
     /// `None` of what is out of bounds.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -69,10 +70,17 @@ impl Resource {
             return Err("must not contain control characters");
         }
         if name.starts_with(INTERNAL_PREFIX) {
-            return Err("must not begin with `redlock:`, which is kept for the library's own keys");
+            return Err("must not begin with `redlock-quorum:`, which is kept for the library's own keys");
         }
         let prefix = prefix.as_str();
-        Ok(Self { key: format!("{prefix}{name}").into(), prefix_bytes: prefix.len() })
+        let key = format!("{prefix}{name}");
+        if key.starts_with(INTERNAL_PREFIX) {
+            return Err(
+                "must not make, behind the `key_prefix`, a key that begins with `redlock-quorum:`, which is \
+                        kept for the library's own keys",
+            );
+        }
+        Ok(Self { key: key.into(), prefix_bytes: prefix.len() })
     }
 
     /// What users call it.
@@ -346,11 +354,11 @@ mod tests {
     #[test]
     fn resource_names_are_checked() {
         let longest = "x".repeat(RESOURCE_BYTES_MAX);
-        for good in ["a", "invoice:42", "größe/7", " ", "Redlock:x", longest.as_str()] {
+        for good in ["a", "invoice:42", "größe/7", " ", "redlock:x", "Redlock-quorum:x", longest.as_str()] {
             assert!(Resource::parse(&KeyPrefix::default(), good).is_ok(), "{good:?}");
         }
         let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
-        for bad in ["", "a\nb", "\0", "redlock:node", too_long.as_str()] {
+        for bad in ["", "a\nb", "\0", "redlock-quorum:node", too_long.as_str()] {
             assert!(Resource::parse(&KeyPrefix::default(), bad).is_err(), "{bad:?}");
         }
     }
@@ -360,10 +368,27 @@ mod tests {
         let prefix = KeyPrefix::parse("größe:").unwrap();
         let resource = Resource::parse(&prefix, "job").unwrap();
         assert_eq!((resource.name(), resource.key()), ("job", "größe:job"));
-        assert_eq!(resource.internal_key("fences"), "größe:redlock:fences");
-        assert_eq!(prefix.internal("node"), "größe:redlock:node");
-        for bad in ["a\n", "redlock:", "redlock:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
+        assert_eq!(resource.internal_key("fences"), "größe:redlock-quorum:fences");
+        assert_eq!(prefix.internal("node"), "größe:redlock-quorum:node");
+        for good in ["", "redlock:", "redlock:app:"] {
+            assert!(KeyPrefix::parse(good).is_some(), "{good:?}");
+        }
+        for bad in ["a\n", "redlock-quorum:", "redlock-quorum:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
             assert_eq!(KeyPrefix::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn prefix_and_name_together_make_no_internal_key() {
+        for (prefix, name) in [("redlock-", "quorum:node"), ("r", "edlock-quorum:"), ("redlock-quorum", ":x")]
+        {
+            assert!(
+                Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_err(),
+                "{prefix:?} {name:?}"
+            );
+        }
+        for (prefix, name) in [("redlock-", "x"), ("redlock:", "redlock:x"), ("redlock-quorum", "x:")] {
+            assert!(Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_ok(), "{prefix:?} {name:?}");
         }
     }
 

@@ -93,7 +93,7 @@ impl Redlock {
         RedlockBuilder::new()
     }
 
-    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock:`. The
+    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock-quorum:`. The
     /// name is the Redis key, as with every other Redlock implementation, so their clients exclude ours and ours
     /// theirs.
     ///

@@ -10,7 +10,7 @@ const SHOWN_CHARS: usize = 64;
 impl RedlockBuilder {
     /// What the keys of all locks, and those that the library keeps for itself, begin with, such as `app:`. Clients of
     /// different prefixes do not exclude each other. At most 64 bytes without control characters, not beginning with
-    /// `redlock:`.
+    /// `redlock-quorum:`.
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.key_prefix = prefix.into();
         self.given("key_prefix")

@@ -57,7 +57,7 @@ async fn tokens_are_unique_and_grow_in_real_time_whatever_the_clocks_say() {
     const LOCKS: u64 = 900;
     let cluster = Arc::new(LocalCluster::start(3).unwrap());
     for (node, score) in [(0, "5"), (1, "1900000000000000"), (2, "1700000000000000")] {
-        cluster.command(node, &["ZADD", "redlock:fences", score, "fenced"]).unwrap();
+        cluster.command(node, &["ZADD", "redlock-quorum:fences", score, "fenced"]).unwrap();
     }
     // The largest token that was returned so far: what starts after that has to get a larger one.
     let returned = Arc::new(AtomicU64::new(0));
@@ -166,13 +166,13 @@ async fn the_nodes_are_asked_again_before_our_clock_is_refused() {
 async fn a_removed_score_is_gone_for_a_client_that_has_met_it() {
     let cluster = LocalCluster::start(3).unwrap();
     for node in 0..3 {
-        cluster.command(node, &["ZADD", "redlock:fences", "4503599627370000", "once"]).unwrap();
+        cluster.command(node, &["ZADD", "redlock-quorum:fences", "4503599627370000", "once"]).unwrap();
     }
     let redlock = Redlock::connect(cluster.urls()).await.unwrap();
     let poisoned = lock_once(&redlock).await;
     assert!(poisoned > 4_503_599_627_370_000);
     for node in 0..3 {
-        cluster.command(node, &["ZREM", "redlock:fences", "once"]).unwrap();
+        cluster.command(node, &["ZREM", "redlock-quorum:fences", "once"]).unwrap();
     }
     let token = lock_once(&redlock).await;
     assert!(token < Machine.wall_micros() + MICROS, "{token}");
@@ -182,12 +182,12 @@ async fn a_removed_score_is_gone_for_a_client_that_has_met_it() {
 async fn a_score_that_cannot_be_exceeded_is_an_error_that_names_the_repair() {
     let cluster = LocalCluster::start(3).unwrap();
     for node in 0..2 {
-        cluster.command(node, &["ZADD", "redlock:fences", "4503599627370496", "full"]).unwrap();
+        cluster.command(node, &["ZADD", "redlock-quorum:fences", "4503599627370496", "full"]).unwrap();
     }
     let redlock = Redlock::connect(cluster.urls()).await.unwrap();
     let error = redlock.mutex("full").unwrap().lock().await.unwrap_err();
     assert!(matches!(error, LockError::FenceTooHigh { .. }), "{error}");
-    assert!(error.to_string().contains("ZREM redlock:fences full"), "{error}");
+    assert!(error.to_string().contains("ZREM redlock-quorum:fences full"), "{error}");
     redlock.shutdown().await;
     assert!((0..3).all(|node| cluster.keys(node).unwrap().is_empty()), "nothing is left behind");
 }
@@ -197,7 +197,7 @@ async fn without_fencing_nothing_is_stored_and_the_token_is_0() {
     let cluster = LocalCluster::start(3).unwrap();
     let redlock = builder(&cluster).fencing(Fencing::Off).connect().await.unwrap();
     assert_eq!(lock_once(&redlock).await, 0);
-    assert_eq!(cluster.command(0, &["EXISTS", "redlock:fences"]).unwrap(), Reply::Int(0));
+    assert_eq!(cluster.command(0, &["EXISTS", "redlock-quorum:fences"]).unwrap(), Reply::Int(0));
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn release_and_extension_leave_the_token_alone() {
     guard.release().await.unwrap();
     redlock.shutdown().await;
     let scores: Vec<_> = (0..3)
-        .map(|node| cluster.command(node, &["ZSCORE", "redlock:fences", "kept"]).unwrap())
+        .map(|node| cluster.command(node, &["ZSCORE", "redlock-quorum:fences", "kept"]).unwrap())
         .filter(|score| score.text() == Some(&token.to_string()))
         .collect();
     assert!(scores.len() >= 2, "{scores:?}");
@@ -223,7 +223,7 @@ async fn old_tokens_are_forgotten_upon_connecting() {
     let now = Machine.wall_micros();
     let retention = 2 * 60 * 60 * MICROS;
     let zadd = |node, name, score: u64| {
-        cluster.command(node, &["ZADD", "redlock:fences", &score.to_string(), name]).unwrap();
+        cluster.command(node, &["ZADD", "redlock-quorum:fences", &score.to_string(), name]).unwrap();
     };
     for node in 0..3 {
         zadd(node, "old", now - retention - 60 * MICROS);
@@ -236,8 +236,9 @@ async fn old_tokens_are_forgotten_upon_connecting() {
         .await
         .unwrap();
     for node in 0..3 {
-        let names =
-            || format!("{:?}", cluster.command(node, &["ZRANGE", "redlock:fences", "0", "-1"]).unwrap());
+        let names = || {
+            format!("{:?}", cluster.command(node, &["ZRANGE", "redlock-quorum:fences", "0", "-1"]).unwrap())
+        };
         let started = Machine.now();
         while names().contains("old") {
             assert!(started.until(Machine.now()) < Duration::from_secs(20), "{}", names());

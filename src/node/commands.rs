@@ -57,7 +57,7 @@ pub(crate) enum Fence {
     Off,
 }
 
-/// `SET key token NX PX ttl`, and behind it, with a fencing token, `ZADD redlock:fences GT CH fence resource`.
+/// `SET key token NX PX ttl`, and behind it, with a fencing token, `ZADD redlock-quorum:fences GT CH fence resource`.
 ///
 /// Native commands in one pipeline instead of a script: measured at 1.07 instead of 1.22 times the latency of a
 /// bare `SET` on a quorum. Nothing depends on the two being atomic.

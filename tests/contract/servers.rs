@@ -254,7 +254,7 @@ async fn a_name_is_the_key_whatever_it_contains() {
     eventually(SLACK, "nothing is left", gone).await;
 
     let too_long = "x".repeat(513);
-    for name in ["", "a\nb", "a\r\nDEL job", "\0", "\u{7f}", "redlock:node", &too_long] {
+    for name in ["", "a\nb", "a\r\nDEL job", "\0", "\u{7f}", "redlock-quorum:node", &too_long] {
         assert!(matches!(redlock.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
     }
 }
@@ -303,8 +303,8 @@ async fn a_prefix_is_a_name_space_of_its_own() {
     assert_eq!(value(&cluster, 0, "app:job").as_deref(), Some(ours.token()));
     assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(others.token()));
     let score = |fences| cluster.command(0, &["ZSCORE", fences, KEY]).unwrap().text().unwrap().parse::<f64>();
-    assert_eq!(score("app:redlock:fences").unwrap() as u64, ours.fencing_token().get());
-    assert_eq!(score("redlock:fences").unwrap() as u64, others.fencing_token().get());
+    assert_eq!(score("app:redlock-quorum:fences").unwrap() as u64, ours.fencing_token().get());
+    assert_eq!(score("redlock-quorum:fences").unwrap() as u64, others.fencing_token().get());
     let error = with("app:").await.mutex(KEY).unwrap().try_lock().await.unwrap_err();
     assert!(matches!(&error, LockError::Contended { resource, .. } if resource == KEY), "{error}");
     // A client without the prefix that says it in the name meets the same key.
@@ -320,7 +320,12 @@ async fn a_prefix_is_a_name_space_of_its_own() {
         keys.sort();
         keys
     };
-    let internal = ["app:redlock:fences", "app:redlock:node", "redlock:fences", "redlock:node"];
+    let internal = [
+        "app:redlock-quorum:fences",
+        "app:redlock-quorum:node",
+        "redlock-quorum:fences",
+        "redlock-quorum:node",
+    ];
     eventually(SLACK, "only internal keys are left", || (0..3).all(|node| keys(node) == internal)).await;
     // So a user needs no other keys, and no other channels.
     for node in 0..3 {
@@ -332,7 +337,7 @@ async fn a_prefix_is_a_name_space_of_its_own() {
     guard.extend(LONG * 2).await.unwrap();
     assert_eq!(guard.release().await, Ok(Released::InTime));
     (0..3).for_each(|node| assert_nothing_was_refused(&cluster, node));
-    for name in ["redlock:", "redlock:node"] {
+    for name in ["redlock-quorum:", "redlock-quorum:node"] {
         assert!(matches!(app.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
     }
 }

@@ -113,7 +113,7 @@ fn advice(failure: &NodeFailure) -> &'static str {
 
 /// The key of what a node remembers of itself and its clients.
 pub(super) fn record(settings: &Settings) -> String {
-    format!("{}redlock:node", settings.key_prefix())
+    format!("{}redlock-quorum:node", settings.key_prefix())
 }
 
 /// Grouped by what the others use.
@@ -220,10 +220,10 @@ mod tests {
             measured: None,
         };
         let nodes = [node("a", Others::Same), node("b", Others::Different("2 of id-b 77".into()))];
-        let [one] = &other_members(&nodes, "p:redlock:node")[..] else { panic!() };
+        let [one] = &other_members(&nodes, "p:redlock-quorum:node")[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
         assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
-        assert!(one.advice.ends_with("HDEL p:redlock:node members."), "{one:?}");
+        assert!(one.advice.ends_with("HDEL p:redlock-quorum:node members."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
         assert!(Severity::Problem < Severity::Note);
     }
