@@ -14,13 +14,13 @@ pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
 /// Longest prefix of keys in bytes: it is part of every command.
 const PREFIX_BYTES_MAX: usize = 64;
-/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node. Not
-/// `redlock:`, which RedLock.net and pottery put before the names of their locks.
+/// Beginning of the keys and channels that the library keeps for itself on every node. Not `redlock:`, which RedLock.net
+/// and pottery put before the names of their locks.
 pub(crate) const INTERNAL_PREFIX: &str = "redlock-quorum:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
-/// What all keys of a client begin with; mostly nothing.
+/// What the keys of a client's locks begin with; mostly nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyPrefix(Arc<str>);
 
@@ -33,7 +33,7 @@ impl KeyPrefix {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let taken = text.len() <= PREFIX_BYTES_MAX
             && !text.chars().any(char::is_control)
-            // Locks would have the names of another client's internal keys.
+            // All locks would have the names of internal keys.
             && !text.starts_with(INTERNAL_PREFIX);
         taken.then(|| Self(text.into()))
     }
@@ -41,11 +41,13 @@ impl KeyPrefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// The key of a name that the library keeps for itself.
-    pub(crate) fn internal(&self, name: &str) -> String {
-        format!("{}{INTERNAL_PREFIX}{name}", self.0)
-    }
+/// The key or channel of a name that the library keeps for itself. The same for all clients, whatever their prefix:
+/// `app:` with `x` is the lock that a client without a prefix calls `app:x`, and one lock has one sequence of fencing
+/// tokens and one queue; what a node remembers of itself is about all of its locks.
+pub(crate) fn internal_key(name: &str) -> String {
+    format!("{INTERNAL_PREFIX}{name}")
 }
 
 /// What is locked: a valid UTF-8 name. Behind the client's prefix it is the Redis key as it is.
@@ -88,14 +90,9 @@ impl Resource {
         &self.key[self.prefix_bytes..]
     }
 
-    /// Where nodes keep its lock.
+    /// Where nodes keep its lock; also what they call it in what they keep about it.
     pub(crate) fn key(&self) -> &str {
         &self.key
-    }
-
-    /// The key of a name that the library keeps for itself.
-    pub(crate) fn internal_key(&self, name: &str) -> String {
-        format!("{}{INTERNAL_PREFIX}{name}", &self.key[..self.prefix_bytes])
     }
 }
 
@@ -368,8 +365,6 @@ mod tests {
         let prefix = KeyPrefix::parse("größe:").unwrap();
         let resource = Resource::parse(&prefix, "job").unwrap();
         assert_eq!((resource.name(), resource.key()), ("job", "größe:job"));
-        assert_eq!(resource.internal_key("fences"), "größe:redlock-quorum:fences");
-        assert_eq!(prefix.internal("node"), "größe:redlock-quorum:node");
         for good in ["", "redlock:", "redlock:app:"] {
             assert!(KeyPrefix::parse(good).is_some(), "{good:?}");
         }

@@ -9,7 +9,7 @@ use super::{Coordinator, Held, Links};
 use crate::error::LockError;
 use crate::node::{Command, FENCES, RaiseFence, ReadClock, ReadFence};
 use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
-use crate::types::{FencingToken, Moment, NodeId, Resource};
+use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
 
 /// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
 /// costs one round trip.
@@ -198,6 +198,6 @@ fn skew(clocks: &mut [u64], ours: u64) -> Duration {
 }
 
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
-    let key = resource.internal_key(FENCES);
-    LockError::FenceTooHigh { resource: resource.name().to_owned(), key, score }
+    let (key, member) = (internal_key(FENCES), resource.key().to_owned());
+    LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
 }

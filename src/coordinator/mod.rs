@@ -70,13 +70,8 @@ impl Coordinator {
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
-        let roster = Arc::new(Roster::new(
-            names,
-            settings.key_prefix.clone(),
-            settings.quorum.needed(),
-            settings.max_ttl,
-        ));
-        let channel = Channel::new(&settings.key_prefix, ambient.random());
+        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let channel = Channel::new(ambient.random());
         let lines = waiting::Lines::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
             let start =

@@ -126,7 +126,7 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
+        self.of_each(|link| self.ask_one(link, Declare::new())).await
     }
 
     /// With more patience than a vote gets: people want to know how slow a node is.

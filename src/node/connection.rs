@@ -193,7 +193,7 @@ impl Visitor<'_> {
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
+        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let now = self.ambient.now();

@@ -13,7 +13,7 @@ use super::connection::Link;
 use super::failure;
 use super::scripts::TRIM;
 use crate::error::NodeFailure;
-use crate::types::{Ambient, KeyPrefix};
+use crate::types::{Ambient, internal_key};
 
 /// How many one step removes at most. A server does nothing else meanwhile: about 0.1 ms.
 const STEP: u64 = 200;
@@ -34,13 +34,12 @@ pub(crate) struct Trimming {
 /// One step upon connecting, so that clients that live for a moment do their share, and then now and again.
 pub(super) async fn keep_trimming(
     link: Link,
-    keys: KeyPrefix,
     trimming: Option<Trimming>,
     ambient: Arc<dyn Ambient>,
 ) -> Infallible {
     let Some(trimming) = trimming else { return std::future::pending().await };
     loop {
-        let step = Trim::new(&keys, trimming, ambient.wall_micros());
+        let step = Trim::new(trimming, ambient.wall_micros());
         let pause = match link.clone().send(step).await {
             Ok(removed) if removed >= STEP => PAUSE_WHEN_BEHIND,
             Ok(_) => PAUSE,
@@ -58,11 +57,11 @@ pub(super) async fn keep_trimming(
 struct Trim(Arc<ScriptCall>);
 
 impl Trim {
-    fn new(keys: &KeyPrefix, trimming: Trimming, wall_micros: u64) -> Self {
+    fn new(trimming: Trimming, wall_micros: u64) -> Self {
         let Trimming { retention, max_clock_skew } = trimming;
         let [retention, skew] = [retention, max_clock_skew].map(|duration| duration.as_micros().to_string());
         let mut by_hash = TRIM.by_hash(1);
-        by_hash.arg(keys.internal(FENCES)).arg(wall_micros).arg(retention).arg(skew).arg(STEP);
+        by_hash.arg(internal_key(FENCES)).arg(wall_micros).arg(retention).arg(skew).arg(STEP);
         Self(Arc::new(ScriptCall { lua: &TRIM, by_hash }))
     }
 }

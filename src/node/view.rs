@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 use super::commands::{Command, FENCES, score, single};
 use super::failure;
 use crate::error::NodeFailure;
-use crate::types::{Resource, Token};
+use crate::types::{Resource, Token, internal_key};
 
 /// What a node holds of a resource.
 #[derive(Clone)]
@@ -38,9 +38,9 @@ pub(crate) enum KeyKind {
 
 impl View {
     pub(crate) fn new(resource: &Resource) -> Self {
-        let (key, fences) = (resource.key(), resource.internal_key(FENCES));
+        let (key, fences) = (resource.key(), internal_key(FENCES));
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("ZSCORE").arg(fences).arg(resource.name());
+        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("ZSCORE").arg(fences).arg(key);
         Self(Arc::new(pipeline))
     }
 }

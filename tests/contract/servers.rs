@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use redlock_quorum::testing::{Data, LocalCluster, Reply};
+use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{
     Declared, ExtendError, LockError, NodeFailure, NodeOptions, QuarantineCause, Redlock, ReleaseError,
     Released, SettingsError,
 };
 
-use crate::access::assert_nothing_was_refused;
 use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, value};
 
-const KEY: &str = "job";
+pub(crate) const KEY: &str = "job";
 const PASSWORD: &str = "s3cret@pass/word";
 const PASSWORD_IN_URL: &str = "s3cret%40pass%2Fword";
 const WRONG: &str = "hunter2isWrong";
@@ -285,61 +284,6 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     });
     assert!(error.to_string().contains(&format!("127.0.0.1:{}/3", cluster.port(0))), "{error}");
     assert!(matches!(error, LockError::NoQuorum { .. }));
-}
-
-/// Everything of one client is behind its prefix: locks, fencing tokens, and the nodes' record.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prefix_is_a_name_space_of_its_own() {
-    let cluster = LocalCluster::start(3).unwrap();
-    let with = async |prefix: &str| builder(cluster.urls()).key_prefix(prefix).connect().await.unwrap();
-    // A new name space has no record that says that the node is new, or anything else.
-    let declared = with("app:").await.dangerous_declare_new().await;
-    assert!(declared.iter().all(|(_, declared)| *declared == Ok(Declared::Now)), "{declared:?}");
-    let (plain, app) = (with("").await, with("app:").await);
-
-    let ours = app.mutex(KEY).unwrap().try_lock().await.unwrap();
-    let others = plain.mutex(KEY).unwrap().try_lock().await.unwrap();
-    assert_eq!(ours.resource(), KEY);
-    assert_eq!(value(&cluster, 0, "app:job").as_deref(), Some(ours.token()));
-    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(others.token()));
-    let score = |fences| cluster.command(0, &["ZSCORE", fences, KEY]).unwrap().text().unwrap().parse::<f64>();
-    assert_eq!(score("app:redlock-quorum:fences").unwrap() as u64, ours.fencing_token().get());
-    assert_eq!(score("redlock-quorum:fences").unwrap() as u64, others.fencing_token().get());
-    let error = with("app:").await.mutex(KEY).unwrap().try_lock().await.unwrap_err();
-    assert!(matches!(&error, LockError::Contended { resource, .. } if resource == KEY), "{error}");
-    // A client without the prefix that says it in the name meets the same key.
-    let error = plain.mutex("app:job").unwrap().try_lock().await.unwrap_err();
-    assert!(matches!(error, LockError::Contended { .. }), "{error}");
-
-    assert_eq!(ours.release().await, Ok(Released::InTime));
-    assert_eq!(others.release().await, Ok(Released::InTime));
-
-    let keys = |node| {
-        let Reply::Array(keys) = cluster.command(node, &["KEYS", "*"]).unwrap() else { panic!("no keys") };
-        let mut keys: Vec<_> = keys.iter().map(|key| key.text().unwrap().to_owned()).collect();
-        keys.sort();
-        keys
-    };
-    let internal = [
-        "app:redlock-quorum:fences",
-        "app:redlock-quorum:node",
-        "redlock-quorum:fences",
-        "redlock-quorum:node",
-    ];
-    eventually(SLACK, "only internal keys are left", || (0..3).all(|node| keys(node) == internal)).await;
-    // So a user needs no other keys, and no other channels.
-    for node in 0..3 {
-        let user = ["ACL", "SETUSER", "app", "on", ">app", "~app:*", "&app:*", "+@all"];
-        assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
-    }
-    let narrow = builder(cluster.urls()).username("app").password("app").key_prefix("app:").connect().await;
-    let mut guard = narrow.unwrap().mutex(KEY).unwrap().try_lock().await.unwrap();
-    guard.extend(LONG * 2).await.unwrap();
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    (0..3).for_each(|node| assert_nothing_was_refused(&cluster, node));
-    for name in ["redlock-quorum:", "redlock-quorum:node"] {
-        assert!(matches!(app.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
-    }
 }
 
 fn with_credentials(cluster: &LocalCluster, credentials: &str) -> Vec<String> {
