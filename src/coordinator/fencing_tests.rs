@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::error::LockError;
-use crate::testing::{LocalCluster, Reply};
+use crate::testing::{Data, LocalCluster, NodeState, Reply, Step};
 use crate::types::{Ambient, Moment, Timer};
 use crate::{Fencing, Redlock, RedlockBuilder};
 
@@ -254,4 +254,61 @@ async fn lock_once(redlock: &Redlock) -> u64 {
     let token = guard.fencing_token().get();
     guard.release().await.unwrap();
     token
+}
+
+/// A host whose clock stepped 8 days ahead, with a node and a client on it. The client may not propose, but it removed
+/// the token of a lock, which the node took for a week old as well; the next lock of that name had a lower token.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_and_a_node_that_agree_on_a_wrong_time_forget_no_token() {
+    const STEP: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+    // Of two clocks, one right and one wrong, neither is the median.
+    for third in [NodeState::Running, NodeState::Stopped] {
+        let cluster = LocalCluster::builder().nodes(3).adjustable_clocks().start().unwrap();
+        cluster.kill(2).unwrap();
+        let first = builder(&cluster).connect_with(skewed(39 * MICROS, 0)).await.unwrap();
+        let token = lock_once(&first).await;
+        first.shutdown().await;
+
+        cluster.step_clock(0, Step::Forward(STEP)).unwrap();
+        if third == NodeState::Running {
+            cluster.restart(2, Data::Kept).unwrap();
+        }
+        let stepped = u64::try_from(STEP.as_micros()).unwrap();
+        let wrong = builder(&cluster).connect_with(skewed(stepped, 0)).await.unwrap();
+        // Fifty answers of each node: a step that comes with the connection is over.
+        drop(wrong.survey().await);
+        wrong.shutdown().await;
+        let score = cluster.command(0, &["ZSCORE", "redlock-quorum:fences", "once"]).unwrap();
+        assert_eq!(score.text(), Some(token.to_string().as_str()), "third node {third:?}");
+
+        cluster.step_clock(0, Step::Backward(STEP)).unwrap();
+        cluster.kill(1).unwrap();
+        if third == NodeState::Stopped {
+            cluster.restart(2, Data::Kept).unwrap();
+        }
+        let last = builder(&cluster).dangerous_no_restart_guard().connect().await.unwrap();
+        assert!(lock_once(&last).await > token, "third node {third:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_forgotten_before_a_quorum_of_nodes_is_met() {
+    let cluster = LocalCluster::start(3).unwrap();
+    cluster.command(0, &["ZADD", "redlock-quorum:fences", "1", "old"]).unwrap();
+    for node in 1..3 {
+        cluster.kill(node).unwrap();
+    }
+    let redlock = Redlock::connect(cluster.urls()).await.unwrap();
+    drop(redlock.survey().await);
+    let is_there =
+        || cluster.command(0, &["ZSCORE", "redlock-quorum:fences", "old"]).unwrap().text().is_some();
+    assert!(is_there());
+    cluster.restart(1, Data::Kept).unwrap();
+    let started = Machine.now();
+    while is_there() {
+        assert!(started.until(Machine.now()) < Duration::from_secs(20), "two of three agree");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(redlock);
 }
