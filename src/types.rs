@@ -1,5 +1,6 @@
 //! The words of the domain as types: names, tokens, times.
 
+mod found;
 mod waiting;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub(crate) use found::FoundValue;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
@@ -107,21 +109,12 @@ impl Token {
         Self(format!("{owner}:{random:032x}").into())
     }
 
-    /// A value that was found, by whomever it is.
-    pub(crate) fn of_value(value: &str) -> Self {
-        Self(value.into())
-    }
-
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The owner label, where it is one of our tokens; else all of it.
-    pub(crate) fn owner(&self) -> &str {
-        match self.0.rsplit_once(':') {
-            Some((owner, random)) if random.len() == 32 => owner,
-            Some(_) | None => &self.0,
-        }
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 

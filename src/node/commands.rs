@@ -244,15 +244,15 @@ pub(crate) enum Called {
     Nobody,
 }
 
-/// Removes a key if it is ours, and calls one of those who wait.
+/// Removes a key if it is the owner's, and calls one of those who wait.
 #[derive(Clone)]
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    /// `grace`: for how long a waiter that was called is expected.
-    pub(crate) fn new(resource: &Resource, token: &Token, wake: Wake, grace: Duration) -> Self {
+    /// `owner`: what the key holds if it is to be removed. `grace`: for how long a waiter that was called is expected.
+    pub(crate) fn new(resource: &Resource, owner: &[u8], wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
-        by_hash.arg(resource.key()).arg(token.as_str());
+        by_hash.arg(resource.key()).arg(owner);
         match wake {
             Wake::Next => {
                 by_hash.arg(queue::millis(grace)).arg(queue::key(resource));

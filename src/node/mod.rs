@@ -198,7 +198,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        let remove = Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.grace);
         self.await_release(release, link.send_now(remove));
     }
 

@@ -250,7 +250,8 @@ impl Supervisor {
         release.prepare(link.epoch(), self.ambient.now());
         // Whoever was to see to it has long tried.
         release.wake = Wake::Next;
-        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
+        let command =
+            Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.config.grace);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{
-    Declared, ExtendError, LockError, NodeFailure, NodeOptions, QuarantineCause, Redlock, ReleaseError,
-    Released, SettingsError,
+    Declared, ExtendError, LockError, LockState, NodeFailure, NodeOptions, QuarantineCause, Redlock,
+    ReleaseError, Released, Removal, SettingsError, Under,
 };
 
-use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, value};
+use crate::support::{LONG, SLACK, builder, client, contended, eventually, no_quorum, value};
 
 pub(crate) const KEY: &str = "job";
 const PASSWORD: &str = "s3cret@pass/word";
@@ -284,6 +284,35 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     });
     assert!(error.to_string().contains(&format!("127.0.0.1:{}/3", cluster.port(0))), "{error}");
     assert!(matches!(error, LockError::NoQuorum { .. }));
+}
+
+/// redlock-rs and rslock write 20 random bytes; a person who looks at such a lock was told that the node did not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_are_no_text_are_shown_and_removed() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let plant = |node, value| {
+        let script = format!("return redis.call('SET', KEYS[1], '{value}', 'PX', 60000)");
+        assert_eq!(cluster.command(node, &["EVAL", &script, "1", KEY]).unwrap().text(), Some("OK"));
+    };
+    let redlock = client(cluster.urls()).await;
+    plant(0, r"\255\0job\27[2J");
+    plant(1, r"\255\0job\27[2J");
+    contended(redlock.mutex(KEY).unwrap().try_lock().await);
+    let LockState::Held(holder) = redlock.inspect(KEY).await.unwrap().state() else { panic!("not held") };
+    assert_eq!(holder.owner(), r"\xff\0job\u{1b}[2J");
+    assert!(holder.remaining().is_some_and(|left| left <= Duration::from_secs(60)));
+    // Owners that look the same are not the same.
+    plant(1, r"\254\0job\27[2J");
+    let inspection = redlock.inspect(KEY).await.unwrap();
+    assert_eq!(inspection.state(), LockState::NotHeld);
+    let owners: Vec<_> = inspection.nodes().map(|node| node.under().unwrap()).collect();
+    assert!(matches!(&owners[1], Under::Lock(holder) if holder.owner().starts_with(r"\xfe")), "{owners:?}");
+    assert_eq!(owners[2], Under::Nothing);
+
+    let broken = redlock.dangerous_break(KEY).await.unwrap();
+    let removals: Vec<_> = broken.iter().map(|node| node.removal().unwrap()).collect();
+    assert_eq!(removals, [Removal::Removed, Removal::Removed, Removal::Absent]);
+    redlock.mutex(KEY).unwrap().try_lock().await.unwrap().release().await.unwrap();
 }
 
 fn with_credentials(cluster: &LocalCluster, credentials: &str) -> Vec<String> {
