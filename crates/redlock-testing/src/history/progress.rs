@@ -68,7 +68,7 @@ pub fn check_progress_of(waiters: &[Waiter], sections: &[Section], well: Range<u
 
 /// Judges cleanliness: no key outlives its release.
 ///
-/// `left` are the keys on the nodes (as by [`LocalCluster::keys`](crate::testing::LocalCluster::keys)) after every
+/// `left` are the keys on the nodes (as by [`LocalCluster::keys`](crate::LocalCluster::keys)) after every
 /// call of every client has returned and every node could be reached for long enough that interrupted releases were
 /// repeated. A key may be there only if one of its sections has not ended.
 pub fn check_left_keys(sections: &[Section], left: &[LeftKey]) -> Verdict {
