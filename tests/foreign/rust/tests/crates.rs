@@ -1,6 +1,8 @@
 //! rslock and redlock, two other Redlock crates, against ours: on the same keys of the same nodes they exclude us, and
 //! we them. Both write 20 random bytes, which are no text, as the value of a lock.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
