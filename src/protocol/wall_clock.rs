@@ -1,17 +1,17 @@
 //! Whose wall clock is believed. The nodes' clocks are the measure: ours is one machine's, theirs are several.
 //!
-//! Two questions with two rules. An attempt that *proposes* a fencing token by a wrong clock costs numbers or order, and
-//! one that may not costs a lock: only a clock that is certainly far off is refused. Who *forgets* tokens by a wrong clock
-//! lets a later lock have a lower one, and who does not costs 100 bytes for a while: only a clock that is certainly right
-//! will do.
+//! Two questions have two rules. A token that is *proposed* by a wrong clock uses numbers up, and a refused proposal is
+//! a lock that nobody gets: only a clock that is certainly far off is refused. A token that is *forgotten* by a wrong
+//! clock lets the next lock have a lower one, and a token that is kept costs 100 bytes for a while: only a clock that is
+//! certainly right is believed.
 
 use std::time::Duration;
 
 use super::Quorum;
 
 /// How far `ours` is from the median of the nodes' clocks, for proposing; of an even number of clocks, from the nearer
-/// of the two in the middle. `None` where fewer than a quorum have told theirs: they have no say, because one wrong clock
-/// among them would turn an outage, which passes, into an error that does not.
+/// of the two in the middle. `None` where fewer than a quorum have told theirs: those have no say, because one wrong
+/// clock among them would turn an outage, which passes, into an error that does not.
 pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Duration> {
     if clocks.len() < quorum.needed() {
         return None;
@@ -21,9 +21,9 @@ pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Dura
     Some(Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper))))
 }
 
-/// Whether a quorum of the nodes' clocks is within `max` of `ours`, for forgetting. Then the median of all nodes is, too,
-/// whatever those say that were not met. A median of those that were met is not enough: of a right and a wrong clock each
-/// is as much in the middle as the other.
+/// Whether a quorum of the nodes' clocks is within `max` of `ours`, for forgetting. If so, the median of all nodes is
+/// within `max` as well, whatever the nodes say that were not met. The median of the nodes that were met is not enough:
+/// of a right and a wrong clock, each is as much in the middle as the other.
 pub(crate) fn is_confirmed(
     quorum: Quorum,
     clocks: impl IntoIterator<Item = u64>,
