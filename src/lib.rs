@@ -53,7 +53,7 @@ pub use node::{Declared, NodeFacts, Others};
 pub use protocol::Retry;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;
-pub use types::{FencingToken, Persistence, QuarantineCause};
+pub use types::{FencingToken, Login, Persistence, QuarantineCause};
 
 /// The README's examples are compiled with the tests.
 #[cfg(all(doctest, feature = "config", feature = "testing"))]

@@ -1,5 +1,6 @@
 //! The words of the domain as types: names, tokens, times.
 
+mod login;
 mod waiting;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use login::Login;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.

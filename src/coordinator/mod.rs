@@ -14,6 +14,8 @@ mod keeper;
 mod leased;
 mod release;
 mod renew;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod reread;
 mod survey;
 mod timer;
 mod waiting;
@@ -201,7 +203,7 @@ fn start_node(
     let config = NodeConfig {
         name: Arc::clone(&url.name),
         connector: connect::connector(url, settings.connect_timeout),
-        login: connect::login(&url.credentials),
+        login: connect::login(&url.name, &url.credentials, settings.connect_timeout),
         db: url.db,
         calls,
         grace: settings.node_timeout,

@@ -18,10 +18,12 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod rotation;
 mod sentinel;
 mod servers;
 mod stats;
 mod stopped;
+mod storms;
 mod stress;
 mod support;
 #[cfg(feature = "tls")]
