@@ -46,7 +46,9 @@ pub(crate) use connection::{Epoch, Link};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
-pub(crate) use login::{Ask, LoginSource};
+#[cfg(feature = "tls")]
+pub(crate) use login::Ask;
+pub(crate) use login::LoginSource;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
