@@ -1,6 +1,7 @@
 //! The words of the domain as types: names, tokens, times.
 
 mod found;
+mod login;
 mod waiting;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub(crate) use found::FoundValue;
+pub use login::Login;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.

@@ -14,12 +14,14 @@ mod keeper;
 mod leased;
 mod release;
 mod renew;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod reread;
 mod survey;
 mod timer;
 mod waiting;
 mod wall_clock;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub(crate) struct Coordinator {
     lines: waiting::Lines,
     counts: Arc<counts::Counts>,
     shut_down: AtomicBool,
+    quarantine_told: QuarantineTold,
 }
 
 impl Coordinator {
@@ -92,6 +95,7 @@ impl Coordinator {
                 ambient,
                 seen: fencing::Seen::default(),
                 shut_down: AtomicBool::new(false),
+                quarantine_told: QuarantineTold::default(),
             }
         })
     }
@@ -138,6 +142,11 @@ impl Coordinator {
         join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
+    /// Whether it is time to tell that somebody waits for a quarantine to end.
+    pub(crate) fn may_tell_quarantine(&self) -> bool {
+        self.quarantine_told.is_due(self.now())
+    }
+
     /// The live connection to each node, or why there is none.
     fn links(&self) -> Links {
         self.nodes.iter().map(Node::link).collect()
@@ -169,6 +178,25 @@ impl Coordinator {
 
     fn votes(&self, votes: Vec<NodeVote>) -> Votes {
         Votes(self.nodes.iter().map(|node| Arc::clone(node.name())).zip(votes).collect())
+    }
+}
+
+/// When it was told last that somebody waits for a quarantine to end: nanoseconds of our clock, 0 for never. A thousand
+/// locks may wait for the same one.
+#[derive(Default)]
+struct QuarantineTold(AtomicU64);
+
+impl QuarantineTold {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Once in so long, for one of those who ask.
+    fn is_due(&self, now: Moment) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        let is_due = last == 0 || Moment::from_nanos(last).until(now) >= Self::EVERY;
+        // Of several at once the first.
+        let claim =
+            || self.0.compare_exchange(last, now.as_nanos().max(1), Ordering::Relaxed, Ordering::Relaxed);
+        is_due && claim().is_ok()
     }
 }
 
@@ -204,7 +232,7 @@ fn start_node(
     let config = NodeConfig {
         name: Arc::clone(&url.name),
         connector: connect::connector(url, settings.connect_timeout),
-        login: connect::login(&url.credentials),
+        login: connect::login(&url.name, &url.credentials, settings.connect_timeout),
         db: url.db,
         calls,
         grace: settings.node_timeout,
@@ -216,4 +244,18 @@ fn start_node(
         eviction: settings.eviction,
     };
     Node::start(config, Arc::clone(ambient))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand waits for one quarantine were a thousand lines.
+    #[test]
+    fn a_quarantine_is_told_by_one_of_those_who_wait() {
+        let told = QuarantineTold::default();
+        let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+        let lines = |second| (0..1000).filter(|_| told.is_due(at(second))).count();
+        assert_eq!([0, 5, 11, 20, 21].map(lines), [1, 0, 1, 0, 1]);
+    }
 }

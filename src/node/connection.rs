@@ -1,6 +1,7 @@
 //! Opens a usable connection to one node: bytes, handshake, scripts, all under one time limit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
+use super::login::LoginSource;
 use super::push::{Calls, Dialed, Hearing, dial};
 use super::roster::Roster;
 use super::stream::{Activity, Connector, Management};
@@ -155,14 +157,22 @@ impl Connection {
     /// Why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
-        info: &RedisConnectionInfo,
+        (login, db): (&LoginSource, i64),
         epoch: Epoch,
         limit: Duration,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        let handshake = Self::handshake(connector, info, epoch, visitor);
+        let has_login = AtomicBool::new(false);
+        let handshake = async {
+            let info = login.info(db).await?;
+            has_login.store(true, Ordering::Relaxed);
+            Self::handshake(connector, &info, epoch, visitor).await
+        };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
+            Err(_) if !has_login.load(Ordering::Relaxed) => {
+                Err(NodeFailure::Credentials { detail: format!("none within {limit:?}") }.into())
+            }
             Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
     }

@@ -118,6 +118,14 @@ async fn every_permission_is_used() {
     let (waited, ()) = tokio::join!(mutex.lock(), release);
     waited.unwrap().release().await.unwrap();
     mutex.lock().await.unwrap().release().await.unwrap();
+    // Released while the node hangs, and again when it goes on.
+    let guards = [mutex.lock().await.unwrap(), redlock.mutex("other").unwrap().lock().await.unwrap()];
+    cluster.pause(0).unwrap();
+    drop(guards);
+    let is_up = || redlock.nodes()[0].failure().is_none();
+    eventually(SLACK * 2, "it is given up", || !is_up()).await;
+    cluster.resume(0).unwrap();
+    eventually(SLACK, "they are released", || calls(&cluster, 0, "mget") > 0).await;
 
     let rule = rule();
     let granted = rule.split_whitespace().filter_map(|word| word.strip_prefix('+'));

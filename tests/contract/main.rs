@@ -19,10 +19,12 @@ mod leaks;
 mod limits;
 mod load;
 mod prefixes;
+mod rotation;
 mod sentinel;
 mod servers;
 mod stats;
 mod stopped;
+mod storms;
 mod stress;
 mod support;
 #[cfg(feature = "tls")]

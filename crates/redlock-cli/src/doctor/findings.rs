@@ -70,6 +70,8 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => {
             "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
         }
+        NodeFailure::File { .. } => "See to the file; it is read again for every connection.",
+        NodeFailure::Credentials { .. } => "See to the program that gives the credentials.",
         NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
         NodeFailure::Sentinel { .. } => {
             "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
