@@ -1,7 +1,7 @@
 //! Clients that are wrong on purpose: `redlock chaos` finds each, for the right reason. Two are wrong by settings that
 //! weaken the lock; the others have faults planted in the library, which `make planted` builds.
 
-#![cfg(feature = "chaos")]
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
 use std::collections::BTreeSet;

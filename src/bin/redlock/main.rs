@@ -2,7 +2,6 @@
 
 mod bench;
 mod break_lock;
-#[cfg(feature = "chaos")]
 mod chaos;
 mod clock;
 mod complaint;
@@ -47,9 +46,7 @@ struct Cli {
 enum Command {
     Bench(bench::Args),
     Break(break_lock::Args),
-    #[cfg(feature = "chaos")]
     Chaos(chaos::Args),
-    #[cfg(feature = "chaos")]
     #[command(hide = true)]
     ChaosClient(chaos::client::Args),
     Completions(paper::CompletionsArgs),
@@ -90,9 +87,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
         match command {
             Command::Bench(args) => bench::run(args, report).await,
             Command::Break(args) => break_lock::run(args, report).await,
-            #[cfg(feature = "chaos")]
             Command::Chaos(args) => chaos::run(args, report).await,
-            #[cfg(feature = "chaos")]
             Command::ChaosClient(args) => chaos::client::run(args).await,
             Command::Completions(args) => paper::completions(&args, &Cli::command()),
             Command::Config(args) => config::run(args),

@@ -69,15 +69,17 @@ impl Args {
         // The same names for every client, whatever proxy it goes through: waiters find each other by them.
         let urls = self.url.iter().enumerate();
         let named = urls.map(|(node, url)| NodeOptions::new(url).name(format!("node-{node}")));
-        checked(nodes.over(defaults(&self.default)).nodes(named).owner(&self.owner))
+        let defaults = self.default.iter();
+        let defaults = defaults.map(|(setting, value)| ("--default", setting.as_str(), value.as_str()));
+        checked(nodes.over(below(defaults)).nodes(named).owner(&self.owner))
     }
 }
 
-/// What a scenario sets, below the user's own settings.
-pub(crate) fn defaults(settings: &[(String, String)]) -> redlock_quorum::RedlockBuilder {
-    settings.iter().fold(Redlock::builder(), |builder, (setting, value)| {
-        builder.flag(&format!("[settings] {setting}"), setting, value)
-    })
+/// What a scenario sets, below the user's own settings: where, which, and to what.
+pub(crate) fn below<'s>(
+    settings: impl Iterator<Item = (&'s str, &'s str, &'s str)>,
+) -> redlock_quorum::RedlockBuilder {
+    settings.fold(Redlock::builder(), |builder, (spot, setting, value)| builder.flag(spot, setting, value))
 }
 
 /// Which settings file, for the children.
