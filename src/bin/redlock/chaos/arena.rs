@@ -1,6 +1,7 @@
 //! The nodes of a run: local processes, containers or somebody else's, with proxies in front where a fault needs
 //! them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redlock_quorum::testing::{
@@ -24,6 +25,7 @@ pub(crate) enum Kind {
 /// Shared by the threads that apply faults.
 pub(crate) struct Arena {
     way: Way,
+    directory: Option<PathBuf>,
 }
 
 enum Way {
@@ -68,14 +70,19 @@ impl Kind {
 impl Arena {
     /// Finds or starts the nodes. Blocks.
     pub(crate) fn open(kind: &Kind, scenario: &Scenario, clients: usize) -> Result<Self, Failure> {
+        let mut directory = None;
         let nodes: Box<dyn Nodes> = match kind {
-            Kind::Local => Box::new(start_local(scenario)?),
+            Kind::Local => {
+                let cluster = start_local(scenario)?;
+                directory = Some(cluster.directory().to_owned());
+                Box::new(cluster)
+            }
             Kind::Docker => Box::new(DockerNodes::attach(DockerNodes::STANDARD)?),
             Kind::Urls(urls) => Box::new(RemoteNodes::new(urls)?),
         };
         let needs_proxies = nemeses(scenario).any(|nemesis| nodes.check(&nemesis) == Err(Refusal::NoProxy));
         let way = if needs_proxies { Way::Linked(Linked::new(nodes, clients)?) } else { Way::Direct(nodes) };
-        Ok(Self { way })
+        Ok(Self { way, directory })
     }
 
     /// Removes from the pool of random faults what these nodes cannot be subjected to, and says what.
@@ -107,6 +114,11 @@ impl Arena {
             });
         }
         Ok(dropped)
+    }
+
+    /// Where local nodes keep their files, which are removed with them.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -62,8 +62,8 @@ pub(crate) struct ClientLog {
     pub(crate) waits: Vec<Wait>,
     /// The nodes without a connection, whenever that changed.
     pub(crate) lost_nodes: Vec<(u64, Vec<Lost>)>,
-    /// Releases that were not confirmed in time.
-    pub(crate) unconfirmed: usize,
+    /// Releases that were not confirmed in time: the nodes that did not answer, and why.
+    pub(crate) unconfirmed: Vec<Vec<Lost>>,
     /// What it wants, since when, and when it asked last.
     wanted: Option<Wanted>,
 }
@@ -98,6 +98,8 @@ pub(crate) struct Visit {
     /// The key's value on the nodes.
     pub(crate) token: String,
     pub(crate) end: End,
+    /// What it found in the shared number, if it raised that.
+    pub(crate) counted: Option<u64>,
     /// When the guard first said that it was over.
     pub(crate) over_at: Option<u64>,
     /// When it was held again after its loss.
@@ -194,6 +196,7 @@ impl Log {
                     fencing_token,
                     token,
                     end: End::Open,
+                    counted: None,
                     over_at: None,
                     valid_again_at: None,
                 });
@@ -228,8 +231,9 @@ impl Log {
                 // A guard that was lost is dropped without a word.
                 log.visits.last_mut()?.end = End::Released { at };
             }
+            What::Counted { read } => log.visits.last_mut()?.counted = Some(read),
             What::Write => return self.write(client, now),
-            What::Unconfirmed { failures: _ } => log.unconfirmed += 1,
+            What::Unconfirmed { failures } => log.unconfirmed.push(failures),
             What::Nodes { lost } => log.lost_nodes.push((at, lost)),
             What::Failed { error } => self.troubles.push(format!("client {client} failed: {error}")),
         }
@@ -290,6 +294,11 @@ impl Log {
 
     pub(crate) fn sections(&self) -> usize {
         self.clients.iter().map(|client| client.visits.len()).sum()
+    }
+
+    /// Whether a client wants a lock, and does not have it yet.
+    pub(crate) fn is_waiting(&self, client: usize) -> bool {
+        self.clients[client].wanted.is_some()
     }
 
     /// Locks that were had after a moment.

@@ -1,17 +1,18 @@
 //! `redlock chaos`: real clients, real faults, a verdict and a picture.
 
-mod arena;
+pub(crate) mod arena;
 pub(crate) mod client;
+pub(crate) mod counter;
 mod crew;
-mod event;
-mod judge;
+pub(crate) mod event;
+pub(crate) mod judge;
 mod keys;
-mod log;
-mod plan;
+pub(crate) mod log;
+pub(crate) mod plan;
 mod report;
-mod scenario;
+pub(crate) mod scenario;
 mod show;
-mod stage;
+pub(crate) mod stage;
 mod store;
 
 use std::ffi::OsString;
@@ -147,7 +148,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
 }
 
 /// Starting servers blocks.
-async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
+pub(crate) async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
     let (kind, scenario) = (kind.clone(), scenario.clone());
     let opened = tokio::task::spawn_blocking(move || Arena::open(&kind, &scenario, scenario.clients)).await;
     opened.map_err(|panic| Failure::Internal(panic.to_string()))?.map(Arc::new)
@@ -214,26 +215,10 @@ impl Run {
     fn arguments(&self, client: usize) -> Vec<OsString> {
         let Self { args, scenario, arena, .. } = self;
         let mut arguments = client::config_argument(args.config.as_ref());
-        let defaults = scenario.settings.iter().map(|given| ("--default", &given.setting, &given.value));
-        let set = args.set.iter().map(|(setting, value)| ("--set", setting, value));
-        for (flag, setting, value) in defaults.chain(set) {
-            arguments.extend([flag.into(), format!("{setting}={value}").into()]);
+        for (setting, value) in &args.set {
+            arguments.extend(["--set".into(), format!("{setting}={value}").into()]);
         }
-        for url in arena.urls(client) {
-            arguments.extend(["--url".into(), url.into()]);
-        }
-        let work = scenario.work;
-        let numbers = [
-            ("--resources", work.resources),
-            ("--long-resources", work.long_resources),
-            ("--hold", micros(work.hold)),
-            ("--rest", micros(work.rest)),
-            ("--long-hold", micros(work.long_hold)),
-            ("--long-one-in", work.long_one_in),
-        ];
-        for (flag, number) in numbers {
-            arguments.extend([flag.into(), number.to_string().into()]);
-        }
+        arguments.extend(work_arguments(scenario, arena, client));
         arguments
     }
 
@@ -291,6 +276,30 @@ impl Run {
         }
         command
     }
+}
+
+/// The scenario and the way to the nodes, as one client is told of them.
+pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    for scenario::Assignment { setting, value, .. } in &scenario.settings {
+        arguments.extend(["--default".into(), format!("{setting}={value}").into()]);
+    }
+    for url in arena.urls(client) {
+        arguments.extend(["--url".into(), url.into()]);
+    }
+    let work = scenario.work;
+    let numbers = [
+        ("--resources", work.resources),
+        ("--long-resources", work.long_resources),
+        ("--hold", micros(work.hold)),
+        ("--rest", micros(work.rest)),
+        ("--long-hold", micros(work.long_hold)),
+        ("--long-one-in", work.long_one_in),
+    ];
+    for (flag, number) in numbers {
+        arguments.extend([flag.into(), number.to_string().into()]);
+    }
+    arguments
 }
 
 /// As the clients will have them, but for the nodes, of which only the number is right: they are not started before the

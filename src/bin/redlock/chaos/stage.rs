@@ -243,6 +243,11 @@ impl<S: Show> Stage<S> {
         while !is_well(&self.log) && clock::since(healed_at) <= bound {
             self.step(ticks).await;
         }
+        let afterwards = self.log.sections_since(healed_at);
+        if afterwards < goal.afterwards {
+            let trouble = format!("only {afterwards} of {} sections were done afterwards", goal.afterwards);
+            self.log.troubles.push(trouble);
+        }
         // That somebody has won, the verdict asks.
         for client in self.log.lonely() {
             let lost = self.log.lost_by(client);

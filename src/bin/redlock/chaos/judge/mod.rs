@@ -295,7 +295,7 @@ fn counts(log: &Log) -> Counts {
             .flat_map(|client| &client.waits)
             .filter(|wait| wait.outcome != Outcome::CutShort)
             .count(),
-        unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed).sum(),
+        unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed.len()).sum(),
         faults: log.hits.len(),
         writes: answered(Answer::Accepted).count(),
         stale_writes: answered(Answer::Stale).count(),
