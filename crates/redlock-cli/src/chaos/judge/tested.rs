@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::log::Log;
 use super::super::plan::{self, Origin};
-use super::super::scenario::{Scenario, Timing};
+use super::super::scenario::{Scenario, Spot, Timing};
 
 /// What a run has to have done before nothing wrong means that the lock has kept its promises.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,11 @@ struct Named {
 impl Expected {
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let named = |fault: &super::super::scenario::Fault| Named {
-            what: format!("{} ({})", fault.name, fault.spot),
+            what: match &fault.spot {
+                // No file says it.
+                spot if *spot == Spot::default() => fault.name.to_owned(),
+                spot => format!("{} ({spot})", fault.name),
+            },
             at: match fault.timing {
                 Timing::Once { at } | Timing::Repeated { at, .. } => at,
                 Timing::Random => Duration::ZERO,

@@ -264,7 +264,8 @@ const RANDOM: &str = "[random]\nevery = \"1s\"\n[[random.fault]]\nnemesis = \"re
 
 #[test]
 fn a_run_is_clean_only_when_each_named_fault_was_played() {
-    let cases: [(&str, &dyn Fn(&mut Log), Option<&str>); 7] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Log), Option<&'a str>);
+    let cases: [Case<'_>; 7] = [
         ("", &|_| {}, Some("the scenario names no fault")),
         (PAUSE, &|_| {}, Some("pause (t.toml:4:11) was not played: something else")),
         (

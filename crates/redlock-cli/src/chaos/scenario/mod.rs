@@ -295,11 +295,11 @@ fn flatten(source: &Rc<Source<'_>>, prefix: &str, table: &DeValue<'_>, settings:
 fn setting_mistake(setting: &str, value: &str) -> Option<SettingsError> {
     let builder = Redlock::builder().nodes(["redis://127.0.0.1"]).flag("", setting, value);
     let mistakes = builder.settings().err()?;
-    let reasons = mistakes.iter().map(SettingsError::reason);
-    reasons
-        .filter(|reason| matches!(reason, SettingsError::Unknown { .. } | SettingsError::Malformed { .. }))
-        .next()
-        .cloned()
+    let mut reasons = mistakes.iter().map(SettingsError::reason);
+    let is_its_own = |reason: &&SettingsError| {
+        matches!(reason, SettingsError::Unknown { .. } | SettingsError::Malformed { .. })
+    };
+    reasons.find(is_its_own).cloned()
 }
 
 #[cfg(test)]
