@@ -29,6 +29,8 @@ pub(crate) struct Log {
     pub(crate) nodes: Vec<String>,
     pub(crate) clients: Vec<ClientLog>,
     pub(crate) hits: Vec<Hit>,
+    /// How often the shared number was raised.
+    pub(crate) counted: usize,
     pub(crate) writes: Vec<Written>,
     pub(crate) left: Vec<LeftKey>,
     /// When each value was first and last seen on a node, by node, key and value.
@@ -231,7 +233,10 @@ impl Log {
                 // A guard that was lost is dropped without a word.
                 log.visits.last_mut()?.end = End::Released { at };
             }
-            What::Counted { read } => log.visits.last_mut()?.counted = Some(read),
+            What::Counted { read } => {
+                log.visits.last_mut()?.counted = Some(read);
+                self.counted += 1;
+            }
             What::Write => return self.write(client, now),
             What::Unconfirmed { failures } => log.unconfirmed.push(failures),
             What::Nodes { lost } => log.lost_nodes.push((at, lost)),
@@ -299,12 +304,6 @@ impl Log {
     /// Whether a client wants a lock, and does not have it yet.
     pub(crate) fn is_waiting(&self, client: usize) -> bool {
         self.clients[client].wanted.is_some()
-    }
-
-    /// Locks that were had after a moment.
-    pub(crate) fn sections_since(&self, then: u64) -> usize {
-        let visits = self.clients.iter().flat_map(|client| client.visits.iter().rev());
-        visits.filter(|visit| visit.acquired_at > then).count()
     }
 
     /// What keeps the faults from beginning.

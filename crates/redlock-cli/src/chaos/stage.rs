@@ -54,11 +54,11 @@ pub(crate) struct Script {
     pub(crate) history: Option<PathBuf>,
 }
 
-/// Sections that a run goes on for, beyond its time; 0 for none.
+/// How often the shared number is raised before a run ends, beyond its time; 0 where there is none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Goal {
     pub(crate) sections: usize,
-    /// How many of them are done after the last fault was healed.
+    /// How often of these after the last fault was healed.
     pub(crate) afterwards: usize,
 }
 
@@ -189,7 +189,7 @@ impl<S: Show> Stage<S> {
             self.hit_due(elapsed);
             self.heal_due(elapsed);
             self.look_at_keys();
-            let is_done = elapsed >= self.script.duration && self.log.sections() >= self.script.goal.sections;
+            let is_done = elapsed >= self.script.duration && self.log.counted >= self.script.goal.sections;
             if is_done || !self.log.troubles.is_empty() {
                 return Ok(Ending::Played);
             }
@@ -235,15 +235,16 @@ impl<S: Show> Stage<S> {
     /// Waits until all clients have found all nodes again and have won, and the goal is reached.
     async fn recover(&mut self, ticks: &mut tokio::time::Interval) {
         let (healed_at, goal, bound) = (self.log.healed_at, self.script.goal, self.script.bound);
+        let counted = self.log.counted;
         let is_well = |log: &Log| {
             log.have_all_won_since(healed_at)
                 && log.lonely().is_empty()
-                && log.sections_since(healed_at) >= goal.afterwards
+                && log.counted - counted >= goal.afterwards
         };
         while !is_well(&self.log) && clock::since(healed_at) <= bound {
             self.step(ticks).await;
         }
-        let afterwards = self.log.sections_since(healed_at);
+        let afterwards = self.log.counted - counted;
         if afterwards < goal.afterwards {
             let trouble = format!("only {afterwards} of {} sections were done afterwards", goal.afterwards);
             self.log.troubles.push(trouble);
