@@ -52,8 +52,8 @@ impl Kind {
         }
     }
 
-    /// What the operator calls the nodes: containers by their names, others by host and port, without what stands before
-    /// them. A scenario counts and names the local ones.
+    /// The operator's names for the nodes: those of containers, and host and port of nodes by URL. A scenario counts and
+    /// names the local ones.
     pub(crate) fn nodes(&self) -> Option<Vec<String>> {
         let name = |url: &String| {
             let host = url.rsplit('@').next().unwrap_or_default();
@@ -224,8 +224,8 @@ fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
     })
 }
 
-/// What is done to whom, as a sentence without a full stop: by the names of the operator, and with the word that the
-/// scenario has for it.
+/// The victim and its fault as a sentence without a full stop: by the operator's name for the one, and with the
+/// scenario's word for the other.
 pub(crate) fn describe(log: &Log, act: &Act, name: &str) -> String {
     let what = match act {
         Act::Node { nemesis, .. } => nemesis.to_string(),

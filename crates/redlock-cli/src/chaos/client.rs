@@ -86,7 +86,7 @@ impl Args {
     }
 }
 
-/// What a scenario sets, below the user's own settings: where, which, and to what.
+/// Settings of a scenario, which are below the user's own: the place, the name and the value of each.
 pub(crate) fn below<'s>(
     settings: impl Iterator<Item = (&'s str, &'s str, &'s str)>,
 ) -> redlock_quorum::RedlockBuilder {
@@ -204,7 +204,7 @@ impl Client {
 }
 
 impl Client {
-    /// As a program without a lock would believe to be alone.
+    /// One section of a program that does not lock and believes to be alone.
     async fn visit_unlocked(&self, resource: usize, hold: Duration) {
         let Some(counter) = &self.counter else { return };
         tell(What::Attempt { resource });

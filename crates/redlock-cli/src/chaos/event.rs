@@ -38,7 +38,7 @@ pub(crate) enum What {
     Over,
     /// It was told that the lock is lost.
     Lost { why: String },
-    /// It has raised the shared number by one, right after it had found its lease valid.
+    /// The client has raised the shared number by one, right after it had found its lease valid.
     Counted { read: u64 },
     /// It writes to the store, right after it has found its lease valid.
     Write,

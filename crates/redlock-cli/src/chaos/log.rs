@@ -25,7 +25,7 @@ pub(crate) struct Log {
     pub(crate) healed_at: u64,
     /// When the clients were told to finish.
     pub(crate) ended_at: u64,
-    /// What the operator calls the nodes.
+    /// The operator's names for the nodes.
     pub(crate) nodes: Vec<String>,
     pub(crate) clients: Vec<ClientLog>,
     pub(crate) hits: Vec<Hit>,
@@ -100,7 +100,7 @@ pub(crate) struct Visit {
     /// The key's value on the nodes.
     pub(crate) token: String,
     pub(crate) end: End,
-    /// What it found in the shared number, if it raised that.
+    /// The shared number as the client found it, if the client raised it.
     pub(crate) counted: Option<u64>,
     /// When the guard first said that it was over.
     pub(crate) over_at: Option<u64>,
@@ -283,7 +283,7 @@ impl Log {
         }
     }
 
-    /// What the operator calls a node.
+    /// The operator's name for a node.
     pub(crate) fn node_name(&self, node: usize) -> String {
         self.nodes.get(node).cloned().unwrap_or_else(|| format!("node {node}"))
     }
@@ -306,7 +306,7 @@ impl Log {
         self.clients[client].wanted.is_some()
     }
 
-    /// What keeps the faults from beginning.
+    /// The reason why the faults have not begun, as a part of a sentence.
     pub(crate) fn unready(&self) -> String {
         let unready = self.clients.iter().position(|client| client.lives.is_empty());
         unready

@@ -87,7 +87,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is shorter tests nothing.
+/// A shorter run tests nothing.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration < scenario::DURATION_MIN {
@@ -240,7 +240,7 @@ impl Run {
         })
     }
 
-    /// What the operator calls the nodes.
+    /// The operator's names for the nodes.
     fn node_names(&self) -> &[String] {
         &self.scenario.nodes
     }
@@ -302,8 +302,8 @@ pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) 
     arguments
 }
 
-/// As the clients will have them, but for the nodes, of which only the number is right: they are not started before the
-/// settings are.
+/// The clients' settings, but for the nodes, of which only the number is right: nodes are started after the settings are
+/// checked.
 fn settings(args: &Args, scenario: &Scenario) -> Result<redlock_quorum::Settings, Failure> {
     let spots: Vec<String> = scenario.settings.iter().map(|given| given.spot.to_string()).collect();
     let given = scenario.settings.iter().zip(&spots);

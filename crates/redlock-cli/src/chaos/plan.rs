@@ -260,7 +260,7 @@ impl Planner {
             Harm::Node(_) | Harm::Client(_) => Vec::new(),
         };
         let aftermath = match origin {
-            // As the scenario says when it says when.
+            // The scenario itself says when.
             Origin::Scheduled { .. } => Duration::ZERO,
             Origin::Random => self.aftermath(&fault.harm),
         };

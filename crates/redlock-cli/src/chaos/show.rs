@@ -54,7 +54,7 @@ impl Show {
 
 impl stage::Show for Show {
     fn tick(&mut self, log: &Log) {
-        // What comes after its time is the end, of which the verdict tells.
+        // The verdict tells of the time after the last fault.
         if log.began_at == 0 || log.healed_at > 0 {
             return;
         }

@@ -34,11 +34,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What is to be played.
 pub(crate) struct Script {
     pub(crate) arena: Arc<Arena>,
-    /// What the operator calls the nodes.
+    /// The operator's names for the nodes.
     pub(crate) nodes: Vec<String>,
     pub(crate) plan: Vec<Planned>,
     pub(crate) duration: Duration,
-    /// What has to be done besides.
+    /// The work that has to be done besides.
     pub(crate) goal: Goal,
     /// The keys of the locks.
     pub(crate) keys: Vec<String>,
@@ -62,7 +62,7 @@ pub(crate) struct Goal {
     pub(crate) afterwards: usize,
 }
 
-/// What tells how a run goes on.
+/// The part that tells how a run goes on.
 pub(crate) trait Show {
     /// Some time has passed.
     fn tick(&mut self, log: &Log);
@@ -249,7 +249,7 @@ impl<S: Show> Stage<S> {
             let trouble = format!("only {afterwards} of {} sections were done afterwards", goal.afterwards);
             self.log.troubles.push(trouble);
         }
-        // That somebody has won, the verdict asks.
+        // The verdict asks whether somebody has won.
         for client in self.log.lonely() {
             let lost = self.log.lost_by(client);
             self.log.troubles.push(format!("client {client} had not found {lost} again after {bound:?}"));

@@ -37,7 +37,7 @@ use crate::{clock, dice};
 const NODES_MAX: u64 = 31;
 /// Each is a client with a connection to each node.
 const WORKERS_MAX: u64 = 64;
-/// Of the wanted sections, how many more are done after all nodes are back: one in this many.
+/// One in this many of the wanted sections is done once more after all nodes are back.
 const AFTERWARDS: usize = 10;
 
 /// See the lock at work: workers raise a counter under it while nodes are killed and paused.
@@ -77,7 +77,7 @@ pub(crate) struct Args {
     time_limit: u64,
 }
 
-/// What was asked for.
+/// The demo as it was asked for.
 #[derive(Debug)]
 struct Play {
     nodes: usize,
@@ -237,7 +237,7 @@ fn arguments(play: &Play, scenario: &Scenario, arena: &Arena, worker: usize) -> 
     arguments
 }
 
-/// What there is to tell of.
+/// Everything that the verdict is made from.
 struct Told<'a> {
     play: &'a Play,
     scenario: &'a Scenario,

@@ -1,4 +1,4 @@
-//! What a run of the demo proves: what the engine has judged, and what the counter says.
+//! The verdict on a run of the demo: the engine's judgement and the counter's.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ impl Verdict {
     }
 }
 
-/// What the engine has found.
+/// The engine's findings.
 struct Found {
     overlaps: usize,
     /// The keys that are left, in words.

@@ -1,4 +1,4 @@
-//! What is shown of a run, drawn from its log: a pure function, so that picture and summary can be tested.
+//! The state of a run as it is shown, drawn from its log by a pure function, so that picture and summary can be tested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl What {
     }
 }
 
-/// What the log does not know.
+/// The facts that the log does not have.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frame {
     /// How many sections are wanted.
@@ -196,7 +196,7 @@ fn condition(log: &Log, node: usize) -> Condition {
     }
 }
 
-/// What a fault does, and what its end does.
+/// The two steps of a fault: the harm and the healing.
 fn steps(hit: &Hit) -> (What, What) {
     match &hit.act {
         Act::Node { nemesis: Nemesis::Pause, .. } => (What::Pause, What::Resume),

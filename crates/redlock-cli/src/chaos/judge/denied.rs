@@ -62,7 +62,7 @@ fn denied_in(log: &Log, client: usize, seen: &ClientLog, gap: &Gap) -> Option<De
     })
 }
 
-/// What the last wait that was in vain says.
+/// The reason of the last wait that was in vain.
 fn reason<'w>(log: &Log, waits: impl DoubleEndedIterator<Item = &'w Wait>) -> Option<String> {
     waits.rev().find_map(|wait| match wait.outcome {
         Outcome::CutShort => None,
@@ -89,7 +89,7 @@ fn nodes(log: &Log, failures: &[Lost]) -> String {
     failures.join(", ")
 }
 
-/// Whoever was killed leaves its key for a TTL.
+/// A client that was killed leaves its key for a TTL.
 fn killed_holder(log: &Log, gap: &Gap) -> Option<String> {
     let killed = log.clients.iter().enumerate().find(|(_, client)| {
         client.visits.iter().any(|visit| {

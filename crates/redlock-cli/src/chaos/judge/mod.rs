@@ -49,7 +49,7 @@ pub(crate) struct Judgement {
     pub(crate) recoveries: Vec<Recovery>,
 }
 
-/// What a judgement comes to.
+/// The result of a judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// Everything was tried, and nothing was wrong.

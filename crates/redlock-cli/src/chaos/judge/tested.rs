@@ -1,4 +1,4 @@
-//! What a run has not shown. Nothing wrong is worth nothing where nothing was tried.
+//! The parts of a run that did not happen. A run without a violation proves nothing where nothing was tried.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use super::super::log::Log;
 use super::super::plan::{self, Origin};
 use super::super::scenario::{Scenario, Spot, Timing};
 
-/// What a run has to have done before nothing wrong means that the lock has kept its promises.
+/// The least that a run has to do before "nothing is wrong" means that the lock has kept its promises.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     /// The scheduled faults, in the order of the scenario.
@@ -104,7 +104,7 @@ fn missing(log: &Log, expected: &Expected, number: usize, fault: &Named) -> Opti
     }
 }
 
-/// What changes at a moment, in this order at the same one: whoever gets a lock does not wait for itself.
+/// A change at a moment, in this order at the same one, because a client that gets a lock does not wait for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Satisfied,

@@ -330,7 +330,7 @@ fn whoever_could_not_have_a_lock_is_told_with_the_reason() {
     let why = "no quorum: a:1 unreachable, c:1 no answer".to_owned();
     assert_eq!(denied, [Denied { client: 1, resource: 0, from: at(1_000), until: at(5_010), why }]);
 
-    // Who never had any lock is told of whatever the others had.
+    // A client that never had any lock is told of, whatever the others had.
     say(&mut log, 2, 7_000, What::Attempt { resource: 0 });
     say(&mut log, 2, 7_100, What::Missed { why: Why::Contended, failures: vec![] });
     let denied = judge(&log, &promise(), &Expected::default()).denied;

@@ -115,7 +115,7 @@ fn wrong(facts: Facts<'_>) -> String {
     wrong + &section("untested", "What was not tested", &facts.judgement.untested)
 }
 
-/// Whose lock could not be had.
+/// The table of clients whose lock could not be had.
 fn denied(facts: Facts<'_>) -> String {
     let denied = &facts.judgement.denied;
     if denied.is_empty() {

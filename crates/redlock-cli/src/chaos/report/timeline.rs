@@ -105,7 +105,7 @@ impl Picture<'_> {
         let facts = self.facts;
         let lane = lanes::of_node(facts.log, node, |time| facts.seconds(time));
         let name = &facts.run.node_names()[node];
-        // What is too long for the margin stands beside the lane when it is pointed at.
+        // A name that is too long for the margin is shown when the lane is pointed at.
         let label = if name.chars().count() <= LABEL_MAX { name.clone() } else { format!("node {node}") };
         self.label(&label, NODE);
         self.rect("lane up", LEFT, RIGHT - LEFT, NODE, name);

@@ -125,7 +125,7 @@ impl<'a, 'v> Fields<'a, 'v> {
         }
     }
 
-    /// As [`optional`](Self::optional); that there is no such field is a mistake.
+    /// The same as [`optional`](Self::optional), but a missing field is a mistake.
     pub(super) fn required<T>(
         &mut self,
         name: &str,
@@ -166,7 +166,7 @@ impl<'a, 'v> Fields<'a, 'v> {
         self.source.note(self.spot.clone(), text);
     }
 
-    /// What is left is a mistake: no field of this name is among the `known` ones, or `why` tells why it does not
+    /// Every field that is left is a mistake: its name is not among the `known` ones, or `why` tells why it does not
     /// belong here.
     pub(super) fn finish(self, known: &[&str], why: impl Fn(&str) -> Option<String>) {
         for (name, spot, _) in &self.left {

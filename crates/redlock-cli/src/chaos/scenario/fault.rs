@@ -84,7 +84,7 @@ impl Count {
 
     /// # Errors
     ///
-    /// What would be right, where it is no count of so many.
+    /// The values that would be right.
     pub(super) fn read(value: &DeValue<'_>, all: usize) -> Result<Self, String> {
         let words: &'static [(&'static str, Self)] = &[
             ("minority", Self::Minority),
@@ -193,7 +193,7 @@ const FIELDS: [&str; 14] = [
     "ppm",
 ];
 
-/// Who there is to be hit, and until when.
+/// The victims that there are, and the end of all faults.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cast<'a> {
     /// The names of the nodes.

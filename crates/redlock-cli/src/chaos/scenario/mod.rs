@@ -26,7 +26,7 @@ const NODES_MAX: usize = 31;
 pub(crate) const CLIENTS_MAX: usize = redlock_testing::MAX_CLIENTS;
 /// More names than this are never contended for. Those that are held for long are numbered from there on.
 const RESOURCES_MAX: u64 = super::event::LONG as u64;
-/// What is shorter is over before the first client is ready.
+/// A shorter run is over before the first client is ready.
 pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// The scenarios that are built in, by name.
@@ -68,7 +68,7 @@ pub(crate) struct Assignment {
     pub(crate) spot: Spot,
 }
 
-/// What the command line says, which is above the file.
+/// The command line's part of a scenario, which is above the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
     /// The names of nodes that are not the scenario's own.
@@ -161,7 +161,7 @@ impl Scenario {
     }
 }
 
-/// What a local node is called, in messages and in scenarios.
+/// The name of a local node, in messages and in scenarios.
 fn local_name(node: usize) -> String {
     format!("node {node}")
 }
@@ -177,7 +177,7 @@ fn parse(name: &str, file: &str, text: &str, given: &Given) -> Result<Scenario, 
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source::new(file, text);
     if !errors.is_empty() {
-        // What is left of a file that is not TOML may miss anything: to go on would find mistakes that are none.
+        // The rest of a file that is not TOML may miss anything: to go on would find mistakes that are none.
         for error in &errors {
             source.note(
                 source.spot(&error.span().unwrap_or(0..0)),
@@ -291,7 +291,7 @@ fn flatten(source: &Rc<Source<'_>>, prefix: &str, table: &DeValue<'_>, settings:
     }
 }
 
-/// What is wrong with a setting by itself. What is wrong with several together, only all of them tell.
+/// The mistake of a setting by itself. Mistakes of several together show only when all settings are known.
 fn setting_mistake(setting: &str, value: &str) -> Option<SettingsError> {
     let builder = Redlock::builder().nodes(["redis://127.0.0.1"]).flag("", setting, value);
     let mistakes = builder.settings().err()?;

@@ -1,4 +1,4 @@
-//! What values may be: durations as texts, as everywhere in the settings, numbers and words.
+//! Kinds of values: durations as texts, as everywhere in the settings, numbers and words.
 
 use std::time::Duration;
 
