@@ -136,8 +136,7 @@ impl Mutex {
                     Some(_) | None => error,
                 },
             };
-            #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-            let pause = match self.retry.pause(attempt, self.coordinator.random() as u64) {
+            let pause = match self.retry.pause(attempt, self.coordinator.random_u64()) {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };

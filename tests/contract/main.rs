@@ -7,6 +7,7 @@
 
 mod access;
 mod calls;
+mod cancelled;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
