@@ -138,7 +138,7 @@ impl Coordinator {
         self.shut_down.store(true, Ordering::Relaxed);
         self.dissolve_lines();
         for leased in self.keeper.close() {
-            leased.shut_down();
+            leased.lose(keeper::Closed::ShutDown);
         }
         join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }

@@ -98,6 +98,7 @@ impl Mutex {
     /// - [`LockError::Invalid`]: a setting of this lock is out of its bounds.
     /// - [`LockError::ClockSkew`], [`LockError::FenceTooHigh`]: no fencing token can be had; waiting does not help.
     /// - [`LockError::ShutDown`]: the client is shut down.
+    /// - [`LockError::RuntimeEnded`]: the runtime in which the client was connected has ended.
     ///
     /// # Cancel safety
     ///

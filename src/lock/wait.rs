@@ -80,7 +80,8 @@ fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
         | LockError::FenceTooHigh { .. }
         | LockError::Timeout { .. }
         | LockError::Invalid(_)
-        | LockError::ShutDown => false,
+        | LockError::ShutDown
+        | LockError::RuntimeEnded => false,
     }
 }
 
@@ -89,6 +90,7 @@ pub(super) fn is_final(error: &LockError) -> bool {
     match error {
         LockError::Invalid(_)
         | LockError::ShutDown
+        | LockError::RuntimeEnded
         | LockError::ClockSkew { .. }
         | LockError::FenceTooHigh { .. } => true,
         LockError::Contended { .. }

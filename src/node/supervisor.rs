@@ -28,15 +28,16 @@ const RECONNECT_LONGEST: Duration = Duration::from_secs(1);
 const REPEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until every handle is dropped and no release is left to be sent.
-pub(super) async fn run(
+pub(super) fn run(
     config: NodeConfig,
     info: RedisConnectionInfo,
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
     answered: Arc<AtomicU64>,
-) {
-    let mut supervisor = Supervisor {
+) -> impl Future<Output = ()> + Send {
+    // Made here, not in the task: a runtime that has ended drops a task before its first step.
+    let supervisor = Supervisor {
         config,
         info,
         ambient,
@@ -50,22 +51,7 @@ pub(super) async fn run(
         flushes: Vec::new(),
         answered,
     };
-    while let Some(mut connection) = supervisor.connect().await {
-        supervisor.config.calls.listener.handle_up();
-        supervisor.publish.send_replace(State::Up(connection.link.clone()));
-        info!(node = %supervisor.config.name, "node is up");
-        let end = supervisor.serve(&mut connection).await;
-        match end {
-            End::Finished => return supervisor.config.calls.listener.handle_finished(),
-            End::Lost(failure) => {
-                warn!(node = %supervisor.config.name, reason = %failure, "node is down");
-                supervisor.config.calls.listener.handle_down(&failure);
-                supervisor.publish.send_replace(State::Down(failure.into()));
-                connection.abandon();
-                supervisor.collect_unanswered().await;
-            }
-        }
-    }
+    supervisor.run()
 }
 
 struct Supervisor {
@@ -97,7 +83,41 @@ enum End {
     Lost(NodeFailure),
 }
 
+impl Drop for Supervisor {
+    /// Before it has finished: its runtime has ended.
+    fn drop(&mut self) {
+        if self.handles == Handles::Dropped {
+            return;
+        }
+        let failure = NodeFailure::RuntimeEnded;
+        if let State::Up(_) = &*self.publish.borrow() {
+            self.config.calls.listener.handle_down(&failure);
+        }
+        self.config.calls.listener.handle_pending(0);
+        self.publish.send_replace(State::Down(failure.into()));
+    }
+}
+
 impl Supervisor {
+    async fn run(mut self) {
+        while let Some(mut connection) = self.connect().await {
+            self.config.calls.listener.handle_up();
+            self.publish.send_replace(State::Up(connection.link.clone()));
+            info!(node = %self.config.name, "node is up");
+            let end = self.serve(&mut connection).await;
+            match end {
+                End::Finished => return self.config.calls.listener.handle_finished(),
+                End::Lost(failure) => {
+                    warn!(node = %self.config.name, reason = %failure, "node is down");
+                    self.config.calls.listener.handle_down(&failure);
+                    self.publish.send_replace(State::Down(failure.into()));
+                    connection.abandon();
+                    self.collect_unanswered().await;
+                }
+            }
+        }
+    }
+
     /// A usable connection, however long it takes; `None` when nobody needs one any more.
     async fn connect(&mut self) -> Option<Connection> {
         let mut pause = RECONNECT_FIRST;

@@ -155,7 +155,8 @@ impl Place {
             | LockError::FenceTooHigh { .. }
             | LockError::Timeout { .. }
             | LockError::Invalid(_)
-            | LockError::ShutDown => self.handle_outage(),
+            | LockError::ShutDown
+            | LockError::RuntimeEnded => self.handle_outage(),
         }
         let cut_short = self.is_cut_by_the_wait(limit);
         self.with_waiters(|waiters| match &waiters.last {
