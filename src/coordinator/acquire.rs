@@ -86,7 +86,15 @@ impl Coordinator {
         self.counts.observe_votes(&votes);
         match decision {
             Decision::Won => {}
-            Decision::Lost | Decision::Pending => return Err(self.lost(resource, round.loss(), votes)),
+            Decision::Lost | Decision::Pending => {
+                let loss = round.loss();
+                match loss {
+                    Loss::Contended => {}
+                    // Others may reach more nodes, and have seen our keys. It is not tried again at once.
+                    Loss::NoQuorum => held.rollback = Wake::Next,
+                }
+                return Err(self.lost(resource, loss, votes));
+            }
         }
         if let Some(proposal) = proposal {
             held.fence = self.fence(&held, &proposal, min_validity).await?;

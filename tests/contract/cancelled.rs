@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::testing::LocalCluster;
+use redlock_quorum::testing::{Clients, Link, Linked, LocalCluster};
 use redlock_quorum::{Guard, LockError, Redlock, Released};
 use tokio::task::JoinHandle;
 
@@ -177,4 +177,34 @@ async fn a_head_whose_terms_cannot_be_met_makes_room() {
     }
     assert_eq!(queue_nodes(&cluster), [0; 0]);
     ends_empty(&cluster).await;
+}
+
+/// It tried on, and the others slept until they looked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_called_client_that_has_no_quorum_leaves_its_call_to_another() {
+    let linked = Linked::new(LocalCluster::start(3).unwrap(), 1).unwrap();
+    let cluster = linked.nodes();
+    let cut_off = client(linked.urls(0)).await;
+    let (holder, other) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let mut delays = Delays("a called client without a quorum", Vec::new());
+    for _ in 0..rounds() / 8 {
+        let guard = hold(&holder, KEY).await;
+        let first = waits(&cut_off, KEY);
+        in_queues(cluster, 1).await;
+        let queue_node = queue_nodes(cluster)[0];
+        let second = waits(&other, KEY);
+        eventually(SLACK, "both are in the queue", || in_queue(cluster, queue_node) == Some(2)).await;
+        let others = || (0..3).filter(move |node| *node != queue_node);
+        others().for_each(|node| linked.set_link(Clients::One(0), node, Link::Reset));
+        let cut = || others().all(|node| cut_off.nodes()[node].failure().is_some());
+        eventually(SLACK, "it is cut off", cut).await;
+        let released = now();
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        delays.1.push(second.await.unwrap().duration_since(released));
+        (0..3).for_each(|node| linked.set_link(Clients::One(0), node, Link::Open));
+        first.await.unwrap();
+        eventually(SLACK, "it is back", || cut_off.nodes().iter().all(|node| node.failure().is_none())).await;
+    }
+    delays.check();
+    ends_empty(cluster).await;
 }

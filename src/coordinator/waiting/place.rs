@@ -156,7 +156,13 @@ impl Place {
             | LockError::Timeout { .. }
             | LockError::Invalid(_)
             | LockError::ShutDown
-            | LockError::RuntimeEnded => self.handle_outage(),
+            | LockError::RuntimeEnded => {
+                self.handle_outage();
+                // It may have been called, and others may reach more nodes. They get in line before it.
+                if let Some((node, _)) = self.with_waiters(|waiters| waiters.at.take()).flatten() {
+                    self.leave_queue(node);
+                }
+            }
         }
         let cut_short = self.is_cut_by_the_wait(limit);
         self.with_waiters(|waiters| match &waiters.last {
