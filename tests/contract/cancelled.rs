@@ -98,7 +98,7 @@ async fn heads_that_leave(scene: &'static str, same_process: bool) {
 }
 
 fn in_queue(cluster: &LocalCluster, node: usize) -> Option<i64> {
-    cluster.command(node, &["ZCARD", &format!("redlock:queue:{KEY}")]).ok()?.int()
+    cluster.command(node, &["ZCARD", &format!("redlock-quorum:queue:{KEY}")]).ok()?.int()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

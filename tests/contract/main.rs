@@ -19,6 +19,7 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod prefixes;
 mod runtimes;
 mod sentinel;
 mod servers;
