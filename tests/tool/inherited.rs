@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
+
 use crate::support::{Scene, Terminal, eventually, redlock};
 
 fn under(script: &str, arguments: &[&str]) -> Command {
@@ -16,7 +18,7 @@ fn under(script: &str, arguments: &[&str]) -> Command {
 #[test]
 fn an_ignored_sigchld_costs_no_exit_code() {
     let scene = Scene::new(3);
-    let ignoring = r#"trap '' CHLD; exec "$@""#;
+    let ignoring = r#"exec env --ignore-signal=CHLD "$@""#;
     for code in [0, 7] {
         let script = format!("exit {code}");
         let ended = scene.start_command(under(ignoring, &["run", "k", "--", "sh", "-c", &script])).finish();
@@ -29,6 +31,19 @@ fn an_ignored_sigchld_costs_no_exit_code() {
     scene.delete("k", &[0, 1, 2]);
     let ended = tool.finish();
     assert_eq!(ended.code, Some(74), "{ended:?}");
+}
+
+/// The command heard them, and redlock did not.
+#[test]
+fn signals_that_were_blocked_at_the_start_are_heard() {
+    let scene = Scene::new(3);
+    let blocking = r#"exec env --block-signal "$@""#;
+    let script = "exec 2>/dev/null; trap 'exit 42' TERM; touch ready; while :; do sleep 0.02; done";
+    let tool = scene.start_command(under(blocking, &["run", "k", "--", "sh", "-c", script]));
+    scene.appears("ready");
+    tool.signal(Signal::TERM);
+    assert_eq!(tool.finish().code, Some(42));
+    scene.assert_no_keys();
 }
 
 /// Children of the shell that became `redlock run` are no work of the command.

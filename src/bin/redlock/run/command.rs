@@ -73,7 +73,7 @@ impl Command {
     pub(super) async fn start(
         command: &[OsString],
         guard: &Guard,
-        held: &nested::Held,
+        held: &nested::Held<'_>,
         ending: Ending,
         reaper: &mut Reaper,
     ) -> Result<Self, Failure> {

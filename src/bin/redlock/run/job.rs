@@ -60,7 +60,7 @@ impl Job {
     pub(super) async fn run(
         self,
         command: &[OsString],
-        held: &Held,
+        held: &Held<'_>,
         signals: &mut Signals,
         reaper: &mut Reaper,
     ) -> Result<Exit, Failure> {

@@ -13,12 +13,11 @@ pub(super) const HELD: &str = "REDLOCK_HELD";
 /// More processes above each other than anybody has.
 const DEPTH: usize = 1000;
 
-/// The locks of the `redlock run`s above us, and what ours will be called.
-#[derive(Debug)]
-pub(super) struct Held {
+/// The locks of the `redlock run`s above us, and what ours is called.
+pub(super) struct Held<'a> {
     above: Vec<Lock>,
-    nodes: Vec<String>,
-    prefix: String,
+    redlock: &'a Redlock,
+    prefix: &'a str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,27 +25,25 @@ struct Lock {
     pid: i32,
     /// With the id it names one process for ever.
     started: u64,
+    /// As they are configured, and as they call themselves, which only a node that has been met tells.
     nodes: Vec<String>,
     key: String,
 }
 
-impl Held {
-    pub(super) fn of(redlock: &Redlock, prefix: &str) -> Self {
+impl<'a> Held<'a> {
+    pub(super) fn of(redlock: &'a Redlock, prefix: &'a str) -> Self {
         let above = std::env::var(HELD).ok().and_then(|held| serde_json::from_str(&held).ok());
-        let mut nodes: Vec<String> =
-            redlock.nodes().iter().map(NodeStatus::name).map(str::to_owned).collect();
-        nodes.sort();
-        Self { above: above.unwrap_or_default(), nodes, prefix: prefix.to_owned() }
+        Self { above: above.unwrap_or_default(), redlock, prefix }
     }
 
     /// # Errors
     ///
-    /// [`Failure::Nested`] where a process that we run under holds `key` on these nodes. Another process of its id, and one that
-    /// has ended and left a daemon with its environment, do not count.
+    /// [`Failure::Nested`] where a process that we run under holds `key` on one of these nodes. Another process of its id,
+    /// and one that has ended and left a daemon with its environment, do not count.
     pub(super) fn check(&self, key: &str, exit: Exit) -> Result<(), Failure> {
-        let ours = self.name(key);
-        let mut above = self.above.iter().filter(|lock| lock.key == ours && lock.nodes == self.nodes);
-        match above.find(|lock| is_above(lock)) {
+        let (ours, nodes) = (self.name(key), self.nodes());
+        let is_same = |lock: &&Lock| lock.key == ours && lock.nodes.iter().any(|node| nodes.contains(node));
+        match self.above.iter().filter(is_same).find(|lock| is_above(lock)) {
             Some(lock) => Err(Failure::Nested { key: key.to_owned(), pid: lock.pid, exit }),
             None => Ok(()),
         }
@@ -57,9 +54,15 @@ impl Held {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let started = process(pid).map_or(0, |process| process.started);
         let mut held = self.above.clone();
-        held.push(Lock { pid, started, nodes: self.nodes.clone(), key: self.name(key) });
+        held.push(Lock { pid, started, nodes: self.nodes(), key: self.name(key) });
         // Strings and numbers always can be written.
         serde_json::to_string(&held).unwrap_or_default()
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let nodes = self.redlock.nodes();
+        let names = nodes.iter().map(|node| node.name().to_owned());
+        names.chain(nodes.iter().filter_map(NodeStatus::id).map(str::to_owned)).collect()
     }
 
     fn name(&self, key: &str) -> String {

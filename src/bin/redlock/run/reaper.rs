@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, wait};
+use rustix::process::{Pid, Signal, WaitOptions, wait};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::signals::unblock;
 
-/// How often to look without having heard of an end, for a process that was started with SIGCHLD blocked.
+/// How often to look without having heard of an end, because several ends may be heard of as one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Takes the status of every child that ends, adopted ones included, so that none stays a zombie.
@@ -31,6 +32,7 @@ impl Reaper {
     /// From now on the kernel keeps the status of children, even where SIGCHLD was ignored when the process started: a
     /// signal that has a handler is not ignored.
     pub(super) fn start() -> Result<Self, Failure> {
+        unblock(&[Signal::CHILD]);
         let signal = unix::signal(SignalKind::child());
         signal.map(Self).map_err(|source| Failure::System { action: "listen for ended processes", source })
     }
