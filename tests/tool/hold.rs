@@ -1,5 +1,6 @@
 //! `--hold-at-least`: a lock that is kept for longer than the command runs.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,6 +11,16 @@ const HOLD: Duration = Duration::from_millis(2500);
 
 fn start(scene: &Scene, hold: &str, script: &str) -> Running {
     scene.start(&["run", "--ttl=500ms", hold, "k", "--", "sh", "-c", script])
+}
+
+/// A lock that is kept after its command has failed.
+fn start_kept(scene: &Scene) -> Running {
+    let tool = start(scene, "--hold-at-least=1h", "echo $PPID >pid.new; mv pid.new pid; exit 3");
+    scene.appears("pid");
+    // The guardian ends when there is nothing left to guard.
+    let guardian = format!("/proc/{}", scene.read("pid").trim());
+    eventually("the command has ended", || !Path::new(&guardian).exists());
+    tool
 }
 
 #[test]
@@ -43,21 +54,7 @@ fn a_command_that_takes_longer_is_not_held_for_longer() {
 fn a_signal_ends_the_holding_and_the_exit_code_stays_the_commands() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let scene = Scene::new(3);
-        let tool = scene.start(&[
-            "run",
-            "-v",
-            "--hold-at-least=1h",
-            "k",
-            "--",
-            "sh",
-            "-c",
-            "echo $PPID >pid; exit 3",
-        ]);
-        // The guardian is gone, so the command is.
-        eventually("it holds", || {
-            let pid = scene.read("pid");
-            !pid.is_empty() && !std::path::Path::new(&format!("/proc/{}", pid.trim())).exists()
-        });
+        let tool = start_kept(&scene);
         assert_eq!(scene.run(&["run", "--no-wait", "k", "--", "true"]).code, Some(75));
         tool.signal(signal);
         let ended = tool.finish();
@@ -70,16 +67,12 @@ fn a_signal_ends_the_holding_and_the_exit_code_stays_the_commands() {
 #[test]
 fn a_lock_that_is_lost_while_it_is_kept_is_told() {
     let scene = Scene::new(3);
-    let tool = start(&scene, "--hold-at-least=1h", "touch ready; exit 3");
-    scene.appears("ready");
-    scene.cluster.command(2, &["PING"]).unwrap();
-    eventually("it is deleted while it is kept", || {
-        (0..3).all(|node| scene.cluster.command(node, &["DEL", "k"]).is_ok())
-    });
+    let tool = start_kept(&scene);
+    scene.delete("k", &[0, 1, 2]);
     let ended = tool.finish();
-    // Where the command had not been waited for yet, it is the command's lock that was lost.
-    assert!(ended.code == Some(3) || ended.code == Some(74), "{ended:?}");
-    assert!(ended.stderr.contains("was to be held for 1h") || ended.stderr.contains("was lost"), "{ended:?}");
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("was to be held for 1h, and was not for the last 59m"), "{ended:?}");
+    scene.assert_no_keys();
 }
 
 #[test]

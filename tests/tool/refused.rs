@@ -47,6 +47,10 @@ fn a_run_under_one_of_the_same_key_does_not_wait_for_itself() {
         let text = "redlock: \"k\" is held by the `redlock run` that this one runs under (process ";
         assert!(ended.stderr.starts_with(text), "{ended:?}");
     }
+    // The same nodes by other names.
+    let urls: Vec<_> = scene.cluster.urls().iter().map(|url| url.replace("127.0.0.1", "localhost")).collect();
+    let renamed = format!("--set=nodes={}", urls.join(","));
+    assert_eq!(nested("k", &[], &[&renamed, "k"]).code, Some(75));
     assert_eq!(nested("k", &[], &["--conflict-exit-code=9", "k"]).code, Some(9));
     assert!(!scene.has("ran"));
     let ended = nested("k", &[], &["other"]);
