@@ -80,6 +80,8 @@ fn main() -> ExitCode {
     let exit = match catch_unwind(|| carry_out(cli.command, report)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
+            // A log that fills the queue must not cost the last word.
+            stderr::flush();
             report.notice(&failure);
             failure.exit()
         }

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 /// Texts that may wait for a reader. What comes beyond them is dropped.
 const WAITING_MAX: usize = 1024;
-/// How long the end of the process waits for a reader.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for a reader: first for room in the queue, then for what is in it.
+const FLUSH_LIMIT: Duration = Duration::from_millis(250);
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+const FLUSH_TRIES: u32 = 50;
 
 static TEXTS: OnceLock<SyncSender<Text>> = OnceLock::new();
 
@@ -43,12 +45,17 @@ pub(crate) fn say(bytes: Vec<u8>) {
     }
 }
 
-/// Waits until all has been written, for a second at most.
+/// Waits until all has been written, for half a second at most.
 pub(crate) fn flush() {
     let (sender, receiver) = sync_channel(1);
-    if texts().try_send(Text::Flush(sender)).is_ok() {
-        let _ = receiver.recv_timeout(FLUSH_LIMIT);
+    for _ in 0..FLUSH_TRIES {
+        match texts().try_send(Text::Flush(sender.clone())) {
+            Ok(()) => break,
+            Err(TrySendError::Full(_)) => thread::sleep(FLUSH_PAUSE),
+            Err(TrySendError::Disconnected(_)) => return,
+        }
     }
+    let _ = receiver.recv_timeout(FLUSH_LIMIT);
 }
 
 fn texts() -> &'static SyncSender<Text> {

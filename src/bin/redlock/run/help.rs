@@ -33,7 +33,7 @@ One of many hosts is enough; it is no failure that another one does it:
 
 Once an hour by the cron of many hosts, also where their clocks differ by minutes. A host that comes while the lock is \
 held does nothing, even if the command has ended or failed after a second. A signal ends the holding:
-  redlock run --no-wait --conflict-exit-code 0 --hold-at-least 50m hourly -- ./hourly.sh
+  redlock run --no-wait --hold-at-least 50m hourly -- ./hourly.sh
 
 A command that may take its time to end when it is told to, but no more than a minute:
   redlock run --kill-after 1m worker -- ./worker
