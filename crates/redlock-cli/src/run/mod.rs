@@ -118,7 +118,7 @@ async fn under_lock(
             Ok(guard) => guard,
             Err(error) => return Err(refusal::of(redlock, &key, error, conflict).await),
         };
-        others::check(redlock, settings.node_timeout(), other_lists, report).await?;
+        others::check(redlock, settings, other_lists, report).await?;
         Ok(guard)
     };
     let guard = tokio::select! {
