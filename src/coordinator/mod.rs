@@ -17,6 +17,7 @@ mod renew;
 mod survey;
 mod timer;
 mod waiting;
+mod wall_clock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -70,17 +71,16 @@ impl Coordinator {
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
-        let roster = Arc::new(Roster::new(
-            names,
-            settings.key_prefix.clone(),
-            settings.quorum.needed(),
-            settings.max_ttl,
-        ));
-        let channel = Channel::new(&settings.key_prefix, ambient.random());
+        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let channel = Channel::new(ambient.random());
+        let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
+        let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));
         let lines = waiting::Lines::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
-            let start =
-                |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines, &counts));
+            let start = |node| {
+                let calls = calls(this, node, &lines, &counts);
+                start_node(node, &settings, &roster, &ambient, calls, &clock)
+            };
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
                 settings,
@@ -190,12 +190,15 @@ fn start_node(
     roster: &Arc<Roster>,
     ambient: &Arc<dyn Ambient>,
     calls: Calls,
+    clock: &Arc<wall_clock::WallClock>,
 ) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
-        Fencing::On => {
-            Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
-        }
+        Fencing::On => Some(Trimming {
+            retention: settings.fence_retention,
+            max_clock_skew: settings.max_clock_skew,
+            clock: Arc::<wall_clock::WallClock>::clone(clock),
+        }),
     };
     let url = &settings.nodes[node.0];
     let config = NodeConfig {

@@ -49,11 +49,19 @@ struct About {
     activity: Arc<Activity>,
 }
 
-/// What a node's wall clock said when we connected.
+/// What a node's wall clock said.
 #[derive(Clone, Copy, Debug)]
-struct NodeClock {
-    at: Moment,
-    wall_micros: u64,
+pub(crate) struct NodeClock {
+    pub(super) at: Moment,
+    pub(super) wall_micros: u64,
+}
+
+impl NodeClock {
+    /// What it says at `now`, counted on by our own clock.
+    pub(crate) fn wall_micros(self, now: Moment) -> u64 {
+        let since = u64::try_from(self.at.until(now).as_micros()).unwrap_or(u64::MAX);
+        self.wall_micros.saturating_add(since)
+    }
 }
 
 impl Link {
@@ -68,8 +76,7 @@ impl Link {
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
-        let NodeClock { at, wall_micros } = self.about.clock;
-        wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+        self.about.clock.wall_micros(now)
     }
 
     /// The id that the node has given itself.
@@ -193,7 +200,7 @@ impl Visitor<'_> {
         scripts::load_all(&mut pipeline);
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
+        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let now = self.ambient.now();

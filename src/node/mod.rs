@@ -38,7 +38,7 @@ pub(crate) use commands::{
     Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
     ReadFence, Remove, Removed,
 };
-pub(crate) use connection::{Epoch, Link};
+pub(crate) use connection::{Epoch, Link, NodeClock};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
@@ -51,7 +51,7 @@ pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsClient;
-pub(crate) use trim::Trimming;
+pub(crate) use trim::{Trimming, WallClock};
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
 /// An answer to a release under way.
@@ -198,7 +198,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        let remove = Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.grace);
         self.await_release(release, link.send_now(remove));
     }
 

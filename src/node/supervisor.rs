@@ -173,10 +173,8 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = {
-            let keys = self.config.roster.keys().clone();
-            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
-        };
+        let trimming = self.config.trimming.clone();
+        let trimming = keep_trimming(link.clone(), self.config.node, trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
         let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
         let mut telling = std::pin::pin!(telling);
@@ -252,7 +250,8 @@ impl Supervisor {
         release.prepare(link.epoch(), self.ambient.now());
         // Whoever was to see to it has long tried.
         release.wake = Wake::Next;
-        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
+        let command =
+            Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.config.grace);
         let answer = link.clone().send(command);
         self.sent.push(answer.map(|answer| (release, answer)).boxed());
     }

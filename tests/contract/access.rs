@@ -98,12 +98,12 @@ fn field(entry: &Reply, name: &str) -> String {
 async fn every_permission_is_used() {
     let gate = Gate::new(Access::Guarded);
     let cluster = gate.start(1);
-    cluster.command(0, &["ZADD", "redlock:fences", "1", "a name of long ago"]).unwrap();
+    cluster.command(0, &["ZADD", "redlock-quorum:fences", "1", "a name of long ago"]).unwrap();
     let redlock = gate.builder(&cluster).connect().await.unwrap();
     // Ahead of our clock, so that the token has to be read and raised again.
     let ahead =
         cluster.command(0, &["EVAL", "return redis.call('TIME')[1] + 5", "0"]).unwrap().int().unwrap();
-    cluster.command(0, &["ZADD", "redlock:fences", &format!("{ahead}000000"), "job"]).unwrap();
+    cluster.command(0, &["ZADD", "redlock-quorum:fences", &format!("{ahead}000000"), "job"]).unwrap();
     let mut guard = redlock.mutex("job").unwrap().lock().await.unwrap();
     guard.extend(LONG * 2).await.unwrap();
     cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();

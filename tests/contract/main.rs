@@ -18,6 +18,7 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod prefixes;
 mod sentinel;
 mod servers;
 mod stats;

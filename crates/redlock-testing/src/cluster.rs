@@ -21,10 +21,10 @@ pub const MAX_NODES: usize = 64;
 const OTHER_PORTS: u32 = 5;
 
 /// Keys that the library keeps for itself begin with this.
-const INTERNAL_PREFIX: &str = "redlock:";
+const INTERNAL_PREFIX: &str = "redlock-quorum:";
 
 /// What a node remembers of itself; see `src/node/scripts/greet.lua`.
-const RECORD: &str = "redlock:node";
+const RECORD: &str = "redlock-quorum:node";
 
 /// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1, each an independent master with files
 /// of its own in one temporary directory, in memory where there is room.
@@ -276,7 +276,7 @@ impl LocalCluster {
         })
     }
 
-    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock:…`).
+    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock-quorum:…`).
     ///
     /// # Errors
     ///

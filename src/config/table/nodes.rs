@@ -161,9 +161,9 @@ pub(super) static SETTINGS: [Setting; 12] = [
         name: "key_prefix",
         example: r#""app:""#,
         default: "none, the name of a lock is its key",
-        bounds: "at most 64 bytes without control characters, not beginning with redlock:",
-        what: "What all keys on the nodes begin with, also those that the library keeps for itself.",
-        why: "nodes that others use as well; locks of different prefixes do not exclude each other",
+        bounds: "at most 64 bytes without control characters, not beginning with redlock-quorum:",
+        what: "What the keys of all locks begin with.",
+        why: "nodes that others use as well; locks of different prefixes are different locks",
         access: Access::Other {
             unit: "text",
             set: |builder, given| {
