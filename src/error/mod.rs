@@ -126,13 +126,15 @@ pub enum LockError {
     /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
-         remove it on every node with `ZREM {key} {resource}`"
+         remove it on every node with `ZREM {key} {member}`"
     )]
     FenceTooHigh {
         /// The resource.
         resource: String,
         /// The sorted set that holds the scores.
         key: String,
+        /// What it calls the resource: its key, the prefix included.
+        member: String,
         /// The score.
         score: f64,
     },
@@ -151,6 +153,13 @@ pub enum LockError {
     /// [`Redlock::shutdown`](crate::Redlock::shutdown) was called.
     #[error("the client is shut down")]
     ShutDown,
+    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
+    /// runtime, as in each `#[tokio::test]`, or keep that one running.
+    #[error(
+        "the tokio runtime in which the client was connected has ended, and its connections with it; \
+         connect once in each runtime, as in each #[tokio::test], or keep that one"
+    )]
+    RuntimeEnded,
 }
 
 impl LockError {
@@ -162,7 +171,11 @@ impl LockError {
                 Some(votes)
             }
             Self::Timeout { last, .. } => last.votes(),
-            Self::ClockSkew { .. } | Self::FenceTooHigh { .. } | Self::Invalid(_) | Self::ShutDown => None,
+            Self::ClockSkew { .. }
+            | Self::FenceTooHigh { .. }
+            | Self::Invalid(_)
+            | Self::ShutDown
+            | Self::RuntimeEnded => None,
         }
     }
 
@@ -190,7 +203,8 @@ impl LockError {
             | Self::ClockSkew { .. }
             | Self::FenceTooHigh { .. }
             | Self::Invalid(_)
-            | Self::ShutDown => self,
+            | Self::ShutDown
+            | Self::RuntimeEnded => self,
         }
     }
 }

@@ -30,8 +30,26 @@ pub enum NodeFailure {
         /// What the connection said.
         detail: String,
     },
+    /// A file that the settings name cannot be used now: one with our password, or for TLS. The client reads it again at
+    /// the next attempt to connect, in the background.
+    #[error("{setting}: cannot read {path}: {problem}")]
+    File {
+        /// Name of the setting.
+        setting: &'static str,
+        /// As given.
+        path: String,
+        /// What the operating system says, or what is wrong with what is in it; never what is in it.
+        problem: String,
+    },
+    /// The program's provider of credentials has given none. The client asks it again at the next attempt to connect,
+    /// in the background.
+    #[error("no credentials: {detail}")]
+    Credentials {
+        /// What the provider said, or that it took too long.
+        detail: String,
+    },
     /// User name or password refused, or missing.
-    #[error("authentication failed: {detail}; check the user and password in this node's URL")]
+    #[error("authentication failed: {detail}; check the user and password of this node")]
     Authentication {
         /// What the server said.
         detail: String,
@@ -126,6 +144,12 @@ pub enum NodeFailure {
     /// The client has been shut down.
     #[error("the client is shut down")]
     ShutDown,
+    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
+    /// runtime, or keep that one running.
+    #[error(
+        "the tokio runtime in which the client was connected has ended; connect once in each runtime, or keep that one"
+    )]
+    RuntimeEnded,
 }
 
 impl NodeFailure {
@@ -137,6 +161,8 @@ impl NodeFailure {
             Self::Unreachable { .. } => "unreachable",
             Self::NoAnswer { .. } => "no answer",
             Self::ConnectionLost { .. } => "connection lost",
+            Self::File { .. } => "file unusable",
+            Self::Credentials { .. } => "no credentials",
             Self::Authentication { .. } => "authentication failed",
             Self::Sentinel { .. } => "no master by its sentinels",
             Self::Tls { .. } => "TLS failed",
@@ -154,6 +180,7 @@ impl NodeFailure {
             Self::Refused { .. } => "refused",
             Self::Unexpected { .. } => "unexpected answer",
             Self::ShutDown => "shut down",
+            Self::RuntimeEnded => "runtime ended",
         }
     }
 

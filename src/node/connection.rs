@@ -1,16 +1,17 @@
 //! Opens a usable connection to one node: bytes, handshake, scripts, all under one time limit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
-use redis::RedisConnectionInfo;
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinHandle;
 
 use super::commands::Command;
 use super::facts::NodeFacts;
 use super::failure;
+use super::login::LoginSource;
 use super::look::{Looked, Occasion, Visitor};
 use super::push::{Calls, Dialed, Hearing, dial};
 use super::stream::{Activity, Connector};
@@ -47,11 +48,19 @@ struct About {
     activity: Arc<Activity>,
 }
 
-/// What a node's wall clock said when we connected.
+/// What a node's wall clock said.
 #[derive(Clone, Copy, Debug)]
-struct NodeClock {
-    at: Moment,
-    wall_micros: u64,
+pub(crate) struct NodeClock {
+    pub(super) at: Moment,
+    pub(super) wall_micros: u64,
+}
+
+impl NodeClock {
+    /// What it says at `now`, counted on by our own clock.
+    pub(crate) fn wall_micros(self, now: Moment) -> u64 {
+        let since = u64::try_from(self.at.until(now).as_micros()).unwrap_or(u64::MAX);
+        self.wall_micros.saturating_add(since)
+    }
 }
 
 impl Link {
@@ -66,8 +75,7 @@ impl Link {
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
-        let NodeClock { at, wall_micros } = self.about.clock;
-        wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+        self.about.clock.wall_micros(now)
     }
 
     /// The id that the node has given itself.
@@ -135,13 +143,16 @@ impl Connection {
     /// Why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
-        info: &RedisConnectionInfo,
+        (login, db): (&LoginSource, i64),
         epoch: Epoch,
         limit: Duration,
         (name, calls, visitor): (&str, &Calls, &Visitor),
     ) -> Result<Self, Refusal> {
+        let has_login = AtomicBool::new(false);
         let handshake = async {
-            let mut dialed = dial(connector, info, calls).await?;
+            let info = login.info(db).await?;
+            has_login.store(true, Ordering::Relaxed);
+            let mut dialed = dial(connector, &info, calls).await?;
             let activity = Arc::clone(&dialed.activity);
             let looked = visitor.look(&mut dialed.connection, Occasion::Connecting).await;
             let looked = looked.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
@@ -154,6 +165,9 @@ impl Connection {
         };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
+            Err(_) if !has_login.load(Ordering::Relaxed) => {
+                Err(NodeFailure::Credentials { detail: format!("none within {limit:?}") }.into())
+            }
             Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
     }

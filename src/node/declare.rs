@@ -10,7 +10,7 @@ use super::failure;
 use super::record::RECORD;
 use super::scripts::DECLARE;
 use crate::error::NodeFailure;
-use crate::types::KeyPrefix;
+use crate::types::internal_key;
 
 /// How many keys a node that is declared new may have. To look at them takes it some milliseconds.
 const DECLARED_KEYS_MAX: u32 = 10_000;
@@ -37,9 +37,9 @@ pub enum Declared {
 }
 
 impl Declare {
-    pub(crate) fn new(keys: &KeyPrefix) -> Self {
+    pub(crate) fn new() -> Self {
         let mut by_hash = DECLARE.by_hash(1);
-        by_hash.arg(keys.internal(RECORD)).arg(keys.internal("")).arg(DECLARED_KEYS_MAX);
+        by_hash.arg(internal_key(RECORD)).arg(internal_key("")).arg(DECLARED_KEYS_MAX);
         Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
     }
 }

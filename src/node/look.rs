@@ -68,14 +68,13 @@ impl Visitor {
         connection: &mut MultiplexedConnection,
         occasion: Occasion,
     ) -> Result<Option<Looked>, Refusal> {
-        let keys = self.roster.keys();
         let mut pipeline = Pipeline::new();
         facts::ask(&mut pipeline);
         match occasion {
             Occasion::Connecting => scripts::load_all(&mut pipeline),
             Occasion::Again => {}
         }
-        pipeline.add_command(record::read(keys)).cmd("TIME");
+        pipeline.add_command(record::read()).cmd("TIME");
         let sent = self.ambient.now();
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
@@ -96,7 +95,7 @@ impl Visitor {
         let told = self.roster.told(self.node, stored.record.as_ref());
         let record = self.record(&facts, &stored, (sent, clock), &told);
         if stored.record.as_ref() != Some(&record) {
-            let note = Note::new(keys, &stored, &record);
+            let note = Note::new(&stored, &record);
             match note.send(connection.clone()).await.map_err(refusal)? {
                 Noted::Written => {}
                 Noted::Outdated => return Ok(None),

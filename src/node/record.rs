@@ -11,7 +11,7 @@ use super::failure;
 use super::scripts::NOTE;
 use crate::error::NodeFailure;
 use crate::protocol::{Break, Met, Record, Span, Use};
-use crate::types::KeyPrefix;
+use crate::types::internal_key;
 
 /// The record's internal key.
 pub(super) const RECORD: &str = "node";
@@ -37,9 +37,9 @@ pub(super) struct Stored {
     fields: HashMap<String, String>,
 }
 
-pub(super) fn read(keys: &KeyPrefix) -> Cmd {
+pub(super) fn read() -> Cmd {
     let mut cmd = redis::cmd("HGETALL");
-    cmd.arg(keys.internal(RECORD));
+    cmd.arg(internal_key(RECORD));
     cmd
 }
 
@@ -167,7 +167,7 @@ pub(super) enum Noted {
 }
 
 impl Note {
-    pub(super) fn new(keys: &KeyPrefix, stored: &Stored, record: &Record) -> Self {
+    pub(super) fn new(stored: &Stored, record: &Record) -> Self {
         let fields = fields(record);
         let is_ours = |name: &str| {
             [TTL, LIST, MET].iter().any(|kind| name.starts_with(kind))
@@ -177,7 +177,7 @@ impl Note {
         let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
         let gone: Vec<_> = gone.collect();
         let mut by_hash = NOTE.by_hash(1);
-        by_hash.arg(keys.internal(RECORD)).arg(&stored.version);
+        by_hash.arg(internal_key(RECORD)).arg(&stored.version);
         by_hash.arg(gone.len()).arg(gone);
         for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
             by_hash.arg(name).arg(value);
@@ -201,23 +201,17 @@ impl Command for Note {
 
 /// Forgets what clients have told: their node lists and their longest leases.
 #[derive(Clone)]
-pub(crate) struct Forget(KeyPrefix);
-
-impl Forget {
-    pub(crate) fn new(keys: &KeyPrefix) -> Self {
-        Self(keys.clone())
-    }
-}
+pub(crate) struct Forget;
 
 impl Command for Forget {
     type Reply = ();
 
     async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
         for _ in 0..TRIES {
-            let reply = single(&mut connection, &read(&self.0)).await;
+            let reply = single(&mut connection, &read()).await;
             let stored = Stored::parse(&reply.map_err(|error| failure::of_command(&error))?)?;
             let Some(record) = &stored.record else { return Ok(()) };
-            let note = Note::new(&self.0, &stored, &record.without_clients());
+            let note = Note::new(&stored, &record.without_clients());
             match note.send(connection.clone()).await? {
                 Noted::Written => return Ok(()),
                 Noted::Outdated => {}

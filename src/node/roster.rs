@@ -11,13 +11,12 @@ use crate::protocol::{
     Known, Record, UNMET, fresh_for, is_complete, is_introduced, longest_announced, look_every, met_sequence,
     span,
 };
-use crate::types::{KeyPrefix, Moment, NodeId, Ttl};
+use crate::types::{Moment, NodeId, Ttl};
 
 /// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
-    keys: KeyPrefix,
     quorum: usize,
     max_ttl: Ttl,
     longest_ms: AtomicU64,
@@ -71,17 +70,10 @@ pub(super) struct Told {
 }
 
 impl Roster {
-    pub(crate) fn new(
-        names: Vec<Arc<str>>,
-        keys: KeyPrefix,
-        quorum: usize,
-        max_ttl: Ttl,
-        now: Moment,
-    ) -> Self {
+    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl, now: Moment) -> Self {
         Self {
             members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
-            keys,
             quorum,
             max_ttl,
             longest_ms: AtomicU64::new(max_ttl.as_millis()),
@@ -120,11 +112,6 @@ impl Roster {
     /// Another number whenever [`known`](Self::known) has changed.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
-    }
-
-    /// What our keys begin with.
-    pub(super) fn keys(&self) -> &KeyPrefix {
-        &self.keys
     }
 
     /// The random name that `node` gave itself; empty until it has been met.

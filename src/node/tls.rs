@@ -15,19 +15,26 @@ use tokio_rustls::rustls::{
 };
 
 use super::failure;
+use super::login::Ask;
 use super::stream::Stream;
 use crate::error::{NodeFailure, TlsCause};
 
 /// How to make TLS out of TCP.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
-    pub(crate) config: Arc<ClientConfig>,
+    /// Asked for each connection: files change.
+    pub(crate) config: Ask<Arc<ClientConfig>>,
     /// Whom the certificate has to be for, where that is not the host that is connected to.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
 impl TlsClient {
-    pub(super) async fn encrypt(&self, host: &str, tcp: TcpStream) -> Result<Box<dyn Stream>, NodeFailure> {
+    pub(super) async fn encrypt(
+        &self,
+        config: Arc<ClientConfig>,
+        host: &str,
+        tcp: TcpStream,
+    ) -> Result<Box<dyn Stream>, NodeFailure> {
         let server_name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| NodeFailure::Tls {
@@ -35,7 +42,7 @@ impl TlsClient {
                 detail: format!("no certificate can be for {host:?}"),
             })?,
         };
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connector = TlsConnector::from(config);
         let stream = connector.connect(server_name, tcp).await.map_err(|error| failure::of_open(&error))?;
         Ok(Box::new(Encrypted(stream)))
     }

@@ -19,6 +19,7 @@ mod record;
 mod renewal;
 mod round;
 mod vote;
+pub(crate) mod wall_clock;
 
 pub(crate) use agenda::Agenda;
 pub use backoff::Retry;

@@ -294,6 +294,6 @@ async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
 /// The fields of a node's record.
 fn record(cluster: &LocalCluster, node: usize) -> Vec<String> {
     let keys = "return table.concat(redis.call('HKEYS', KEYS[1]), '|')";
-    let fields = cluster.command(node, &["EVAL", keys, "1", "redlock:node"]).unwrap();
+    let fields = cluster.command(node, &["EVAL", keys, "1", "redlock-quorum:node"]).unwrap();
     fields.text().unwrap().split('|').map(str::to_owned).collect()
 }

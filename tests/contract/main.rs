@@ -7,6 +7,7 @@
 
 mod access;
 mod calls;
+mod cancelled;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
@@ -19,10 +20,14 @@ mod leaks;
 mod limits;
 mod load;
 mod memory;
+mod prefixes;
+mod rotation;
+mod runtimes;
 mod sentinel;
 mod servers;
 mod stats;
 mod stopped;
+mod storms;
 mod stress;
 mod support;
 #[cfg(feature = "tls")]

@@ -263,7 +263,7 @@ async fn a_node_that_loads_an_old_file_helps_nobody() {
     let redlock = client(cluster.urls(), TTL).await;
     cluster.command(1, &["CONFIG", "SET", "appendonly", "no"]).unwrap();
     let field = |node, field: &str| {
-        let value = cluster.command(node, &["HGET", "redlock:node", field]).unwrap();
+        let value = cluster.command(node, &["HGET", "redlock-quorum:node", field]).unwrap();
         value.text().unwrap_or_default().to_owned()
     };
     let noted = || field(1, "durable").is_empty();

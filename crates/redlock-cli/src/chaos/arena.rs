@@ -1,0 +1,243 @@
+//! The nodes of a run: local processes, containers or somebody else's, with proxies in front where a fault needs
+//! them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redlock_testing::{
+    ClientFault, ClusterError, DockerNodes, Durability, Linked, LocalCluster, Nemesis, Nodes, Refusal,
+    RemoteNodes, Reply,
+};
+
+use super::log::Log;
+use super::plan::Act;
+use super::scenario::{self, Fault, Harm, Scenario};
+use crate::failure::Failure;
+
+/// Which nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Local,
+    Docker,
+    Urls(Vec<String>),
+}
+
+/// Shared by the threads that apply faults.
+pub(crate) struct Arena {
+    way: Way,
+    directory: Option<PathBuf>,
+}
+
+enum Way {
+    Direct(Box<dyn Nodes>),
+    /// Clients have URLs of their own.
+    Linked(Linked<Box<dyn Nodes>>),
+}
+
+impl Kind {
+    /// From the command line.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "local" => Self::Local,
+            "docker" => Self::Docker,
+            urls => Self::Urls(urls.split(',').map(|url| url.trim().to_owned()).collect()),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Docker => "docker",
+            Self::Urls(_) => "by URL",
+        }
+    }
+
+    /// The operator's names for the nodes: those of containers, and host and port of nodes by URL. A scenario counts and
+    /// names the local ones.
+    pub(crate) fn nodes(&self) -> Option<Vec<String>> {
+        let name = |url: &String| {
+            let host = url.rsplit('@').next().unwrap_or_default();
+            host.trim_start_matches("redis://").trim_end_matches('/').to_owned()
+        };
+        match self {
+            Self::Local => None,
+            Self::Docker => Some(DockerNodes::STANDARD.map(str::to_owned).to_vec()),
+            Self::Urls(urls) => Some(urls.iter().map(name).collect()),
+        }
+    }
+}
+
+impl Arena {
+    /// Finds or starts the nodes. Blocks.
+    pub(crate) fn open(kind: &Kind, scenario: &Scenario, clients: usize) -> Result<Self, Failure> {
+        let mut directory = None;
+        let nodes: Box<dyn Nodes> = match kind {
+            Kind::Local => {
+                let cluster = start_local(scenario)?;
+                directory = Some(cluster.directory().to_owned());
+                Box::new(cluster)
+            }
+            Kind::Docker => Box::new(DockerNodes::attach(DockerNodes::STANDARD)?),
+            Kind::Urls(urls) => Box::new(RemoteNodes::new(urls)?),
+        };
+        let needs_proxies = nemeses(scenario).any(|nemesis| nodes.check(&nemesis) == Err(Refusal::NoProxy));
+        let way = if needs_proxies { Way::Linked(Linked::new(nodes, clients)?) } else { Way::Direct(nodes) };
+        Ok(Self { way, directory })
+    }
+
+    /// Removes from the pool of random faults what these nodes cannot be subjected to, and says what.
+    ///
+    /// # Errors
+    ///
+    /// The refusals of all faults that the scenario schedules.
+    pub(crate) fn admit(&self, scenario: &mut Scenario) -> Result<Vec<String>, Failure> {
+        let refused = |fault: &Fault| match &fault.harm {
+            Harm::Node(nemesis) => self.nodes().check(nemesis).err(),
+            Harm::Way { .. } | Harm::Client(_) => None,
+        };
+        let refusal = |fault: &Fault| {
+            let reason = refused(fault)?;
+            Some(format!("{}: nemesis: {:?}; {reason}", fault.spot, fault.name))
+        };
+        let refusals: Vec<String> = scenario.faults.iter().filter_map(refusal).collect();
+        if !refusals.is_empty() {
+            return Err(Failure::Scenario(refusals));
+        }
+        let mut dropped = Vec::new();
+        if let Some(random) = &mut scenario.random {
+            random.faults.retain(|(_, fault)| match refused(fault) {
+                None => true,
+                Some(reason) => {
+                    dropped.push(format!("{}: {reason}", fault.name));
+                    false
+                }
+            });
+        }
+        Ok(dropped)
+    }
+
+    /// Where local nodes keep their files, which are removed with them.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.nodes().count()
+    }
+
+    /// The nodes as one client reaches them.
+    pub(crate) fn urls(&self, client: usize) -> Vec<String> {
+        match &self.way {
+            Way::Direct(nodes) => (0..nodes.count()).map(|node| nodes.node_url(node)).collect(),
+            Way::Linked(linked) => linked.urls(client),
+        }
+    }
+
+    pub(crate) fn nodes(&self) -> &dyn Nodes {
+        match &self.way {
+            Way::Direct(nodes) => nodes,
+            Way::Linked(linked) => linked,
+        }
+    }
+}
+
+/// Applies in a thread that may block.
+pub(crate) async fn apply(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
+    blocking(arena, move |nodes| nodes.apply(node, &nemesis)).await
+}
+
+pub(crate) async fn heal(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
+    blocking(arena, move |nodes| nodes.heal(node, &nemesis)).await
+}
+
+async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    arena: &Arc<Arena>,
+    work: impl FnOnce(&dyn Nodes) -> Result<T, E> + Send + 'static,
+) -> Result<T, String> {
+    let arena = Arc::clone(arena);
+    let done = tokio::task::spawn_blocking(move || work(arena.nodes())).await;
+    done.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
+}
+
+/// The values of the keys that are on the given nodes.
+pub(crate) async fn values(
+    arena: &Arc<Arena>,
+    of: Vec<usize>,
+    keys: Vec<String>,
+) -> Result<Vec<Sight>, String> {
+    blocking(arena, move |nodes| {
+        let command: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
+        let mut found = Vec::new();
+        for node in of {
+            let values = match nodes.ask(node, &command)? {
+                Reply::Array(values) => values,
+                Reply::Error(text) => {
+                    return Err(ClusterError::Refused { node, command: "MGET".to_owned(), text });
+                }
+                Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) => Vec::new(),
+            };
+            for (key, value) in values.into_iter().enumerate() {
+                if let Reply::Bulk(value) = value {
+                    found.push(Sight { node, key, value });
+                }
+            }
+        }
+        Ok::<_, ClusterError>(found)
+    })
+    .await
+}
+
+/// A key with its value, on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) node: usize,
+    /// Its place in the list of keys.
+    pub(crate) key: usize,
+    pub(crate) value: String,
+}
+
+fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
+    let durability = match scenario.durability {
+        scenario::Durability::Always => Durability::Always,
+        scenario::Durability::Volatile => Durability::Volatile,
+    };
+    let builder = LocalCluster::builder().nodes(scenario.nodes.len()).durability(durability);
+    let is_clock =
+        |nemesis: &Nemesis| matches!(nemesis, Nemesis::ClockStep { .. } | Nemesis::ClockRate { .. });
+    if !nemeses(scenario).any(|nemesis| is_clock(&nemesis)) {
+        return builder.start();
+    }
+    match builder.clone().adjustable_clocks().start() {
+        // A scheduled fault is refused later, with a reason that says what it is about.
+        Err(ClusterError::ClocksNotAdjustable { .. }) if scenario.random.is_some() => builder.start(),
+        started => started,
+    }
+}
+
+/// All that a scenario does to nodes.
+fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
+    let random = scenario.random.iter().flat_map(|random| random.faults.iter().map(|(_, fault)| fault));
+    scenario.faults.iter().chain(random).filter_map(|fault| match &fault.harm {
+        Harm::Node(nemesis) => Some(nemesis.clone()),
+        Harm::Way { link, .. } => Some(Nemesis::Link { from: redlock_testing::Clients::One(0), link: *link }),
+        Harm::Client(_) => None,
+    })
+}
+
+/// The victim and its fault as a sentence without a full stop: by the operator's name for the one, and with the
+/// scenario's word for the other.
+pub(crate) fn describe(log: &Log, act: &Act, name: &str) -> String {
+    let what = match act {
+        Act::Node { nemesis, .. } => nemesis.to_string(),
+        Act::Client { fault: ClientFault::Pause, .. } => "paused".to_owned(),
+        Act::Client { fault: ClientFault::Kill, .. } => "killed".to_owned(),
+    };
+    format!("{} {what} ({name})", victim(log, act))
+}
+
+pub(crate) fn victim(log: &Log, act: &Act) -> String {
+    match act {
+        Act::Node { node, .. } => log.node_name(*node),
+        Act::Client { client, .. } => format!("client {client}"),
+    }
+}

@@ -1,0 +1,394 @@
+//! `redlock chaos-client`: one client, as a process of its own on the public API. It does what a user's program
+//! would: lock, work, check, write with the fencing token, release.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redlock_quorum::{CancellationToken, Guard, LockError, Loss, Mutex, NodeOptions, Redlock, ReleaseError};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::counter::Counter;
+use super::event::{Answer, COUNTER, Event, LONG, What, Why, resource_name};
+use crate::clock;
+use crate::dice::Dice;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::lost::Lost;
+use crate::nodes::{NodeArgs, assignment, checked};
+
+/// How often a holder looks until when its lease goes, and a client which nodes it has lost.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// A long hold writes once in so many looks: five times a second.
+const LOOKS_PER_WRITE: u32 = 10;
+/// How long a client that was told of a loss watches that the lease stays lost.
+const WATCH_AFTER_LOSS: Duration = Duration::from_millis(60);
+/// A deadline that is later by less was only read at another moment: 1 ms, in nanoseconds.
+const RENEWED_BY: u64 = 1_000_000;
+/// Answers of the store that may wait: there is one write at a time.
+const ANSWERS_WAITING: usize = 4;
+
+/// One client of `redlock chaos`. Says what it sees on stdout, as JSON lines, until stdin ends.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nodes: NodeArgs,
+    /// The way to each node.
+    #[arg(long)]
+    url: Vec<String>,
+    /// Settings that everything else overrides.
+    #[arg(long, value_parser = assignment)]
+    default: Vec<(String, String)>,
+    /// Take no other settings: not those of the environment.
+    #[arg(long)]
+    defaults_alone: bool,
+    /// Raise the number in this file instead of writing to the store.
+    #[arg(long)]
+    counter: Option<PathBuf>,
+    /// Do not lock, to see what then goes wrong.
+    #[arg(long)]
+    without_lock: bool,
+    #[arg(long)]
+    owner: String,
+    #[arg(long)]
+    seed: u64,
+    /// Resources that are held briefly.
+    #[arg(long)]
+    resources: u64,
+    /// Resources that are held for long.
+    #[arg(long)]
+    long_resources: u64,
+    /// Longest hold, and rest between two holds, in microseconds.
+    #[arg(long)]
+    hold: u64,
+    #[arg(long)]
+    rest: u64,
+    /// Longest of the long holds, in microseconds, and one hold of how many is long.
+    #[arg(long)]
+    long_hold: u64,
+    #[arg(long)]
+    long_one_in: u64,
+}
+
+impl Args {
+    /// The settings that the client will use.
+    fn settings(&mut self) -> Result<redlock_quorum::Settings, Failure> {
+        let nodes = std::mem::take(&mut self.nodes);
+        // The same names for every client, whatever proxy it goes through: waiters find each other by them.
+        let urls = self.url.iter().enumerate();
+        let named = urls.map(|(node, url)| NodeOptions::new(url).name(format!("node-{node}")));
+        let defaults = self.default.iter();
+        let defaults = defaults.map(|(setting, value)| ("--default", setting.as_str(), value.as_str()));
+        let builder = if self.defaults_alone { below(defaults) } else { nodes.over(below(defaults)) };
+        checked(builder.nodes(named).owner(&self.owner))
+    }
+}
+
+/// Settings of a scenario, which are below the user's own: the place, the name and the value of each.
+pub(crate) fn below<'s>(
+    settings: impl Iterator<Item = (&'s str, &'s str, &'s str)>,
+) -> redlock_quorum::RedlockBuilder {
+    settings.fold(Redlock::builder(), |builder, (spot, setting, value)| builder.flag(spot, setting, value))
+}
+
+/// Which settings file, for the children.
+pub(crate) fn config_argument(config: Option<&PathBuf>) -> Vec<std::ffi::OsString> {
+    config.map(|path| vec!["--config".into(), path.into()]).unwrap_or_default()
+}
+
+pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
+    go_on_alone()?;
+    let settings = args.settings()?;
+    let ttl = settings.ttl();
+    let redlock = settings.connect().await;
+    let counter = args.counter.as_deref().map(Counter::open).transpose();
+    let counter = counter.map_err(|source| Failure::System { action: "open the shared file", source })?;
+    let stop = CancellationToken::new();
+    let (sender, answers) = mpsc::channel(ANSWERS_WAITING);
+    tokio::spawn(listen(sender, stop.clone()));
+    let mut client =
+        Client { redlock: redlock.clone(), ttl, dice: Dice::new(args.seed), answers, counter, args };
+    tell(What::Ready);
+    tokio::select! {
+        () = client.work() => {}
+        () = watch_nodes(&redlock) => {}
+        // Dropped half way, a lock that is waited for or held is released.
+        () = stop.cancelled() => {}
+    }
+    drop(client);
+    redlock.shutdown().await;
+    Ok(Exit::SUCCESS)
+}
+
+/// A client that is paused when its parent is killed goes on, and finds its stdin closed, instead of being stopped for
+/// ever. What the kernel does of itself for orphans comes too early for one that is only about to stop.
+fn go_on_alone() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT)).map_err(
+        |error| Failure::System { action: "be told of the end of its parent", source: error.into() },
+    )?;
+    Ok(())
+}
+
+struct Client {
+    redlock: Redlock,
+    ttl: Duration,
+    dice: Dice,
+    answers: mpsc::Receiver<Answer>,
+    counter: Option<Counter>,
+    args: Args,
+}
+
+impl Client {
+    /// Section after section, until it fails.
+    async fn work(&mut self) {
+        loop {
+            let is_long = self.args.long_one_in > 0 && self.dice.below(self.args.long_one_in) == 0;
+            let (first, count, longest) = if is_long {
+                (LONG, self.args.long_resources, self.args.long_hold)
+            } else {
+                (0, self.args.resources, self.args.hold)
+            };
+            let resource = match self.counter {
+                Some(_) => COUNTER,
+                None => first + usize::try_from(self.dice.below(count)).unwrap_or(0),
+            };
+            let mutex = match self.redlock.mutex(resource_name(resource)) {
+                Ok(mutex) => mutex,
+                Err(error) => return tell(What::Failed { error: error.to_string() }),
+            };
+            let hold = Duration::from_micros(self.dice.below(longest.max(1)));
+            if self.args.without_lock {
+                self.visit_unlocked(resource, hold).await;
+            } else {
+                self.visit(resource, &mutex, hold).await;
+            }
+            sleep(Duration::from_micros(self.dice.below(self.args.rest.max(1)))).await;
+        }
+    }
+
+    async fn visit(&mut self, resource: usize, mutex: &Mutex, hold: Duration) {
+        let guard = loop {
+            tell(What::Attempt { resource });
+            match mutex.lock().await {
+                Ok(guard) => break guard,
+                Err(error) => tell(missed(&error)),
+            }
+        };
+        // After the guard, so that it is dropped before it: an end is told before the lock is released.
+        let mut seen = Seen::begin(&guard);
+        let worked = tokio::select! {
+            biased;
+            loss = guard.lost() => Err(loss),
+            () = work_for(hold, &guard, &mut seen, &mut self.answers, self.counter.as_ref()) => Ok(()),
+        };
+        match worked {
+            Ok(()) => {
+                seen.look(&guard);
+                if self.counter.is_none() {
+                    write(&guard, &mut self.answers).await;
+                }
+                seen.end();
+                release(guard).await;
+            }
+            Err(loss) => {
+                seen.lose(&loss);
+                sleep(WATCH_AFTER_LOSS).await;
+                // It must not be held again; the verdict says if it is.
+                seen.look(&guard);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// One section of a program that does not lock and believes to be alone.
+    async fn visit_unlocked(&self, resource: usize, hold: Duration) {
+        let Some(counter) = &self.counter else { return };
+        tell(What::Attempt { resource });
+        let (at, ttl) = (clock::now(), u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX));
+        tell_at(at, What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new() });
+        raise(counter, hold, || true).await;
+        tell(What::Released);
+    }
+}
+
+/// Reads, computes and writes. Neither between the last check and the write nor between the write and its record can the
+/// client be stopped: no write is without its record.
+async fn raise(counter: &Counter, hold: Duration, is_valid: impl Fn() -> bool) {
+    let read = counter.read();
+    sleep(hold).await;
+    let raised = read.and_then(|read| {
+        if !is_valid() {
+            return Ok(None);
+        }
+        counter.write(read + 1).map(|()| Some(read))
+    });
+    match raised {
+        Ok(Some(read)) => tell(What::Counted { read }),
+        Ok(None) => {}
+        Err(error) => tell(What::Failed { error: format!("the shared file: {error}") }),
+    }
+}
+
+/// What has been told of a lock that is held. Dropped, wherever the client is stopped, it tells the end.
+struct Seen {
+    deadline: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Held,
+    /// The guard says that it is over, and has not announced it.
+    Over,
+    /// The end has been told.
+    Ended,
+}
+
+impl Seen {
+    fn begin(guard: &Guard) -> Self {
+        let (at, left) = look(guard);
+        let (fencing_token, token) = (guard.fencing_token().get(), guard.token().to_owned());
+        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token });
+        Self { deadline: at + left, stage: Stage::Held }
+    }
+
+    /// Tells what has changed.
+    fn look(&mut self, guard: &Guard) {
+        let (at, left) = look(guard);
+        match (self.stage, left) {
+            (Stage::Held, 0) => {
+                tell_at(at, What::Over);
+                self.stage = Stage::Over;
+            }
+            (Stage::Over | Stage::Ended, 0) => {}
+            (Stage::Held, left) if at + left <= self.deadline + RENEWED_BY => {}
+            (Stage::Held | Stage::Over | Stage::Ended, left) => {
+                self.deadline = at + left;
+                tell_at(at, What::Renewed { deadline: self.deadline });
+            }
+        }
+    }
+
+    fn lose(&mut self, loss: &Loss) {
+        tell(What::Lost { why: loss.to_string() });
+        self.stage = Stage::Ended;
+    }
+
+    fn end(&mut self) {
+        if self.stage != Stage::Ended {
+            tell(What::Released);
+            self.stage = Stage::Ended;
+        }
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn release(guard: Guard) {
+    match guard.release().await {
+        Ok(_) => {}
+        Err(ReleaseError::Unconfirmed { votes, .. }) => {
+            tell(What::Unconfirmed { failures: Lost::of_votes(&votes) });
+        }
+        Err(error) => tell(What::Failed { error: error.to_string() }),
+    }
+}
+
+/// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
+async fn work_for(
+    hold: Duration,
+    guard: &Guard,
+    seen: &mut Seen,
+    answers: &mut mpsc::Receiver<Answer>,
+    counter: Option<&Counter>,
+) {
+    if let Some(counter) = counter {
+        return raise(counter, hold, || guard.is_valid()).await;
+    }
+    let mut looks = interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = sleep(hold);
+    tokio::pin!(ended);
+    for number in 1_u32.. {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = looks.tick() => {}
+        }
+        seen.look(guard);
+        if number.is_multiple_of(LOOKS_PER_WRITE) {
+            write(guard, answers).await;
+        }
+    }
+}
+
+/// As a user's program: it checks its lease, and the store checks its token.
+async fn write(guard: &Guard, answers: &mut mpsc::Receiver<Answer>) {
+    if guard.is_valid() {
+        // Of a write that was cut short by a loss.
+        while answers.try_recv().is_ok() {}
+        tell(What::Write);
+        // Without an answer there is no parent any more.
+        let _ = answers.recv().await;
+    }
+}
+
+/// The present, and for how long the guard promises the lock from then on: nothing once it is over.
+fn look(guard: &Guard) -> (u64, u64) {
+    // Before the question how much is left: the deadline is then no later than the true one.
+    let before = clock::now();
+    (before, u64::try_from(guard.remaining().as_nanos()).unwrap_or(0))
+}
+
+fn missed(error: &LockError) -> What {
+    let why = match error.reason() {
+        LockError::Contended { .. } => Why::Contended,
+        LockError::NoQuorum { .. } => Why::NoQuorum,
+        LockError::TooLate { .. } => Why::TooLate,
+        LockError::ClockSkew { .. } | LockError::FenceTooHigh { .. } => Why::NoToken,
+        LockError::Invalid(_) | LockError::ShutDown => return What::Failed { error: error.to_string() },
+        // The enum may grow.
+        LockError::Timeout { .. } | _ => Why::Other,
+    };
+    What::Missed { why, failures: error.votes().map(Lost::of_votes).unwrap_or_default() }
+}
+
+/// Passes on the store's answers, until whoever started this process closes the pipe or ends in whatever way.
+async fn listen(answers: mpsc::Sender<Answer>, stop: CancellationToken) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(answer) = serde_json::from_str(&line) else { break };
+        if answers.send(answer).await.is_err() {
+            break;
+        }
+    }
+    stop.cancel();
+}
+
+/// Tells which nodes the client has lost, whenever that changes. Never returns.
+async fn watch_nodes(redlock: &Redlock) {
+    let mut known = Vec::new();
+    loop {
+        known = Lost::change(redlock, &known, LOOK_INTERVAL).await;
+        tell(What::Nodes { lost: known.clone() });
+    }
+}
+
+fn tell(what: What) {
+    tell_at(clock::now(), what);
+}
+
+/// Written at once, in one piece. It blocks for microseconds: a line that waited in this process would die with it.
+fn tell_at(at: u64, what: What) {
+    let Ok(mut line) = serde_json::to_string(&Event { at, what }) else { return };
+    line.push('\n');
+    // Without a reader the process is about to end.
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}

@@ -1,0 +1,323 @@
+//! What a run proves: a pure function of what was seen.
+
+mod availability;
+mod denied;
+mod latency;
+mod leftovers;
+mod promise;
+mod tested;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use redlock_testing::history::{
+    self, Answer as Stored, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
+};
+
+pub(crate) use self::availability::Availability;
+#[cfg(test)]
+use self::availability::Gap;
+pub(crate) use self::denied::Denied;
+pub(crate) use self::latency::{Latency, percentile};
+pub(crate) use self::promise::Promise;
+use self::promise::client_hits;
+pub(crate) use self::tested::Expected;
+use super::event::{Answer, resource_name};
+use super::log::{End, Lease, Log, Outcome};
+
+/// How late after the deadline a holder may be told of its loss: the library's timer takes milliseconds, the rest is
+/// for a machine with more processes than processors.
+const LOSS_BOUND: Duration = Duration::from_secs(1);
+
+/// Everything that is said about a run.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    /// Each thing that is wrong, as a sentence without a full stop; none when the run was clean.
+    pub(crate) wrong: Vec<String>,
+    pub(crate) violations: Vec<Violation>,
+    /// What a breach of the assumptions has allowed.
+    pub(crate) excused: Vec<Violation>,
+    /// Each thing that the run was to try and has not, as a sentence without a full stop.
+    pub(crate) untested: Vec<String>,
+    /// Whose lock could not be had, the longest time first.
+    pub(crate) denied: Vec<Denied>,
+    pub(crate) counts: Counts,
+    pub(crate) availability: Availability,
+    pub(crate) latency: Latency,
+    /// After each fault, and after its end, the time until somebody got a lock.
+    pub(crate) recoveries: Vec<Recovery>,
+}
+
+/// The result of a judgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Everything was tried, and nothing was wrong.
+    Clean,
+    /// Nothing was wrong, and not everything was tried.
+    Inconclusive,
+    Violated,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Holds of a lock.
+    pub(crate) sections: usize,
+    pub(crate) renewals: usize,
+    pub(crate) losses: usize,
+    /// Waits that were over before the lock was had.
+    pub(crate) misses: usize,
+    pub(crate) unconfirmed_releases: usize,
+    pub(crate) faults: usize,
+    pub(crate) writes: usize,
+    /// Writes that the store refused for their fencing token.
+    pub(crate) stale_writes: usize,
+    /// Writes that the store took although the lease was over, since nobody had written after it.
+    pub(crate) late_writes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Recovery {
+    pub(crate) after_fault: Option<Duration>,
+    pub(crate) after_healing: Option<Duration>,
+}
+
+pub(crate) fn judge(log: &Log, promise: &Promise, expected: &Expected) -> Judgement {
+    let sections = sections(log);
+    let breaches = promise.breaches(log);
+    let verdict = history::check(&sections)
+        .and(history::check_losses(&losses(log), &standstills(log), nanos(LOSS_BOUND)))
+        .and(history::check_writes(&writes(log)))
+        .and(progress(log, promise))
+        .and(leftovers::check(log, promise))
+        .excusing(&breaches);
+    let mut wrong: Vec<String> =
+        verdict.violations().iter().map(|violation| relative(violation, log.began_at)).collect();
+    wrong.extend(log.troubles.iter().cloned());
+    let availability = Availability::of(log);
+    Judgement {
+        wrong,
+        violations: verdict.violations().to_vec(),
+        excused: verdict.excused().to_vec(),
+        counts: counts(log),
+        untested: tested::untested(log, expected),
+        denied: denied::of(log, &availability.gaps),
+        availability,
+        latency: Latency::of(log),
+        recoveries: recoveries(log),
+    }
+}
+
+impl Judgement {
+    pub(crate) fn finding(&self) -> Finding {
+        match (self.wrong.is_empty(), self.untested.is_empty()) {
+            (false, _) => Finding::Violated,
+            (true, false) => Finding::Inconclusive,
+            (true, true) => Finding::Clean,
+        }
+    }
+}
+
+/// Times since the run began are easier to read than times since boot.
+pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
+    let at = |time: u64| time.saturating_sub(began_at);
+    let section = |section: &Section| Section {
+        requested_at: at(section.requested_at),
+        acquired_at: at(section.acquired_at),
+        deadline: at(section.deadline),
+        ended_at: section.ended_at.map(at),
+        ..section.clone()
+    };
+    let loss = |loss: &Loss| Loss {
+        deadline: at(loss.deadline),
+        told_at: at(loss.told_at),
+        valid_again_at: loss.valid_again_at.map(at),
+        ..loss.clone()
+    };
+    let violation = match violation.clone() {
+        Violation::Misrecorded { section: one } => Violation::Misrecorded { section: section(&one) },
+        Violation::Overlap { earlier, later } => {
+            Violation::Overlap { earlier: section(&earlier), later: section(&later) }
+        }
+        Violation::TokenReused { first, second } => {
+            Violation::TokenReused { first: section(&first), second: section(&second) }
+        }
+        Violation::TokenNotGrown { earlier, later, order } => {
+            Violation::TokenNotGrown { earlier: section(&earlier), later: section(&later), order }
+        }
+        Violation::Stuck { waiter, since, bound } => {
+            let Waiter { requested_at, left_at, client, resource } = waiter;
+            let waiter = Waiter { client, resource, requested_at: at(requested_at), left_at: at(left_at) };
+            Violation::Stuck { waiter, since: at(since), bound }
+        }
+        Violation::LossLate { loss: one, due, bound } => {
+            Violation::LossLate { loss: loss(&one), due: at(due), bound }
+        }
+        Violation::Revived { loss: one } => Violation::Revived { loss: loss(&one) },
+        // Without times.
+        other @ (Violation::KeyLeft { .. } | Violation::StaleWrite { .. } | _) => other,
+    };
+    to_microseconds(&violation.to_string())
+}
+
+/// The checker writes nanoseconds. Nobody reads them, and clients are not that exact.
+fn to_microseconds(text: &str) -> String {
+    const NANOS: usize = 9;
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some(point) = rest.find('.') {
+        let digits = rest[point + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let kept = if digits == NANOS { NANOS - 3 } else { digits };
+        short.push_str(&rest[..=point + kept]);
+        rest = &rest[point + 1 + digits..];
+    }
+    short.push_str(rest);
+    short
+}
+
+fn client_name(client: usize) -> String {
+    format!("client {client}")
+}
+
+/// What the clients held, as the checker takes it.
+fn sections(log: &Log) -> Vec<Section> {
+    let mut sections = Vec::new();
+    for (client, log) in log.clients.iter().enumerate() {
+        sections.extend(log.visits.iter().map(|visit| Section {
+            client: client_name(client),
+            resource: resource_name(visit.resource),
+            sharing: Sharing::Exclusive,
+            requested_at: visit.requested_at,
+            acquired_at: visit.acquired_at,
+            deadline: visit.deadline,
+            ended_at: visit.ended_at(),
+            // 0 stands for a lock without fencing.
+            fencing_token: Some(visit.fencing_token).filter(|token| *token > 0),
+        }));
+    }
+    sections
+}
+
+/// The losses, and the releases of leases that were over.
+fn losses(log: &Log) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    for (client, log) in log.clients.iter().enumerate() {
+        for visit in &log.visits {
+            let told_at = match (visit.valid_again_at, &visit.end) {
+                // The guard itself has said that it was over.
+                (Some(again), _) => visit.over_at.unwrap_or(again),
+                (None, End::Open) => continue,
+                (None, End::Released { at }) if *at <= visit.deadline => continue,
+                (None, End::Released { at } | End::Lost { at, .. }) => *at,
+            };
+            losses.push(Loss {
+                client: client_name(client),
+                resource: resource_name(visit.resource),
+                deadline: visit.deadline,
+                told_at,
+                valid_again_at: visit.valid_again_at,
+            });
+        }
+    }
+    losses
+}
+
+fn standstills(log: &Log) -> Vec<Standstill> {
+    client_hits(log)
+        .map(|(client, hit)| Standstill {
+            client: client_name(client),
+            from: hit.at,
+            until: hit.healed_at.unwrap_or(log.ended_at),
+        })
+        .collect()
+}
+
+fn writes(log: &Log) -> Vec<Write> {
+    let writes = log.writes.iter().map(|write| Write {
+        client: client_name(write.client),
+        resource: resource_name(write.resource),
+        fencing_token: write.fencing_token,
+        at: write.at,
+        answer: match write.answer {
+            Answer::Accepted => Stored::Accepted,
+            Answer::Stale => Stored::Refused,
+        },
+    });
+    writes.collect()
+}
+
+/// In each stretch of time in which a client could reach a quorum, somebody has to win what it waits for.
+fn progress(log: &Log, promise: &Promise) -> Verdict {
+    let all = sections(log);
+    let mut verdict = history::check(&[]);
+    if !log.cut_short.is_empty() {
+        // Nobody knows whether there was a quorum to be had.
+        return verdict;
+    }
+    for (client, client_log) in log.clients.iter().enumerate() {
+        // A wait in vain goes on with the next one, until the last.
+        let cut_short = client_log.waits.iter().filter(|wait| wait.outcome == Outcome::CutShort);
+        let in_vain = cut_short.map(|wait| Waiter {
+            client: client_name(client),
+            resource: resource_name(wait.resource),
+            requested_at: wait.wanted_at,
+            left_at: wait.until,
+        });
+        let won = client_log.visits.iter().map(|visit| Waiter {
+            client: client_name(client),
+            resource: resource_name(visit.resource),
+            requested_at: visit.wanted_at,
+            left_at: visit.acquired_at,
+        });
+        let is_long = |waiter: &Waiter| waiter.left_at - waiter.requested_at > nanos(promise.bound);
+        let waiters: Vec<Waiter> = in_vain.chain(won).filter(is_long).collect();
+        if waiters.is_empty() {
+            continue;
+        }
+        for well in promise.well(log, client) {
+            let found = history::check_progress_of(&waiters, &all, well, nanos(promise.bound));
+            verdict = verdict.and(found);
+        }
+    }
+    verdict
+}
+
+fn counts(log: &Log) -> Counts {
+    let visits = || log.clients.iter().flat_map(|client| &client.visits);
+    let answered = |answer: Answer| log.writes.iter().filter(move |write| write.answer == answer);
+    Counts {
+        sections: visits().count(),
+        renewals: visits().map(|visit| visit.renewals).sum(),
+        losses: visits().filter(|visit| matches!(visit.end, End::Lost { .. })).count(),
+        misses: log
+            .clients
+            .iter()
+            .flat_map(|client| &client.waits)
+            .filter(|wait| wait.outcome != Outcome::CutShort)
+            .count(),
+        unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed.len()).sum(),
+        faults: log.hits.len(),
+        writes: answered(Answer::Accepted).count(),
+        stale_writes: answered(Answer::Stale).count(),
+        late_writes: answered(Answer::Accepted).filter(|write| write.lease == Lease::Over).count(),
+    }
+}
+
+fn recoveries(log: &Log) -> Vec<Recovery> {
+    let mut grants: Vec<u64> =
+        log.clients.iter().flat_map(|client| &client.visits).map(|visit| visit.acquired_at).collect();
+    grants.sort_unstable();
+    let after = |time: u64| {
+        let next = grants.get(grants.partition_point(|at| *at <= time))?;
+        Some(Duration::from_nanos(next - time))
+    };
+    let recovery = |hit: &super::log::Hit| Recovery {
+        after_fault: after(hit.applied_at),
+        after_healing: hit.healed_at.and_then(after),
+    };
+    log.hits.iter().map(recovery).collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,230 @@
+//! What is wrong or could be better, each with what to do about it. Pure: from what was seen alone.
+
+use std::time::Duration;
+
+use redlock_quorum::{NodeFailure, Others, Persistence, QuarantineCause, Settings};
+
+use super::examined::Examined;
+use super::tuning::Bounds;
+use crate::output::short;
+
+/// Something to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    /// Whom it is about; empty where it is about all, or the settings.
+    pub(super) nodes: Vec<String>,
+    pub(super) what: String,
+    pub(super) advice: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Severity {
+    /// A vote is missing, or a guarantee.
+    Problem,
+    /// It works; it could be better.
+    Note,
+}
+
+/// The worst first.
+pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
+    let bounds = Bounds::new(settings, longest_max_ttl);
+    let mut findings: Vec<_> = nodes.iter().filter_map(lost_vote).collect();
+    findings.extend(other_members(nodes));
+    findings.extend(eviction(nodes));
+    findings.extend(forgetful(nodes, settings.quarantine()));
+    findings.extend(bounds.findings(nodes));
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+pub(super) fn problem(nodes: Vec<String>, what: String, advice: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Problem, nodes, what, advice: advice.into() }
+}
+
+pub(super) fn note(nodes: Vec<String>, what: String, advice: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Note, nodes, what, advice: advice.into() }
+}
+
+fn names<'a>(nodes: impl IntoIterator<Item = &'a Examined>) -> Vec<String> {
+    nodes.into_iter().map(|node| node.name.clone()).collect()
+}
+
+fn lost_vote(node: &Examined) -> Option<Finding> {
+    let failure = node.failure.as_ref()?;
+    Some(problem(vec![node.name.clone()], failure.to_string(), advice(failure)))
+}
+
+/// What to do about a vote that is lost.
+fn advice(failure: &NodeFailure) -> &'static str {
+    match failure {
+        NodeFailure::Connecting | NodeFailure::ConnectionLost { .. } => {
+            "Look again in a moment; if it stays so, see the server's log."
+        }
+        NodeFailure::Unreachable { .. } => {
+            "Start it, or see what keeps this machine from it: address, port, firewall."
+        }
+        NodeFailure::NoAnswer { .. } => {
+            "It hangs or is overloaded: see its log and its load, and SLOWLOG GET for commands that keep it busy."
+        }
+        NodeFailure::Authentication { .. } => {
+            "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
+        }
+        NodeFailure::File { .. } => "See to the file; it is read again for every connection.",
+        NodeFailure::Credentials { .. } => "See to the program that gives the credentials.",
+        NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
+        NodeFailure::Sentinel { .. } => {
+            "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
+        }
+        NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
+        NodeFailure::OutOfMemory => "Raise maxmemory, or keep other data elsewhere.",
+        NodeFailure::Quarantined { cause, .. } => match cause {
+            QuarantineCause::NewOrWiped => {
+                "Wait; its vote counts again by itself. Only if it is new and nobody can hold a lock on it: redlock init."
+            }
+            QuarantineCause::NotDurable => {
+                "Wait; its vote counts again by itself. With appendonly yes and appendfsync always it would count at once."
+            }
+            QuarantineCause::DurabilityUnknown => {
+                "Wait; its vote counts again by itself. Permit CONFIG GET to the user: ACL SETUSER NAME +config|get."
+            }
+            QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
+        },
+        NodeFailure::NotMaster { .. } => {
+            "List its master instead, if that is none of the others already. Each node has to be a master of its own, \
+             for a replica grants nothing by itself."
+        }
+        NodeFailure::NotStandalone { .. } => "List servers that run by themselves, with cluster-enabled no.",
+        NodeFailure::Duplicate { .. } => {
+            "Remove one of the two names, or let it name another server: a server that votes twice is no majority."
+        }
+        NodeFailure::TooOld { .. } => "Upgrade the server.",
+        NodeFailure::MayEvict { .. } => {
+            "CONFIG SET maxmemory-policy noeviction, and in its redis.conf: a lock that is thrown away is granted again."
+        }
+        NodeFailure::ReadOnly { .. } => {
+            "See its role with INFO replication; a master needs min-replicas-to-write 0 or its replicas back."
+        }
+        NodeFailure::Loading => "Wait until it has read its files.",
+        NodeFailure::Refused { .. } | NodeFailure::Unexpected { .. } => {
+            "See the server's log, and that it is Redis or Valkey and no proxy."
+        }
+        NodeFailure::ShutDown | _ => "See the server's log.",
+    }
+}
+
+/// The key of what a node remembers of itself and its clients.
+pub(super) const RECORD: &str = "redlock-quorum:node";
+
+/// Grouped by what the others use.
+fn other_members(nodes: &[Examined]) -> Vec<Finding> {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for node in nodes {
+        let Others::Different(theirs) = &node.others else { continue };
+        match groups.iter_mut().find(|(members, _)| members == theirs) {
+            Some((_, names)) => names.push(node.name.clone()),
+            None => groups.push((theirs, vec![node.name.clone()])),
+        }
+    }
+    let finding = |(theirs, names): (&str, Vec<String>)| {
+        let what = format!(
+            "another client uses other nodes or another quorum ({}): its quorum and yours need not meet, and then two \
+             clients hold one lock",
+            with_names(theirs, nodes)
+        );
+        let replaced = match replaced(theirs, nodes).as_slice() {
+            [] => String::new(),
+            names => format!(
+                ", or if it is only that {} lost its data or was replaced since that client was there",
+                names.join(" and ")
+            ),
+        };
+        let advice = format!(
+            "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
+             have these nodes forget it: HDEL {RECORD} members."
+        );
+        problem(names, what, advice)
+    };
+    groups.into_iter().map(finding).collect()
+}
+
+/// `2 of ID ID ID`, with our names for the nodes that we know.
+fn with_names(members: &str, nodes: &[Examined]) -> String {
+    let Some((quorum, ids)) = members.split_once(" of ") else { return members.to_owned() };
+    let name = |id: &str| {
+        let known = nodes.iter().find(|node| node.id.as_deref() == Some(id));
+        known.map_or_else(|| format!("one that is none of yours, id {id}"), |node| node.name.clone())
+    };
+    let members: Vec<_> = ids.split(' ').map(name).collect();
+    format!("{quorum} of {}: {}", members.len(), members.join(", "))
+}
+
+/// Which of our nodes may be those of the others, had they not lost their names with their data.
+fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
+    let theirs: Vec<_> = members.split_once(" of ").map_or("", |(_, ids)| ids).split(' ').collect();
+    let is_theirs = |node: &&Examined| node.id.as_deref().is_some_and(|id| theirs.contains(&id));
+    let missing = names(nodes.iter().filter(|node| !is_theirs(node)));
+    if theirs.len() == nodes.len() { missing } else { Vec::new() }
+}
+
+/// Only where it is allowed by a setting: elsewhere such a node has no vote.
+fn eviction(nodes: &[Examined]) -> Option<Finding> {
+    let evicting = names(nodes.iter().filter(|node| node.votes() && node.may_evict()));
+    (!evicting.is_empty()).then(|| {
+        problem(
+            evicting,
+            "may evict locks when its memory is full, and dangerous_allow_eviction lets it vote".to_owned(),
+            "CONFIG SET maxmemory-policy noeviction, and in redis.conf; then remove the setting.",
+        )
+    })
+}
+
+fn forgetful(nodes: &[Examined], quarantine: Duration) -> Vec<Finding> {
+    let of = |wanted| nodes.iter().filter(move |node| node.votes() && node.persistence() == Some(wanted));
+    let cost = || match quarantine {
+        Duration::ZERO => "the locks that it granted are forgotten".to_owned(),
+        quarantine => format!("each restart costs it its vote for {}", short(quarantine)),
+    };
+    let mut findings = Vec::new();
+    let weak = names(of(Persistence::Weak));
+    if !weak.is_empty() {
+        findings.push(note(
+            weak,
+            format!("does not keep every write: {}", cost()),
+            "appendonly yes, appendfsync always and no-appendfsync-on-rewrite no in its redis.conf.",
+        ));
+    }
+    let silent = names(of(Persistence::NotTold));
+    if !silent.is_empty() {
+        findings.push(note(
+            silent,
+            format!("does not tell whether it keeps every write: {}", cost()),
+            "Permit CONFIG GET to the user: ACL SETUSER NAME +config|get.",
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_first_and_other_clients_nodes_are_called_by_the_names_that_are_known() {
+        let node = |name: &str, others| Examined {
+            name: name.to_owned(),
+            id: Some(format!("id-{name}")),
+            failure: None,
+            facts: None,
+            others,
+            measured: None,
+        };
+        let nodes = [node("a", Others::Same), node("b", Others::Different("2 of id-b 77".into()))];
+        let [one] = &other_members(&nodes)[..] else { panic!() };
+        assert_eq!(one.nodes, ["b"]);
+        assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
+        assert!(one.advice.ends_with("HDEL redlock-quorum:node members."), "{one:?}");
+        assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
+        assert!(Severity::Problem < Severity::Note);
+    }
+}

@@ -1,0 +1,182 @@
+//! `redlock run`: a command that runs while a lock is held, and no longer.
+
+mod command;
+pub(crate) mod exec;
+mod family;
+pub(crate) mod guardian;
+mod help;
+mod job;
+mod nested;
+mod others;
+mod reaper;
+mod refusal;
+mod system;
+mod wire;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings};
+
+use self::command::Ending;
+use self::job::Job;
+use self::nested::Held;
+use self::others::OtherLists;
+use self::reaper::Reaper;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::nodes::{NodeArgs, checked};
+use crate::report::Report;
+use crate::signals::{ALL, Signals};
+
+/// The library's default `max_ttl`. It is raised for a longer `--ttl`, which one holder may well need.
+const MAX_TTL: Duration = Duration::from_secs(20);
+
+/// From SIGTERM to SIGKILL, where nothing else is said.
+const KILL_AFTER: Duration = Duration::from_secs(5);
+
+/// The options of `redlock run`. Has no `Debug`: URLs hold passwords.
+#[derive(clap::Args)]
+#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
+pub(crate) struct Args {
+    #[command(flatten)]
+    nodes: NodeArgs,
+    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to 24h [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+    /// How long to wait for the lock: 250ms, 10s, 1m30s [default: 30s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+    /// Try once and give up if the lock is not free.
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+    /// The exit code when somebody else holds the lock, 0 to 255 [default: 75].
+    #[arg(long, value_name = "N")]
+    conflict_exit_code: Option<u8>,
+    /// Keep the lock for that long from when it was taken, also when the command has ended or failed before.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    hold_at_least: Option<Duration>,
+    /// From SIGTERM to SIGKILL for what has to end [default: 5s]. Given, it holds for a SIGTERM that is passed on, too.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    kill_after: Option<Duration>,
+    /// Leave alone what the command leaves running when it ends by itself, such as a daemon that it started.
+    #[arg(long)]
+    leave_running: bool,
+    /// Run even if other clients use these nodes together with other ones, or by another quorum.
+    #[arg(long)]
+    allow_other_lists: bool,
+    /// What to lock: the name of the Redis key.
+    key: String,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What the options say, apart from the settings.
+struct Options {
+    no_wait: bool,
+    conflict: Exit,
+    hold_at_least: Duration,
+    ending: Ending,
+    other_lists: OtherLists,
+    key: String,
+    command: Vec<OsString>,
+}
+
+pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
+    let (settings, options) = parse(args)?;
+    let mut signals = Signals::listen(&ALL)?;
+    // From the beginning: SIGCHLD may be ignored, and as the first process of a container all orphans are ours.
+    let mut reaper = Reaper::start()?;
+    let redlock = tokio::select! {
+        redlock = settings.clone().connect() => redlock,
+        signal = signals.next() => return Ok(Exit::by_signal(signal)),
+        () = reaper.reap_all() => return Ok(Exit::INTERNAL),
+    };
+    let result = under_lock(&redlock, &settings, options, report, &mut signals, &mut reaper).await;
+    tokio::select! {
+        () = redlock.shutdown() => {}
+        () = reaper.reap_all() => {}
+    }
+    result
+}
+
+async fn under_lock(
+    redlock: &Redlock,
+    settings: &Settings,
+    options: Options,
+    report: Report,
+    signals: &mut Signals,
+    reaper: &mut Reaper,
+) -> Result<Exit, Failure> {
+    let Options { no_wait, conflict, hold_at_least, ending, other_lists, key, command } = options;
+    let mutex = redlock.mutex(&key)?;
+    let held = Held::of(redlock, settings.key_prefix());
+    held.check(&key, conflict)?;
+    let taken = async {
+        let guard = match take(&mutex, no_wait).await {
+            Ok(guard) => guard,
+            Err(error) => return Err(refusal::of(redlock, &key, error, conflict).await),
+        };
+        others::check(redlock, settings, other_lists, report).await?;
+        Ok(guard)
+    };
+    let guard = tokio::select! {
+        taken = taken => taken?,
+        // Dropping the attempt tells the nodes to forget it.
+        signal = signals.next() => return Ok(Exit::by_signal(signal)),
+        () = reaper.reap_all() => return Ok(Exit::INTERNAL),
+    };
+    Job::new(guard, settings.ttl(), hold_at_least, ending, report).run(&command, &held, signals, reaper).await
+}
+
+async fn take(mutex: &Mutex, no_wait: bool) -> Result<Guard, LockError> {
+    if no_wait { mutex.try_lock().await } else { mutex.lock().await }
+}
+
+fn parse(args: Args) -> Result<(Settings, Options), Failure> {
+    let Args {
+        nodes,
+        ttl,
+        wait,
+        no_wait,
+        conflict_exit_code,
+        hold_at_least,
+        kill_after,
+        leave_running,
+        allow_other_lists,
+        key,
+        command,
+    } = args;
+    let ending = Ending {
+        kill_after: kill_after.unwrap_or(KILL_AFTER),
+        limit_passed_on: kill_after.is_some(),
+        leave_running,
+    };
+    let options = Options {
+        no_wait,
+        conflict: conflict_exit_code.map_or(Exit::CONTENDED, Exit::chosen),
+        hold_at_least: hold_at_least.unwrap_or_default(),
+        ending,
+        other_lists: if allow_other_lists { OtherLists::Allowed } else { OtherLists::Refused },
+        key,
+        command,
+    };
+    Ok((settings(nodes, ttl, wait)?, options))
+}
+
+fn settings(nodes: NodeArgs, ttl: Option<Duration>, wait: Option<Duration>) -> Result<Settings, Failure> {
+    let mut builder = Redlock::builder();
+    if let Some(ttl) = ttl {
+        // Before the other sources, so that a `max_ttl` of theirs holds.
+        builder = builder.max_ttl(ttl.max(MAX_TTL));
+    }
+    builder = nodes.over(builder);
+    if let Some(ttl) = ttl {
+        builder = builder.ttl(ttl);
+    }
+    if let Some(wait) = wait {
+        builder = builder.max_wait(wait);
+    }
+    checked(builder)
+}

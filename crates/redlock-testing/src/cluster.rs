@@ -1,0 +1,314 @@
+//! A cluster of independent masters on this machine.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::builder::Builder;
+use super::clock::Clocks;
+use super::error::ClusterError;
+use super::nemesis::{Memory, Step};
+use super::resp::{self, Reply};
+use super::server::{Data, NodeState, Ports, Server, Setup, address};
+
+/// The most nodes of a cluster. Each is a process of about 10 MB; more than this tests the machine, not the lock.
+pub const MAX_NODES: usize = 64;
+
+/// How many other ports a node tries whose port was taken by another program between reservation and start.
+const OTHER_PORTS: u32 = 5;
+
+/// Keys that the library keeps for itself begin with this.
+const INTERNAL_PREFIX: &str = "redlock-quorum:";
+
+/// What a node remembers of itself; see `src/node/scripts/greet.lua`.
+const RECORD: &str = "redlock-quorum:node";
+
+/// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1, each an independent master with files
+/// of its own in one temporary directory, in memory where there is room.
+///
+/// The nodes are numbered from 0. All methods take `&self` and may be called by several threads; changes of one
+/// node follow each other. They block: for a few milliseconds, [`restart`](Self::restart) for some tens, and
+/// [`command`](Self::command) for as long as its time limit when a node is paused. A node keeps its port, and so
+/// its URL, as long as the cluster lives.
+///
+/// Drop kills all processes and removes the directory. So does a small helper process when this one ends without
+/// unwinding (killed, aborted, interrupted).
+///
+/// # Defaults
+///
+/// - every answered write survives a kill ([`Durability::Always`](super::Durability::Always))
+/// - declared new ([`undeclared`](Builder::undeclared) leaves that out), so that their votes count at once. After
+///   [`Data::Lost`] they do not, until the restart guard lets them
+/// - `maxmemory-policy noeviction`, no snapshots (`save ""`)
+/// - the server: `REDIS_SERVER` (a path or a name on `PATH`), else `redis-server`, else `valkey-server`
+///
+/// # Panics
+///
+/// Methods that take the number of a node panic when there is no such node, like an index.
+#[derive(Debug)]
+#[must_use = "the servers end when the cluster is dropped"]
+pub struct LocalCluster {
+    nodes: Vec<Mutex<Server>>,
+    ports: Vec<u16>,
+    control_ports: Vec<u16>,
+    command_timeout: Duration,
+    memory: Memory,
+    // Dropped in this order, after the processes: the helper in `setup` then finds nothing left to do.
+    directory: TempDir,
+    setup: Setup,
+}
+
+impl LocalCluster {
+    /// Starts `nodes` servers with the defaults and waits until each answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::start`].
+    pub fn start(nodes: usize) -> Result<Self, ClusterError> {
+        Self::builder().nodes(nodes).start()
+    }
+
+    /// A cluster of 3 nodes with the defaults, to be changed before it starts.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(super) fn launch(
+        nodes: usize,
+        directory: TempDir,
+        setup: Setup,
+        command_timeout: Duration,
+    ) -> Result<Self, ClusterError> {
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            ports: Vec::new(),
+            control_ports: Vec::new(),
+            memory: Memory::default(),
+            directory,
+            setup,
+            command_timeout,
+        };
+        // All at once, and then wait for each. After an error the cluster's Drop ends those that have been started.
+        for node in 0..nodes {
+            let mut server = Server::new(node, cluster.directory.path(), cluster.setup.ports)?;
+            server.launch(&cluster.setup)?;
+            cluster.nodes.push(Mutex::new(server));
+        }
+        for node in 0..nodes {
+            let mut server = cluster.server(node);
+            server.await_answer(&cluster.setup, OTHER_PORTS)?;
+            let (port, control) = (server.port(), server.control_port());
+            drop(server);
+            cluster.ports.push(port);
+            cluster.control_ports.push(control);
+        }
+        Ok(cluster)
+    }
+
+    /// Says of every node that it is new. One that takes no writes, by its directives, is left as it is.
+    pub(super) fn declare(&self) -> Result<(), ClusterError> {
+        for node in 0..self.len() {
+            self.command(node, &["HSET", RECORD, "declared", "1"])?;
+        }
+        Ok(())
+    }
+
+    /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, or `rediss://` with TLS, without a password,
+    /// also where a directive sets one.
+    pub fn urls(&self) -> Vec<String> {
+        (0..self.len()).map(|node| self.url(node)).collect()
+    }
+
+    /// The URL of one node.
+    pub fn url(&self, node: usize) -> String {
+        let scheme = match self.setup.ports {
+            Ports::Plain => "redis",
+            Ports::Tls => "rediss",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port(node))
+    }
+
+    /// The port of one node.
+    pub fn port(&self, node: usize) -> u16 {
+        self.ports[node]
+    }
+
+    /// The number of nodes, whatever their state.
+    #[expect(clippy::len_without_is_empty, reason = "a cluster is never empty")]
+    pub fn len(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// The process id of a node, `None` when it is stopped.
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        let mut server = self.server(node);
+        match server.state(&self.setup) {
+            NodeState::Running | NodeState::Paused => server.pid(),
+            NodeState::Stopped => None,
+        }
+    }
+
+    /// The directory with the files of all nodes: `node-0/redis.conf`, `node-0/server.log`, `node-0/data` and so on.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What a node's process is doing. One that ended by itself is [`NodeState::Stopped`].
+    pub fn state(&self, node: usize) -> NodeState {
+        self.server(node).state(&self.setup)
+    }
+
+    /// Kills a node (SIGKILL), running or paused, and waits until its process is gone: its connections are closed
+    /// and new ones are refused. Nothing to do when it is stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::System`].
+    pub fn kill(&self, node: usize) -> Result<(), ClusterError> {
+        self.server(node).kill(&self.setup)
+    }
+
+    /// Starts a node again on its port, after killing it when it is not stopped, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::StartFailed`], [`ClusterError::System`]; the node is stopped then.
+    pub fn restart(&self, node: usize, data: Data) -> Result<(), ClusterError> {
+        let mut server = self.server(node);
+        server.kill(&self.setup)?;
+        match data {
+            Data::Kept => {}
+            Data::Lost => server.lose_data()?,
+        }
+        server.launch(&self.setup)?;
+        // Its port is part of its URL, so there is no other.
+        server.await_answer(&self.setup, 0)
+    }
+
+    /// Stops a node in its tracks (SIGSTOP), as a hung machine or a long pause would: what is sent to it waits and
+    /// is executed after [`resume`](Self::resume). Returns once it has stopped. Nothing to do when it is paused.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::WrongState`] when it is stopped; [`ClusterError::System`].
+    pub fn pause(&self, node: usize) -> Result<(), ClusterError> {
+        self.server(node).pause(&self.setup)
+    }
+
+    /// Lets a paused node go on (SIGCONT). Nothing to do when it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::WrongState`] when it is stopped; [`ClusterError::System`].
+    pub fn resume(&self, node: usize) -> Result<(), ClusterError> {
+        self.server(node).resume(&self.setup)
+    }
+
+    /// Lets a node's wall clock jump. Other nodes and the machine keep their time.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::ClocksNotAdjustable`] when the cluster was started without
+    /// [`adjustable_clocks`](Builder::adjustable_clocks); [`ClusterError::System`].
+    pub fn step_clock(&self, node: usize, step: Step) -> Result<(), ClusterError> {
+        self.adjustable()?;
+        self.server(node).clock().step(step)
+    }
+
+    /// Lets a node's wall clock run fast by so many parts of a million, or slow by a negative number; with 0 at the
+    /// right rate again. What it has gained stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`step_clock`](Self::step_clock).
+    pub fn set_clock_rate(&self, node: usize, ppm: i32) -> Result<(), ClusterError> {
+        self.adjustable()?;
+        self.server(node).clock().set_rate(ppm)
+    }
+
+    /// A server that is linked statically loads nothing before it, and says nothing of it.
+    pub(super) fn check_clocks(&self) -> Result<(), ClusterError> {
+        let loaded = |pid: u32| self.setup.clocks.are_loaded_by(pid);
+        if !self.has_adjustable_clocks() || (0..self.len()).filter_map(|node| self.pid(node)).all(loaded) {
+            return Ok(());
+        }
+        let reason = "this server loads no library before it".to_owned();
+        Err(ClusterError::ClocksNotAdjustable { reason })
+    }
+
+    pub(super) fn has_adjustable_clocks(&self) -> bool {
+        matches!(self.setup.clocks, Clocks::Adjustable { .. })
+    }
+
+    fn adjustable(&self) -> Result<(), ClusterError> {
+        if self.has_adjustable_clocks() {
+            return Ok(());
+        }
+        let reason = "this cluster was started without adjustable clocks".to_owned();
+        Err(ClusterError::ClocksNotAdjustable { reason })
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Sends one command to a node over a connection of its own and returns the answer, an error of the server
+    /// included. A password set by the directive `requirepass` is used.
+    ///
+    /// # Errors
+    ///
+    /// [`ClusterError::NoAnswer`] after the time limit (2 s unless the builder says otherwise),
+    /// [`ClusterError::Unreachable`] when the node is stopped, [`ClusterError::BadReply`].
+    pub fn command(&self, node: usize, arguments: &[&str]) -> Result<Reply, ClusterError> {
+        let (port, limit) = (self.control_ports[node], self.command_timeout);
+        let reply = resp::call(address(port), self.setup.password.as_deref(), arguments, limit);
+        reply.map_err(|source| {
+            if source.kind() == io::ErrorKind::TimedOut {
+                ClusterError::NoAnswer { node, port, limit }
+            } else if source.kind() == io::ErrorKind::InvalidData {
+                ClusterError::BadReply { node, port, source }
+            } else {
+                ClusterError::Unreachable { node, port, source }
+            }
+        })
+    }
+
+    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock-quorum:…`).
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command); [`ClusterError::BadReply`] also when the server refuses `KEYS`.
+    pub fn keys(&self, node: usize) -> Result<Vec<String>, ClusterError> {
+        let reply = self.command(node, &["KEYS", "*"])?;
+        let Reply::Array(keys) = reply else {
+            let source =
+                io::Error::new(io::ErrorKind::InvalidData, format!("{reply:?} instead of a list of keys"));
+            return Err(ClusterError::BadReply { node, port: self.port(node), source });
+        };
+        let mut keys: Vec<String> = keys
+            .iter()
+            .filter_map(Reply::text)
+            .filter(|key| !key.starts_with(INTERNAL_PREFIX))
+            .map(str::to_owned)
+            .collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// A thread that panicked while it held the lock has left nothing half done: each change of a node is one value.
+    fn server(&self, node: usize) -> MutexGuard<'_, Server> {
+        self.nodes[node].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LocalCluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // Drop has nobody to tell; the helper process tries again.
+            let _ = node.get_mut().unwrap_or_else(PoisonError::into_inner).kill(&self.setup);
+        }
+    }
+}
