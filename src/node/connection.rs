@@ -14,7 +14,7 @@ use super::greet::{self, Greeting};
 use super::push::{Calls, Dialed, Hearing, dial};
 use super::roster::Roster;
 use super::stream::{Activity, Connector, Management};
-use super::{failure, scripts};
+use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
 
@@ -191,6 +191,7 @@ impl Visitor<'_> {
         let mut pipeline = Pipeline::new();
         facts::ask(&mut pipeline);
         scripts::load_all(&mut pipeline);
+        permissions::ask(&mut pipeline, self.roster.keys());
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
@@ -206,9 +207,10 @@ impl Visitor<'_> {
         // One by one: the error of a pipeline as a whole hides what the server said.
         let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
         let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
-        let [.., time, greeting] = rest.as_slice() else {
+        let [.., permissions, time, greeting] = rest.as_slice() else {
             return Err(refusal(failure::of_reply("a handshake", &Value::Array(rest))));
         };
+        permissions::check(permissions).map_err(refusal)?;
         let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
         let greeting = Greeting::parse(greeting).map_err(refusal)?;
         self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);

@@ -17,6 +17,9 @@ const VERSION_MIN: (u32, u32) = (6, 2);
 
 /// One call each: several sections in one need Redis 7.
 const SECTIONS: [&str; 4] = ["server", "replication", "memory", "persistence"];
+/// How a server runs (`standalone`, `cluster`, `sentinel`): Valkey from version 8 on has another name for it than Redis,
+/// unless it is told to be more compatible.
+const MODES: [&str; 2] = ["redis_mode", "server_mode"];
 /// Whether a write survives the server. May be forbidden; then it is not known.
 const OPTIONS: [&str; 2] = ["appendfsync", "no-appendfsync-on-rewrite"];
 
@@ -24,7 +27,8 @@ const OPTIONS: [&str; 2] = ["appendfsync", "no-appendfsync-on-rewrite"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     role: String,
-    mode: String,
+    /// Not known of a server that calls it by none of the names.
+    mode: Option<String>,
     software: String,
     version: String,
     run_id: String,
@@ -87,7 +91,7 @@ impl NodeFacts {
         };
         Ok(Self {
             role: if field("role") == "slave" { "replica".into() } else { field("role") },
-            mode: field("redis_mode"),
+            mode: MODES.iter().find_map(|name| info.get(*name)).cloned(),
             software: software.into(),
             version,
             run_id: field("run_id"),
@@ -102,8 +106,13 @@ impl NodeFacts {
 
     /// Whether it may vote at all.
     pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
-        if self.mode != "standalone" {
-            return Err(NodeFailure::NotStandalone { mode: self.mode.clone() });
+        match self.mode.as_deref() {
+            Some("standalone") => {}
+            Some(mode) => return Err(NodeFailure::NotStandalone { mode: mode.to_owned() }),
+            None => {
+                let detail = format!("INFO server has none of {}", MODES.join(" and "));
+                return Err(NodeFailure::Unexpected { detail });
+            }
         }
         if self.role != "master" {
             return Err(NodeFailure::NotMaster { role: self.role.clone() });
@@ -255,6 +264,22 @@ mod tests {
         for (version, refused) in [("6.1.9", true), ("6.2.0", false), ("7.2.4", false), ("10.0", false)] {
             assert_eq!(check("7.0.15", version).is_err(), refused, "{version}");
         }
+        // Valkey 8 and 9: the version of Redis is there for clients that look no further.
+        let valkey = |mode| {
+            let server = format!(
+                "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n{mode}:standalone"
+            );
+            facts("redis_version:7.0.15\r\nredis_mode:standalone", &server)
+        };
+        for mode in ["server_mode", "redis_mode"] {
+            let facts = valkey(mode);
+            assert_eq!(
+                (facts.check(Eviction::Refused), facts.software(), facts.version()),
+                (Ok(()), "Valkey", "9.1.2")
+            );
+        }
+        assert_eq!(check("redis_mode", "server_mode"), Ok(()));
+        assert!(matches!(check("redis_mode", "node_mode"), Err(NodeFailure::Unexpected { .. })));
         let evicts = NodeFailure::MayEvict { policy: "allkeys-lru".into() };
         assert_eq!(check("maxmemory:0", "maxmemory:1"), Err(evicts));
         assert_eq!(facts("maxmemory:0", "maxmemory:1").check(Eviction::Allowed), Ok(()));

@@ -9,6 +9,8 @@ mod connection;
 mod facts;
 mod failure;
 mod greet;
+mod mistaken;
+mod permissions;
 mod push;
 mod queue;
 mod releases;

@@ -11,6 +11,7 @@ mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
 mod extensions;
+mod families;
 mod faults;
 mod guard;
 mod holding;

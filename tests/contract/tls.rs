@@ -141,10 +141,23 @@ async fn tls_and_no_tls_do_not_meet() {
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
         error.votes().unwrap().failures().next().unwrap().1.clone()
     };
+    let cause = |failure: &NodeFailure| {
+        if let NodeFailure::Tls { cause, .. } = failure { Some(*cause) } else { None }
+    };
     let open = failure(builder([secured.url(0).replace("rediss", "redis")])).await;
-    assert!(matches!(open, NodeFailure::Unreachable { .. }), "{open:?}");
+    assert_eq!(cause(&open), Some(TlsCause::TlsOnly), "{open}");
+    assert!(open.to_string().contains("use rediss://"), "{open}");
+    let credentials =
+        builder([secured.url(0).replace("rediss", "redis")]).username("locks").password("secret");
+    let open = failure(credentials).await;
+    assert_eq!(cause(&open), Some(TlsCause::TlsOnly), "with a password: {open}");
+
     let closed = failure(trusting(&plain, &authority).nodes([plain.url(0).replace("redis", "rediss")])).await;
-    assert!(matches!(closed, NodeFailure::Tls { .. } | NodeFailure::Unreachable { .. }), "{closed:?}");
+    assert_eq!(cause(&closed), Some(TlsCause::NotTls), "{closed}");
+    let guarded = LocalCluster::builder().nodes(1).directive("requirepass", "secret").start().unwrap();
+    let closed =
+        failure(trusting(&plain, &authority).nodes([guarded.url(0).replace("redis", "rediss")])).await;
+    assert_eq!(cause(&closed), Some(TlsCause::NotTls), "of a server with a password: {closed}");
 }
 
 #[test]
