@@ -25,12 +25,12 @@ main() {
     done
     [ $# -gt 0 ] || fail "there is no server in target/servers; make servers builds them"
     mkdir -p "$logs"
-    "$cargo" test --locked --all-features --no-run --lib --bins --test contract --test tool --test nemesis --test demo
+    "$cargo" test --locked --all-features --no-run --lib --bins --examples --test contract --test tool --test nemesis --test demo
     failed=
     for name in "$@"; do
         row "$name"
+        write
     done
-    write
     [ -z "$failed" ] || fail "not as it should be:$failed; the logs are in target/matrix"
 }
 

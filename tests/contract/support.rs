@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use redlock_quorum::testing::{LocalCluster, Reply};
-use redlock_quorum::{Guard, LockError, Redlock};
+use redlock_quorum::{Guard, LockError, Loss, Redlock};
 
 /// Longer than any test runs, so that a key which is gone was removed, not expired.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -89,6 +89,15 @@ pub(crate) fn no_quorum(result: Result<Guard, LockError>) -> LockError {
         Err(error @ LockError::NoQuorum { .. }) => error,
         other => panic!("NoQuorum expected: {other:?}"),
     }
+}
+
+/// Why the lease was lost.
+///
+/// # Panics
+///
+/// When it is not within [`LONG`]: a test of a loss that does not happen has to fail, and not to wait for ever.
+pub(crate) async fn lost(guard: &Guard) -> Loss {
+    tokio::time::timeout(LONG, guard.lost()).await.expect("the lease is lost within a minute")
 }
 
 /// Sets a key as another owner would, unconditionally.

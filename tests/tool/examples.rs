@@ -1,7 +1,15 @@
 //! Examples whose outcome matters, run as their readers run them.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The longest story takes some 20 s. One whose nodes never vote, for instance, has no end of its own.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Built by `cargo test` beside this test, unless it is told to build this one alone.
 fn example(name: &str) -> Command {
@@ -11,11 +19,31 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
+/// Runs an example to its end, or kills it at the [`LIMIT`].
+fn output(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = Pid::from_child(&child);
+    let (ended, is_over) = mpsc::channel();
+    let watch = thread::spawn(move || {
+        let late = is_over.recv_timeout(LIMIT).is_err();
+        if late {
+            kill_process(id, Signal::KILL).unwrap();
+        }
+        late
+    });
+    let output = child.wait_with_output().unwrap();
+    // The watch may have given up a moment ago.
+    let _ = ended.send(());
+    let late = watch.join().unwrap();
+    assert!(!late, "no end within {LIMIT:?}: {}", String::from_utf8_lossy(&output.stdout));
+    output
+}
+
 /// A holder that was stopped for longer than its lease writes late: with its smaller token it is refused, and where
 /// nobody looks at tokens it gets through.
 #[test]
 fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
-    let output = example("fenced_storage").output().unwrap();
+    let output = output(&mut example("fenced_storage"));
     let story = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
     for line in [
@@ -36,8 +64,7 @@ fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
 #[cfg(target_os = "linux")]
 #[test]
 fn held_locks_are_measured_and_none_is_lost() {
-    let output =
-        example("held_locks").args(["--locks", "500", "--ttl", "2s", "--seconds", "2"]).output().unwrap();
+    let output = output(example("held_locks").args(["--locks", "500", "--ttl", "2s", "--seconds", "2"]));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{table}\n{}", String::from_utf8_lossy(&output.stderr));
     let rows: Vec<Vec<&str>> = table.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
@@ -50,7 +77,7 @@ fn held_locks_are_measured_and_none_is_lost() {
 /// Runs it as somebody who has nothing but this checkout, and answers its story. Its exit code says whether all went
 /// as it should.
 fn story(name: &str) -> String {
-    let output = example(name).env_remove("REDLOCK_NODES").output().unwrap();
+    let output = output(example(name).env_remove("REDLOCK_NODES"));
     let story = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
     story
@@ -109,10 +136,10 @@ fn with_nodes_of_its_own_an_example_is_one_host_of_many() {
     let scene = crate::support::Scene::new(3);
     let nodes = scene.cluster.urls().join(",");
     scene.hold("cron:nightly-report", &[0, 1]);
-    let output = example("cron_job").env("REDLOCK_NODES", &nodes).output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "LeftToAnother\n");
+    let host = || output(example("cron_job").env("REDLOCK_NODES", &nodes));
+    let late = host();
+    assert!(late.status.success());
+    assert_eq!(String::from_utf8(late.stdout).unwrap(), "LeftToAnother\n");
     scene.kill(&[0, 1]);
-    let output = example("cron_job").env("REDLOCK_NODES", &nodes).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "nobody ran it");
+    assert_eq!(host().status.code(), Some(1), "nobody ran it");
 }
