@@ -20,6 +20,8 @@ const SECTIONS: [&str; 4] = ["server", "replication", "memory", "persistence"];
 /// How a server runs (`standalone`, `cluster`, `sentinel`): Valkey from version 8 on has another name for it than Redis,
 /// unless it is told to be more compatible.
 const MODES: [&str; 2] = ["redis_mode", "server_mode"];
+/// The one in which a server votes.
+const STANDALONE: &str = "standalone";
 /// Whether a write survives the server. May be forbidden; then it is not known.
 const OPTIONS: [&str; 2] = ["appendfsync", "no-appendfsync-on-rewrite"];
 
@@ -68,7 +70,11 @@ impl NodeFacts {
             let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
             info.extend(fields.map(|(field, value)| (field.to_owned(), value.to_owned())));
             if !info.contains_key(section_mark(section)) {
-                return Err(failure::of_reply("INFO", &reply));
+                // A sentinel has no more to say of itself than that it is one.
+                return match mode(&info) {
+                    Some(mode) if mode != STANDALONE => Err(NodeFailure::NotStandalone { mode }),
+                    Some(_) | None => Err(failure::of_reply("INFO", &reply)),
+                };
             }
         }
         let [append_fsync, lazy_on_rewrite] = OPTIONS.map(|option| {
@@ -91,7 +97,7 @@ impl NodeFacts {
         };
         Ok(Self {
             role: if field("role") == "slave" { "replica".into() } else { field("role") },
-            mode: MODES.iter().find_map(|name| info.get(*name)).cloned(),
+            mode: mode(&info),
             software: software.into(),
             version,
             run_id: field("run_id"),
@@ -107,7 +113,7 @@ impl NodeFacts {
     /// Whether it may vote at all.
     pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
         match self.mode.as_deref() {
-            Some("standalone") => {}
+            Some(STANDALONE) => {}
             Some(mode) => return Err(NodeFailure::NotStandalone { mode: mode.to_owned() }),
             None => {
                 let detail = format!("INFO server has none of {}", MODES.join(" and "));
@@ -199,6 +205,10 @@ impl NodeFacts {
     pub fn append_fsync(&self) -> Option<&str> {
         self.append_fsync.as_deref()
     }
+}
+
+fn mode(info: &HashMap<String, String>) -> Option<String> {
+    MODES.iter().find_map(|name| info.get(*name)).cloned()
 }
 
 /// A field that each of the sections has.
@@ -344,5 +354,7 @@ mod tests {
     fn what_is_not_from_redis_is_no_fact() {
         assert!(NodeFacts::parse(vec![]).is_err());
         assert!(NodeFacts::parse(vec![text("hello")]).is_err());
+        let sentinel = NodeFacts::parse(vec![text("redis_mode:sentinel\r\nrun_id:ab\r\n"), text("")]);
+        assert_eq!(sentinel, Err(NodeFailure::NotStandalone { mode: "sentinel".into() }));
     }
 }

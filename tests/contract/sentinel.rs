@@ -218,3 +218,16 @@ async fn what_sentinels_refuse_is_told() {
     let met = || matches!(redlock.nodes()[0].failure(), None | Some(NodeFailure::Quarantined { .. }));
     eventually(SLACK, "with the right password it is met", met).await;
 }
+
+/// Somebody names the sentinels as the nodes. Said to be an "unexpected answer", and perhaps a proxy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_itself_is_no_node() {
+    let service = Service::start();
+    let redlock = Redlock::builder().nodes(service.sentinels.urls()).connect().await.unwrap();
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    let expected = NodeFailure::NotStandalone { mode: "sentinel".into() };
+    assert_eq!(
+        error.votes().unwrap().failures().map(|(_, failure)| failure).collect::<Vec<_>>(),
+        [&expected; 3]
+    );
+}
