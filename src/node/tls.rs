@@ -19,8 +19,8 @@ use super::stream::{Stream, Tcp};
 use super::{failure, mistaken};
 use crate::error::{NodeFailure, TlsCause};
 
-/// A server that has not answered the greeting of TLS for so long is asked, on another connection, whether it speaks TLS at
-/// all. Longer than two round trips around the world would disturb nobody else; shorter than a connection may take.
+/// A server that has not answered the greeting of TLS for this time is asked, on another connection, whether it speaks TLS at
+/// all. One that is only slow is not disturbed: its handshake goes on meanwhile. A quarter of the usual time for a connection.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How to make TLS out of TCP.
