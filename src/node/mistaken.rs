@@ -10,8 +10,9 @@ use super::failure;
 use super::stream::Tcp;
 use crate::error::{NodeFailure, TlsCause};
 
-/// For the second connection, from its first byte to the answer. A quarter of the usual time for a connection.
-const ASKING_LIMIT: Duration = Duration::from_millis(250);
+/// For the second connection, from its beginning to the answer. Half the usual time for a connection, of which the first one
+/// has left that much.
+const ASKING_LIMIT: Duration = Duration::from_millis(500);
 
 /// How much of an answer is looked at.
 const ANSWER_BYTES: usize = 64;
