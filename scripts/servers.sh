@@ -48,7 +48,7 @@ every() {
     done
     say "left out:$left_out
   $NOT_SHIPPED"
-    [ -n "$(ls "$servers" 2>/dev/null)" ] || fail "no server could be had"
+    ls "$servers"/*/version >/dev/null 2>&1 || fail "no server could be had"
 }
 
 # Why a server cannot be had, for whoever called what failed.
@@ -115,8 +115,9 @@ from_debian() {
     echo "$suites" | tr , '\n' | while read -r suite; do
         echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$apt/sources.list"
-    ours apt-get update >"$work/log" 2>&1 || {
-        reason="apt-get update failed for $suites: $(tail -n 1 "$work/log")"
+    # Without the option apt is content with lists that it could not load.
+    ours apt-get update -o APT::Update::Error-Mode=any >"$work/log" 2>&1 || {
+        reason="apt-get update failed for $suites: $(grep -m 1 '^E:' "$work/log" || tail -n 1 "$work/log")"
         return 1
     }
     version=$(newest_in_debian)
