@@ -3,7 +3,7 @@
 ARGS ?=
 CARGO ?= cargo
 # The tool, built as the tests build it.
-REDLOCK = $(CARGO) run --quiet --locked --all-features --bin redlock --
+REDLOCK = $(CARGO) run --quiet --locked -p redlock-cli --
 
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
@@ -18,13 +18,13 @@ setup: ## check for cargo and a Redis or Valkey server; install the server if th
 	@sh scripts/setup.sh
 
 demo: setup ## watch the lock survive faults on a local cluster; ARGS go to `redlock demo`
-	$(CARGO) run --release --locked --features cli --bin redlock -- demo $(ARGS)
+	$(CARGO) run --release --locked -p redlock-cli -- demo $(ARGS)
 
 chaos: setup ## 60 s of random faults for 16 clients on local nodes; ARGS go to `redlock chaos`, as --report DIR
 	$(REDLOCK) chaos --scenario random --duration 60s --clients 16 $(ARGS)
 
 planted: setup ## build a client with faults in it, and see that `redlock chaos` finds them
-	RUSTFLAGS="--cfg redlock_planted" CARGO_TARGET_DIR=target/planted $(CARGO) test --locked --features chaos --test planted
+	RUSTFLAGS="--cfg redlock_planted" CARGO_TARGET_DIR=target/planted $(CARGO) test --locked -p redlock-cli --test planted
 
 test: setup ## run all tests: unit, property, real servers, documentation; some five minutes
 	$(CARGO) test --locked --workspace --all-features
@@ -36,7 +36,7 @@ matrix: servers ## run the suites on each of these servers, and write the table 
 	@sh scripts/matrix.sh $(SERVERS)
 
 model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
-	$(CARGO) test --release --locked --lib protocol::models -- --nocapture --test-threads 1
+	$(CARGO) test --release --locked -p redlock-quorum --lib protocol::models -- --nocapture --test-threads 1
 
 # Coverage without cargo-fuzz and without a nightly compiler: the flags that it would pass, for the target alone.
 FUZZ_SECONDS ?= 30
@@ -63,18 +63,18 @@ fmt:
 	$(CARGO) fmt --all --check
 
 clippy:
-	$(CARGO) clippy --locked --no-default-features -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --features testing -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --features cli -- -D warnings
-	$(CARGO) clippy --locked --no-default-features --features chaos -- -D warnings
+	$(CARGO) clippy --locked -p redlock-quorum --no-default-features -- -D warnings
+	$(CARGO) clippy --locked -p redlock-quorum --no-default-features --features testing -- -D warnings
+	$(CARGO) clippy --locked -p redlock-testing -- -D warnings
+	$(CARGO) clippy --locked -p redlock-cli -- -D warnings
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p redlock-quorum --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --all-features
 
 crates:
-	@tree=$$($(CARGO) tree --locked -e normal --no-default-features --prefix none) && \
+	@tree=$$($(CARGO) tree --locked -p redlock-quorum -e normal --no-default-features --prefix none) && \
 	count=$$(printf '%s\n' "$$tree" | awk '{ print $$1, $$2 }' | sort -u | wc -l) && \
 	echo "crates without features: $$count (must be less than $(MAX_CRATES))" && \
 	test "$$count" -lt $(MAX_CRATES)

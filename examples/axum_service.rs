@@ -1,6 +1,6 @@
 //! A web service whose handler works under a lock.
 //!
-//! `cargo run --example axum_service --features testing,metrics`
+//! `cargo run -p redlock-examples --example axum_service`
 //!
 //! `POST /invoices/{number}/charge` charges an invoice, one request at a time for each, whichever instance of the
 //! service gets it:

@@ -1,6 +1,6 @@
 //! A job that every host starts at the same time, and one of them runs.
 //!
-//! `cargo run --example cron_job --features testing`
+//! `cargo run -p redlock-examples --example cron_job`
 //!
 //! Whoever gets the lock runs the job, the others leave it. Two things are easily overlooked. A host whose clock is late
 //! comes when the job is over already: so the lock is kept for longer than clocks differ, however short the job is. And

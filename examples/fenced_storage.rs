@@ -1,6 +1,6 @@
 //! A storage that refuses a holder who wakes up too late, by its fencing token.
 //!
-//! `cargo run --example fenced_storage --features testing`
+//! `cargo run -p redlock-examples --example fenced_storage`
 //!
 //! Two processes lock the same account on three local masters. The first is stopped between its last check and its
 //! write, for longer than its lease lasts; the second takes over and writes; then the first goes on and writes, too

@@ -1,6 +1,6 @@
 //! One leader among many candidates: campaign, lead, and step down at once when the lease is lost.
 //!
-//! `cargo run --example leader_election --features testing`
+//! `cargo run -p redlock-examples --example leader_election`
 //!
 //! On its own it starts three local nodes and three candidates. The first leader resigns; the second one loses its lease
 //! because two nodes hang, and steps down; when they are back, somebody leads again. Exits with 0 only if nobody led

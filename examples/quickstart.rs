@@ -1,6 +1,6 @@
 //! A lock on five local masters, held by one task while another waits for it.
 //!
-//! `cargo run --example quickstart --features testing`
+//! `cargo run -p redlock-examples --example quickstart`
 
 #![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
 

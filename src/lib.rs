@@ -22,8 +22,8 @@
 //! | `tls` | TLS to the nodes, `rediss://` |
 //! | `metrics` | counters, gauges and histograms on the `metrics` facade; `docs/observability.md` has the table |
 //! | `testing` | clusters of real Redis servers, faults, and a history checker, for your own tests |
-//! | `cli` | the `redlock` tool |
-//! | `chaos` | the tool's `redlock chaos`, failure injection with a verdict |
+//!
+//! The `redlock` tool is the crate `redlock-cli`.
 
 mod client;
 mod config;
@@ -33,8 +33,6 @@ mod lock;
 mod node;
 mod planted;
 mod protocol;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod types;
 
 pub use client::{
@@ -51,6 +49,9 @@ pub use error::{
 pub use lock::{Guard, Mutex};
 pub use node::{Declared, NodeFacts, Others};
 pub use protocol::Retry;
+#[cfg(feature = "testing")]
+#[doc(inline)]
+pub use redlock_testing as testing;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;
 pub use types::{FencingToken, Persistence, QuarantineCause};

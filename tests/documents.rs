@@ -204,15 +204,13 @@ fn message(literal: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Of the library: the tool and the testing kit speak for themselves.
+/// Of the library: the tool and the testing kit have crates of their own, and speak for themselves.
 fn sources() -> Vec<PathBuf> {
     fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                if !path.ends_with("bin") && !path.ends_with("testing") {
-                    walk(&path, files);
-                }
+                walk(&path, files);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
             }

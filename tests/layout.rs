@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which parts of the library each part may name. `client` and `lib` wire everything together; the tool and the
-/// testing kit see what users see.
+/// Which parts of the library each part may name. `client` and `lib` wire everything together; other crates see what
+/// users see, because they are other crates.
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("protocol", &["types"]),
@@ -17,7 +17,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("planted", &[]),
     ("coordinator", &["config", "error", "node", "planted", "protocol", "types"]),
     ("lock", &["config", "coordinator", "error", "protocol", "types"]),
-    ("testing", &[]),
 ];
 
 /// What only one part may name, because it is what that part hides.
@@ -53,9 +52,6 @@ fn foreign_words_stay_where_they_are_hidden() {
     let mut wrong = Vec::new();
     for file in sources() {
         let part = part_of(&file);
-        if part == "bin" || part == "testing" {
-            continue;
-        }
         let text = fs::read_to_string(&file).unwrap();
         for (word, home) in FOREIGN {
             if part != *home && code_lines(&text).any(|line| line.contains(word)) {
@@ -66,18 +62,25 @@ fn foreign_words_stay_where_they_are_hidden() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What crates name of each other is in their manifests: the testing kit knows nothing of the library, and only the
+/// library and the measurements talk to redis-rs.
 #[test]
-fn the_tool_sees_what_users_see() {
-    for file in sources().into_iter().filter(|file| part_of(file) == "bin") {
-        let text = fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("redis::"), "{}: the tool does not talk to redis-rs", file.display());
+fn crates_depend_only_on_what_they_may() {
+    for member in ["crates/redlock-cli", "crates/redlock-testing", "examples"] {
+        assert!(!names(&manifest(member), "redis"), "{member} does not talk to redis-rs");
     }
+    let testing = manifest("crates/redlock-testing");
+    let (shipped, tests) = testing.split_once("[dev-dependencies]").unwrap();
+    assert!(!names(shipped, "redlock-quorum"), "it looks at servers independently of what it tests");
+    assert!(names(tests, "redlock-quorum") && names(&manifest("benches"), "redis"), "the check can fail");
 }
 
 #[test]
 fn files_are_short_enough_to_be_read() {
-    let too_long: Vec<_> = sources()
+    let members = ["src", "crates/redlock-cli/src", "crates/redlock-testing/src", "benches/src", "examples"];
+    let too_long: Vec<_> = members
         .into_iter()
+        .flat_map(sources_of)
         .map(|file| (fs::read_to_string(&file).unwrap().lines().count(), file))
         .filter(|(lines, _)| *lines > LINES_MAX)
         .collect();
@@ -147,11 +150,28 @@ fn part_of(file: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
+fn manifest(member: &str) -> String {
+    fs::read_to_string(root().join(member).join("Cargo.toml")).unwrap()
+}
+
+/// Whether a manifest, or a part of one, names the dependency.
+fn names(manifest: &str, dependency: &str) -> bool {
+    manifest.lines().any(|line| line.split(['.', ' ']).next() == Some(dependency))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn source_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    root().join("src")
 }
 
 fn sources() -> Vec<PathBuf> {
+    sources_of("src")
+}
+
+fn sources_of(directory: &str) -> Vec<PathBuf> {
     fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -163,8 +183,8 @@ fn sources() -> Vec<PathBuf> {
         }
     }
     let mut files = Vec::new();
-    walk(&source_dir(), &mut files);
-    assert!(files.len() > 20, "the sources are where the test looks");
+    walk(&root().join(directory), &mut files);
+    assert!(files.len() > 4, "the sources are where the test looks");
     files.sort();
     files
 }

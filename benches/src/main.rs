@@ -1,5 +1,7 @@
 //! Measures redlock-quorum beside the bare exchange on redis-rs (the floor) and the crate rslock; see README.md.
 
+#![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
+
 mod batch;
 mod plan;
 mod report;

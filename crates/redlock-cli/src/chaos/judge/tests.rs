@@ -1,0 +1,231 @@
+//! Runs as they might have been. Times are milliseconds since the run began.
+
+use redlock_testing::{ClientFault, Data, Nemesis, Step};
+
+use super::super::event::{Event, What, Why};
+use super::super::log::Hit;
+use super::super::plan::Act;
+use super::*;
+
+const BEGAN: u64 = 1_000_000_000_000;
+
+fn at(ms: u64) -> u64 {
+    BEGAN + ms * 1_000_000
+}
+
+/// A run of a minute, in which every client was ready.
+fn run(clients: usize) -> Log {
+    let mut log = Log::new(clients);
+    (log.began_at, log.healed_at, log.ended_at) = (at(0), at(60_000), at(60_000));
+    for client in 0..clients {
+        say(&mut log, client, 0, What::Ready);
+    }
+    log
+}
+
+fn say(log: &mut Log, client: usize, ms: u64, what: What) {
+    let _ = log.handle_event(client, 1, Event { at: at(ms), what }, at(ms));
+}
+
+/// A hold from `from` to `to` of a lease until `deadline`, asked for at `asked`.
+fn hold(log: &mut Log, client: usize, [asked, from, to, deadline]: [u64; 4], fencing_token: u64) {
+    acquire(log, client, [asked, from, deadline], fencing_token);
+    say(log, client, to, What::Released);
+}
+
+fn acquire(log: &mut Log, client: usize, [asked, from, deadline]: [u64; 3], fencing_token: u64) {
+    say(log, client, asked, What::Attempt { resource: 0 });
+    let token = format!("client-{client}.1:{fencing_token}");
+    say(log, client, from, What::Acquired { deadline: at(deadline), fencing_token, token });
+}
+
+fn hit(log: &mut Log, act: Act, from: u64, healed: u64) {
+    log.hits.push(Hit { act, at: at(from), applied_at: at(from), healed_at: Some(at(healed)) });
+}
+
+fn node(node: usize, nemesis: Nemesis) -> Act {
+    Act::Node { node, nemesis }
+}
+
+fn promise() -> Promise {
+    Promise {
+        nodes: 3,
+        quorum: 2,
+        ttl: Duration::from_secs(3),
+        max_ttl: Duration::from_secs(3),
+        drift: Duration::from_millis(32),
+        drift_ppm: 10_000,
+        quarantine: Duration::from_secs(5),
+        key_prefix: String::new(),
+        release_within: Duration::from_millis(1250),
+        bound: Duration::from_secs(10),
+    }
+}
+
+fn wrong(log: &Log) -> Vec<String> {
+    judge(log, &promise()).wrong
+}
+
+#[test]
+fn a_run_without_anything_wrong_is_clean() {
+    let mut log = run(2);
+    hold(&mut log, 0, [0, 10, 20, 3000], 1);
+    hold(&mut log, 1, [0, 30, 40, 3000], 2);
+    say(&mut log, 0, 50, What::Attempt { resource: 0 });
+    say(&mut log, 0, 60, What::Missed { why: Why::Contended, failures: vec![] });
+    let judgement = judge(&log, &promise());
+    assert!(judgement.is_clean(), "{:?}", judgement.wrong);
+    assert_eq!((judgement.counts.sections, judgement.counts.misses), (2, 1));
+}
+
+#[test]
+fn an_overlap_is_excused_by_what_breaks_an_assumption_and_by_nothing_else() {
+    let within = Nemesis::ClockStep { step: Step::Forward(Duration::from_millis(30)) };
+    let beyond = Nemesis::ClockStep { step: Step::Forward(Duration::from_millis(40)) };
+    let back = Nemesis::ClockStep { step: Step::Backward(Duration::from_secs(40)) };
+    let table = [
+        (Nemesis::FlushAll, 100, true),
+        (Nemesis::FlushAll, 5_000, false),
+        (beyond, 100, true),
+        (within, 100, false),
+        (back, 100, false),
+        (Nemesis::ClockRate { ppm: 10_001 }, 100, true),
+        (Nemesis::ClockRate { ppm: 10_000 }, 100, false),
+        (Nemesis::Pause, 100, false),
+        // The restart guard is there for it; without the guard, it is what is found.
+        (Nemesis::Kill { data: Data::Lost }, 100, false),
+    ];
+    for (nemesis, from, is_excused) in table {
+        let mut log = run(2);
+        hold(&mut log, 0, [0, 10, 500, 3000], 1);
+        hold(&mut log, 1, [0, 400, 500, 3000], 2);
+        hit(&mut log, node(0, nemesis.clone()), from, from);
+        let judgement = judge(&log, &promise());
+        assert_eq!(judgement.is_clean(), is_excused, "{nemesis}: {:?}", judgement.wrong);
+        assert_eq!(judgement.excused.len(), usize::from(is_excused), "{nemesis}");
+    }
+}
+
+#[test]
+fn whoever_could_reach_a_quorum_must_get_on() {
+    let waits = |hits: &[(Act, u64, u64)]| {
+        let mut log = run(2);
+        for (act, from, healed) in hits {
+            hit(&mut log, act.clone(), *from, *healed);
+        }
+        // It asks again and again.
+        for asked in (0..20_000).step_by(2_000) {
+            say(&mut log, 0, asked, What::Attempt { resource: 0 });
+            say(&mut log, 0, asked + 2_000, What::Missed { why: Why::NoQuorum, failures: vec![] });
+        }
+        hold(&mut log, 0, [20_000, 20_010, 20_020, 23_000], 1);
+        wrong(&log)
+    };
+    assert!(waits(&[])[0].contains("nobody won it within 10.000000 s"), "{:?}", waits(&[]));
+    let minority = (node(0, Nemesis::Pause), 0, 19_000);
+    assert_eq!(waits(std::slice::from_ref(&minority)).len(), 1);
+    let majority = [minority, (node(1, Nemesis::Pause), 5_000, 15_000)];
+    assert_eq!(waits(&majority), Vec::<String>::new(), "never well for long enough");
+    let pause = (Act::Client { client: 0, fault: ClientFault::Pause }, 2_000, 14_000);
+    assert_eq!(waits(&[pause]), Vec::<String>::new(), "it stood still itself");
+    let pause_of_another = (Act::Client { client: 1, fault: ClientFault::Pause }, 2_000, 14_000);
+    assert_eq!(waits(&[pause_of_another]).len(), 1);
+}
+
+#[test]
+fn losses_are_told_in_time_and_stay_so() {
+    let told = |ms: u64, paused: Option<(u64, u64)>| {
+        let mut log = run(1);
+        acquire(&mut log, 0, [0, 10, 3_000], 1);
+        say(&mut log, 0, ms, What::Lost { why: "expired".into() });
+        if let Some((from, until)) = paused {
+            hit(&mut log, Act::Client { client: 0, fault: ClientFault::Pause }, from, until);
+        }
+        wrong(&log).len()
+    };
+    assert_eq!(told(3_900, None), 0);
+    assert_eq!(told(4_100, None), 1);
+    assert_eq!(told(8_100, Some((1_000, 8_000))), 0);
+    assert_eq!(told(9_100, Some((1_000, 8_000))), 1);
+
+    let mut log = run(1);
+    acquire(&mut log, 0, [0, 10, 3_000], 1);
+    say(&mut log, 0, 3_010, What::Over);
+    say(&mut log, 0, 3_500, What::Renewed { deadline: at(5_000) });
+    assert!(wrong(&log)[0].contains("and held it again at 3.500000 s"), "{:?}", wrong(&log));
+}
+
+#[test]
+fn a_renewed_lease_lasts_until_its_last_deadline() {
+    let mut log = run(2);
+    acquire(&mut log, 0, [0, 10, 3_000], 1);
+    say(&mut log, 0, 1_000, What::Renewed { deadline: at(4_000) });
+    hold(&mut log, 1, [0, 3_500, 3_600, 6_000], 2);
+    assert!(wrong(&log)[0].contains("both held chaos:0 for 0.100000 s"), "{:?}", wrong(&log));
+}
+
+#[test]
+fn a_lock_that_a_dead_client_keeps_cannot_be_had() {
+    let mut log = run(2);
+    acquire(&mut log, 0, [0, 10, 3_000], 1);
+    log.handle_kill(0, at(1_000));
+    say(&mut log, 1, 500, What::Attempt { resource: 0 });
+    let token = String::new();
+    say(&mut log, 1, 3_000, What::Acquired { deadline: at(6_000), fencing_token: 2, token });
+    say(&mut log, 1, 3_010, What::Released);
+    let judgement = judge(&log, &promise());
+    let gap = |from, until| Gap { resource: 0, from: at(from), until: at(until) };
+    assert_eq!(judgement.availability.gaps, [gap(1_000, 3_000)]);
+    assert!((judgement.availability.share - (1.0 - 2.0 / 60.0)).abs() < 1e-9);
+
+    // While it stands still it wants nothing.
+    hit(&mut log, Act::Client { client: 1, fault: ClientFault::Pause }, 1_500, 2_500);
+    let gaps = judge(&log, &promise()).availability.gaps;
+    assert_eq!(gaps, [gap(1_000, 1_500), gap(2_500, 3_000)]);
+}
+
+#[test]
+fn what_a_late_writer_gets_is_counted() {
+    let mut log = run(2);
+    acquire(&mut log, 0, [0, 10, 3_000], 1);
+    say(&mut log, 0, 3_500, What::Write);
+    acquire(&mut log, 1, [0, 3_600, 6_600], 2);
+    say(&mut log, 1, 3_700, What::Write);
+    say(&mut log, 0, 3_800, What::Write);
+    let Counts { writes, stale_writes, late_writes, .. } = judge(&log, &promise()).counts;
+    assert_eq!((writes, stale_writes, late_writes), (2, 1, 1));
+}
+
+#[test]
+fn a_key_without_a_holder_is_gone_soon() {
+    let left = |value: &str, first: u64, last: u64, hits: &[(Act, u64, u64)]| {
+        let mut log = run(2);
+        // Its token is `client-0.1:1`.
+        hold(&mut log, 0, [0, 10, 5_000, 6_000], 1);
+        for (act, from, healed) in hits {
+            hit(&mut log, act.clone(), *from, *healed);
+        }
+        log.seen.insert((2, "chaos:0".into(), value.into()), (at(first), at(last)));
+        wrong(&log).len()
+    };
+    assert_eq!(left("client-0.1:1", 100, 6_000, &[]), 0, "held for most of the time");
+    assert_eq!(left("client-0.1:1", 100, 6_500, &[]), 1);
+    assert_eq!(left("client-1.1:77", 100, 1_300, &[]), 0, "of an attempt that was lost just now");
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[]), 1);
+    assert_eq!(left("somebody else", 100, 9_500, &[]), 0);
+    let elsewhere = (node(1, Nemesis::Pause), 0, 1_000);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[elsewhere]), 1);
+    let there = (node(2, Nemesis::Pause), 0, 50);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[there]), 0, "it had to be found again");
+    let paused = (Act::Client { client: 1, fault: ClientFault::Pause }, 200, 1_400);
+    assert_eq!(left("client-1.1:77", 100, 1_500, &[paused]), 0);
+}
+
+#[test]
+fn nanoseconds_are_not_shown() {
+    assert_eq!(
+        to_microseconds("from 1.123456789 s to 22.000000001 s. 3.14"),
+        "from 1.123456 s to 22.000000 s. 3.14"
+    );
+    assert_eq!(to_microseconds("none"), "none");
+}

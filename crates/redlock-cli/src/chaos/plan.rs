@@ -1,0 +1,347 @@
+//! Which fault comes when and to whom: decided by the seed before anything starts.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use redlock_testing::{ClientFault, Clients, Data, Nemesis};
+
+use super::scenario::{Count, Fault, Harm, Reach, Scenario, Timing};
+use crate::dice::Dice;
+
+/// After its end a fault still counts, in the choice of the next ones, for so long: clients have to find the node
+/// again, which takes them up to a second.
+const AFTERMATH: Duration = Duration::from_secs(1);
+/// The end of a run without faults, at most and as a part of it: locks have to be had again.
+const CALM_MAX: Duration = Duration::from_secs(3);
+const CALM_PART: u32 = 5;
+/// The most faults of one run; a file that asks for more asks for one each few milliseconds.
+const FAULTS_MAX: usize = 100_000;
+
+/// One fault of one node or client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// Since the clients have begun.
+    pub(super) at: Duration,
+    pub(super) until: Until,
+    pub(super) act: Act,
+}
+
+/// When it is healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(super) enum Until {
+    /// It is over at once.
+    Momentary,
+    Healed(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Act {
+    Node { node: usize, nemesis: Nemesis },
+    Client { client: usize, fault: ClientFault },
+}
+
+/// How often a fault is drawn that may find nobody free, before the moment passes without one.
+const DRAWS: u32 = 8;
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope {
+    pub(super) nodes: usize,
+    pub(super) clients: usize,
+    pub(super) duration: Duration,
+    /// How long a node that has lost its data has no vote.
+    pub(super) quarantine: Duration,
+    pub(super) seed: u64,
+}
+
+/// All faults in the order of their beginning.
+pub(super) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
+    let mut planner = Planner::new(scope);
+    for fault in &scenario.faults {
+        planner.schedule(fault);
+    }
+    if let Some(random) = &scenario.random {
+        planner.draw_random(random);
+    }
+    planner.planned.sort_by_key(|planned| planned.at);
+    planner.planned
+}
+
+/// When the faults of a run end: locks have to be had again afterwards.
+pub(super) fn end(duration: Duration) -> Duration {
+    duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
+}
+
+impl Planned {
+    /// The same, begun later than planned.
+    pub(super) fn moved_to(self, at: Duration, end: Duration) -> Self {
+        let until = match self.until {
+            Until::Momentary => Until::Momentary,
+            Until::Healed(healed) => Until::Healed((healed + at.saturating_sub(self.at)).min(end)),
+        };
+        Self { at, until, act: self.act }
+    }
+}
+
+impl Act {
+    /// Whether both cannot be done at once: they are done to the same node or client, and not only to different ways.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Client { client, .. }, Self::Client { client: other, .. }) => client == other,
+            (Self::Node { node, nemesis }, Self::Node { node: other, nemesis: second }) => {
+                let is_way =
+                    |nemesis: &Nemesis| matches!(nemesis, Nemesis::Link { from: Clients::One(_), .. });
+                node == other && !(is_way(nemesis) && is_way(second))
+            }
+            (Self::Client { .. }, Self::Node { .. }) | (Self::Node { .. }, Self::Client { .. }) => false,
+        }
+    }
+}
+
+/// Whether the time after a fault keeps its node from the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aftermath {
+    /// As the scenario says when it says when.
+    Ignored,
+    Counted,
+}
+
+/// Stretches of time.
+#[derive(Debug, Clone, Default)]
+struct Busy(Vec<Range<Duration>>);
+
+impl Busy {
+    /// The end counts as a part: what is healed at a moment is not harmed at the same.
+    fn meets(&self, stretch: &Range<Duration>) -> bool {
+        self.0.iter().any(|busy| busy.start <= stretch.end && stretch.start <= busy.end)
+    }
+}
+
+struct Planner {
+    scope: Scope,
+    dice: Dice,
+    /// When each is harmed, and not to be harmed again.
+    nodes: Vec<Busy>,
+    clients: Vec<Busy>,
+    planned: Vec<Planned>,
+}
+
+impl Planner {
+    fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            dice: Dice::new(scope.seed),
+            nodes: vec![Busy::default(); scope.nodes],
+            clients: vec![Busy::default(); scope.clients],
+            planned: Vec::new(),
+        }
+    }
+
+    fn end(&self) -> Duration {
+        end(self.scope.duration)
+    }
+
+    fn schedule(&mut self, fault: &Fault) {
+        let (mut at, every) = match fault.timing {
+            Timing::Once { at } => (at, None),
+            Timing::Repeated { at, every } => (at, Some(every)),
+            Timing::Random => return,
+        };
+        let mut repetition = 0;
+        while at < self.end() && self.planned.len() < FAULTS_MAX {
+            let stretch = self.stretch(fault, at);
+            let victims = self.victims(fault, repetition, &stretch);
+            self.plan(fault, stretch, &victims, Aftermath::Ignored);
+            repetition += 1;
+            match every {
+                Some(every) => at += every.draw(&mut self.dice),
+                None => return,
+            }
+        }
+    }
+
+    fn draw_random(&mut self, random: &super::scenario::Random) {
+        let weights: u64 = random.faults.iter().map(|(weight, _)| u64::from(*weight)).sum();
+        let mut at = random.every.draw(&mut self.dice);
+        let most_nodes = random.nodes.of(self.scope.nodes);
+        let most_clients = random.clients.of(self.scope.clients);
+        while at < self.end() && self.planned.len() < FAULTS_MAX {
+            for _ in 0..DRAWS {
+                let mut drawn = self.dice.below(weights.max(1));
+                let fault = random.faults.iter().find(|(weight, _)| {
+                    let found = drawn < u64::from(*weight);
+                    drawn = drawn.saturating_sub(u64::from(*weight));
+                    found
+                });
+                let Some((_, fault)) = fault else { break };
+                let stretch = self.stretch(fault, at);
+                let room = match fault.harm {
+                    Harm::Client(_) => most_clients.saturating_sub(busy(&self.clients, &stretch)),
+                    // It keeps no node from voting.
+                    Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => self.scope.nodes,
+                    Harm::Node(_) | Harm::Way { .. } => {
+                        most_nodes.saturating_sub(busy(&self.nodes, &stretch))
+                    }
+                };
+                let mut victims = self.victims(fault, 0, &stretch);
+                victims.truncate(room);
+                if !victims.is_empty() {
+                    self.plan(fault, stretch, &victims, Aftermath::Counted);
+                    break;
+                }
+            }
+            at += random.every.draw(&mut self.dice);
+        }
+    }
+
+    /// From when until when; at most until the end of all faults.
+    fn stretch(&mut self, fault: &Fault, at: Duration) -> Range<Duration> {
+        let lasts = fault.lasts.map_or(Duration::ZERO, |range| range.draw(&mut self.dice));
+        at..(at + lasts).min(self.end())
+    }
+
+    /// Those that are free, as many as wanted or as there are.
+    fn victims(&mut self, fault: &Fault, repetition: usize, stretch: &Range<Duration>) -> Vec<usize> {
+        let busy = match fault.harm {
+            Harm::Client(_) => &self.clients,
+            Harm::Node(_) | Harm::Way { .. } => &self.nodes,
+        };
+        let all = busy.len();
+        let free: Vec<usize> = (0..all).filter(|one| !busy[*one].meets(stretch)).collect();
+        match &fault.reach {
+            Reach::These(these) => free.into_iter().filter(|one| these.contains(one)).collect(),
+            Reach::Drawn(Count::Next) => free.into_iter().filter(|one| *one == repetition % all).collect(),
+            Reach::Drawn(count) => shuffled(free, &mut self.dice).into_iter().take(count.of(all)).collect(),
+        }
+    }
+
+    /// Whoever is hit together is healed together.
+    fn plan(&mut self, fault: &Fault, stretch: Range<Duration>, victims: &[usize], aftermath: Aftermath) {
+        if victims.is_empty() {
+            return;
+        }
+        let at = stretch.start;
+        let until = match fault.lasts {
+            None => Until::Momentary,
+            Some(_) => Until::Healed(stretch.end),
+        };
+        let clients = match &fault.harm {
+            Harm::Way { clients, .. } => {
+                let all: Vec<usize> = (0..self.scope.clients).collect();
+                shuffled(all, &mut self.dice).into_iter().take(clients.of(self.scope.clients)).collect()
+            }
+            Harm::Node(_) | Harm::Client(_) => Vec::new(),
+        };
+        let aftermath = match aftermath {
+            Aftermath::Ignored => Duration::ZERO,
+            Aftermath::Counted => self.aftermath(&fault.harm),
+        };
+        let busy = at..stretch.end + aftermath;
+        for victim in victims {
+            match &fault.harm {
+                Harm::Client(harm) => {
+                    self.clients[*victim].0.push(busy.clone());
+                    let act = Act::Client { client: *victim, fault: *harm };
+                    self.planned.push(Planned { at, until, act });
+                }
+                Harm::Node(nemesis) => {
+                    self.nodes[*victim].0.push(busy.clone());
+                    let act = Act::Node { node: *victim, nemesis: nemesis.clone() };
+                    self.planned.push(Planned { at, until, act });
+                }
+                Harm::Way { link, .. } => {
+                    self.nodes[*victim].0.push(busy.clone());
+                    for client in &clients {
+                        let nemesis = Nemesis::Link { from: Clients::One(*client), link: *link };
+                        let act = Act::Node { node: *victim, nemesis };
+                        self.planned.push(Planned { at, until, act });
+                    }
+                }
+            }
+        }
+    }
+
+    fn aftermath(&self, harm: &Harm) -> Duration {
+        match harm {
+            Harm::Node(
+                Nemesis::Kill { data: Data::Lost }
+                | Nemesis::Restart { data: Data::Lost }
+                | Nemesis::FlushAll,
+            ) => self.scope.quarantine + AFTERMATH,
+            // Neither keeps a node from voting.
+            Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => Duration::ZERO,
+            Harm::Node(_) | Harm::Way { .. } | Harm::Client(_) => AFTERMATH,
+        }
+    }
+}
+
+fn busy(all: &[Busy], stretch: &Range<Duration>) -> usize {
+    all.iter().filter(|busy| busy.meets(stretch)).count()
+}
+
+fn shuffled(mut these: Vec<usize>, dice: &mut Dice) -> Vec<usize> {
+    for i in (1..these.len()).rev() {
+        let j = usize::try_from(dice.below(i as u64 + 1)).unwrap_or(0);
+        these.swap(i, j);
+    }
+    these
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::scenario::READY;
+    use super::*;
+
+    fn scope(seed: u64) -> Scope {
+        let (duration, quarantine) = (Duration::from_secs(60), Duration::from_secs(5));
+        Scope { nodes: 5, clients: 16, duration, quarantine, seed }
+    }
+
+    #[test]
+    fn a_seed_decides_everything() {
+        let scenario = Scenario::load("random").unwrap();
+        assert_eq!(draw(&scenario, scope(1)), draw(&scenario, scope(1)));
+        assert_ne!(draw(&scenario, scope(1)), draw(&scenario, scope(2)));
+    }
+
+    #[test]
+    fn random_faults_leave_a_majority_and_are_many() {
+        let scenario = Scenario::load("random").unwrap();
+        for seed in 0..200 {
+            let plan = draw(&scenario, scope(seed));
+            assert!(plan.len() >= 30, "{} faults", plan.len());
+            for one in &plan {
+                let at_once: BTreeSet<usize> = plan
+                    .iter()
+                    .filter(|other| other.at <= one.at && Until::Healed(one.at) < other.until)
+                    .filter_map(|other| match other.act {
+                        Act::Node { node, .. } => Some(node),
+                        Act::Client { .. } => None,
+                    })
+                    .collect();
+                assert!(at_once.len() <= 2, "{plan:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_hit_twice_at_once_and_all_is_healed_before_the_end() {
+        for (name, _) in READY {
+            let scenario = Scenario::load(name).unwrap();
+            let plan = draw(&scenario, scope(7));
+            assert!(!plan.is_empty(), "{name}");
+            for (i, one) in plan.iter().enumerate() {
+                let Until::Healed(healed) = one.until else { continue };
+                assert!(healed <= Duration::from_secs(57), "{name}: {one:?}");
+                for other in &plan[i + 1..] {
+                    assert!(
+                        !one.act.meets(&other.act) || other.at >= healed,
+                        "{name}: {one:?} and {other:?}"
+                    );
+                }
+            }
+        }
+    }
+}

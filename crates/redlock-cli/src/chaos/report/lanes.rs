@@ -1,0 +1,159 @@
+//! What each node and each client was in, when.
+
+use redlock_testing::{ClientFault, Clients, Link, Nemesis};
+
+use super::super::log::{End, Hit, Log};
+use super::super::plan::Act;
+use super::scale::{COLUMNS, Scale};
+use crate::chaos::log::QUARANTINED;
+
+/// A stretch of a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Stretch {
+    pub(super) from: u64,
+    pub(super) until: u64,
+    /// The style.
+    pub(super) class: &'static str,
+    pub(super) title: String,
+}
+
+/// A moment in a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mark {
+    pub(super) at: u64,
+    pub(super) class: &'static str,
+    pub(super) title: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct NodeLane {
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) marks: Vec<Mark>,
+}
+
+/// Shares of columns, for there are thousands of short holds.
+#[derive(Debug)]
+pub(super) struct ClientLane {
+    pub(super) waiting: Vec<f64>,
+    pub(super) holding: Vec<f64>,
+    pub(super) stretches: Vec<Stretch>,
+    pub(super) marks: Vec<Mark>,
+}
+
+pub(super) fn of_node(log: &Log, node: usize, seconds: impl Fn(u64) -> f64) -> NodeLane {
+    let mut lane = NodeLane { stretches: quarantines(log, node), marks: Vec::new() };
+    for hit in &log.hits {
+        let Act::Node { node: hit_node, nemesis } = &hit.act else { continue };
+        if *hit_node != node {
+            continue;
+        }
+        let title = format!("{nemesis} at {:.1} s", seconds(hit.at));
+        match class_of(nemesis) {
+            Class::Mark(class) => lane.marks.push(Mark { at: hit.applied_at, class, title }),
+            Class::Stretch(class) => {
+                let until = over(hit, log);
+                let title = format!("{title}, healed at {:.1} s", seconds(until));
+                lane.stretches.push(Stretch { from: hit.at, until, class, title });
+            }
+        }
+    }
+    lane
+}
+
+pub(super) fn of_client(log: &Log, client: usize, scale: Scale, seconds: impl Fn(u64) -> f64) -> ClientLane {
+    let mut lane = ClientLane {
+        waiting: vec![0.0; COLUMNS],
+        holding: vec![0.0; COLUMNS],
+        stretches: Vec::new(),
+        marks: Vec::new(),
+    };
+    for visit in &log.clients[client].visits {
+        scale.cover(&mut lane.waiting, visit.requested_at, visit.acquired_at);
+        let killed_at = log.clients[client].lives.get(visit.life - 1).and_then(|life| life.killed_at);
+        scale.cover(&mut lane.holding, visit.acquired_at, killed_at.unwrap_or(u64::MAX).min(visit.until()));
+        if let End::Lost { at, why } = &visit.end {
+            let title = format!("lost at {:.1} s: {why}", seconds(*at));
+            lane.marks.push(Mark { at: *at, class: "lost", title });
+        }
+    }
+    for wait in &log.clients[client].waits {
+        scale.cover(&mut lane.waiting, wait.from, wait.until);
+    }
+    for hit in &log.hits {
+        let until = over(hit, log);
+        let (class, what) = match &hit.act {
+            Act::Client { client: hit, fault: ClientFault::Pause } if *hit == client => ("paused", "paused"),
+            Act::Client { client: hit, fault: ClientFault::Kill } if *hit == client => ("down", "killed"),
+            Act::Client { .. } | Act::Node { .. } => continue,
+        };
+        let title = format!("{what} at {:.1} s, back at {:.1} s", seconds(hit.at), seconds(until));
+        lane.stretches.push(Stretch { from: hit.at, until, class, title });
+    }
+    lane
+}
+
+fn over(hit: &Hit, log: &Log) -> u64 {
+    hit.healed_at.unwrap_or(log.ended_at)
+}
+
+/// When clients did not count a node's votes since it may have forgotten.
+fn quarantines(log: &Log, node: usize) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    for client in &log.clients {
+        let mut since = None;
+        let changes = client
+            .lost_nodes
+            .iter()
+            .map(|(at, lost)| (*at, lost.iter().any(|lost| lost.node == node && lost.reason == QUARANTINED)));
+        for (at, is_in) in changes.chain([(log.ended_at, false)]) {
+            match (since, is_in) {
+                (None, true) => since = Some(at),
+                (Some(from), false) => {
+                    since = None;
+                    stretches.push(Stretch {
+                        from,
+                        until: at,
+                        class: "quarantined",
+                        title: "quarantined: it may have forgotten what it granted".to_owned(),
+                    });
+                }
+                (None, false) | (Some(_), true) => {}
+            }
+        }
+    }
+    merged(stretches)
+}
+
+/// What several clients saw at about the same time is one stretch.
+fn merged(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+    stretches.sort_by_key(|stretch| stretch.from);
+    let mut merged: Vec<Stretch> = Vec::new();
+    for stretch in stretches {
+        match merged.last_mut() {
+            Some(last) if stretch.from <= last.until => last.until = last.until.max(stretch.until),
+            Some(_) | None => merged.push(stretch),
+        }
+    }
+    merged
+}
+
+enum Class {
+    Stretch(&'static str),
+    Mark(&'static str),
+}
+
+fn class_of(nemesis: &Nemesis) -> Class {
+    match nemesis {
+        Nemesis::Kill { .. } => Class::Stretch("down"),
+        Nemesis::Pause => Class::Stretch("paused"),
+        Nemesis::Cut => Class::Stretch("cut"),
+        Nemesis::Link { from: Clients::All, link: Link::Cut | Link::Reset } => Class::Stretch("cut"),
+        Nemesis::Link { .. } => Class::Stretch("link"),
+        Nemesis::MemoryFull => Class::Stretch("memory"),
+        Nemesis::ClockRate { .. } => Class::Stretch("clock"),
+        Nemesis::Restart { .. } => Class::Mark("restarted"),
+        Nemesis::ClockStep { .. } => Class::Mark("clock"),
+        Nemesis::FlushAll => Class::Mark("flushed"),
+        Nemesis::ScriptFlush | _ => Class::Mark("other"),
+    }
+}

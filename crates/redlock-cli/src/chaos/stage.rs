@@ -1,0 +1,412 @@
+//! The run: nodes, clients, faults, and the look at what is left.
+
+use std::ffi::OsString;
+use std::future::pending;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redlock_testing::ClientFault;
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::arena::{self, Arena, Sight};
+use super::crew::{Crew, News};
+use super::keys;
+use super::log::Log;
+use super::plan::{self, Act, Planned, Until};
+use super::show::Show;
+use crate::clock;
+use crate::failure::Failure;
+use crate::signals::Signals;
+
+/// How often the plan and the picture are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// How often the keys are looked at while the clients work.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long clients may take to connect at first.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+/// How long clients may take to finish and to release what they hold.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is to be played.
+pub(super) struct Script {
+    pub(super) arena: Arc<Arena>,
+    pub(super) plan: Vec<Planned>,
+    pub(super) duration: Duration,
+    /// The keys of the locks.
+    pub(super) keys: Vec<String>,
+    /// How long nodes may have no vote at first.
+    pub(super) quarantine: Duration,
+    pub(super) ttl: Duration,
+    /// Within which somebody has to win once all is healed.
+    pub(super) bound: Duration,
+    /// Of each client, but for its owner and seed.
+    pub(super) arguments: Vec<Vec<OsString>>,
+    pub(super) seed: u64,
+    /// Where what the clients say is written to.
+    pub(super) history: Option<PathBuf>,
+}
+
+/// Everything that the run has and has seen; dropped, it ends all processes.
+pub(super) struct Stage {
+    script: Script,
+    pub(super) log: Log,
+    show: Show,
+    crew: Option<Crew>,
+    history: Option<std::io::BufWriter<std::fs::File>>,
+    tasks: JoinSet<Done>,
+    /// The faults that last: which, and when they are to be healed.
+    healings: Vec<(usize, Duration)>,
+    /// What is due, and what has been begun and is not over.
+    due: Vec<Planned>,
+    under_way: Vec<Act>,
+    look: Look,
+    /// Clients that are to be started again, and the hit that killed each.
+    killed: Vec<(usize, usize)>,
+}
+
+/// Why the faults are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The time has passed, or something went wrong that the log tells of.
+    Played,
+    Interrupted(Signal),
+}
+
+/// The next thing that the run has to deal with.
+enum Happened {
+    News(News),
+    Done(Done),
+    Tick,
+}
+
+/// Looks at the keys follow each other.
+enum Look {
+    UnderWay,
+    Over { since: u64 },
+}
+
+/// A task that has ended.
+enum Done {
+    Hit {
+        planned: Planned,
+        at: u64,
+        result: Result<(), String>,
+    },
+    Healed {
+        hit: usize,
+        result: Result<(), String>,
+    },
+    /// The keys, of a look that began then. A node that did not answer has just been hit.
+    Looked {
+        began: u64,
+        found: Result<Vec<Sight>, String>,
+    },
+    Panicked(String),
+}
+
+impl Stage {
+    pub(super) fn new(script: Script, show: Show) -> Self {
+        Self {
+            log: Log::new(script.arguments.len()),
+            script,
+            show,
+            crew: None,
+            history: None,
+            tasks: JoinSet::new(),
+            healings: Vec::new(),
+            due: Vec::new(),
+            under_way: Vec::new(),
+            look: Look::Over { since: 0 },
+            killed: Vec::new(),
+        }
+    }
+
+    /// From the first client to the end of the last fault, or to a signal. What goes wrong is in the log; what is
+    /// still broken then, [`close`](Self::close) heals.
+    pub(super) async fn play(&mut self, signals: &mut Signals) -> Result<Ending, Failure> {
+        let failed = |source| Failure::System { action: "write the history", source };
+        if let Some(path) = &self.script.history {
+            self.history = Some(std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?));
+        }
+        self.crew = Some(Crew::start(std::mem::take(&mut self.script.arguments), self.script.seed)?);
+        let started = clock::now();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut plan = std::mem::take(&mut self.script.plan).into_iter().peekable();
+        loop {
+            let happened = tokio::select! {
+                happened = self.next(&mut ticks) => happened,
+                signal = signals.next() => return Ok(Ending::Interrupted(signal)),
+            };
+            self.handle(happened).await;
+            if self.log.began_at == 0 {
+                // Nodes that nobody has declared new have no vote at first.
+                let limit = READY_LIMIT + self.script.quarantine;
+                if self.log.are_all_ready() && self.log.sections() > 0 {
+                    self.log.began_at = clock::now();
+                } else if clock::since(started) > limit {
+                    self.log.troubles.push(format!("nobody got a lock within {limit:?}"));
+                    return Ok(Ending::Played);
+                }
+                continue;
+            }
+            let elapsed = clock::since(self.log.began_at);
+            while let Some(planned) = plan.next_if(|planned| planned.at <= elapsed) {
+                self.due.push(planned);
+            }
+            self.hit_due(elapsed);
+            self.heal_due(elapsed);
+            self.look_at_keys();
+            self.show.tick(&self.log, elapsed, self.script.duration);
+            if elapsed >= self.script.duration || !self.log.troubles.is_empty() {
+                return Ok(Ending::Played);
+            }
+        }
+    }
+
+    /// Heals what is still broken, lets the clients go on until all have won again or the bound has passed, ends
+    /// them, and looks at what is left.
+    pub(super) async fn close(&mut self) {
+        self.show.end();
+        let mut ticks = interval(TICK);
+        self.heal_due(Duration::MAX);
+        while !(self.tasks.is_empty() && self.killed.is_empty()) {
+            self.step(&mut ticks).await;
+            self.heal_due(Duration::MAX);
+        }
+        self.log.healed_at = clock::now();
+        if self.log.began_at > 0 && self.log.troubles.is_empty() {
+            let healed_at = self.log.healed_at;
+            let is_well = |log: &Log| log.have_all_won_since(healed_at) && log.lonely().is_empty();
+            while !is_well(&self.log) && clock::since(healed_at) <= self.script.bound {
+                self.step(&mut ticks).await;
+            }
+            // That somebody has won, the verdict asks.
+            for client in self.log.lonely() {
+                let trouble =
+                    format!("client {client} had not found all nodes again after {:?}", self.script.bound);
+                self.log.troubles.push(trouble);
+            }
+        }
+        self.log.ended_at = clock::now();
+        self.dismiss(&mut ticks).await;
+        if self.log.troubles.is_empty() {
+            let Script { arena, keys, ttl, .. } = &self.script;
+            match keys::left(arena, keys, *ttl, &self.log).await {
+                Ok(left) => self.log.left = left,
+                Err(error) => self.log.troubles.push(format!("the keys could not be looked at: {error}")),
+            }
+        }
+        if let Some(mut history) = self.history.take()
+            && let Err(error) = history.flush()
+        {
+            self.log.troubles.push(format!("the history could not be written: {error}"));
+        }
+    }
+
+    async fn step(&mut self, ticks: &mut tokio::time::Interval) {
+        let happened = self.next(ticks).await;
+        self.handle(happened).await;
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self, ticks: &mut tokio::time::Interval) -> Happened {
+        let news = async {
+            match &mut self.crew {
+                Some(crew) => crew.next().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            Some(news) = news => Happened::News(news),
+            Some(done) = self.tasks.join_next() => match done {
+                Ok(done) => Happened::Done(done),
+                Err(panic) => Happened::Done(Done::Panicked(panic.to_string())),
+            },
+            _ = ticks.tick() => Happened::Tick,
+        }
+    }
+
+    async fn handle(&mut self, happened: Happened) {
+        match happened {
+            Happened::News(news) => self.handle_news(news).await,
+            Happened::Done(done) => self.handle_done(done),
+            Happened::Tick => {}
+        }
+    }
+
+    async fn handle_news(&mut self, news: News) {
+        let Some(crew) = &mut self.crew else { return };
+        match news {
+            News::Event { client, life, event } => {
+                if let Some(history) = &mut self.history {
+                    let line = serde_json::json!({ "client": client, "life": life, "event": &event });
+                    // The flush at the end tells of an error.
+                    let _ = writeln!(history, "{line}");
+                }
+                if let Some(answer) = self.log.handle_event(client, life, event, clock::now()) {
+                    crew.answer(client, life, answer).await;
+                }
+            }
+            News::Closed { client, life, complaint } => {
+                self.log.handle_end(client, clock::now());
+                let status = crew.bury(client).await;
+                let was_killed = self.killed.iter().any(|(killed, _)| *killed == client);
+                let is_ending = self.log.ended_at > 0;
+                let ended_well = matches!(&status, Ok(Some(status)) if status.success());
+                if !(was_killed || is_ending && ended_well) {
+                    let status = status.ok().flatten().map(|status| status.to_string()).unwrap_or_default();
+                    let trouble =
+                        format!("client {client} ({life}) ended by itself with {status}: {complaint}");
+                    self.log.troubles.push(trouble);
+                }
+            }
+        }
+    }
+
+    fn handle_done(&mut self, done: Done) {
+        let now = clock::now();
+        match done {
+            Done::Hit { planned, at, result: Ok(()) } => {
+                let hit = self.log.handle_hit(&planned, at, now);
+                self.show.hit(&planned, at.saturating_sub(self.log.began_at));
+                match planned.until {
+                    Until::Momentary => {
+                        self.log.handle_healed(hit, now);
+                        self.is_over(&planned.act);
+                    }
+                    Until::Healed(until) => self.healings.push((hit, until)),
+                }
+            }
+            Done::Hit { planned, result: Err(error), .. } => {
+                self.log.troubles.push(format!("{}: {error}", arena::describe(&planned.act)));
+            }
+            Done::Healed { hit, result: Ok(()) } => {
+                self.log.handle_healed(hit, now);
+                self.is_over(&self.log.hits[hit].act.clone());
+                self.show.healed(&self.log.hits[hit].act, now.saturating_sub(self.log.began_at));
+            }
+            Done::Looked { began, found } => {
+                self.look = Look::Over { since: now };
+                for Sight { node, key, value } in found.unwrap_or_default() {
+                    self.log.handle_sight(node, self.script.keys[key].clone(), value, began);
+                }
+            }
+            Done::Panicked(panic) => self.log.troubles.push(panic),
+            Done::Healed { hit, result: Err(error) } => {
+                let act = arena::describe(&self.log.hits[hit].act);
+                self.log.troubles.push(format!("{act}, and could not be healed: {error}"));
+            }
+        }
+    }
+
+    /// Begins what is due and can be done: docker takes a second to start a container, and the next fault of that node
+    /// waits for as long.
+    fn hit_due(&mut self, elapsed: Duration) {
+        let end = plan::end(self.script.duration);
+        for planned in std::mem::take(&mut self.due) {
+            if self.under_way.iter().any(|act| act.meets(&planned.act)) {
+                if elapsed < end {
+                    self.due.push(planned);
+                }
+            } else {
+                self.under_way.push(planned.act.clone());
+                self.hit(planned.moved_to(elapsed, end));
+            }
+        }
+    }
+
+    fn is_over(&mut self, act: &Act) {
+        if let Some(over) = self.under_way.iter().position(|under_way| under_way == act) {
+            self.under_way.swap_remove(over);
+        }
+    }
+
+    /// Begins a fault.
+    fn hit(&mut self, planned: Planned) {
+        let at = clock::now();
+        match planned.act.clone() {
+            Act::Node { node, nemesis } => {
+                let arena = Arc::clone(&self.script.arena);
+                self.tasks.spawn(async move {
+                    let result = arena::apply(&arena, node, nemesis).await;
+                    Done::Hit { planned, at, result }
+                });
+            }
+            Act::Client { client, fault } => {
+                let Some(crew) = &self.crew else { return };
+                let result = crew.apply(client, fault).map_err(|error| error.to_string());
+                if fault == ClientFault::Kill {
+                    self.log.handle_kill(client, at);
+                    self.killed.push((client, self.log.hits.len()));
+                }
+                self.handle_done(Done::Hit { planned, at, result });
+            }
+        }
+    }
+
+    /// Begins to heal what is due.
+    fn heal_due(&mut self, elapsed: Duration) {
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.healings).into_iter().partition(|(_, until)| *until <= elapsed);
+        self.healings = later;
+        for (hit, until) in due {
+            match self.log.hits[hit].act.clone() {
+                Act::Node { node, nemesis } => {
+                    let arena = Arc::clone(&self.script.arena);
+                    self.tasks.spawn(async move {
+                        Done::Healed { hit, result: arena::heal(&arena, node, nemesis).await }
+                    });
+                }
+                Act::Client { client, fault } => {
+                    let Some(crew) = &mut self.crew else { continue };
+                    let result = match fault {
+                        ClientFault::Pause => crew.heal(client, fault).map_err(|error| error.to_string()),
+                        ClientFault::Kill if crew.is_alive(client) => {
+                            // Its pipe is not empty yet.
+                            self.healings.push((hit, until));
+                            continue;
+                        }
+                        ClientFault::Kill => crew.revive(client).map_err(|error| error.to_string()),
+                    };
+                    self.killed.retain(|(killed, _)| *killed != client);
+                    self.handle_done(Done::Healed { hit, result });
+                }
+            }
+        }
+    }
+
+    /// Begins the next look at all keys, if it is time to: what stays there without a holder is a leak.
+    fn look_at_keys(&mut self) {
+        match self.look {
+            Look::Over { since } if clock::since(since) >= LOOK_INTERVAL => {}
+            Look::Over { .. } | Look::UnderWay => return,
+        }
+        self.look = Look::UnderWay;
+        let (arena, keys) = (Arc::clone(&self.script.arena), self.script.keys.clone());
+        let nodes = self.log.quiet_nodes(arena.count());
+        self.tasks.spawn(async move {
+            let began = clock::now();
+            Done::Looked { began, found: arena::values(&arena, nodes, keys).await }
+        });
+    }
+
+    /// Lets the clients finish, and ends them if they do not.
+    async fn dismiss(&mut self, ticks: &mut tokio::time::Interval) {
+        let Some(crew) = &mut self.crew else { return };
+        crew.stop();
+        let all_ended = async {
+            while self.crew.as_ref().is_some_and(Crew::is_anybody_left) {
+                self.step(ticks).await;
+            }
+        };
+        if timeout(STOP_LIMIT, all_ended).await.is_err() {
+            self.log.troubles.push(format!("the clients did not finish within {STOP_LIMIT:?}"));
+        }
+        self.crew = None;
+    }
+}

@@ -1,0 +1,159 @@
+//! Why the tool did not do what it was asked to, and the exit code and text of each.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io;
+use std::process::ExitStatus;
+
+use redlock_quorum::{LockError, SettingsError, Votes};
+use redlock_testing::ClusterError;
+
+use crate::exit::Exit;
+use crate::output::short;
+
+const NO_NODES: &str = "no nodes given: repeat --node URL for each master, set REDLOCK_NODES to a comma-separated \
+                        list of URLs, or name a settings file with --config; `redlock dev` starts local ones to try";
+
+/// One line for stderr, or several where each node has its own; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line, or what stands for it in the environment, is not complete.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// Settings, a key or URLs that cannot be used; at least one.
+    #[error("{}", settings_text(.0))]
+    Settings(Vec<SettingsError>),
+    /// The lock was not acquired.
+    #[error("{}", lock_text(.0))]
+    Lock(#[from] LockError),
+    /// The lock was lost while the command ran. The command has ended.
+    #[error("{}", lost_text(key, *command, votes.as_ref()))]
+    LockLost { key: String, command: ExitStatus, votes: Option<Votes> },
+    /// The command could not be started.
+    #[error("cannot run {program:?}: {source}")]
+    Command { program: OsString, source: io::Error },
+    /// Local servers could not be started.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A scenario that cannot be played.
+    #[error("scenario {name}: {reason}")]
+    Scenario { name: String, reason: String },
+    /// A fault that these nodes cannot be subjected to.
+    #[error("the scenario cannot be played on these nodes: {0}")]
+    Nemesis(redlock_testing::NemesisError),
+    /// The operating system refused something.
+    #[error("could not {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+    /// Our own bug.
+    #[error("this is a bug, please report it: {0}")]
+    Internal(String),
+}
+
+impl Failure {
+    /// How the process is to end after it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Usage(_) => Exit::USAGE,
+            Self::Settings(mistakes) if are_nodes_missing(mistakes) => Exit::USAGE,
+            Self::Settings(_) => Exit::CONFIGURATION,
+            Self::Lock(error) => of_lock(error),
+            Self::LockLost { .. } => Exit::LOCK_LOST,
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NOT_FOUND,
+            Self::Command { .. } => Exit::NOT_EXECUTABLE,
+            Self::Scenario { .. } | Self::Nemesis(_) => Exit::CONFIGURATION,
+            Self::Cluster(_) | Self::System { .. } => Exit::SYSTEM,
+            Self::Internal(_) => Exit::INTERNAL,
+        }
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(mistake: SettingsError) -> Self {
+        Self::Settings(vec![mistake])
+    }
+}
+
+/// Not a mistake in what was given, but nothing given.
+fn are_nodes_missing(mistakes: &[SettingsError]) -> bool {
+    matches!(mistakes, [SettingsError::NoNodes])
+}
+
+fn settings_text(mistakes: &[SettingsError]) -> String {
+    if are_nodes_missing(mistakes) {
+        return NO_NODES.to_owned();
+    }
+    if let [mistake] = mistakes {
+        return mistake.to_string();
+    }
+    let mut text = format!("{} mistakes in the settings:", mistakes.len());
+    for mistake in mistakes {
+        let _ = write!(text, "\n  {mistake}");
+    }
+    text
+}
+
+fn of_lock(error: &LockError) -> Exit {
+    match error.reason() {
+        LockError::Contended { .. } => Exit::CONTENDED,
+        LockError::NoQuorum { .. } | LockError::TooLate { .. } => Exit::NO_QUORUM,
+        LockError::Invalid(_) => Exit::CONFIGURATION,
+        LockError::Timeout { .. } | LockError::ShutDown | _ => Exit::INTERNAL,
+    }
+}
+
+fn lock_text(error: &LockError) -> String {
+    let waited = if let LockError::Timeout { max_wait, .. } = error {
+        format!(" after waiting {}", humantime::format_duration(*max_wait))
+    } else {
+        String::new()
+    };
+    match error.reason() {
+        LockError::Contended { resource, .. } => format!(
+            "{resource:?} is held by another owner{waited}; try again later, or give it longer with --wait"
+        ),
+        LockError::NoQuorum { resource, needed, votes } => {
+            let count = votes.iter().count();
+            let nodes = node_lines(votes);
+            let advice = match error.quarantine() {
+                Some(left) => format!(
+                    "wait for another {} (--wait), or say with `redlock init` which of them are new, if nobody can \
+                     hold a lock on them.",
+                    short(left)
+                ),
+                None => "start these nodes, or see why they cannot be reached from here.".to_owned(),
+            };
+            format!(
+                "no quorum for {resource:?}{waited}: {needed} of {count} nodes must answer{nodes}\n  Nobody can take \
+                 this lock until the votes of {needed} count: {advice}"
+            )
+        }
+        LockError::TooLate { resource, left, min_validity, .. } => format!(
+            "{resource:?} was granted too late{waited}: {left:?} of the lease were left, {min_validity:?} are \
+             needed; raise --ttl, or see why the nodes are slow"
+        ),
+        LockError::Invalid(error) => error.to_string(),
+        reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
+            Failure::Internal(reason.to_string()).to_string()
+        }
+    }
+}
+
+fn lost_text(key: &str, command: ExitStatus, votes: Option<&Votes>) -> String {
+    let nodes = votes.map(node_lines).unwrap_or_default();
+    format!(
+        "the lock on {key:?} was lost while the command ran; check what it left half done. It ended with \
+         {command}{nodes}"
+    )
+}
+
+/// A line for each node that did not agree, with its reason.
+fn node_lines(votes: &Votes) -> String {
+    let mut lines = String::new();
+    for (node, failure) in votes.failures() {
+        let _ = write!(lines, "\n  {node}: {failure}");
+    }
+    for node in votes.denials() {
+        let _ = write!(lines, "\n  {node}: holds no key of ours");
+    }
+    lines
+}

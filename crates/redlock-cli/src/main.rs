@@ -1,0 +1,125 @@
+//! The `redlock` tool: the library's public API on a command line.
+
+mod bench;
+mod break_lock;
+mod chaos;
+mod clock;
+mod complaint;
+mod config;
+mod confirm;
+mod demo;
+mod dev;
+mod dice;
+mod doctor;
+mod exit;
+mod failure;
+mod init;
+mod inspect;
+mod lost;
+mod nodes;
+mod output;
+mod paper;
+mod report;
+mod run;
+mod signals;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::{Report, ReportArgs};
+
+/// Locks over N independent Redis masters: a majority decides, a minority may die.
+#[derive(Parser)]
+#[command(name = "redlock", version, after_help = exit::table(), subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    report: ReportArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Bench(bench::Args),
+    Break(break_lock::Args),
+    Chaos(chaos::Args),
+    #[command(hide = true)]
+    ChaosClient(chaos::client::Args),
+    Completions(paper::CompletionsArgs),
+    Config(config::Args),
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoWorker(demo::worker::Args),
+    Dev(dev::Args),
+    Doctor(doctor::Args),
+    Init(init::Args),
+    Inspect(inspect::Args),
+    Man(paper::ManArgs),
+    Run(run::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    let report = cli.report.start();
+    let exit = match catch_unwind(|| carry_out(cli.command, report)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => {
+            report.notice(&failure);
+            failure.exit()
+        }
+        // The panic has said where.
+        Err(_) => Exit::INTERNAL,
+    };
+    exit.into()
+}
+
+fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|source| Failure::System { action: "start the tool's threads", source })?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Bench(args) => bench::run(args, report).await,
+            Command::Break(args) => break_lock::run(args, report).await,
+            Command::Chaos(args) => chaos::run(args, report).await,
+            Command::ChaosClient(args) => chaos::client::run(args).await,
+            Command::Completions(args) => paper::completions(&args, &Cli::command()),
+            Command::Config(args) => config::run(args),
+            Command::Demo(args) => demo::run(args, report).await,
+            Command::DemoWorker(args) => demo::worker::run(args).await,
+            Command::Dev(args) => dev::run(args, report).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Init(args) => init::run(args, report).await,
+            Command::Inspect(args) => inspect::run(args).await,
+            Command::Man(args) => paper::man(args, Cli::command()),
+            Command::Run(args) => run::run(args, report).await,
+        }
+    });
+    // Dropping it would wait for look-ups of host names, which may hang.
+    runtime.shutdown_background();
+    result
+}
+
+/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
+    // With stderr or stdout closed there is nobody to tell.
+    let _ = error.print();
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

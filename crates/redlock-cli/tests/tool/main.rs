@@ -1,0 +1,22 @@
+//! The `redlock` tool as a process, against real servers.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod bench;
+#[expect(dead_code, reason = "shared with the contract, which needs more of it")]
+#[path = "../../../../tests/contract/certificates.rs"]
+mod certificates;
+mod config;
+mod dev;
+mod doctor;
+mod holders;
+mod init;
+mod loss;
+mod paper;
+mod quarantine;
+mod run;
+mod secrets;
+mod signals;
+mod support;
+mod tls;
+mod usage;

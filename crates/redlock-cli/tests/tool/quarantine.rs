@@ -1,0 +1,83 @@
+//! The restart guard as it is met by tools that live for less than a second each.
+
+use redlock_testing::{Data, LocalCluster};
+
+use crate::support::{Ended, Scene, eventually};
+
+/// A short `max_ttl`, so that a quarantine is: 1.01 s and two more.
+const SETTINGS: [&str; 3] = ["run", "--set=ttl=1s", "--set=max_ttl=1s"];
+
+fn run(scene: &Scene, wait: &str) -> Ended {
+    scene.run(&[&SETTINGS[..], &[wait, "k", "--", "true"]].concat())
+}
+
+/// Called again and again it fails, and says why and for how long, until it does not fail any more. Each call is a
+/// process of its own.
+fn ends_by_itself(scene: &Scene, reason: &str) {
+    let mut calls = 0;
+    let mut last = f64::MAX;
+    eventually("it is let in", || {
+        let ended = run(scene, "--no-wait");
+        if ended.code == Some(0) {
+            assert_eq!(ended.stderr, "");
+            return true;
+        }
+        assert_eq!(ended.code, Some(69), "{ended:?}");
+        assert!(ended.stderr.contains(reason) && ended.stderr.contains("redlock init"), "{ended:?}");
+        let left = ended.stderr.split("in quarantine for another ").nth(1).unwrap();
+        let left: f64 = left.split(" s").next().unwrap().parse().unwrap();
+        assert!(left <= last && left <= 3.1, "{left} after {last}");
+        (calls, last) = (calls + 1, left);
+        false
+    });
+    assert!(calls > 3, "{calls}");
+}
+
+#[test]
+fn a_wiped_node_is_believed_again_when_its_time_is_over() {
+    let scene = Scene::new(1);
+    assert_eq!(run(&scene, "--no-wait").code, Some(0));
+    scene.cluster.restart(0, Data::Lost).unwrap();
+    ends_by_itself(&scene, "it is new or has lost its data");
+}
+
+/// Its uptime says nothing, so that only what it has written down at the first sight does.
+#[test]
+fn a_promoted_node_is_believed_again_when_its_time_is_over() {
+    let scene = Scene::new(1);
+    assert_eq!(run(&scene, "--no-wait").code, Some(0));
+    let master = LocalCluster::builder().nodes(1).directive("repl-diskless-sync-delay", 0).start().unwrap();
+    let port = master.port(0).to_string();
+    scene.cluster.command(0, &["REPLICAOF", "127.0.0.1", &port]).unwrap();
+    let info = || scene.cluster.command(0, &["INFO", "replication"]).unwrap();
+    eventually("it is a replica", || info().text().unwrap().contains("link_status:up"));
+    scene.cluster.command(0, &["REPLICAOF", "NO", "ONE"]).unwrap();
+    ends_by_itself(&scene, "it was promoted and may lack locks");
+}
+
+#[test]
+fn a_wait_that_covers_a_quarantine_waits_it_out_and_says_so_once() {
+    let scene = Scene::new(3);
+    // One of three is not waited for.
+    scene.cluster.restart(0, Data::Lost).unwrap();
+    let ended = run(&scene, "--wait=20s");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    scene.cluster.restart(1, Data::Lost).unwrap();
+    // A wait that is too short has nothing to wait for.
+    let ended = run(&scene, "--wait=300ms");
+    assert!(ended.code == Some(69) && ended.stderr.contains("after waiting 300ms"), "{ended:?}");
+    assert!(ended.stderr.contains("redlock init") && !ended.stderr.contains("waiting another"), "{ended:?}");
+    let ended = run(&scene, "--wait=20s");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told = &ended.stderr;
+    assert!(told.starts_with("redlock: waiting another ") && told.lines().count() == 1, "{told:?}");
+    assert!(told.contains(" s for nodes in quarantine") && told.contains("redlock doctor"), "{told:?}");
+}
+
+#[test]
+fn quiet_waits_without_a_word() {
+    let scene = Scene::new(1);
+    scene.cluster.restart(0, Data::Lost).unwrap();
+    let ended = scene.run(&[&SETTINGS[..], &["-q", "--wait=20s", "k", "--", "true"]].concat());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
