@@ -85,7 +85,7 @@ declare_new() {
         return
     fi
     for one in $services; do
-        docker exec "redlock-$one" redis-cli HSET redlock:node declared 1 >/dev/null
+        docker exec "redlock-$one" redis-cli HSET redlock-quorum:node declared 1 >/dev/null
     done
 }
 

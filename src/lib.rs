@@ -54,7 +54,7 @@ pub use protocol::Retry;
 pub use redlock_testing as testing;
 /// What [`Guard::cancellation_token`] gives out.
 pub use tokio_util::sync::CancellationToken;
-pub use types::{FencingToken, Persistence, QuarantineCause};
+pub use types::{FencingToken, Login, Persistence, QuarantineCause};
 
 /// The README's examples are compiled with the tests.
 #[cfg(all(doctest, feature = "config", feature = "testing"))]

@@ -1,5 +1,7 @@
 //! The words of the domain as types: names, tokens, times.
 
+mod found;
+mod login;
 mod waiting;
 
 use std::fmt;
@@ -8,31 +10,34 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub(crate) use found::FoundValue;
+pub use login::Login;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
 /// Longest prefix of keys in bytes: it is part of every command.
 const PREFIX_BYTES_MAX: usize = 64;
-/// Beginning, behind the client's own prefix, of the keys that the library keeps for itself on every node.
-pub(crate) const INTERNAL_PREFIX: &str = "redlock:";
+/// Beginning of the keys and channels that the library keeps for itself on every node. Not `redlock:`, which RedLock.net
+/// and pottery put before the names of their locks.
+pub(crate) const INTERNAL_PREFIX: &str = "redlock-quorum:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
-/// What all keys of a client begin with; mostly nothing.
+/// What the keys of a client's locks begin with; mostly nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyPrefix(Arc<str>);
 
 impl KeyPrefix {
     /// What [`parse`](Self::parse) takes.
     pub(crate) const BOUND: &'static str =
-        "at most 64 bytes without control characters, not beginning with `redlock:`";
+        "at most 64 bytes without control characters, not beginning with `redlock-quorum:`";
 
     /// `None` of what is out of bounds.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let taken = text.len() <= PREFIX_BYTES_MAX
             && !text.chars().any(char::is_control)
-            // Locks would have the names of another client's internal keys.
+            // All locks would have the names of internal keys.
             && !text.starts_with(INTERNAL_PREFIX);
         taken.then(|| Self(text.into()))
     }
@@ -40,11 +45,13 @@ impl KeyPrefix {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// The key of a name that the library keeps for itself.
-    pub(crate) fn internal(&self, name: &str) -> String {
-        format!("{}{INTERNAL_PREFIX}{name}", self.0)
-    }
+/// The key or channel of a name that the library keeps for itself. The same for all clients, whatever their prefix:
+/// `app:` with `x` is the lock that a client without a prefix calls `app:x`, and one lock has one sequence of fencing
+/// tokens and one queue; what a node remembers of itself is about all of its locks.
+pub(crate) fn internal_key(name: &str) -> String {
+    format!("{INTERNAL_PREFIX}{name}")
 }
 
 /// What is locked: a valid UTF-8 name. Behind the client's prefix it is the Redis key as it is.
@@ -69,10 +76,17 @@ impl Resource {
             return Err("must not contain control characters");
         }
         if name.starts_with(INTERNAL_PREFIX) {
-            return Err("must not begin with `redlock:`, which is kept for the library's own keys");
+            return Err("must not begin with `redlock-quorum:`, which is kept for the library's own keys");
         }
         let prefix = prefix.as_str();
-        Ok(Self { key: format!("{prefix}{name}").into(), prefix_bytes: prefix.len() })
+        let key = format!("{prefix}{name}");
+        if key.starts_with(INTERNAL_PREFIX) {
+            return Err(
+                "must not make, behind the `key_prefix`, a key that begins with `redlock-quorum:`, which is \
+                        kept for the library's own keys",
+            );
+        }
+        Ok(Self { key: key.into(), prefix_bytes: prefix.len() })
     }
 
     /// What users call it.
@@ -80,14 +94,9 @@ impl Resource {
         &self.key[self.prefix_bytes..]
     }
 
-    /// Where nodes keep its lock.
+    /// Where nodes keep its lock; also what they call it in what they keep about it.
     pub(crate) fn key(&self) -> &str {
         &self.key
-    }
-
-    /// The key of a name that the library keeps for itself.
-    pub(crate) fn internal_key(&self, name: &str) -> String {
-        format!("{}{INTERNAL_PREFIX}{name}", &self.key[..self.prefix_bytes])
     }
 }
 
@@ -102,21 +111,12 @@ impl Token {
         Self(format!("{owner}:{random:032x}").into())
     }
 
-    /// A value that was found, by whomever it is.
-    pub(crate) fn of_value(value: &str) -> Self {
-        Self(value.into())
-    }
-
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The owner label, where it is one of our tokens; else all of it.
-    pub(crate) fn owner(&self) -> &str {
-        match self.0.rsplit_once(':') {
-            Some((owner, random)) if random.len() == 32 => owner,
-            Some(_) | None => &self.0,
-        }
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -346,11 +346,11 @@ mod tests {
     #[test]
     fn resource_names_are_checked() {
         let longest = "x".repeat(RESOURCE_BYTES_MAX);
-        for good in ["a", "invoice:42", "größe/7", " ", "Redlock:x", longest.as_str()] {
+        for good in ["a", "invoice:42", "größe/7", " ", "redlock:x", "Redlock-quorum:x", longest.as_str()] {
             assert!(Resource::parse(&KeyPrefix::default(), good).is_ok(), "{good:?}");
         }
         let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
-        for bad in ["", "a\nb", "\0", "redlock:node", too_long.as_str()] {
+        for bad in ["", "a\nb", "\0", "redlock-quorum:node", too_long.as_str()] {
             assert!(Resource::parse(&KeyPrefix::default(), bad).is_err(), "{bad:?}");
         }
     }
@@ -360,10 +360,25 @@ mod tests {
         let prefix = KeyPrefix::parse("größe:").unwrap();
         let resource = Resource::parse(&prefix, "job").unwrap();
         assert_eq!((resource.name(), resource.key()), ("job", "größe:job"));
-        assert_eq!(resource.internal_key("fences"), "größe:redlock:fences");
-        assert_eq!(prefix.internal("node"), "größe:redlock:node");
-        for bad in ["a\n", "redlock:", "redlock:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
+        for good in ["", "redlock:", "redlock:app:"] {
+            assert!(KeyPrefix::parse(good).is_some(), "{good:?}");
+        }
+        for bad in ["a\n", "redlock-quorum:", "redlock-quorum:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
             assert_eq!(KeyPrefix::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn prefix_and_name_together_make_no_internal_key() {
+        for (prefix, name) in [("redlock-", "quorum:node"), ("r", "edlock-quorum:"), ("redlock-quorum", ":x")]
+        {
+            assert!(
+                Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_err(),
+                "{prefix:?} {name:?}"
+            );
+        }
+        for (prefix, name) in [("redlock-", "x"), ("redlock:", "redlock:x"), ("redlock-quorum", "x:")] {
+            assert!(Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_ok(), "{prefix:?} {name:?}");
         }
     }
 

@@ -132,8 +132,8 @@ const LINES: &[(&str, Expected<'static>)] = &[
     ("owner = \"\"", ("OutOfRange", "owner", &["\"\"", "1 to 128 bytes"])),
     ("owner = \"a\\nb\"", ("OutOfRange", "owner", &["\"a\\nb\"", "without control characters"])),
     (
-        "key_prefix = \"redlock:\"",
-        ("OutOfRange", "key_prefix", &["\"redlock:\"", "not beginning with `redlock:`"]),
+        "key_prefix = \"redlock-quorum:\"",
+        ("OutOfRange", "key_prefix", &["\"redlock-quorum:\"", "not beginning with `redlock-quorum:`"]),
     ),
     (
         "key_prefix = \"a\\u0000\"",
@@ -399,8 +399,8 @@ async fn wrong_names_and_settings_of_a_lock() {
         ("\0", "must not contain control characters"),
         ("a\u{7f}", "must not contain control characters"),
         ("\u{85}", "must not contain control characters"),
-        ("redlock:", "must not begin with `redlock:`"),
-        ("redlock:node", "must not begin with `redlock:`"),
+        ("redlock-quorum:", "must not begin with `redlock-quorum:`"),
+        ("redlock-quorum:node", "must not begin with `redlock-quorum:`"),
         (&long, "must be at most 512 bytes long"),
         (&umlauts, "must be at most 512 bytes long"),
     ] {
@@ -408,6 +408,10 @@ async fn wrong_names_and_settings_of_a_lock() {
         let shown = format!("{:?}", name.chars().take(64).collect::<String>());
         is_mistake(&error, name, ("Resource", "resource", &[rule, &shown]));
         assert!(error.to_string().len() < 600, "a long name is not repeated: {error}");
+    }
+    // What other implementations put before the names of their locks.
+    for name in ["redlock:", "redlock:job", "redlock-quorum", "app:redlock:fences"] {
+        assert!(redlock.mutex(name).is_ok(), "{name:?}");
     }
     let mutex = || redlock.mutex("job").unwrap();
     let ms = Duration::from_millis;

@@ -93,9 +93,9 @@ impl Redlock {
         RedlockBuilder::new()
     }
 
-    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock:`. The
-    /// name is the Redis key, as with every other Redlock implementation, so their clients exclude ours and ours
-    /// theirs.
+    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock-quorum:`, also
+    /// not together with the [`key_prefix`](RedlockBuilder::key_prefix). The name, behind that prefix, is the Redis key,
+    /// as with most other Redlock implementations, so their clients exclude ours and ours theirs.
     ///
     /// # Errors
     ///

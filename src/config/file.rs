@@ -180,7 +180,7 @@ fn set_field(
         "url" => *url = given.secret().map_err(of("nodes.url"))?,
         "username" => credentials.username = Some(given.text().map_err(of("nodes.username"))?.to_owned()),
         "password" => {
-            credentials.set_password(given.secret()).map_err(of("nodes.password"))?;
+            credentials.set_password(given.password()).map_err(of("nodes.password"))?;
         }
         "password_file" => {
             let secret = given.secret_in_file("nodes.password_file");
@@ -194,7 +194,7 @@ fn set_field(
             sentinel.username = Some(given.text().map_err(of("nodes.sentinel_username"))?.to_owned());
         }
         "sentinel_password" => {
-            sentinel.set_password(given.secret()).map_err(of("nodes.sentinel_password"))?;
+            sentinel.set_password(given.password()).map_err(of("nodes.sentinel_password"))?;
         }
         "sentinel_password_file" => {
             let secret = given.secret_in_file("nodes.sentinel_password_file");

@@ -1,8 +1,17 @@
-//! Files that settings name, read with a bound.
+//! Files that settings name, read with a bound, and read again for every connection.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::error::SettingsError;
+#[cfg(feature = "config")]
+use crate::types::Secret;
+
+/// Longest password file in bytes: more is another file.
+#[cfg(feature = "config")]
+const SECRET_BYTES_MAX: u64 = 4096;
 
 /// # Errors
 ///
@@ -24,4 +33,105 @@ pub(super) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String>
 #[cfg(feature = "config")]
 pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     String::from_utf8(read_bytes(path, bytes_max)?).map_err(|_| "not UTF-8".to_owned())
+}
+
+/// A file that has been read once, so that it is known to be good, and that may change.
+#[derive(Clone)]
+pub(crate) struct Rereadable {
+    setting: &'static str,
+    /// As given.
+    shown: String,
+    path: PathBuf,
+    bytes_max: u64,
+    /// Of what can be read only once, such as a pipe.
+    kept: Option<Vec<u8>>,
+}
+
+impl Rereadable {
+    /// Also answers what is in it now.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be read.
+    pub(super) fn open(
+        setting: &'static str,
+        shown: String,
+        path: &Path,
+        bytes_max: u64,
+    ) -> Result<(Self, Vec<u8>), SettingsError> {
+        let mut this = Self { setting, shown, path: path.to_owned(), bytes_max, kept: None };
+        let bytes = read_bytes(path, bytes_max).map_err(|problem| this.wrong(&problem))?;
+        // The working directory may be another one by the next time.
+        this.path = std::path::absolute(path).map_err(|error| this.wrong(&error.to_string()))?;
+        if !is_regular(path).map_err(|problem| this.wrong(&problem))? {
+            this.kept = Some(bytes.clone());
+        }
+        Ok((this, bytes))
+    }
+
+    /// What is in it now. Blocks.
+    pub(super) fn read(&self) -> Result<Vec<u8>, SettingsError> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.clone());
+        }
+        // Opening a pipe would wait for somebody to write to it.
+        let is_regular = is_regular(&self.path).map_err(|problem| self.wrong(&problem))?;
+        if !is_regular {
+            return Err(self.wrong("not a file any more"));
+        }
+        read_bytes(&self.path, self.bytes_max).map_err(|problem| self.wrong(&problem))
+    }
+
+    /// Name of the setting, and the path as given.
+    pub(crate) fn name(&self) -> (&'static str, &str) {
+        (self.setting, &self.shown)
+    }
+
+    pub(super) fn wrong(&self, problem: &str) -> SettingsError {
+        SettingsError::File { setting: self.setting, path: self.shown.clone(), problem: problem.to_owned() }
+    }
+}
+
+impl fmt::Debug for Rereadable {
+    /// Without what may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rereadable").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn is_regular(path: &Path) -> Result<bool, String> {
+    std::fs::metadata(path).map(|metadata| metadata.is_file()).map_err(|error| error.to_string())
+}
+
+/// A file with a password in it.
+#[cfg(feature = "config")]
+#[derive(Clone, Debug)]
+pub(crate) struct SecretFile(Rereadable);
+
+#[cfg(feature = "config")]
+impl SecretFile {
+    /// # Errors
+    ///
+    /// That it cannot be read, or that it is not UTF-8.
+    pub(super) fn open(setting: &'static str, shown: &str, path: &Path) -> Result<Self, SettingsError> {
+        let (file, bytes) = Rereadable::open(setting, shown.to_owned(), path, SECRET_BYTES_MAX)?;
+        let this = Self(file);
+        this.parse(bytes).map(|_| this)
+    }
+
+    /// The password that is in it now, without the line's end. Blocks.
+    pub(crate) fn read(&self) -> Result<Secret, SettingsError> {
+        self.0.read().and_then(|bytes| self.parse(bytes))
+    }
+
+    pub(crate) fn file(&self) -> &Rereadable {
+        &self.0
+    }
+
+    fn parse(&self, bytes: Vec<u8>) -> Result<Secret, SettingsError> {
+        let text = String::from_utf8(bytes).map_err(|_| self.0.wrong("not UTF-8"))?;
+        let line =
+            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        Ok(Secret::new(line.to_owned()))
+    }
 }

@@ -92,7 +92,7 @@ fn every_method_of_the_builder_is_a_setting() {
         include_str!("fencing.rs"),
         include_str!("guard.rs"),
         include_str!("keys.rs"),
-        include_str!("node.rs"),
+        include_str!("credentials.rs"),
         include_str!("tls/mod.rs"),
     ];
     let bodies = files.map(|text| {
@@ -104,6 +104,8 @@ fn every_method_of_the_builder_is_a_setting() {
         .flat_map(|body| body.split("    pub fn ").skip(1))
         .filter(|method| method.split('{').next().unwrap().contains("-> Self"))
         .map(|method| method.split(['(', '<']).next().unwrap())
+        // A file cannot say what the program does when it is asked.
+        .filter(|method| !method.ends_with("credentials"))
         .collect();
     assert!(methods.len() > 12, "{methods:?}");
     let names: Vec<_> = Setting::all()
@@ -186,10 +188,10 @@ fn nodes_may_be_tables_and_share_credentials() {
         .iter()
         .map(|node| {
             let Credentials { username, password } = &node.credentials;
-            (&*node.name, username.as_deref().unwrap(), password.as_ref().unwrap().reveal())
+            [&*node.name, username.as_deref().unwrap(), &password.as_ref().unwrap().reveal()].join(" ")
         })
         .collect();
-    assert_eq!(nodes, [("first", "locks", "common"), ("b:6379/1", "u", "own"), ("c:6379", "locks", "other")]);
+    assert_eq!(nodes, ["first locks common", "b:6379/1 u own", "c:6379 locks other"]);
     let shown = &effective(&settings)["nodes"].0;
     assert_eq!(shown, "first = redis://locks:***@a:6379, redis://u:***@b:6379/1, redis://locks:***@c:6379");
 }
@@ -202,7 +204,7 @@ fn passwords_come_from_files_and_the_environment() {
     std::fs::write(&file, format!("{NODES}password_file = \"secret\"\n")).unwrap();
     let password = |builder: RedlockBuilder| {
         let settings = builder.settings().unwrap();
-        settings.nodes[0].credentials.password.as_ref().unwrap().reveal().to_owned()
+        settings.nodes[0].credentials.password.as_ref().unwrap().reveal()
     };
     assert_eq!(password(RedlockBuilder::new().file(&file)), "from a file");
     let builder = RedlockBuilder::new().file(&file);

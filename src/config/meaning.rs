@@ -53,7 +53,7 @@ impl Settings {
         self.max_clock_skew
     }
 
-    /// What the keys of all locks, and those that the library keeps for itself, begin with.
+    /// What the keys of all locks begin with.
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         self.key_prefix.as_str()

@@ -1,5 +1,6 @@
 //! Raw options in, validated [`Settings`] out.
 
+mod credentials;
 #[cfg(feature = "config")]
 mod example;
 mod fencing;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use crate::error::{Place, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{Eviction, Secret, Ttl};
+use crate::types::{Eviction, Ttl};
 
 use node::Common;
 use places::{Mistakes, Places};
@@ -44,10 +45,10 @@ pub use settings::Settings;
 #[cfg(feature = "config")]
 pub use table::Setting;
 
+pub(crate) use credentials::{Credentials, Password};
 pub(crate) use guard::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use location::{Address, Location};
-pub(crate) use node::Credentials;
 pub(crate) use node_url::NodeUrl;
 pub(crate) use settings::LeaseTerms;
 #[cfg(feature = "tls")]
@@ -159,18 +160,6 @@ impl RedlockBuilder {
     {
         self.nodes = nodes.into_iter().map(Into::into).collect();
         self.given("nodes")
-    }
-
-    /// The ACL user on every node that names none itself. Needs a password.
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.credentials.username = Some(username.into());
-        self.given("username")
-    }
-
-    /// The password on every node that has none itself.
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.credentials.password = Some(Secret::new(password.into()));
-        self.given("password")
     }
 
     /// How many nodes have to agree; from n/2 + 1 to n.

@@ -7,7 +7,7 @@ use super::places::Places;
 #[cfg(feature = "tls")]
 use super::tls::TlsClients;
 use super::tls::TlsOptions;
-use super::{Location, NodeUrl, RedlockBuilder, Transport};
+use super::{Credentials, Location, NodeUrl, Transport};
 use crate::error::{Place, SettingsError};
 use crate::types::Secret;
 
@@ -36,52 +36,6 @@ pub struct NodeOptions {
     pub(super) place: Place,
 }
 
-/// Who we are to a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-}
-
-impl Credentials {
-    /// What is not said here is taken from `common`.
-    fn or(&self, common: &Self) -> Self {
-        let Self { username, password } = self.clone();
-        Self {
-            username: username.or_else(|| common.username.clone()),
-            password: password.or_else(|| common.password.clone()),
-        }
-    }
-
-    /// For a node that is not found by sentinels, and these are for them.
-    fn check_unused(&self, [username, password]: [&'static str; 2]) -> Result<(), SettingsError> {
-        let unused = |setting, value| SettingsError::Malformed {
-            setting,
-            value,
-            expected: "given for redis+sentinel:// URLs only, and there is none",
-        };
-        match self {
-            Self { username: Some(name), .. } => Err(unused(username, name.clone())),
-            Self { password: Some(_), .. } => Err(unused(password, "***".to_owned())),
-            Self { username: None, password: None } => Ok(()),
-        }
-    }
-
-    /// A password that cannot be had is a mistake of its own, and not one of a user without a password as well.
-    #[cfg(feature = "config")]
-    pub(super) fn set_password(
-        &mut self,
-        password: Result<Secret, super::raw::Wrong>,
-    ) -> Result<(), super::raw::Wrong> {
-        let (password, result) = match password {
-            Ok(password) => (password, Ok(())),
-            Err(wrong) => (Secret::new(String::new()), Err(wrong)),
-        };
-        self.password = Some(password);
-        result
-    }
-}
-
 impl NodeOptions {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. For the master of a service that Sentinels
     /// watch `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
@@ -103,30 +57,6 @@ impl NodeOptions {
         self.name = Some(name.into());
         self
     }
-
-    /// The ACL user, instead of one in the URL, and of the client's for all nodes.
-    pub fn username(mut self, username: impl Into<String>) -> Self {
-        self.credentials.username = Some(username.into());
-        self
-    }
-
-    /// The password, instead of one in the URL, and of the client's for all nodes.
-    pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.credentials.password = Some(Secret::new(password.into()));
-        self
-    }
-
-    /// The ACL user on this node's sentinels. Needs a password.
-    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
-        self.sentinel.username = Some(username.into());
-        self
-    }
-
-    /// The password on this node's sentinels.
-    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel.password = Some(Secret::new(password.into()));
-        self
-    }
 }
 
 impl From<&str> for NodeOptions {
@@ -144,20 +74,6 @@ impl From<&String> for NodeOptions {
 impl From<String> for NodeOptions {
     fn from(url: String) -> Self {
         Self::new(url)
-    }
-}
-
-impl RedlockBuilder {
-    /// The ACL user on the sentinels of every node that names none itself. Needs a password.
-    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
-        self.sentinel.username = Some(username.into());
-        self.given("sentinel_username")
-    }
-
-    /// The password on the sentinels of every node that has none itself.
-    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
-        self.sentinel.password = Some(Secret::new(password.into()));
-        self.given("sentinel_password")
     }
 }
 

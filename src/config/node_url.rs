@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::node::Credentials;
-use super::{Location, Transport};
+use super::{Credentials, Location, Password, Transport};
 use crate::error::SettingsError;
-use crate::types::Secret;
 
 /// What a scheme has at its end where hosts are those of sentinels.
 const BY_SENTINEL: &str = "+sentinel";
@@ -106,7 +104,7 @@ impl NodeUrl {
             decoded.map(|text| text.into_owned()).map_err(|_| "user and password must be UTF-8")
         };
         let username = Some(decode(url.username())?).filter(|name| !name.is_empty());
-        let password = url.password().map(decode).transpose()?.map(Secret::new);
+        let password = url.password().map(decode).transpose()?.map(Password::known);
         let name = if db == 0 { location.name() } else { format!("{}/{db}", location.name()) };
         Ok(Self {
             name: name.into(),
@@ -203,7 +201,7 @@ mod tests {
         assert_eq!(ipv6.location, Location::Fixed(Address { host: "::1".into(), port: 7001 }));
         let node = url("redis://al%20ice:p%40ss@h");
         assert_eq!(node.credentials.username.as_deref(), Some("al ice"));
-        assert_eq!(node.credentials.password.as_ref().map(Secret::reveal), Some("p@ss"));
+        assert_eq!(node.credentials.password.as_ref().map(Password::reveal).as_deref(), Some("p@ss"));
         assert!(!format!("{node:?}").contains("p@ss"));
     }
 
@@ -214,7 +212,7 @@ mod tests {
         let sentinels = vec![address("s1", 26379), address("10.0.0.2", 7000), address("::1", 26379)];
         assert_eq!(node.location, Location::Sentinel { sentinels, service: "locks-a".into() });
         assert_eq!((&*node.name, node.db, node.scheme), ("locks-a@s1:26379/3", 3, Scheme::Tls));
-        assert_eq!(node.credentials.password.as_ref().map(Secret::reveal), Some("p@ss"));
+        assert_eq!(node.credentials.password.as_ref().map(Password::reveal).as_deref(), Some("p@ss"));
         let other = NodeUrl::parse(1, "redis+sentinel://10.0.0.2:7000/locks-a").unwrap();
         assert!(node.location.is_same_server(&other.location));
         let other = NodeUrl::parse(1, "redis+sentinel://10.0.0.2:7000/locks-b").unwrap();

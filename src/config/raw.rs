@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::read_text;
+use super::Password;
+use super::files::SecretFile;
 use crate::error::SettingsError;
 use crate::types::Secret;
 
 /// How much of a wrong value an error repeats.
 const VALUE_SHOWN_CHARS: usize = 64;
-/// Longest password file in bytes: more is another file.
-const SECRET_BYTES_MAX: u64 = 4096;
 
 const DURATION: &str = "a duration with its unit, such as 10s, 250ms or 1m30s";
 
@@ -125,22 +124,21 @@ impl Given<'_> {
         self.text().map(|text| Secret::new(text.to_owned()))
     }
 
+    pub(super) fn password(&self) -> Result<Password, Wrong> {
+        self.secret().map(Password::Known)
+    }
+
     /// What the file holds that the value names, without the line's end.
-    pub(super) fn secret_in_file(&self, setting: &'static str) -> Result<Secret, Wrong> {
+    pub(super) fn secret_in_file(&self, setting: &'static str) -> Result<Password, Wrong> {
         let path = self.text()?;
-        let wrong =
-            |problem: String| Wrong::Mistake(SettingsError::File { setting, path: path.to_owned(), problem });
-        let text = read_text(&self.base.join(path), SECRET_BYTES_MAX).map_err(wrong)?;
-        let text =
-            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-        Ok(Secret::new(text.to_owned()))
+        SecretFile::open(setting, path, &self.base.join(path)).map(Password::InFile).map_err(Wrong::Mistake)
     }
 
     /// What the environment variable holds that the value names.
-    pub(super) fn secret_in_environment(&self, setting: &'static str) -> Result<Secret, Wrong> {
+    pub(super) fn secret_in_environment(&self, setting: &'static str) -> Result<Password, Wrong> {
         let variable = self.text()?;
         let problem = match std::env::var(variable) {
-            Ok(secret) => return Ok(Secret::new(secret)),
+            Ok(secret) => return Ok(Password::known(secret)),
             Err(std::env::VarError::NotPresent) => "not set",
             Err(std::env::VarError::NotUnicode(_)) => "not UTF-8",
         };

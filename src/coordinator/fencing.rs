@@ -8,8 +8,8 @@ use super::fanout::{Ballot, Fanout};
 use super::{Coordinator, Held, Links};
 use crate::error::LockError;
 use crate::node::{Command, FENCES, RaiseFence, ReadClock, ReadFence};
-use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
-use crate::types::{FencingToken, Moment, NodeId, Resource};
+use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock};
+use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
 
 /// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
 /// costs one round trip.
@@ -72,15 +72,15 @@ impl Coordinator {
 
     /// Our wall clock has to be near the median of the nodes': a clock that is far ahead would use up the tokens
     /// of everybody, and one that is far behind would lose its order when nodes lose data.
-    ///
-    /// Fewer nodes than a quorum have no say: the attempt will fail for them, and one wrong clock among them would
-    /// turn an outage, which passes, into an error that does not.
     async fn check_wall_clock(&self, links: &Links) -> Result<(), LockError> {
-        let needed = self.settings.quorum.needed();
+        let quorum = self.settings.quorum;
         let max = self.settings.max_clock_skew;
         let now = self.now();
         let mut clocks: Vec<u64> = links.iter().flatten().map(|link| link.wall_micros(now)).collect();
-        if clocks.len() < needed || skew(&mut clocks, self.ambient.wall_micros()) <= max {
+        let far = |clocks: &mut [u64]| {
+            wall_clock::skew(quorum, clocks, self.ambient.wall_micros()).filter(|skew| *skew > max)
+        };
+        if far(&mut clocks).is_none() {
             return Ok(());
         }
         // What the nodes' clocks said when we connected may be long ago, and clocks are set right. Ask.
@@ -93,11 +93,10 @@ impl Coordinator {
         }
         clocks.clear();
         read.decide(self.settings.node_timeout, |_, reply| clocks.extend(reply.iter().copied())).await;
-        if clocks.len() < needed {
-            return Ok(());
+        match far(&mut clocks) {
+            Some(skew) => Err(LockError::ClockSkew { skew, max }),
+            None => Ok(()),
         }
-        let skew = skew(&mut clocks, self.ambient.wall_micros());
-        if skew <= max { Ok(()) } else { Err(LockError::ClockSkew { skew, max }) }
     }
 
     /// The token of a lock that a quorum has granted: the proposal, or the result of a second round.
@@ -189,15 +188,7 @@ impl Coordinator {
     }
 }
 
-/// How far `ours` is from the median of the clocks, of which there is one at least; of an even number, from the
-/// nearer of the two in the middle.
-fn skew(clocks: &mut [u64], ours: u64) -> Duration {
-    clocks.sort_unstable();
-    let (lower, upper) = (clocks[(clocks.len() - 1) / 2], clocks[clocks.len() / 2]);
-    Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper)))
-}
-
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
-    let key = resource.internal_key(FENCES);
-    LockError::FenceTooHigh { resource: resource.name().to_owned(), key, score }
+    let (key, member) = (internal_key(FENCES), resource.key().to_owned());
+    LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
 }

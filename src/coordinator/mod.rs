@@ -14,11 +14,14 @@ mod keeper;
 mod leased;
 mod release;
 mod renew;
+#[cfg(any(feature = "config", feature = "tls"))]
+mod reread;
 mod survey;
 mod timer;
 mod waiting;
+mod wall_clock;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -63,6 +66,7 @@ pub(crate) struct Coordinator {
     lines: waiting::Lines,
     counts: Arc<counts::Counts>,
     shut_down: AtomicBool,
+    quarantine_told: QuarantineTold,
 }
 
 impl Coordinator {
@@ -70,17 +74,16 @@ impl Coordinator {
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
-        let roster = Arc::new(Roster::new(
-            names,
-            settings.key_prefix.clone(),
-            settings.quorum.needed(),
-            settings.max_ttl,
-        ));
-        let channel = Channel::new(&settings.key_prefix, ambient.random());
+        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let channel = Channel::new(ambient.random());
+        let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
+        let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));
         let lines = waiting::Lines::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
-            let start =
-                |node| start_node(node, &settings, &roster, &ambient, calls(this, node, &lines, &counts));
+            let start = |node| {
+                let calls = calls(this, node, &lines, &counts);
+                start_node(node, &settings, &roster, &ambient, calls, &clock)
+            };
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
                 settings,
@@ -92,6 +95,7 @@ impl Coordinator {
                 ambient,
                 seen: fencing::Seen::default(),
                 shut_down: AtomicBool::new(false),
+                quarantine_told: QuarantineTold::default(),
             }
         })
     }
@@ -138,6 +142,11 @@ impl Coordinator {
         join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
+    /// Whether it is time to tell that somebody waits for a quarantine to end.
+    pub(crate) fn may_tell_quarantine(&self) -> bool {
+        self.quarantine_told.is_due(self.now())
+    }
+
     /// The live connection to each node, or why there is none.
     fn links(&self) -> Links {
         self.nodes.iter().map(Node::link).collect()
@@ -172,6 +181,25 @@ impl Coordinator {
     }
 }
 
+/// When it was told last that somebody waits for a quarantine to end: nanoseconds of our clock, 0 for never. A thousand
+/// locks may wait for the same one.
+#[derive(Default)]
+struct QuarantineTold(AtomicU64);
+
+impl QuarantineTold {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Once in so long, for one of those who ask.
+    fn is_due(&self, now: Moment) -> bool {
+        let last = self.0.load(Ordering::Relaxed);
+        let is_due = last == 0 || Moment::from_nanos(last).until(now) >= Self::EVERY;
+        // Of several at once the first.
+        let claim =
+            || self.0.compare_exchange(last, now.as_nanos().max(1), Ordering::Relaxed, Ordering::Relaxed);
+        is_due && claim().is_ok()
+    }
+}
+
 /// How a node calls the client.
 fn calls(
     coordinator: &Weak<Coordinator>,
@@ -190,18 +218,21 @@ fn start_node(
     roster: &Arc<Roster>,
     ambient: &Arc<dyn Ambient>,
     calls: Calls,
+    clock: &Arc<wall_clock::WallClock>,
 ) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
-        Fencing::On => {
-            Some(Trimming { retention: settings.fence_retention, max_clock_skew: settings.max_clock_skew })
-        }
+        Fencing::On => Some(Trimming {
+            retention: settings.fence_retention,
+            max_clock_skew: settings.max_clock_skew,
+            clock: Arc::<wall_clock::WallClock>::clone(clock),
+        }),
     };
     let url = &settings.nodes[node.0];
     let config = NodeConfig {
         name: Arc::clone(&url.name),
         connector: connect::connector(url, settings.connect_timeout),
-        login: connect::login(&url.credentials),
+        login: connect::login(&url.name, &url.credentials, settings.connect_timeout),
         db: url.db,
         calls,
         grace: settings.node_timeout,
@@ -213,4 +244,18 @@ fn start_node(
         eviction: settings.eviction,
     };
     Node::start(config, Arc::clone(ambient))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand waits for one quarantine were a thousand lines.
+    #[test]
+    fn a_quarantine_is_told_by_one_of_those_who_wait() {
+        let told = QuarantineTold::default();
+        let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+        let lines = |second| (0..1000).filter(|_| told.is_due(at(second))).count();
+        assert_eq!([0, 5, 11, 20, 21].map(lines), [1, 0, 1, 0, 1]);
+    }
 }

@@ -73,7 +73,7 @@ impl Releasing {
             coordinator,
         };
         let [calling, quiet] = [Wake::Next, Wake::Nobody]
-            .map(|wake| Remove::new(&leased.resource, &leased.token, wake, node_timeout));
+            .map(|wake| Remove::new(&leased.resource, leased.token.as_bytes(), wake, node_timeout));
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {

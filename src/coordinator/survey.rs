@@ -108,10 +108,11 @@ impl Coordinator {
     /// Removes the key wherever it is held, by whomever. A key that changed hands since it was looked at is let be.
     pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Removal> {
         self.of_each(|link| async {
-            let Seen { key, token, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
-            match (key, token) {
-                (KeyKind::Plain, Some(token)) => {
-                    let remove = Remove::new(resource, &token, Wake::Next, self.settings.node_timeout);
+            let Seen { key, value, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
+            match (key, value) {
+                (KeyKind::Plain, Some(value)) => {
+                    let grace = self.settings.node_timeout;
+                    let remove = Remove::new(resource, value.as_bytes(), Wake::Next, grace);
                     match self.ask_one(link, remove).await?.key {
                         Answer::Yes => Ok(Removal::Removed),
                         Answer::No => Ok(Removal::TooLate),
@@ -126,7 +127,7 @@ impl Coordinator {
 
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
-        self.of_each(|link| self.ask_one(link, Declare::new(&self.settings.key_prefix))).await
+        self.of_each(|link| self.ask_one(link, Declare::new())).await
     }
 
     /// With more patience than a vote gets: people want to know how slow a node is.

@@ -126,13 +126,15 @@ pub enum LockError {
     /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
-         remove it on every node with `ZREM {key} {resource}`"
+         remove it on every node with `ZREM {key} {member}`"
     )]
     FenceTooHigh {
         /// The resource.
         resource: String,
         /// The sorted set that holds the scores.
         key: String,
+        /// What it calls the resource: its key, the prefix included.
+        member: String,
         /// The score.
         score: f64,
     },

@@ -30,8 +30,26 @@ pub enum NodeFailure {
         /// What the connection said.
         detail: String,
     },
+    /// A file that the settings name cannot be used now: one with our password, or for TLS. The client reads it again at
+    /// the next attempt to connect, in the background.
+    #[error("{setting}: cannot read {path}: {problem}")]
+    File {
+        /// Name of the setting.
+        setting: &'static str,
+        /// As given.
+        path: String,
+        /// What the operating system says, or what is wrong with what is in it; never what is in it.
+        problem: String,
+    },
+    /// The program's provider of credentials has given none. The client asks it again at the next attempt to connect,
+    /// in the background.
+    #[error("no credentials: {detail}")]
+    Credentials {
+        /// What the provider said, or that it took too long.
+        detail: String,
+    },
     /// User name or password refused, or missing.
-    #[error("authentication failed: {detail}; check the user and password in this node's URL")]
+    #[error("authentication failed: {detail}; check the user and password of this node")]
     Authentication {
         /// What the server said.
         detail: String,
@@ -137,6 +155,8 @@ impl NodeFailure {
             Self::Unreachable { .. } => "unreachable",
             Self::NoAnswer { .. } => "no answer",
             Self::ConnectionLost { .. } => "connection lost",
+            Self::File { .. } => "file unusable",
+            Self::Credentials { .. } => "no credentials",
             Self::Authentication { .. } => "authentication failed",
             Self::Sentinel { .. } => "no master by its sentinels",
             Self::Tls { .. } => "TLS failed",

@@ -141,7 +141,7 @@ impl Mutex {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
-            quarantine.give(&error, self.left(give_up));
+            quarantine.give(&error, self.left(give_up), &self.coordinator);
             tokio::time::sleep(pause.min(self.left(give_up))).await;
             if self.left(give_up).is_zero() {
                 return Err(self.timeout(error));

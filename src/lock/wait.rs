@@ -40,7 +40,7 @@ impl Mutex {
                         }
                         Err(error) if is_final(&error) => return Err(error),
                         Err(error) => {
-                            quarantine.give(&error, self.left(give_up));
+                            quarantine.give(&error, self.left(give_up), &self.coordinator);
                             place.handle_failed(error, limit);
                         }
                     }

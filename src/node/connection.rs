@@ -1,6 +1,7 @@
 //! Opens a usable connection to one node: bytes, handshake, scripts, all under one time limit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::commands::{Command, wall_micros};
 use super::facts::{self, NodeFacts};
 use super::greet::{self, Greeting};
+use super::login::LoginSource;
 use super::push::{Calls, Dialed, Hearing, dial};
 use super::roster::Roster;
 use super::stream::{Activity, Connector, Management};
@@ -49,11 +51,19 @@ struct About {
     activity: Arc<Activity>,
 }
 
-/// What a node's wall clock said when we connected.
+/// What a node's wall clock said.
 #[derive(Clone, Copy, Debug)]
-struct NodeClock {
-    at: Moment,
-    wall_micros: u64,
+pub(crate) struct NodeClock {
+    pub(super) at: Moment,
+    pub(super) wall_micros: u64,
+}
+
+impl NodeClock {
+    /// What it says at `now`, counted on by our own clock.
+    pub(crate) fn wall_micros(self, now: Moment) -> u64 {
+        let since = u64::try_from(self.at.until(now).as_micros()).unwrap_or(u64::MAX);
+        self.wall_micros.saturating_add(since)
+    }
 }
 
 impl Link {
@@ -68,8 +78,7 @@ impl Link {
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
-        let NodeClock { at, wall_micros } = self.about.clock;
-        wall_micros.saturating_add(u64::try_from(at.until(now).as_micros()).unwrap_or(u64::MAX))
+        self.about.clock.wall_micros(now)
     }
 
     /// The id that the node has given itself.
@@ -148,14 +157,22 @@ impl Connection {
     /// Why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
-        info: &RedisConnectionInfo,
+        (login, db): (&LoginSource, i64),
         epoch: Epoch,
         limit: Duration,
         visitor: &Visitor<'_>,
     ) -> Result<Self, Refusal> {
-        let handshake = Self::handshake(connector, info, epoch, visitor);
+        let has_login = AtomicBool::new(false);
+        let handshake = async {
+            let info = login.info(db).await?;
+            has_login.store(true, Ordering::Relaxed);
+            Self::handshake(connector, &info, epoch, visitor).await
+        };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
+            Err(_) if !has_login.load(Ordering::Relaxed) => {
+                Err(NodeFailure::Credentials { detail: format!("none within {limit:?}") }.into())
+            }
             Err(_) => Err(failure::of_connect_timeout(limit).into()),
         }
     }
@@ -191,10 +208,10 @@ impl Visitor<'_> {
         let mut pipeline = Pipeline::new();
         facts::ask(&mut pipeline);
         scripts::load_all(&mut pipeline);
-        permissions::ask(&mut pipeline, self.roster.keys());
+        permissions::ask(&mut pipeline);
         pipeline.cmd("TIME");
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.roster.keys(), self.ambient.random() as u64, self.roster.max_ttl());
+        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let now = self.ambient.now();

@@ -10,7 +10,7 @@ use super::commands::{Command, ScriptCall};
 use super::failure;
 use super::scripts::{DECLARE, GREET, JOIN};
 use crate::error::NodeFailure;
-use crate::types::{KeyPrefix, Ttl};
+use crate::types::{Ttl, internal_key};
 
 /// The record's internal key.
 pub(super) const RECORD: &str = "node";
@@ -33,9 +33,9 @@ pub(super) struct Greeting {
 }
 
 /// Greets the node, as the last command of the handshake. `name` becomes the node's own if it has none.
-pub(super) fn ask(pipeline: &mut Pipeline, keys: &KeyPrefix, name: u64, max_ttl: Ttl) {
+pub(super) fn ask(pipeline: &mut Pipeline, name: u64, max_ttl: Ttl) {
     let mut call = GREET.by_hash(1);
-    call.arg(keys.internal(RECORD)).arg(format!("{name:016x}")).arg(max_ttl.as_millis());
+    call.arg(internal_key(RECORD)).arg(format!("{name:016x}")).arg(max_ttl.as_millis());
     pipeline.add_command(call);
 }
 
@@ -65,9 +65,9 @@ pub(super) struct Join(Arc<ScriptCall>);
 
 impl Join {
     /// `before` is what we told it last; empty at first.
-    pub(super) fn new(keys: &KeyPrefix, before: &str, members: &str) -> Self {
+    pub(super) fn new(before: &str, members: &str) -> Self {
         let mut by_hash = JOIN.by_hash(1);
-        by_hash.arg(keys.internal(RECORD)).arg(before).arg(members);
+        by_hash.arg(internal_key(RECORD)).arg(before).arg(members);
         Self(Arc::new(ScriptCall { lua: &JOIN, by_hash }))
     }
 }
@@ -101,9 +101,9 @@ pub enum Declared {
 }
 
 impl Declare {
-    pub(crate) fn new(keys: &KeyPrefix) -> Self {
+    pub(crate) fn new() -> Self {
         let mut by_hash = DECLARE.by_hash(1);
-        by_hash.arg(keys.internal(RECORD)).arg(keys.internal("")).arg(DECLARED_KEYS_MAX);
+        by_hash.arg(internal_key(RECORD)).arg(internal_key("")).arg(DECLARED_KEYS_MAX);
         Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
     }
 }

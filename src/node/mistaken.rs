@@ -66,7 +66,7 @@ fn tls_only() -> NodeFailure {
 /// The first bytes of the answer; none if there is none in time.
 async fn ask(tcp: &Tcp, question: &[u8]) -> Vec<u8> {
     let answer = async {
-        let stream = tcp.open().await?;
+        let stream = tcp.open_socket().await?;
         stream.writable().await?;
         // A few bytes always fit into the buffer of a new connection.
         stream.try_write(question)?;

@@ -4,15 +4,20 @@
 //! or hung peer, and sees to it that every release that was handed to it reaches the node or outlives its TTL.
 //! Commands do not pass through that task: callers send on a clone of the live connection.
 
+mod backlog;
+mod batch;
 mod commands;
 mod connection;
 mod facts;
 mod failure;
 mod greet;
+mod journal;
+mod login;
 mod mistaken;
 mod permissions;
 mod push;
 mod queue;
+mod reconnect;
 mod releases;
 mod roster;
 mod scripts;
@@ -29,21 +34,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Eviction, Moment, NodeId, Secret};
+use crate::types::{Ambient, Eviction, Moment, NodeId};
 use connection::Refusal;
 
 pub(crate) use commands::{
     Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
     ReadFence, Remove, Removed,
 };
-pub(crate) use connection::{Epoch, Link};
+pub(crate) use connection::{Epoch, Link, NodeClock};
 pub use facts::NodeFacts;
 pub(crate) use greet::Declare;
 pub use greet::Declared;
+#[cfg(feature = "tls")]
+pub(crate) use login::Ask;
+pub(crate) use login::LoginSource;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use releases::{Planting, Release};
@@ -53,7 +60,7 @@ pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsClient;
-pub(crate) use trim::Trimming;
+pub(crate) use trim::{Trimming, WallClock};
 pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
 /// An answer to a release under way.
@@ -64,7 +71,8 @@ pub(crate) struct NodeConfig {
     /// How the node is called in every message.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    pub(crate) login: Login,
+    /// Who we are to it.
+    pub(crate) login: LoginSource,
     pub(crate) db: i64,
     pub(crate) calls: Calls,
     /// For how long a waiter that was called is expected.
@@ -79,25 +87,6 @@ pub(crate) struct NodeConfig {
     pub(crate) node: NodeId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) eviction: Eviction,
-}
-
-/// Who we are to a server.
-pub(crate) struct Login {
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret>,
-}
-
-impl Login {
-    fn to(&self, db: i64) -> RedisConnectionInfo {
-        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
-        if let Some(username) = &self.username {
-            info = info.set_username(username);
-        }
-        if let Some(password) = &self.password {
-            info = info.set_password(password.reveal());
-        }
-        info
-    }
 }
 
 /// The connection as callers see it.
@@ -137,9 +126,8 @@ impl Node {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
         let (name, grace) = (Arc::clone(&config.name), config.grace);
-        let info = config.login.to(config.db);
         let answered = Arc::new(AtomicU64::new(0));
-        tokio::spawn(supervisor::run(config, info, ambient, publish, inbox, Arc::clone(&answered)));
+        tokio::spawn(supervisor::run(config, ambient, publish, inbox, Arc::clone(&answered)));
         Self { name, grace, state, requests, answered }
     }
 
@@ -200,7 +188,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let remove = Remove::new(&release.resource, &release.token, release.wake, self.grace);
+        let remove = Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.grace);
         self.await_release(release, link.send_now(remove));
     }
 

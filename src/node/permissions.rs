@@ -5,16 +5,16 @@ use redis::{Pipeline, Value};
 use super::failure;
 use super::scripts::PERMISSIONS;
 use crate::error::NodeFailure;
-use crate::types::KeyPrefix;
+use crate::types::internal_key;
 
 /// An internal key that never exists.
 const NONE: &str = "none";
 
 /// Asks, in the handshake; the reply is for [`check`]. An error that the server answers in its place says that our user may
 /// not run `EVAL`, which a node that has forgotten its scripts is sent.
-pub(super) fn ask(pipeline: &mut Pipeline, keys: &KeyPrefix) {
+pub(super) fn ask(pipeline: &mut Pipeline) {
     let mut by_hash = PERMISSIONS.by_hash(1);
-    by_hash.arg(keys.internal(NONE));
+    by_hash.arg(internal_key(NONE));
     pipeline.add_command(PERMISSIONS.by_text(&by_hash));
 }
 

@@ -16,7 +16,7 @@ use super::connection::Driver;
 use super::failure;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
-use crate::types::{KeyPrefix, Resource};
+use crate::types::{Resource, internal_key};
 
 /// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
 /// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
@@ -49,8 +49,8 @@ pub(crate) trait Listener: Send + Sync + 'static {
 pub(crate) struct Channel(Arc<str>);
 
 impl Channel {
-    pub(crate) fn new(keys: &KeyPrefix, random: u128) -> Self {
-        Self(keys.internal(&format!("wake:{random:032x}")).into())
+    pub(crate) fn new(random: u128) -> Self {
+        Self(internal_key(&format!("wake:{random:032x}")).into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

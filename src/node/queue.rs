@@ -11,7 +11,7 @@ use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, REGISTER};
 use crate::error::NodeFailure;
-use crate::types::{Manner, Resource, Ticket, Turn};
+use crate::types::{Manner, Resource, Ticket, Turn, internal_key};
 
 /// For how long a queue is kept after somebody has registered. A client that waits registers again far more often;
 /// this is what clients that have died leave behind.
@@ -19,7 +19,7 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The key of a lock's queue.
 pub(super) fn key(resource: &Resource) -> String {
-    resource.internal_key(&format!("queue:{}", resource.name()))
+    internal_key(&format!("queue:{}", resource.key()))
 }
 
 /// Takes this client into the queue of a lock, and looks at the lock.

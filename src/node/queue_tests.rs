@@ -10,7 +10,7 @@ use crate::node::scripts::{LEAVE_TEXT, REGISTER_TEXT, RELEASE_TEXT};
 use crate::testing::{LocalCluster, Reply};
 
 const LOCK: &str = "job";
-const QUEUE: &str = "redlock:queue:job";
+const QUEUE: &str = "redlock-quorum:queue:job";
 const GRACE: &str = "60000";
 struct Scene {
     cluster: LocalCluster,

@@ -1,13 +1,7 @@
-//! Releases that a node has to hear of, until it has, or until the TTL has made them needless.
-
-use std::collections::VecDeque;
+//! A release that a node has to hear of, until it has, or until the TTL has made it needless.
 
 use super::connection::Epoch;
 use crate::types::{Moment, Resource, Token, Ttl, Wake};
-
-/// How many unanswered releases one node keeps. Beyond it the oldest is forgotten: its key ends with its TTL.
-/// About 20 MB at 150 bytes each, reached by a client that drops 100,000 locks while a node is away.
-pub(super) const RELEASES_MAX: usize = 131_072;
 
 /// What is known of the command that may have planted the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +49,19 @@ impl Release {
         }
     }
 
-    fn is_needed(&self, now: Moment) -> bool {
+    /// To be called when the node refused it on the connection that it was prepared for. The command that may have
+    /// planted the key is over by then, too: the key ends by itself a TTL from now at the latest.
+    pub(super) fn handle_refusal(&mut self, now: Moment) {
+        match self.planting {
+            Planting::Unanswered(_) => {
+                self.planting = Planting::Answered;
+                self.expires = now + self.ttl.as_duration();
+            }
+            Planting::Answered | Planting::Stray => {}
+        }
+    }
+
+    pub(super) fn is_needed(&self, now: Moment) -> bool {
         match self.planting {
             Planting::Unanswered(_) => true,
             Planting::Answered | Planting::Stray => now < self.expires,
@@ -63,44 +69,13 @@ impl Release {
     }
 }
 
-/// Releases that wait to be sent (again).
-#[derive(Default)]
-pub(super) struct Waiting(VecDeque<Release>);
-
-impl Waiting {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn push(&mut self, release: Release) {
-        if self.0.len() == RELEASES_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back(release);
-    }
-
-    /// All that are still needed.
-    pub(super) fn take(&mut self, now: Moment) -> impl Iterator<Item = Release> + use<> {
-        std::mem::take(&mut self.0).into_iter().filter(move |release| release.is_needed(now))
-    }
-
-    /// For a client that is gone: drops whatever would be over by now if the node had been there all along.
-    pub(super) fn drop_expired(&mut self, now: Moment) {
-        self.0.retain(|release| now < release.expires);
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::types::KeyPrefix;
     use std::time::Duration;
 
-    fn release(planting: Planting, expires: Moment) -> Release {
+    pub(in crate::node) fn release(planting: Planting, expires: Moment) -> Release {
         Release {
             resource: Resource::parse(&KeyPrefix::default(), "r").unwrap(),
             token: Token::new("me", 7),
@@ -111,32 +86,11 @@ mod tests {
         }
     }
 
-    fn at(seconds: u64) -> Moment {
+    pub(in crate::node) fn at(seconds: u64) -> Moment {
         Moment::from_nanos(seconds * 1_000_000_000)
     }
 
     const OLD: Epoch = Epoch::FIRST;
-
-    #[test]
-    fn an_answered_set_needs_no_release_after_its_ttl() {
-        let mut waiting = Waiting::default();
-        waiting.push(release(Planting::Answered, at(10)));
-        assert_eq!(waiting.take(at(10)).count(), 0);
-        assert!(waiting.is_empty());
-    }
-
-    /// A SET that a stopped node has not read runs when the node goes on, however long after it was sent.
-    #[test]
-    fn an_unanswered_set_is_remembered_until_a_ttl_after_the_reconnect() {
-        let mut waiting = Waiting::default();
-        waiting.push(release(Planting::Unanswered(OLD), at(10)));
-        let mut taken: Vec<_> = waiting.take(at(1000)).collect();
-        taken[0].prepare(OLD.next(), at(1000));
-        assert!(!taken[0].is_settled_by_an_answer());
-        assert_eq!(taken[0].expires, at(1010));
-        waiting.push(taken.remove(0));
-        assert_eq!(waiting.take(at(1009)).count(), 1);
-    }
 
     #[test]
     fn on_the_connection_of_its_set_an_answer_settles_it() {
@@ -145,14 +99,13 @@ mod tests {
         assert!(release.is_settled_by_an_answer());
     }
 
+    /// A node that refused it went on to be asked for as long as the connection lived.
     #[test]
-    fn the_number_kept_is_bounded() {
-        let mut waiting = Waiting::default();
-        for i in 0..=RELEASES_MAX as u64 {
-            waiting.push(release(Planting::Answered, at(10 + i)));
-        }
-        let kept: Vec<_> = waiting.take(at(0)).collect();
-        assert_eq!(kept.len(), RELEASES_MAX);
-        assert_eq!(kept[0].expires, at(11), "the oldest is forgotten");
+    fn a_release_that_was_refused_ends_with_the_key() {
+        let mut release = release(Planting::Unanswered(OLD), at(10));
+        release.prepare(OLD, at(1));
+        release.handle_refusal(at(2));
+        assert!(release.is_needed(at(11)));
+        assert!(!release.is_needed(at(12)));
     }
 }

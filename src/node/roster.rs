@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::connection::Link;
 use super::greet::{Join, RECORD};
 use crate::error::NodeFailure;
-use crate::types::{KeyPrefix, NodeId, Ttl};
+use crate::types::{NodeId, Ttl, internal_key};
 
 /// Pause before a node that did not answer is told again.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -21,7 +21,6 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
-    keys: KeyPrefix,
     quorum: usize,
     max_ttl_ms: AtomicU64,
     members: watch::Sender<Vec<Member>>,
@@ -56,11 +55,10 @@ struct List {
 }
 
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, keys: KeyPrefix, quorum: usize, max_ttl: Ttl) -> Self {
+    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl) -> Self {
         Self {
             members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
-            keys,
             quorum,
             max_ttl_ms: AtomicU64::new(max_ttl.as_millis()),
             list: watch::Sender::new(List::default()),
@@ -71,11 +69,6 @@ impl Roster {
     /// lost its data has forgotten what it was told.
     pub(crate) fn max_ttl(&self) -> Ttl {
         Ttl::from_duration(Duration::from_millis(self.max_ttl_ms.load(Ordering::Relaxed)))
-    }
-
-    /// What our keys begin with.
-    pub(super) fn keys(&self) -> &KeyPrefix {
-        &self.keys
     }
 
     /// The random name that `node` gave itself; empty until it has been met.
@@ -151,7 +144,7 @@ impl Roster {
                 node = %self.names[node.0],
                 "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
                  clients use the same: HDEL {} members",
-                self.keys.internal(RECORD)
+                internal_key(RECORD)
             );
         }
         self.members.send_modify(|members| members[node.0].others = others);
@@ -164,7 +157,7 @@ pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> 
     loop {
         let List { now, before } = lists.borrow_and_update().clone();
         if !now.is_empty() {
-            match link.clone().send(Join::new(roster.keys(), &before, &now)).await {
+            match link.clone().send(Join::new(&before, &now)).await {
                 Ok(record) => roster.handle_record(node, &now, record),
                 Err(failure) => {
                     debug!(node = %roster.names[node.0], reason = %failure, "the node was not told which nodes are used");

@@ -10,12 +10,15 @@ pub(super) const RELEASE_TEXT: &str = concat!(
     include_str!("scripts/call.lua"),
     include_str!("scripts/release_call.lua")
 );
+pub(super) const RELEASE_MANY_TEXT: &str =
+    concat!(include_str!("scripts/call.lua"), include_str!("scripts/release_many.lua"));
 pub(super) const REGISTER_TEXT: &str =
     concat!(include_str!("scripts/call.lua"), include_str!("scripts/register.lua"));
 pub(super) const LEAVE_TEXT: &str =
     concat!(include_str!("scripts/call.lua"), include_str!("scripts/leave.lua"));
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_TEXT));
+pub(super) static RELEASE_MANY: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_MANY_TEXT));
 pub(super) static REGISTER: LazyLock<Lua> = LazyLock::new(|| Lua::new(REGISTER_TEXT));
 pub(super) static LEAVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(LEAVE_TEXT));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
@@ -29,7 +32,7 @@ pub(super) static PERMISSIONS: LazyLock<Lua> =
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &REGISTER, &LEAVE, &EXTEND, &TRIM, &GREET, &JOIN, &DECLARE] {
+    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &GREET, &JOIN, &DECLARE] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, RedisError, Value};
 
 use super::connection::Driver;
+use super::failure;
+use super::login::LoginSource;
 use super::stream::{Connector, Management, Stream, Tcp};
-use super::{Login, failure};
 use crate::error::NodeFailure;
 
 /// How often the sentinels are asked whether the master is still the same. A client that goes on with a master that is
@@ -35,7 +36,7 @@ pub(crate) struct Sentinel {
 /// One sentinel.
 struct Watcher {
     tcp: Tcp,
-    info: RedisConnectionInfo,
+    login: LoginSource,
     kept: tokio::sync::Mutex<Option<Kept>>,
 }
 
@@ -55,8 +56,8 @@ struct Master {
 
 impl Sentinel {
     /// `limit` is for a connection to become usable.
-    pub(crate) fn new(sentinels: Vec<Tcp>, service: &str, login: &Login, limit: Duration) -> Self {
-        let watcher = |tcp| Watcher { tcp, info: login.to(0), kept: tokio::sync::Mutex::default() };
+    pub(crate) fn new(sentinels: Vec<Tcp>, service: &str, login: &LoginSource, limit: Duration) -> Self {
+        let watcher = |tcp| Watcher { tcp, login: login.clone(), kept: tokio::sync::Mutex::default() };
         Self {
             service: service.to_owned(),
             watchers: sentinels.into_iter().map(watcher).collect(),
@@ -152,9 +153,10 @@ impl Watcher {
     }
 
     async fn connect(&self) -> Result<Kept, NodeFailure> {
+        let info = self.login.info(0).await?;
         let stream = self.tcp.connect().await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let opened = MultiplexedConnection::new_with_config(&self.info, stream, config).await;
+        let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (connection, driver) = match opened {
             Ok(opened) => opened,
             Err(error) => {

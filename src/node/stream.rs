@@ -78,11 +78,13 @@ pub(crate) enum Transport {
 impl Connector for Tcp {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
         Box::pin(async {
-            let stream = self.open().await.map_err(|error| failure::of_open(&error))?;
             match &self.transport {
-                Transport::Plain => Ok(Box::new(stream) as Box<dyn Stream>),
+                Transport::Plain => Ok(Box::new(self.open().await?) as Box<dyn Stream>),
                 #[cfg(feature = "tls")]
-                Transport::Tls(tls) => tls.encrypt(self, stream).await,
+                Transport::Tls(tls) => {
+                    let config = (tls.config)().await?;
+                    tls.encrypt(config, self, self.open().await?).await
+                }
             }
         })
     }
@@ -108,7 +110,11 @@ impl Connector for Tcp {
 }
 
 impl Tcp {
-    pub(super) async fn open(&self) -> io::Result<TcpStream> {
+    async fn open(&self) -> Result<TcpStream, NodeFailure> {
+        self.open_socket().await.map_err(|error| failure::of_open(&error))
+    }
+
+    pub(super) async fn open_socket(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);

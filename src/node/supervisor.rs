@@ -2,35 +2,29 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::RedisConnectionInfo;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
+use super::backlog::{Backlog, Waiting};
+use super::batch::RemoveMany;
 use super::commands::{Called, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
-use super::releases::{Release, Waiting};
+use super::journal::{Journal, Line};
+use super::reconnect::{Knock, Pauses, STEADY_AFTER};
+use super::releases::Release;
 use super::roster::keep_told;
+use super::stream::Connector as _;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Wake};
 
-/// Pause before the second connection attempt; doubles with each further one.
-const RECONNECT_FIRST: Duration = Duration::from_millis(50);
-/// Longest pause: a node that is back is used again about that soon.
-const RECONNECT_LONGEST: Duration = Duration::from_secs(1);
-/// How often releases that failed or may have been overtaken are sent again.
-const REPEAT_EVERY: Duration = Duration::from_secs(1);
-
 /// Runs until every handle is dropped and no release is left to be sent.
 pub(super) async fn run(
     config: NodeConfig,
-    info: RedisConnectionInfo,
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
@@ -38,14 +32,16 @@ pub(super) async fn run(
 ) {
     let mut supervisor = Supervisor {
         config,
-        info,
         ambient,
         publish,
         inbox,
         handles: Handles::Alive,
         epoch: Epoch::FIRST,
-        waiting: Waiting::default(),
+        pauses: Pauses::default(),
+        journal: Journal::default(),
+        backlog: Backlog::default(),
         sent: FuturesUnordered::new(),
+        unanswered: 0,
         notices: FuturesUnordered::new(),
         flushes: Vec::new(),
         answered,
@@ -53,31 +49,42 @@ pub(super) async fn run(
     while let Some(mut connection) = supervisor.connect().await {
         supervisor.config.calls.listener.handle_up();
         supervisor.publish.send_replace(State::Up(connection.link.clone()));
-        info!(node = %supervisor.config.name, "node is up");
+        supervisor.handle_up();
         let end = supervisor.serve(&mut connection).await;
         match end {
             End::Finished => return supervisor.config.calls.listener.handle_finished(),
             End::Lost(failure) => {
-                warn!(node = %supervisor.config.name, reason = %failure, "node is down");
+                supervisor.tell_lost(&failure);
                 supervisor.config.calls.listener.handle_down(&failure);
                 supervisor.publish.send_replace(State::Down(failure.into()));
                 connection.abandon();
                 supervisor.collect_unanswered().await;
+                let pause =
+                    supervisor.pauses.handle_lost(supervisor.ambient.now(), supervisor.ambient.random());
+                if supervisor.meanwhile(tokio::time::sleep(pause).boxed()).await.is_none() {
+                    return;
+                }
             }
         }
     }
 }
 
+/// Releases that were sent in one command, and what the node says of each.
+type Sent = BoxFuture<'static, (Vec<Waiting>, Result<Vec<Removed>, NodeFailure>)>;
+
 struct Supervisor {
     config: NodeConfig,
-    info: RedisConnectionInfo,
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
     handles: Handles,
     epoch: Epoch,
-    waiting: Waiting,
-    sent: FuturesUnordered<BoxFuture<'static, (Release, Result<Removed, NodeFailure>)>>,
+    pauses: Pauses,
+    journal: Journal,
+    backlog: Backlog,
+    sent: FuturesUnordered<Sent>,
+    /// How many releases that are.
+    unanswered: usize,
     notices: FuturesUnordered<BoxFuture<'static, Result<(), NodeFailure>>>,
     flushes: Vec<oneshot::Sender<()>>,
     answered: Arc<AtomicU64>,
@@ -100,26 +107,23 @@ enum End {
 impl Supervisor {
     /// A usable connection, however long it takes; `None` when nobody needs one any more.
     async fn connect(&mut self) -> Option<Connection> {
-        let mut pause = RECONNECT_FIRST;
         loop {
             self.epoch = self.epoch.next();
-            match self.attempt().await? {
+            let knock = Arc::new(Knock::new(Arc::clone(&self.config.connector)));
+            match self.attempt(Arc::clone(&knock)).await? {
                 Ok(connection) => return Some(connection),
                 Err(refusal) => self.publish_refusal(refusal),
             }
-            // Half fixed, half random: clients that lost a node together do not come back together.
-            let jitter = u32::try_from(self.ambient.random() >> 118).unwrap_or(0);
-            let wait = pause / 2 + pause / 2 * jitter / 1024;
-            self.meanwhile(tokio::time::sleep(wait).boxed()).await?;
-            pause = (pause * 2).min(RECONNECT_LONGEST);
+            let pause = self.pauses.handle_failed(knock.peer(), self.ambient.random());
+            self.meanwhile(tokio::time::sleep(pause).boxed()).await?;
         }
     }
 
-    async fn attempt(&mut self) -> Option<Result<Connection, Refusal>> {
+    async fn attempt(&mut self, connector: Arc<Knock>) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
-        let connector = Arc::clone(&self.config.connector);
         let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
-        let (info, epoch, limit) = (self.info.clone(), self.epoch, self.config.connect_timeout);
+        let (login, db) = (self.config.login.clone(), self.config.db);
+        let (epoch, limit) = (self.epoch, self.config.connect_timeout);
         let ambient = Arc::clone(&self.ambient);
         let (roster, node, eviction) =
             (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
@@ -127,21 +131,43 @@ impl Supervisor {
             let management = connector.management();
             let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
             let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
-            Connection::open(&*connector, &info, epoch, limit, &visitor).await
+            Connection::open(&*connector, (&login, db), epoch, limit, &visitor).await
         };
         self.meanwhile(attempt.boxed()).await
     }
 
-    fn publish_refusal(&self, refusal: Refusal) {
-        let news = match &*self.publish.borrow() {
-            State::Down(known) => known.failure != refusal.failure,
-            State::Connecting | State::Up(_) => true,
-        };
-        if news {
-            let reason = &refusal.failure;
-            warn!(node = %self.config.name, %reason, "cannot be used; trying on in the background");
+    fn publish_refusal(&mut self, refusal: Refusal) {
+        let (node, reason) = (&self.config.name, &refusal.failure);
+        match self.journal.handle_failure(reason, self.ambient.now()) {
+            Line::Told { repeated } => {
+                warn!(%node, %reason, repeated, "cannot be used; trying on in the background");
+            }
+            Line::Nothing => debug!(%node, %reason, "failed again"),
         }
         self.publish.send_replace(State::Down(refusal));
+    }
+
+    fn tell_lost(&mut self, reason: &NodeFailure) {
+        let node = &self.config.name;
+        match self.journal.handle_failure(reason, self.ambient.now()) {
+            Line::Told { repeated } => warn!(%node, %reason, repeated, "node is down"),
+            Line::Nothing => debug!(%node, %reason, "failed again"),
+        }
+    }
+
+    fn handle_up(&mut self) {
+        let now = self.ambient.now();
+        self.pauses.handle_up(now);
+        self.backlog.handle_connected(now);
+        let line = self.journal.handle_up();
+        self.tell_up(line);
+    }
+
+    fn tell_up(&self, line: Line) {
+        match line {
+            Line::Told { repeated } => info!(node = %self.config.name, repeated, "node is up"),
+            Line::Nothing => {}
+        }
     }
 
     /// Awaits `future` while there is no connection, and keeps the requests that come in. `None` when nobody
@@ -150,7 +176,7 @@ impl Supervisor {
         loop {
             self.answer_flushes();
             if self.handles == Handles::Dropped {
-                self.waiting.drop_expired(self.ambient.now());
+                self.backlog.drop_expired(self.ambient.now());
                 if self.is_finished() {
                     return None;
                 }
@@ -158,11 +184,10 @@ impl Supervisor {
             tokio::select! {
                 result = &mut future => return Some(result),
                 request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
-                    Some(Request::Release(release)) => self.waiting.push(release),
-                    Some(request) => self.handle_common(request),
+                    Some(request) => self.handle_request(request),
                     None => self.handles = Handles::Dropped,
                 },
-                Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
             }
         }
@@ -173,32 +198,33 @@ impl Supervisor {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
         let mut hung = std::pin::pin!(connection.activity.hung(hung_after));
-        let trimming = {
-            let keys = self.config.roster.keys().clone();
-            keep_trimming(link.clone(), keys, self.config.trimming, Arc::clone(&self.ambient))
-        };
+        let trimming = self.config.trimming.clone();
+        let trimming = keep_trimming(link.clone(), self.config.node, trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
         let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
         let mut telling = std::pin::pin!(telling);
         let connector = Arc::clone(&self.config.connector);
         let mut superseded = connector.superseded();
-        let mut repeat = tokio::time::interval(REPEAT_EVERY);
-        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.send_waiting(&link);
+        let mut steady = std::pin::pin!(tokio::time::sleep(STEADY_AFTER).fuse());
         loop {
+            self.send_due(&link);
             self.answer_flushes();
             if self.handles == Handles::Dropped && self.is_finished() {
                 return End::Finished;
             }
+            let wait = self.backlog.wait(self.ambient.now());
             tokio::select! {
                 request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
-                    Some(Request::Release(release)) => self.send(&link, release),
-                    Some(request) => self.handle_common(request),
+                    Some(request) => self.handle_request(request),
                     None => self.handles = Handles::Dropped,
                 },
-                Some((release, answer)) = self.sent.next() => self.handle_answer(release, &answer),
+                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
-                _ = repeat.tick(), if !self.waiting.is_empty() => self.send_waiting(&link),
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                () = &mut steady => {
+                    let line = self.journal.handle_steady();
+                    self.tell_up(line);
+                }
                 () = connection.driver.ended() => {
                     return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
@@ -213,25 +239,47 @@ impl Supervisor {
         }
     }
 
-    fn handle_common(&mut self, request: Request) {
+    fn handle_request(&mut self, request: Request) {
         match request {
-            Request::Await(release, answer) => self.sent.push(answer.map(|answer| (release, answer)).boxed()),
+            Request::Await(release, answer) => {
+                self.watch(vec![Waiting::new(release)], async { answer.await.map(|removed| vec![removed]) });
+            }
             Request::Notice(answered) => self.notices.push(answered),
             Request::Flush(done) => self.flushes.push(done),
-            Request::Release(release) => self.waiting.push(release),
+            Request::Release(release) => self.backlog.push(Waiting::new(release), self.ambient.now()),
         }
     }
 
-    fn handle_answer(&mut self, release: Release, answer: &Result<Removed, NodeFailure>) {
+    fn watch(
+        &mut self,
+        told: Vec<Waiting>,
+        answer: impl Future<Output = Result<Vec<Removed>, NodeFailure>> + Send + 'static,
+    ) {
+        self.unanswered += told.len();
+        self.sent.push(answer.map(|answer| (told, answer)).boxed());
+    }
+
+    fn handle_answer(&mut self, told: Vec<Waiting>, answer: Result<Vec<Removed>, NodeFailure>) {
         self.answered.fetch_add(1, Ordering::Relaxed);
+        self.unanswered -= told.len();
+        let now = self.ambient.now();
         match answer {
-            Ok(Removed { key: _, called: Called::Somebody }) => {
-                self.config.calls.listener.handle_wanted(&release.resource);
+            Ok(removed) => {
+                for (waiting, Removed { key: _, called }) in told.into_iter().zip(removed) {
+                    match called {
+                        Called::Somebody => {
+                            self.config.calls.listener.handle_wanted(&waiting.release.resource);
+                        }
+                        Called::Nobody => {}
+                    }
+                    if !waiting.release.is_settled_by_an_answer() {
+                        self.backlog.repeat(waiting, now);
+                    }
+                }
             }
-            Ok(Removed { key: _, called: Called::Nobody }) | Err(_) => {}
-        }
-        if answer.is_err() || !release.is_settled_by_an_answer() {
-            self.waiting.push(release);
+            Err(failure) => {
+                told.into_iter().for_each(|waiting| self.backlog.handle_failure(waiting, &failure, now));
+            }
         }
     }
 
@@ -242,32 +290,43 @@ impl Supervisor {
         }
     }
 
-    fn send_waiting(&mut self, link: &Link) {
-        for release in self.waiting.take(self.ambient.now()) {
-            self.send(link, release);
+    /// Sends one command of the backlog, if one is due.
+    fn send_due(&mut self, link: &Link) {
+        let now = self.ambient.now();
+        let mut due = self.backlog.take(now);
+        for Waiting { release, .. } in &mut due {
+            release.prepare(link.epoch(), now);
+            // Whoever was to see to it has long tried.
+            release.wake = Wake::Next;
         }
-    }
-
-    fn send(&mut self, link: &Link, mut release: Release) {
-        release.prepare(link.epoch(), self.ambient.now());
-        // Whoever was to see to it has long tried.
-        release.wake = Wake::Next;
-        let command = Remove::new(&release.resource, &release.token, release.wake, self.config.grace);
-        let answer = link.clone().send(command);
-        self.sent.push(answer.map(|answer| (release, answer)).boxed());
+        let grace = self.config.grace;
+        match &due[..] {
+            [] => {}
+            [Waiting { release: Release { resource, token, wake, .. }, .. }] => {
+                let answer = link.clone().send(Remove::new(resource, token.as_bytes(), *wake, grace));
+                self.watch(due, async { answer.await.map(|removed| vec![removed]) });
+            }
+            many => {
+                let locks = many.iter().map(|Waiting { release, .. }| (&release.resource, &release.token));
+                let answer = link.clone().send(RemoveMany::new(locks, grace));
+                self.watch(due, answer);
+            }
+        }
     }
 
     /// The connection is gone, so every command on it ends with an error now; what they would have released waits
     /// for the next one.
     async fn collect_unanswered(&mut self) {
-        while let Some((release, answer)) = self.sent.next().await {
-            self.handle_answer(release, &answer);
+        while let Some((told, answer)) = self.sent.next().await {
+            self.handle_answer(told, answer);
         }
     }
 
+    /// Without a connection nothing is sent, and so nothing awaited.
     fn answer_flushes(&mut self) {
-        self.config.calls.listener.handle_pending(self.sent.len() + self.waiting.len());
-        if self.sent.is_empty() && self.notices.is_empty() {
+        self.config.calls.listener.handle_pending(self.unanswered + self.backlog.len());
+        let is_due = self.is_connected() && self.backlog.is_due(self.ambient.now());
+        if self.sent.is_empty() && self.notices.is_empty() && !is_due {
             for done in self.flushes.drain(..) {
                 // Whoever asked may have given up.
                 let _ = done.send(());
@@ -275,7 +334,11 @@ impl Supervisor {
         }
     }
 
+    fn is_connected(&self) -> bool {
+        matches!(&*self.publish.borrow(), State::Up(_))
+    }
+
     fn is_finished(&self) -> bool {
-        self.sent.is_empty() && self.notices.is_empty() && self.waiting.is_empty()
+        self.sent.is_empty() && self.notices.is_empty() && self.backlog.is_empty()
     }
 }

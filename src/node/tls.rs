@@ -15,6 +15,7 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, Error as TlsError, InvalidMessage,
 };
 
+use super::login::Ask;
 use super::stream::{Stream, Tcp};
 use super::{failure, mistaken};
 use crate::error::{NodeFailure, TlsCause};
@@ -26,13 +27,19 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// How to make TLS out of TCP.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
-    pub(crate) config: Arc<ClientConfig>,
+    /// Asked for each connection: files change.
+    pub(crate) config: Ask<Arc<ClientConfig>>,
     /// Whom the certificate has to be for, where that is not the host that is connected to.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
 impl TlsClient {
-    pub(super) async fn encrypt(&self, tcp: &Tcp, stream: TcpStream) -> Result<Box<dyn Stream>, NodeFailure> {
+    pub(super) async fn encrypt(
+        &self,
+        config: Arc<ClientConfig>,
+        tcp: &Tcp,
+        stream: TcpStream,
+    ) -> Result<Box<dyn Stream>, NodeFailure> {
         let host = &tcp.host;
         let server_name = match &self.server_name {
             Some(name) => name.clone(),
@@ -41,7 +48,7 @@ impl TlsClient {
                 detail: format!("no certificate can be for {host:?}"),
             })?,
         };
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connector = TlsConnector::from(config);
         let mut greeting = std::pin::pin!(connector.connect(server_name, stream));
         let greeted = match tokio::time::timeout(PATIENCE, &mut greeting).await {
             Ok(greeted) => greeted,

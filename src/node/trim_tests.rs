@@ -24,11 +24,11 @@ impl Scene {
     }
 
     fn add(&self, name: &str, score: u64) {
-        self.cluster.command(0, &["ZADD", "redlock:fences", &score.to_string(), name]).unwrap();
+        self.cluster.command(0, &["ZADD", "redlock-quorum:fences", &score.to_string(), name]).unwrap();
     }
 
     fn has(&self, name: &str) -> bool {
-        self.cluster.command(0, &["ZSCORE", "redlock:fences", name]).unwrap().text().is_some()
+        self.cluster.command(0, &["ZSCORE", "redlock-quorum:fences", name]).unwrap().text().is_some()
     }
 
     /// One step of a client whose wall clock says so; answers how many were removed.
@@ -36,7 +36,7 @@ impl Scene {
         let [client, retention, skew, step] =
             [client, RETENTION, SKEW, STEP].map(|number| number.to_string());
         let script = include_str!("scripts/trim.lua");
-        let command = ["EVAL", script, "1", "redlock:fences", &client, &retention, &skew, &step];
+        let command = ["EVAL", script, "1", "redlock-quorum:fences", &client, &retention, &skew, &step];
         self.cluster.command(0, &command).unwrap().int().unwrap()
     }
 }

@@ -8,7 +8,7 @@ use redis::{Pipeline, Value};
 use super::commands::{Command, FENCES, score, single};
 use super::failure;
 use crate::error::NodeFailure;
-use crate::types::{Resource, Token};
+use crate::types::{FoundValue, Resource, internal_key};
 
 /// What a node holds of a resource.
 #[derive(Clone)]
@@ -18,8 +18,8 @@ pub(crate) struct View(Arc<Pipeline>);
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) key: KeyKind,
-    /// The value of a plain key.
-    pub(crate) token: Option<Token>,
+    /// That of a plain key.
+    pub(crate) value: Option<FoundValue>,
     /// Time to live in milliseconds; `None` of a key that does not expire.
     pub(crate) ttl_ms: Option<u64>,
     /// 0 where it has none.
@@ -38,9 +38,9 @@ pub(crate) enum KeyKind {
 
 impl View {
     pub(crate) fn new(resource: &Resource) -> Self {
-        let (key, fences) = (resource.key(), resource.internal_key(FENCES));
+        let (key, fences) = (resource.key(), internal_key(FENCES));
         let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("ZSCORE").arg(fences).arg(resource.name());
+        pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key).cmd("ZSCORE").arg(fences).arg(key);
         Self(Arc::new(pipeline))
     }
 }
@@ -53,19 +53,16 @@ impl Command for View {
         let replies = replies.map_err(|error| failure::of_command(&error))?;
         let [value, ttl, fence] = <[Value; 3]>::try_from(replies)
             .map_err(|replies| failure::of_reply("GET, PTTL and ZSCORE", &Value::Array(replies)))?;
-        let (key, token) = match value.extract_error() {
+        let (key, value) = match value.extract_error() {
             Ok(Value::Nil) => (KeyKind::Absent, None),
-            Ok(value) => {
-                let text: String =
-                    redis::from_redis_value_ref(&value).map_err(|_| failure::of_reply("GET", &value))?;
-                (KeyKind::Plain, Some(Token::of_value(&text)))
-            }
+            Ok(Value::BulkString(value)) => (KeyKind::Plain, Some(FoundValue::new(&value))),
+            Ok(other) => return Err(failure::of_reply("GET", &other)),
             Err(error) if error.code() == Some("WRONGTYPE") => (KeyKind::Other, None),
             Err(error) => return Err(failure::of_command(&error)),
         };
         let ttl = ttl.extract_error().map_err(|error| failure::of_command(&error))?;
         let Value::Int(ttl) = ttl else { return Err(failure::of_reply("PTTL", &ttl)) };
-        Ok(Seen { key, token, ttl_ms: u64::try_from(ttl).ok(), score: score(fence.extract_error())? })
+        Ok(Seen { key, value, ttl_ms: u64::try_from(ttl).ok(), score: score(fence.extract_error())? })
     }
 }
 

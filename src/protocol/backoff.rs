@@ -33,7 +33,7 @@ impl Retry {
     /// without waiting may be faster, and after a failure the order may be lost.
     ///
     /// A waiter looks again once a second in any case, and when the holder's TTL is over. Where a node does not let it
-    /// subscribe and publish on channels that begin with `redlock:wake:`, and while there is no quorum, it tries again
+    /// subscribe and publish on channels that begin with `redlock-quorum:wake:`, and while there is no quorum, it tries again
     /// as [`Retry::exponential`] does, with pauses from 5 ms to 200 ms.
     #[must_use]
     pub const fn in_turn() -> Self {

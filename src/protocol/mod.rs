@@ -18,6 +18,7 @@ mod quorum;
 mod renewal;
 mod round;
 mod vote;
+pub(crate) mod wall_clock;
 
 pub(crate) use agenda::Agenda;
 pub use backoff::Retry;

@@ -98,12 +98,12 @@ fn field(entry: &Reply, name: &str) -> String {
 async fn every_permission_is_used() {
     let gate = Gate::new(Access::Guarded);
     let cluster = gate.start(1);
-    cluster.command(0, &["ZADD", "redlock:fences", "1", "a name of long ago"]).unwrap();
+    cluster.command(0, &["ZADD", "redlock-quorum:fences", "1", "a name of long ago"]).unwrap();
     let redlock = gate.builder(&cluster).connect().await.unwrap();
     // Ahead of our clock, so that the token has to be read and raised again.
     let ahead =
         cluster.command(0, &["EVAL", "return redis.call('TIME')[1] + 5", "0"]).unwrap().int().unwrap();
-    cluster.command(0, &["ZADD", "redlock:fences", &format!("{ahead}000000"), "job"]).unwrap();
+    cluster.command(0, &["ZADD", "redlock-quorum:fences", &format!("{ahead}000000"), "job"]).unwrap();
     let mut guard = redlock.mutex("job").unwrap().lock().await.unwrap();
     guard.extend(LONG * 2).await.unwrap();
     cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();
@@ -118,6 +118,14 @@ async fn every_permission_is_used() {
     let (waited, ()) = tokio::join!(mutex.lock(), release);
     waited.unwrap().release().await.unwrap();
     mutex.lock().await.unwrap().release().await.unwrap();
+    // Released while the node hangs, and again when it goes on.
+    let guards = [mutex.lock().await.unwrap(), redlock.mutex("other").unwrap().lock().await.unwrap()];
+    cluster.pause(0).unwrap();
+    drop(guards);
+    let is_up = || redlock.nodes()[0].failure().is_none();
+    eventually(SLACK * 2, "it is given up", || !is_up()).await;
+    cluster.resume(0).unwrap();
+    eventually(SLACK, "they are released", || calls(&cluster, 0, "mget") > 0).await;
 
     let rule = rule();
     let granted = rule.split_whitespace().filter_map(|word| word.strip_prefix('+'));

@@ -22,7 +22,7 @@ async fn a_queue_that_is_deleted_delays_and_loses_nobody() {
     let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
     let waiting = waiter(&cluster, &redlock).await;
     for node in 0..3 {
-        cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
+        cluster.command(node, &["DEL", &format!("redlock-quorum:queue:{KEY}")]).unwrap();
     }
     assert_eq!(guard.release().await, Ok(Released::InTime));
     let released = now();
@@ -35,7 +35,7 @@ async fn a_queue_that_is_deleted_delays_and_loses_nobody() {
     let delete = async {
         while !stop.load(Ordering::Relaxed) {
             for node in 0..3 {
-                cluster.command(node, &["DEL", &format!("redlock:queue:{KEY}")]).unwrap();
+                cluster.command(node, &["DEL", &format!("redlock-quorum:queue:{KEY}")]).unwrap();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

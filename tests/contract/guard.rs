@@ -196,7 +196,8 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
         redlock.nodes().iter().filter(|node| matches!(node.others(), Others::Different(_))).count()
     };
     let first = three([0, 1, 2]).await;
-    let noted = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap().text().is_some();
+    let noted =
+        |node| cluster.command(node, &["HGET", "redlock-quorum:node", "members"]).unwrap().text().is_some();
     eventually(SLACK, "the first have been written down", || (0..3).all(noted)).await;
     let same = three([2, 0, 1]).await;
     let other = three([1, 2, 3]).await;
@@ -214,7 +215,7 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     drop(stricter);
     // A node that lost its data has another name: those who knew it by the old one carry the change.
     cluster.restart(0, Data::Lost).unwrap();
-    let again = |node| cluster.command(node, &["HGET", "redlock:node", "members"]).unwrap();
+    let again = |node| cluster.command(node, &["HGET", "redlock-quorum:node", "members"]).unwrap();
     eventually(SLACK, "all have the new names", || (1..3).all(|node| again(node) == again(0))).await;
     assert_eq!((told(&first), told(&same)), (0, 0));
 }

@@ -107,7 +107,7 @@ async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
     cluster.resume(2).unwrap();
     eventually(TTL * 2 + SLACK, "all five hold it", || on(&cluster, 0..5, &token)).await;
     for node in 0..5 {
-        let score = cluster.command(node, &["ZSCORE", "redlock:fences", KEY]).unwrap();
+        let score = cluster.command(node, &["ZSCORE", "redlock-quorum:fences", KEY]).unwrap();
         assert_eq!(score.text(), Some(guard.fencing_token().to_string().as_str()), "node {node}");
     }
     assert!(guard.is_valid());

@@ -19,10 +19,13 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod prefixes;
+mod rotation;
 mod sentinel;
 mod servers;
 mod stats;
 mod stopped;
+mod storms;
 mod stress;
 mod support;
 #[cfg(feature = "tls")]

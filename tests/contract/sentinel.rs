@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use redlock_quorum::testing::TlsFiles;
 use redlock_quorum::testing::{Builder, Data, LocalCluster, Reply};
-use redlock_quorum::{NodeFailure, NodeOptions, QuarantineCause, Redlock, RedlockBuilder, Released};
+use redlock_quorum::{Login, NodeFailure, NodeOptions, QuarantineCause, Redlock, RedlockBuilder, Released};
 use tempfile::TempDir;
 
 use crate::support::{SLACK, eventually, no_quorum, now, value};
@@ -230,4 +231,38 @@ async fn a_sentinel_itself_is_no_node() {
         error.votes().unwrap().failures().map(|(_, failure)| failure).collect::<Vec<_>>(),
         [&expected; 3]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_password_of_the_sentinels_is_asked_for() {
+    let rule = "asker on >one -@all +sentinel|master";
+    let service = Service::with(|servers| servers, |sentinels| sentinels.directive("user", rule));
+    let password = Arc::new(Mutex::new("one"));
+    let provider = {
+        let password = Arc::clone(&password);
+        move |node: Arc<str>| {
+            assert!(node.starts_with("locks-a@"), "{node}");
+            let password = *password.lock().unwrap();
+            async move { Ok::<_, NodeFailure>(Login::new(password)) }
+        }
+    };
+    let redlock = Redlock::builder().nodes([service.url()]).max_ttl(MAX_TTL).ttl(MAX_TTL);
+    let redlock = redlock.node_timeout(MAX_TTL / 4).sentinel_username("asker").sentinel_credentials(provider);
+    let redlock = redlock.connect().await.unwrap();
+    out_of_quarantine(&redlock).await;
+    *password.lock().unwrap() = "two";
+    for sentinel in 0..3 {
+        let rule = ["ACL", "SETUSER", "asker", "resetpass", ">two"];
+        assert_eq!(service.sentinels.command(sentinel, &rule).unwrap().text(), Some("OK"));
+        service.sentinels.command(sentinel, &["CLIENT", "KILL", "USER", "asker"]).unwrap();
+    }
+    let asked = || {
+        (0..3).all(|sentinel| {
+            let clients = service.sentinels.command(sentinel, &["CLIENT", "LIST"]).unwrap();
+            clients.text().unwrap().contains("user=asker")
+        })
+    };
+    eventually(SLACK, "they are asked again", asked).await;
+    eventually(SLACK, "the node votes", || redlock.nodes()[0].failure().is_none()).await;
+    locks_on(&redlock, &service.servers, 0).await;
 }

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use redlock_quorum::testing::{Data, LocalCluster, Reply};
+use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{
-    Declared, ExtendError, LockError, NodeFailure, NodeOptions, QuarantineCause, Redlock, ReleaseError,
-    Released, SettingsError,
+    Declared, ExtendError, LockError, LockState, NodeFailure, NodeOptions, QuarantineCause, Redlock,
+    ReleaseError, Released, Removal, SettingsError, Under,
 };
 
-use crate::access::assert_nothing_was_refused;
-use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, value};
+use crate::support::{LONG, SLACK, builder, client, contended, eventually, no_quorum, value};
 
-const KEY: &str = "job";
+pub(crate) const KEY: &str = "job";
 const PASSWORD: &str = "s3cret@pass/word";
 const PASSWORD_IN_URL: &str = "s3cret%40pass%2Fword";
 const WRONG: &str = "hunter2isWrong";
@@ -112,6 +111,7 @@ async fn a_missing_permission_is_named() {
         // Not needed before a node has forgotten its scripts, or a lock is renewed or released: then it would be lost.
         ("no-eval", &["~*", "+@all", "-eval"], Some("'eval'")),
         ("no-get", &["~*", "+@all", "-get"], Some("GET")),
+        ("no-mget", &["~*", "+@all", "-mget"], Some("MGET")),
         ("no-del", &["~*", "+@all", "-del"], Some("DEL")),
         ("no-pttl", &["~*", "+@all", "-pttl"], Some("PTTL")),
         ("no-expiry", &["~*", "+@all", "-pexpire", "-pttl"], Some("PTTL PEXPIRE")),
@@ -270,7 +270,7 @@ async fn a_name_is_the_key_whatever_it_contains() {
     eventually(SLACK, "nothing is left", gone).await;
 
     let too_long = "x".repeat(513);
-    for name in ["", "a\nb", "a\r\nDEL job", "\0", "\u{7f}", "redlock:node", &too_long] {
+    for name in ["", "a\nb", "a\r\nDEL job", "\0", "\u{7f}", "redlock-quorum:node", &too_long] {
         assert!(matches!(redlock.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
     }
 }
@@ -303,54 +303,33 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     assert!(matches!(error, LockError::NoQuorum { .. }));
 }
 
-/// Everything of one client is behind its prefix: locks, fencing tokens, and the nodes' record.
+/// redlock-rs and rslock write 20 random bytes; a person who looks at such a lock was told that the node did not answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_prefix_is_a_name_space_of_its_own() {
+async fn values_that_are_no_text_are_shown_and_removed() {
     let cluster = LocalCluster::start(3).unwrap();
-    let with = async |prefix: &str| builder(cluster.urls()).key_prefix(prefix).connect().await.unwrap();
-    // A new name space has no record that says that the node is new, or anything else.
-    let declared = with("app:").await.dangerous_declare_new().await;
-    assert!(declared.iter().all(|(_, declared)| *declared == Ok(Declared::Now)), "{declared:?}");
-    let (plain, app) = (with("").await, with("app:").await);
-
-    let ours = app.mutex(KEY).unwrap().try_lock().await.unwrap();
-    let others = plain.mutex(KEY).unwrap().try_lock().await.unwrap();
-    assert_eq!(ours.resource(), KEY);
-    assert_eq!(value(&cluster, 0, "app:job").as_deref(), Some(ours.token()));
-    assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(others.token()));
-    let score = |fences| cluster.command(0, &["ZSCORE", fences, KEY]).unwrap().text().unwrap().parse::<f64>();
-    assert_eq!(score("app:redlock:fences").unwrap() as u64, ours.fencing_token().get());
-    assert_eq!(score("redlock:fences").unwrap() as u64, others.fencing_token().get());
-    let error = with("app:").await.mutex(KEY).unwrap().try_lock().await.unwrap_err();
-    assert!(matches!(&error, LockError::Contended { resource, .. } if resource == KEY), "{error}");
-    // A client without the prefix that says it in the name meets the same key.
-    let error = plain.mutex("app:job").unwrap().try_lock().await.unwrap_err();
-    assert!(matches!(error, LockError::Contended { .. }), "{error}");
-
-    assert_eq!(ours.release().await, Ok(Released::InTime));
-    assert_eq!(others.release().await, Ok(Released::InTime));
-
-    let keys = |node| {
-        let Reply::Array(keys) = cluster.command(node, &["KEYS", "*"]).unwrap() else { panic!("no keys") };
-        let mut keys: Vec<_> = keys.iter().map(|key| key.text().unwrap().to_owned()).collect();
-        keys.sort();
-        keys
+    let plant = |node, value| {
+        let script = format!("return redis.call('SET', KEYS[1], '{value}', 'PX', 60000)");
+        assert_eq!(cluster.command(node, &["EVAL", &script, "1", KEY]).unwrap().text(), Some("OK"));
     };
-    let internal = ["app:redlock:fences", "app:redlock:node", "redlock:fences", "redlock:node"];
-    eventually(SLACK, "only internal keys are left", || (0..3).all(|node| keys(node) == internal)).await;
-    // So a user needs no other keys, and no other channels.
-    for node in 0..3 {
-        let user = ["ACL", "SETUSER", "app", "on", ">app", "~app:*", "resetchannels", "&app:*", "+@all"];
-        assert_eq!(cluster.command(node, &user).unwrap().text(), Some("OK"));
-    }
-    let narrow = builder(cluster.urls()).username("app").password("app").key_prefix("app:").connect().await;
-    let mut guard = narrow.unwrap().mutex(KEY).unwrap().try_lock().await.unwrap();
-    guard.extend(LONG * 2).await.unwrap();
-    assert_eq!(guard.release().await, Ok(Released::InTime));
-    (0..3).for_each(|node| assert_nothing_was_refused(&cluster, node));
-    for name in ["redlock:", "redlock:node"] {
-        assert!(matches!(app.mutex(name), Err(SettingsError::Resource { .. })), "{name:?}");
-    }
+    let redlock = client(cluster.urls()).await;
+    plant(0, r"\255\0job\27[2J");
+    plant(1, r"\255\0job\27[2J");
+    contended(redlock.mutex(KEY).unwrap().try_lock().await);
+    let LockState::Held(holder) = redlock.inspect(KEY).await.unwrap().state() else { panic!("not held") };
+    assert_eq!(holder.owner(), r"\xff\0job\u{1b}[2J");
+    assert!(holder.remaining().is_some_and(|left| left <= Duration::from_secs(60)));
+    // Owners that look the same are not the same.
+    plant(1, r"\254\0job\27[2J");
+    let inspection = redlock.inspect(KEY).await.unwrap();
+    assert_eq!(inspection.state(), LockState::NotHeld);
+    let owners: Vec<_> = inspection.nodes().map(|node| node.under().unwrap()).collect();
+    assert!(matches!(&owners[1], Under::Lock(holder) if holder.owner().starts_with(r"\xfe")), "{owners:?}");
+    assert_eq!(owners[2], Under::Nothing);
+
+    let broken = redlock.dangerous_break(KEY).await.unwrap();
+    let removals: Vec<_> = broken.iter().map(|node| node.removal().unwrap()).collect();
+    assert_eq!(removals, [Removal::Removed, Removal::Removed, Removal::Absent]);
+    redlock.mutex(KEY).unwrap().try_lock().await.unwrap().release().await.unwrap();
 }
 
 fn with_credentials(cluster: &LocalCluster, credentials: &str) -> Vec<String> {

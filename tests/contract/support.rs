@@ -119,7 +119,7 @@ pub(crate) fn pttl(cluster: &LocalCluster, node: usize, key: &str) -> Duration {
 
 /// The queues of waiters on a node; none where it does not answer.
 pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
-    let Ok(Reply::Array(keys)) = cluster.command(node, &["KEYS", "redlock:queue:*"]) else {
+    let Ok(Reply::Array(keys)) = cluster.command(node, &["KEYS", "redlock-quorum:queue:*"]) else {
         return Vec::new();
     };
     keys.iter().filter_map(Reply::text).map(str::to_owned).collect()

@@ -41,16 +41,13 @@ class Pottery:
     `release` removes its own key only. It returns at a quorum, and its other commands go on in threads, over other
     connections, so that a SET may be overtaken by the release: a key of its own may stay until its TTL has passed."""
 
-    # By default its keys begin with `redlock:`, which is what we keep for ourselves.
-    class Lock(pottery.Redlock):
-        _KEY_PREFIX = "foreign"
-
     def __init__(self, urls):
         options = node_options(Retry(NoBackoff(), 0))
         self.masters = {redis.Redis.from_url(url, **options) for url in urls}
 
     def lock(self, resource, ttl_ms):
-        lock = self.Lock(key=without_prefix(resource), masters=self.masters, auto_release_time=ttl_ms / 1000)
+        key, ttl = without_prefix(resource), ttl_ms / 1000
+        lock = pottery.Redlock(key=key, masters=self.masters, auto_release_time=ttl)
         return lock if lock.acquire(blocking=False) else None
 
     def unlock(self, lock):
@@ -64,16 +61,14 @@ class Pottery:
 class PotteryAsync:
     """Code of its own, with the promises of `Pottery`; it waits for all nodes."""
 
-    class Lock(pottery.AIORedlock):
-        _KEY_PREFIX = "foreign"
-
     def __init__(self, urls):
         options = node_options(redis.asyncio.retry.Retry(NoBackoff(), 0))
         self.loop = asyncio.new_event_loop()
         self.masters = {redis.asyncio.Redis.from_url(url, **options) for url in urls}
 
     def lock(self, resource, ttl_ms):
-        lock = self.Lock(key=without_prefix(resource), masters=self.masters, auto_release_time=ttl_ms / 1000)
+        key, ttl = without_prefix(resource), ttl_ms / 1000
+        lock = pottery.AIORedlock(key=key, masters=self.masters, auto_release_time=ttl)
         return lock if self.loop.run_until_complete(lock.acquire(blocking=False)) else None
 
     def unlock(self, lock):
@@ -112,8 +107,9 @@ IMPLEMENTATIONS = {"pottery": Pottery, "pottery-async": PotteryAsync, "redlock-p
 
 
 def without_prefix(resource):
+    """The name of a lock to pottery, which puts its prefix before it."""
     prefix, name = resource.split(":", 1)
-    assert prefix == Pottery.Lock._KEY_PREFIX == PotteryAsync.Lock._KEY_PREFIX
+    assert prefix == pottery.Redlock._KEY_PREFIX == pottery.AIORedlock._KEY_PREFIX == "redlock"
     return name
 
 

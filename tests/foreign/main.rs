@@ -1,14 +1,16 @@
 //! Other implementations of Redlock against ours: on the same keys of the same nodes they exclude us, and we them.
 //!
-//! Two libraries from PyPI, in a Python environment that the first run makes under `target/tmp` and later ones use,
+//! Two libraries from PyPI, with their default prefixes, in a Python environment that the first run makes under `target/tmp` and later ones use,
 //! offline too. Where Python or its registry is missing the tests say so and pass; `FOREIGN_CLIENTS=required` makes
-//! that a failure.
+//! that a failure. Crates are in `rust/`, a package of its own. What cannot run here is played by its keys and values
+//! (`formats.rs`); `docs/key-formats.md` has the table of all.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod client;
 mod contend;
 mod environment;
+mod formats;
 mod promises;
 
 use std::fmt::Debug;
@@ -27,8 +29,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// How long anything may take beyond what the protocols promise: for a machine that does much else.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// The library's name for it begins with `foreign:`, for one of the others always puts a prefix before its keys.
-const RESOURCE: &str = "foreign:job";
+/// What pottery and RedLock.net call `job`, by default. The others put nothing before their names.
+const RESOURCE: &str = "redlock:job";
 
 /// What our tokens begin with.
 const OWNER: &str = "ours";

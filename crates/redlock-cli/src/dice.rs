@@ -13,13 +13,6 @@ impl Dice {
         Self(seed)
     }
 
-    /// The numbers of one worker.
-    pub(crate) fn of_worker(seed: u64, worker: usize) -> Self {
-        let mut dice = Self::new(seed ^ (worker as u64 + 1).wrapping_mul(0xa076_1d64_78bd_642f));
-        dice.roll();
-        dice
-    }
-
     /// From zero to below `bound`, which is above zero.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let scaled = u128::from(self.roll()) * u128::from(bound);
@@ -64,10 +57,5 @@ mod tests {
         for (node, share) in rolls(7) {
             assert!(node < 5 && (0.5..0.75).contains(&share), "{node} {share}");
         }
-    }
-
-    #[test]
-    fn workers_differ() {
-        assert_ne!(Dice::of_worker(7, 0).roll(), Dice::of_worker(7, 1).roll());
     }
 }

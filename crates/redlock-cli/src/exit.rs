@@ -17,6 +17,7 @@ pub(crate) struct Exit(u8);
 impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
     pub(crate) const UNCLEAN: Self = Self(1);
+    pub(crate) const INCONCLUSIVE: Self = Self(2);
     pub(crate) const USAGE: Self = Self(64);
     pub(crate) const NO_QUORUM: Self = Self(69);
     pub(crate) const INTERNAL: Self = Self(70);
@@ -53,7 +54,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Each code with what it means, for `--help`, manual pages and the README; lines that fit in all of them.
-const MEANINGS: [(Exit, &str); 11] = [
+const MEANINGS: [(Exit, &str); 12] = [
     (Exit::SUCCESS, "success. doctor: healthy. inspect: somebody holds it"),
     (
         Exit::UNCLEAN,
@@ -61,6 +62,7 @@ const MEANINGS: [(Exit, &str); 11] = [
          inspect: nobody holds it. break, init: the answer was no.\n\
          bench, chaos, demo, init: not all went well",
     ),
+    (Exit::INCONCLUSIVE, "chaos: nothing is wrong, but not all was tested"),
     (Exit::USAGE, "wrong usage, or no nodes given"),
     (Exit::NO_QUORUM, "no quorum: too few nodes answered, or too slowly"),
     (Exit::INTERNAL, "a bug of redlock; please report it"),

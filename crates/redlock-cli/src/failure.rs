@@ -35,12 +35,9 @@ pub(crate) enum Failure {
     /// Local servers could not be started.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A scenario that cannot be played.
-    #[error("scenario {name}: {reason}")]
-    Scenario { name: String, reason: String },
-    /// A fault that these nodes cannot be subjected to.
-    #[error("the scenario cannot be played on these nodes: {0}")]
-    Nemesis(redlock_testing::NemesisError),
+    /// A scenario that cannot be played, with each mistake in it; at least one.
+    #[error("{}", several("scenario", .0))]
+    Scenario(Vec<String>),
     /// The operating system refused something.
     #[error("could not {action}: {source}")]
     System { action: &'static str, source: io::Error },
@@ -60,7 +57,7 @@ impl Failure {
             Self::LockLost { .. } => Exit::LOCK_LOST,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NOT_FOUND,
             Self::Command { .. } => Exit::NOT_EXECUTABLE,
-            Self::Scenario { .. } | Self::Nemesis(_) => Exit::CONFIGURATION,
+            Self::Scenario(_) => Exit::CONFIGURATION,
             Self::Cluster(_) | Self::System { .. } => Exit::SYSTEM,
             Self::Internal(_) => Exit::INTERNAL,
         }
@@ -82,12 +79,17 @@ fn settings_text(mistakes: &[SettingsError]) -> String {
     if are_nodes_missing(mistakes) {
         return NO_NODES.to_owned();
     }
+    several("settings", mistakes)
+}
+
+/// The mistakes in `what`, each in a line of its own.
+fn several(what: &str, mistakes: &[impl ToString]) -> String {
     if let [mistake] = mistakes {
         return mistake.to_string();
     }
-    let mut text = format!("{} mistakes in the settings:", mistakes.len());
+    let mut text = format!("{} mistakes in the {what}:", mistakes.len());
     for mistake in mistakes {
-        let _ = write!(text, "\n  {mistake}");
+        let _ = write!(text, "\n  {}", mistake.to_string());
     }
     text
 }

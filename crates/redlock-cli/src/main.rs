@@ -52,8 +52,6 @@ enum Command {
     Completions(paper::CompletionsArgs),
     Config(config::Args),
     Demo(demo::Args),
-    #[command(hide = true)]
-    DemoWorker(demo::worker::Args),
     Dev(dev::Args),
     Doctor(doctor::Args),
     Init(init::Args),
@@ -92,7 +90,6 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Completions(args) => paper::completions(&args, &Cli::command()),
             Command::Config(args) => config::run(args),
             Command::Demo(args) => demo::run(args, report).await,
-            Command::DemoWorker(args) => demo::worker::run(args).await,
             Command::Dev(args) => dev::run(args, report).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Init(args) => init::run(args, report).await,

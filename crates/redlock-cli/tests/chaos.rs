@@ -40,6 +40,12 @@ fn a_short_run_with_everything_is_clean_and_leaves_a_report() {
     let faults = report["faults"].as_array().unwrap();
     assert!(faults.len() >= 5, "{report:#}");
     assert!(faults.iter().all(|fault| fault["healed_at"].is_number()), "{report:#}");
+    // By the words of the scenario and of the operator.
+    for fault in faults {
+        let [name, nemesis, what] = ["name", "nemesis", "what"].map(|field| fault[field].as_str().unwrap());
+        assert!(what.starts_with(name) && what.ends_with(&format!("({nemesis})")), "{fault:#}");
+    }
+    assert_eq!(report["untested"], Value::Array(vec![]));
     let command = report["command"].as_str().unwrap();
     assert_eq!(command, "redlock chaos --nodes local --scenario random --duration 10s --clients 6 --seed 3");
 
@@ -103,8 +109,9 @@ fn an_interrupt_ends_it_with_a_verdict() {
     let rest: Vec<String> = lines.collect();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("CLEAN: everything"), "{text} {rest:#?}");
     assert_eq!(output.status.code(), Some(143), "{text}");
+    assert!(text.contains("INCONCLUSIVE: nothing is wrong"), "{text} {rest:#?}");
+    assert!(text.contains("pause (minority-down:17:11) was not played: the run ended before"), "{text}");
     assert!(rest.iter().any(|line| line.contains("interrupted")), "{rest:#?}");
 }
 
@@ -131,23 +138,134 @@ fn its_processes_end_when_it_is_killed() {
     processes::await_end(&started);
 }
 
+/// A file of the given text.
+fn scenario(directory: &tempfile::TempDir, text: &str) -> String {
+    let file = directory.path().join("mine.toml");
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// The scenario, what it leaves untested, and more arguments.
+const UNTESTED: [(&str, &str, &[&str]); 4] = [
+    ("duration = \"2s\"", "the scenario names no fault", &[]),
+    (
+        "duration = \"30s\"\n[[fault]]\nnemesis = \"kill\"\nat = \"9s\"\nfor = \"1s\"",
+        "mine.toml:4:11) was not played: it begins after 9s, and the faults of a run of 2s end after 1.6s",
+        &["--duration", "2s"],
+    ),
+    (
+        "duration = \"2s\"\n[[fault]]\nnemesis = \"script-flush\"\n",
+        "no client ever wanted a lock that another one had",
+        &["--clients", "1"],
+    ),
+    (
+        "duration = \"3s\"\n[[fault]]\nnemesis = \"pause\"\nnodes = [0]\nfor = \"2s\"\n[[fault]]\nnemesis = \"kill\"\n\
+         nodes = [0, 1]\nfor = \"1s\"\n",
+        "mine.toml:8:11) hit at most 1 of 2 at once",
+        &[],
+    ),
+];
+
+#[test]
+fn a_run_in_which_nothing_was_tested_is_not_clean() {
+    let directory = tempfile::tempdir().unwrap();
+    for (text, expected, more) in UNTESTED {
+        let file = scenario(&directory, &format!("about = \"x\"\n{text}"));
+        let output = run(&[&["--json", "--scenario", &file][..], more].concat());
+        let report = report(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}: {report:#}");
+        assert_eq!(report["verdict"], "inconclusive", "{text}: {report:#}");
+        let untested = report["untested"].as_array().unwrap();
+        let is_told = untested.iter().any(|reason| reason.as_str().unwrap().contains(expected));
+        assert!(is_told, "{text}: {untested:#?}");
+    }
+}
+
+/// Somebody else's nodes that do not answer: who wanted which lock, and why nobody got one.
+#[test]
+fn a_run_in_which_nobody_had_a_lock_is_not_clean() {
+    let directory = tempfile::tempdir().unwrap();
+    let reports = directory.path().join("reports");
+    let closed = ["redis://127.0.0.1:1", "redis://127.0.0.1:2", "redis://127.0.0.1:3"].join(",");
+    let mut arguments =
+        vec!["--nodes", &closed, "--scenario", "partitioned-client", "--clients", "2", "--json"];
+    arguments.extend(["--report", reports.to_str().unwrap(), "--set", "max_ttl=3s"]);
+    let output = run(&arguments);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(2), "{report:#}");
+    assert_eq!(report["verdict"], "inconclusive", "{report:#}");
+    let denied = report["availability"]["denied"].as_array().unwrap();
+    for client in [0, 1] {
+        let denied = denied.iter().find(|denied| denied["client"] == client).unwrap();
+        let why = denied["why"].as_str().unwrap();
+        assert!(why.starts_with("no quorum: 127.0.0.1:1 "), "{report:#}");
+        assert!(denied["resource"].as_str().unwrap().starts_with("chaos:"), "{report:#}");
+    }
+    let page = fs::read_to_string(reports.join("report.html")).unwrap();
+    for shown in
+        ["Inconclusive", "nobody had a lock within", "Whose lock could not be had", "no quorum: 127.0.0.1:1"]
+    {
+        assert!(page.contains(shown), "{shown}");
+    }
+}
+
+#[test]
+fn a_cut_of_a_client_is_in_the_report_with_the_names_of_the_nodes() {
+    let directory = tempfile::tempdir().unwrap();
+    let fault = "[[fault]]\nnemesis = \"cut\"\nclients = 1\nnodes = [\"node 0\", 3]\nfor = \"1s\"\n";
+    let file = scenario(&directory, &format!("about = \"x\"\nduration = \"4s\"\n{fault}"));
+    let reports = directory.path().join("reports");
+    let output =
+        run(&["--json", "--clients", "3", "--scenario", &file, "--report", reports.to_str().unwrap()]);
+    assert_eq!(report(&output)["verdict"], "clean", "{:#}", report(&output));
+    let page = fs::read_to_string(reports.join("report.html")).unwrap();
+    assert!(page.contains("<title>its way to node 0, node 3: cut"), "{page}");
+}
+
 #[test]
 fn mistakes_are_told_before_anything_starts() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("mine.toml");
-    fs::write(&file, "about = \"x\"\nduration = \"5s\"\n[[fault]]\nnemesis = \"kill\"\n").unwrap();
-    let table: [(&[&str], i32, &str); 5] = [
-        (&["--scenario", "nothing"], 78, "the ready ones are minority-down"),
-        (&["--scenario", file.to_str().unwrap()], 78, "needs for"),
-        (&["--nodes", "http://127.0.0.1:1"], 71, "redis://"),
-        (&["--nodes", "redis://127.0.0.1:1", "--scenario", "amnesia"], 78, "run by somebody else"),
-        (&["--set", "tll=3s"], 78, "tll"),
+    let head = "about = \"x\"\nduration = \"5s\"\n";
+    let two = "[settings]\ntll = \"1s\"\n[[fault]]\nnemesis = \"kil\"\n[[fault]]\nnemesis = \"kill\"\nnodes = [5]\n";
+    let file = scenario(&directory, &format!("{head}{two}"));
+    let settings = directory.path().join("settings.toml");
+    fs::write(&settings, format!("{head}[settings]\nttl = \"1ms\"\n")).unwrap();
+    let table: [(&[&str], i32, &[&str]); 9] = [
+        (&["--scenario", "nothing"], 78, &["the ready ones are minority-down"]),
+        (&["--scenario", "flaping-node"], 78, &["did you mean flapping-node?"]),
+        (
+            &["--scenario", &file],
+            78,
+            &[
+                "4 mistakes in the scenario:",
+                "mine.toml:4:1: settings.tll: no such setting; did you mean ttl?",
+                "mine.toml:6:11: nemesis: \"kil\"; must be one of kill, restart, ",
+                "mine.toml:7:1: the nemesis \"kill\" needs for",
+                "mine.toml:9:9: nodes: [5]; there is no node 5: the nodes are 0 to 4",
+            ],
+        ),
+        (&["--scenario", settings.to_str().unwrap()], 78, &["settings.toml:4:7: ttl: "]),
+        (&["--nodes", "http://127.0.0.1:1"], 71, &["redis://"]),
+        (
+            &["--nodes", "redis://127.0.0.1:1", "--scenario", "amnesia"],
+            78,
+            &[
+                "amnesia:16:11: nemesis: \"kill\"; ",
+                "amnesia:23:11: nemesis: \"flush\"; ",
+                "run by somebody else",
+            ],
+        ),
+        (&["--set", "tll=3s"], 78, &["tll"]),
+        (&["--duration", "0s"], 64, &["must be at least 1s"]),
+        (&["--scenario", "partitioned-client", "--clients", "1"], 78, &["clients: 2; must be"]),
     ];
-    for (arguments, code, text) in table {
+    for (arguments, code, texts) in table {
         let output = run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(text), "{arguments:?}: {stderr}");
+        for text in texts {
+            assert!(stderr.contains(text), "{arguments:?}: {text} is missing in {stderr}");
+        }
     }
 }
 

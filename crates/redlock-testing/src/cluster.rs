@@ -25,10 +25,10 @@ const OTHER_PORTS: u32 = 5;
 const CLOCK_KEPT: Duration = Duration::from_millis(2);
 
 /// Keys that the library keeps for itself begin with this.
-const INTERNAL_PREFIX: &str = "redlock:";
+const INTERNAL_PREFIX: &str = "redlock-quorum:";
 
 /// What a node remembers of itself; see `src/node/scripts/greet.lua`.
-const RECORD: &str = "redlock:node";
+const RECORD: &str = "redlock-quorum:node";
 
 /// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1, each an independent master with files
 /// of its own in one temporary directory, in memory where there is room.
@@ -284,7 +284,7 @@ impl LocalCluster {
         })
     }
 
-    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock:…`).
+    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock-quorum:…`).
     ///
     /// # Errors
     ///

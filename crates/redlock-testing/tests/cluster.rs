@@ -42,10 +42,10 @@ fn every_node_is_a_master_of_its_own() {
 fn keys_leaves_out_internal_ones() {
     let cluster = LocalCluster::start(1).unwrap();
     assert_eq!(cluster.keys(0).unwrap(), Vec::<String>::new());
-    for key in ["b", "redlock:node", "a", "redlocked"] {
+    for key in ["b", "redlock-quorum:node", "a", "redlock:b"] {
         cluster.command(0, &["SET", key, "1"]).unwrap();
     }
-    assert_eq!(cluster.keys(0).unwrap(), ["a", "b", "redlocked"]);
+    assert_eq!(cluster.keys(0).unwrap(), ["a", "b", "redlock:b"]);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
         why: "better kept out of files: in REDLOCK_PASSWORD, or by one of the next two",
         access: Access::Other {
             unit: "text",
-            set: |builder, given| builder.credentials.set_password(given.secret()),
+            set: |builder, given| builder.credentials.set_password(given.password()),
             show: |settings| secret(settings, "password"),
         },
     },
@@ -59,8 +59,8 @@ pub(super) static SETTINGS: [Setting; 12] = [
         example: r#""/run/secrets/redis-password""#,
         default: "none",
         bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
-        what: "The file that holds the password.",
-        why: "secrets of Docker, Kubernetes and systemd are files",
+        what: "The file that holds the password; read again for every connection.",
+        why: "secrets of Docker, Kubernetes and systemd are files, and may change",
         access: Access::Other {
             unit: "path, from this file's directory on",
             set: |builder, given| builder.credentials.set_password(given.secret_in_file("password_file")),
@@ -107,7 +107,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
         why: "where sentinels have one (`requirepass`)",
         access: Access::Other {
             unit: "text",
-            set: |builder, given| builder.sentinel.set_password(given.secret()),
+            set: |builder, given| builder.sentinel.set_password(given.password()),
             show: |settings| secret(settings, "sentinel_password"),
         },
     },
@@ -116,7 +116,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
         example: r#""/run/secrets/sentinel-password""#,
         default: "none",
         bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
-        what: "The file that holds it.",
+        what: "The file that holds it; read again for every connection.",
         why: "as password_file",
         access: Access::Other {
             unit: "path, from this file's directory on",
@@ -161,9 +161,9 @@ pub(super) static SETTINGS: [Setting; 12] = [
         name: "key_prefix",
         example: r#""app:""#,
         default: "none, the name of a lock is its key",
-        bounds: "at most 64 bytes without control characters, not beginning with redlock:",
-        what: "What all keys on the nodes begin with, also those that the library keeps for itself.",
-        why: "nodes that others use as well; locks of different prefixes do not exclude each other",
+        bounds: "at most 64 bytes without control characters, not beginning with redlock-quorum:",
+        what: "What the keys of all locks begin with.",
+        why: "nodes that others use as well; locks of different prefixes are different locks",
         access: Access::Other {
             unit: "text",
             set: |builder, given| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::{CA_FILE, CERT_FILE, KEY_FILE, Names, SERVER_NAME, TlsOptions};
 use crate::config::Location;
-use crate::config::files::read_bytes;
+use crate::config::files::Rereadable;
 use crate::error::SettingsError;
 
 /// Largest file of certificates in bytes. The system's own, of all public CAs, is a quarter of it.
@@ -20,7 +20,7 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 /// TLS as a node's connection uses it.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
-    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) files: Arc<TlsFiles>,
     /// Where it is not the host of the URL.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
@@ -36,7 +36,7 @@ impl fmt::Debug for TlsClient {
 #[derive(Default)]
 pub(in crate::config) struct TlsClients {
     system: Option<Result<Arc<RootCertStore>, SettingsError>>,
-    known: Vec<([Option<PathBuf>; 3], Arc<ClientConfig>)>,
+    known: Vec<([Option<PathBuf>; 3], Arc<TlsFiles>)>,
 }
 
 impl TlsClients {
@@ -58,49 +58,128 @@ impl TlsClients {
                 location.hosts().try_for_each(|host| server_name("nodes", host).map(drop)).map(|()| None)?
             }
         };
-        Ok(TlsClient { config: self.config(own, common)?, server_name })
+        Ok(TlsClient { files: self.files(own, common)?, server_name })
     }
 
-    fn config(&mut self, own: &TlsOptions, common: &TlsOptions) -> Result<Arc<ClientConfig>, SettingsError> {
+    fn files(&mut self, own: &TlsOptions, common: &TlsOptions) -> Result<Arc<TlsFiles>, SettingsError> {
         let ca = pick(CA_FILE, &own.ca_file, &common.ca_file);
         let cert = pick(CERT_FILE, &own.cert_file, &common.cert_file);
         let key = pick(KEY_FILE, &own.key_file, &common.key_file);
-        let files = [ca, cert, key].map(|file| file.map(|(_, path)| path.clone()));
-        if let Some((_, config)) = self.known.iter().find(|(known, _)| *known == files) {
-            return Ok(Arc::clone(config));
+        let paths = [ca, cert, key].map(|file| file.map(|(_, path)| path.clone()));
+        if let Some((_, files)) = self.known.iter().find(|(known, _)| *known == paths) {
+            return Ok(Arc::clone(files));
         }
-        let roots = match ca {
-            Some((setting, path)) => Arc::new(ca_roots(setting, path)?),
-            None => self.system_roots()?,
-        };
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| SettingsError::Malformed {
-                setting: "nodes",
-                value: error.to_string(),
-                expected: "TLS 1.2 or 1.3",
-            })?
-            .with_root_certificates(roots);
-        let config = match (cert, key) {
-            (None, None) => builder.with_no_client_auth(),
+        match (cert, key) {
             (Some((setting, path)), None) => {
                 return Err(half(setting, path, "given together with tls_key_file"));
             }
             (None, Some((setting, path))) => {
                 return Err(half(setting, path, "given together with tls_cert_file"));
             }
-            (Some(cert), Some((setting, path))) => builder
-                .with_client_auth_cert(certificates(cert.0, cert.1)?, private_key(setting, path)?)
-                .map_err(|error| file(setting, path, &format!("not the key of the certificate: {error}")))?,
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let system = match ca {
+            Some(_) => None,
+            None => Some(self.system_roots()?),
         };
-        let config = Arc::new(config);
-        self.known.push((files, Arc::clone(&config)));
-        Ok(config)
+        let files = Arc::new(TlsFiles::open([ca, cert, key], system)?);
+        self.known.push((paths, Arc::clone(&files)));
+        Ok(files)
     }
 
     fn system_roots(&mut self) -> Result<Arc<RootCertStore>, SettingsError> {
         self.system.get_or_insert_with(|| system_roots().map(Arc::new)).clone()
     }
+}
+
+/// The files, and what was made of them last.
+pub(crate) struct TlsFiles {
+    ca: Option<Rereadable>,
+    certificate: Option<Rereadable>,
+    key: Option<Rereadable>,
+    /// What the system trusts, where no file says it.
+    system: Option<Arc<RootCertStore>>,
+    made: Mutex<(Contents, Arc<ClientConfig>)>,
+}
+
+/// Of CA, certificate and key.
+type Contents = [Option<Vec<u8>>; 3];
+
+impl TlsFiles {
+    fn open(
+        files: [Option<(&'static str, &PathBuf)>; 3],
+        system: Option<Arc<RootCertStore>>,
+    ) -> Result<Self, SettingsError> {
+        let mut contents = Contents::default();
+        let mut opened = [None, None, None];
+        for (i, file) in files.into_iter().enumerate() {
+            if let Some((setting, path)) = file {
+                let (file, bytes) =
+                    Rereadable::open(setting, path.display().to_string(), path, PEM_BYTES_MAX)?;
+                (opened[i], contents[i]) = (Some(file), Some(bytes));
+            }
+        }
+        let config = make([&opened[0], &opened[1], &opened[2]], &contents, system.as_ref())?;
+        let [ca, certificate, key] = opened;
+        Ok(Self { ca, certificate, key, system, made: Mutex::new((contents, config)) })
+    }
+
+    /// The first of them that there is.
+    pub(crate) fn first(&self) -> Option<&Rereadable> {
+        self.all().into_iter().find_map(Option::as_ref)
+    }
+
+    /// As they are now. As long as none of them has changed, the same as before, which knows the servers' sessions.
+    /// Blocks.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or does not hold what it should.
+    pub(crate) fn read(&self) -> Result<Arc<ClientConfig>, SettingsError> {
+        let mut contents = Contents::default();
+        for (content, file) in contents.iter_mut().zip(self.all()) {
+            *content = file.as_ref().map(Rereadable::read).transpose()?;
+        }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.0 != contents {
+            let config = make(self.all(), &contents, self.system.as_ref())?;
+            *made = (contents, config);
+        }
+        Ok(Arc::clone(&made.1))
+    }
+
+    fn all(&self) -> [&Option<Rereadable>; 3] {
+        [&self.ca, &self.certificate, &self.key]
+    }
+}
+
+fn make(
+    [ca, cert, key]: [&Option<Rereadable>; 3],
+    contents: &Contents,
+    system: Option<&Arc<RootCertStore>>,
+) -> Result<Arc<ClientConfig>, SettingsError> {
+    let [ca_pem, cert_pem, key_pem] =
+        contents.each_ref().map(|content| content.as_deref().unwrap_or_default());
+    let roots = match (ca, system) {
+        (Some(ca), _) => Arc::new(ca_roots(ca, ca_pem)?),
+        (None, Some(system)) => Arc::clone(system),
+        (None, None) => Arc::new(RootCertStore::empty()),
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SettingsError::Malformed {
+            setting: "nodes",
+            value: error.to_string(),
+            expected: "TLS 1.2 or 1.3",
+        })?
+        .with_root_certificates(roots);
+    let config = match (cert, key) {
+        (Some(cert), Some(key)) => builder
+            .with_client_auth_cert(certificates(cert, cert_pem)?, private_key(key, key_pem)?)
+            .map_err(|error| key.wrong(&format!("not the key of the certificate: {error}")))?,
+        (None, _) | (_, None) => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
 }
 
 /// A setting for one node goes before the one for all.
@@ -135,37 +214,27 @@ fn system_roots() -> Result<RootCertStore, SettingsError> {
     })
 }
 
-fn ca_roots(setting: &'static str, path: &Path) -> Result<RootCertStore, SettingsError> {
+fn ca_roots(file: &Rereadable, pem: &[u8]) -> Result<RootCertStore, SettingsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(setting, path)? {
-        roots.add(certificate).map_err(|error| file(setting, path, &error.to_string()))?;
+    for certificate in certificates(file, pem)? {
+        roots.add(certificate).map_err(|error| file.wrong(&error.to_string()))?;
     }
     Ok(roots)
 }
 
-fn certificates(setting: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
-    let pem = read(setting, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|error| file(setting, path, &format!("not PEM: {error}")))?;
+fn certificates(file: &Rereadable, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|error| file.wrong(&format!("not PEM: {error}")))?;
     if certificates.is_empty() {
-        return Err(file(setting, path, "no PEM certificate in it"));
+        return Err(file.wrong("no PEM certificate in it"));
     }
     Ok(certificates)
 }
 
 /// The error never repeats what is in the file.
-fn private_key(setting: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
-    let pem = read(setting, path)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| file(setting, path, "no PEM private key in it; an encrypted one cannot be used"))
-}
-
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, SettingsError> {
-    read_bytes(path, PEM_BYTES_MAX).map_err(|problem| file(setting, path, &problem))
-}
-
-fn file(setting: &'static str, path: &Path, problem: &str) -> SettingsError {
-    SettingsError::File { setting, path: path.display().to_string(), problem: problem.to_owned() }
+fn private_key(file: &Rereadable, pem: &[u8]) -> Result<PrivateKeyDer<'static>, SettingsError> {
+    PrivateKeyDer::from_pem_slice(pem)
+        .map_err(|_| file.wrong("no PEM private key in it; an encrypted one cannot be used"))
 }
 
 fn half(setting: &'static str, path: &Path, expected: &'static str) -> SettingsError {

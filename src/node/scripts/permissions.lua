@@ -12,7 +12,7 @@ local function refuses(reply)
 end
 
 local key, refused = KEYS[1], {}
-for _, command in ipairs({ { 'GET', key }, { 'DEL', key }, { 'PTTL', key }, { 'PEXPIRE', key, 1 } }) do
+for _, command in ipairs({ { 'GET', key }, { 'MGET', key }, { 'DEL', key }, { 'PTTL', key }, { 'PEXPIRE', key, 1 } }) do
   if refuses(redis.pcall(unpack(command))) then
     refused[#refused + 1] = command[1]
   end

@@ -262,7 +262,7 @@ impl Stage {
     }
 
     fn queues_of(&self, node: usize) -> Result<Vec<String>, Failure> {
-        let Reply::Array(keys) = self.cluster.command(node, &["KEYS", "redlock:queue:*"])? else {
+        let Reply::Array(keys) = self.cluster.command(node, &["KEYS", "redlock-quorum:queue:*"])? else {
             return Err("KEYS answers a list".into());
         };
         Ok(keys.iter().filter_map(Reply::text).map(str::to_owned).collect())

@@ -1,28 +1,31 @@
 //! The nodes of a run: local processes, containers or somebody else's, with proxies in front where a fault needs
 //! them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redlock_testing::{
-    ClusterError, DockerNodes, Durability, Linked, LocalCluster, Nemesis, NemesisError, Nodes, Refusal,
+    ClientFault, ClusterError, DockerNodes, Durability, Linked, LocalCluster, Nemesis, Nodes, Refusal,
     RemoteNodes, Reply,
 };
 
+use super::log::Log;
 use super::plan::Act;
-use super::scenario::{self, Harm, Scenario};
+use super::scenario::{self, Fault, Harm, Scenario};
 use crate::failure::Failure;
 
 /// Which nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Local,
     Docker,
     Urls(Vec<String>),
 }
 
 /// Shared by the threads that apply faults.
-pub(super) struct Arena {
+pub(crate) struct Arena {
     way: Way,
+    directory: Option<PathBuf>,
 }
 
 enum Way {
@@ -33,7 +36,7 @@ enum Way {
 
 impl Kind {
     /// From the command line.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text {
             "local" => Self::Local,
             "docker" => Self::Docker,
@@ -41,84 +44,96 @@ impl Kind {
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Docker => "docker",
             Self::Urls(_) => "by URL",
         }
     }
+
+    /// The operator's names for the nodes: those of containers, and host and port of nodes by URL. A scenario counts and
+    /// names the local ones.
+    pub(crate) fn nodes(&self) -> Option<Vec<String>> {
+        let name = |url: &String| {
+            let host = url.rsplit('@').next().unwrap_or_default();
+            host.trim_start_matches("redis://").trim_end_matches('/').to_owned()
+        };
+        match self {
+            Self::Local => None,
+            Self::Docker => Some(DockerNodes::STANDARD.map(str::to_owned).to_vec()),
+            Self::Urls(urls) => Some(urls.iter().map(name).collect()),
+        }
+    }
 }
 
 impl Arena {
     /// Finds or starts the nodes. Blocks.
-    pub(super) fn open(kind: &Kind, scenario: &Scenario, clients: usize) -> Result<Self, Failure> {
+    pub(crate) fn open(kind: &Kind, scenario: &Scenario, clients: usize) -> Result<Self, Failure> {
+        let mut directory = None;
         let nodes: Box<dyn Nodes> = match kind {
-            Kind::Local => Box::new(start_local(scenario)?),
+            Kind::Local => {
+                let cluster = start_local(scenario)?;
+                directory = Some(cluster.directory().to_owned());
+                Box::new(cluster)
+            }
             Kind::Docker => Box::new(DockerNodes::attach(DockerNodes::STANDARD)?),
             Kind::Urls(urls) => Box::new(RemoteNodes::new(urls)?),
         };
         let needs_proxies = nemeses(scenario).any(|nemesis| nodes.check(&nemesis) == Err(Refusal::NoProxy));
         let way = if needs_proxies { Way::Linked(Linked::new(nodes, clients)?) } else { Way::Direct(nodes) };
-        Ok(Self { way })
+        Ok(Self { way, directory })
     }
 
     /// Removes from the pool of random faults what these nodes cannot be subjected to, and says what.
     ///
     /// # Errors
     ///
-    /// The refusal of a fault that the scenario schedules.
-    pub(super) fn admit(&self, scenario: &mut Scenario) -> Result<Vec<String>, Failure> {
-        for fault in &scenario.faults {
-            if let Harm::Node(nemesis) = &fault.harm
-                && let Err(reason) = self.nodes().check(nemesis)
-            {
-                return Err(Failure::Nemesis(NemesisError::Refused {
-                    node: 0,
-                    nemesis: nemesis.to_string(),
-                    reason,
-                }));
-            }
+    /// The refusals of all faults that the scenario schedules.
+    pub(crate) fn admit(&self, scenario: &mut Scenario) -> Result<Vec<String>, Failure> {
+        let refused = |fault: &Fault| match &fault.harm {
+            Harm::Node(nemesis) => self.nodes().check(nemesis).err(),
+            Harm::Way { .. } | Harm::Client(_) => None,
+        };
+        let refusal = |fault: &Fault| {
+            let reason = refused(fault)?;
+            Some(format!("{}: nemesis: {:?}; {reason}", fault.spot, fault.name))
+        };
+        let refusals: Vec<String> = scenario.faults.iter().filter_map(refusal).collect();
+        if !refusals.is_empty() {
+            return Err(Failure::Scenario(refusals));
         }
         let mut dropped = Vec::new();
         if let Some(random) = &mut scenario.random {
-            random.faults.retain(|(_, fault)| match &fault.harm {
-                Harm::Node(nemesis) => match self.nodes().check(nemesis) {
-                    Ok(()) => true,
-                    Err(reason) => {
-                        dropped.push(format!("{nemesis}: {reason}"));
-                        false
-                    }
-                },
-                Harm::Way { .. } | Harm::Client(_) => true,
+            random.faults.retain(|(_, fault)| match refused(fault) {
+                None => true,
+                Some(reason) => {
+                    dropped.push(format!("{}: {reason}", fault.name));
+                    false
+                }
             });
         }
         Ok(dropped)
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// Where local nodes keep their files, which are removed with them.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    pub(crate) fn count(&self) -> usize {
         self.nodes().count()
     }
 
     /// The nodes as one client reaches them.
-    pub(super) fn urls(&self, client: usize) -> Vec<String> {
+    pub(crate) fn urls(&self, client: usize) -> Vec<String> {
         match &self.way {
             Way::Direct(nodes) => (0..nodes.count()).map(|node| nodes.node_url(node)).collect(),
             Way::Linked(linked) => linked.urls(client),
         }
     }
 
-    /// Host and port of each, without what stands before them.
-    pub(super) fn names(&self) -> Vec<String> {
-        let name = |node| {
-            let url = self.nodes().node_url(node);
-            let host = url.rsplit('@').next().unwrap_or_default();
-            host.trim_start_matches("redis://").to_owned()
-        };
-        (0..self.count()).map(name).collect()
-    }
-
-    pub(super) fn nodes(&self) -> &dyn Nodes {
+    pub(crate) fn nodes(&self) -> &dyn Nodes {
         match &self.way {
             Way::Direct(nodes) => nodes,
             Way::Linked(linked) => linked,
@@ -127,11 +142,11 @@ impl Arena {
 }
 
 /// Applies in a thread that may block.
-pub(super) async fn apply(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
+pub(crate) async fn apply(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
     blocking(arena, move |nodes| nodes.apply(node, &nemesis)).await
 }
 
-pub(super) async fn heal(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
+pub(crate) async fn heal(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
     blocking(arena, move |nodes| nodes.heal(node, &nemesis)).await
 }
 
@@ -145,7 +160,7 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
 }
 
 /// The values of the keys that are on the given nodes.
-pub(super) async fn values(
+pub(crate) async fn values(
     arena: &Arc<Arena>,
     of: Vec<usize>,
     keys: Vec<String>,
@@ -174,11 +189,11 @@ pub(super) async fn values(
 
 /// A key with its value, on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sight {
-    pub(super) node: usize,
+pub(crate) struct Sight {
+    pub(crate) node: usize,
     /// Its place in the list of keys.
-    pub(super) key: usize,
-    pub(super) value: String,
+    pub(crate) key: usize,
+    pub(crate) value: String,
 }
 
 fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
@@ -186,7 +201,7 @@ fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
         scenario::Durability::Always => Durability::Always,
         scenario::Durability::Volatile => Durability::Volatile,
     };
-    let builder = LocalCluster::builder().nodes(scenario.nodes).durability(durability);
+    let builder = LocalCluster::builder().nodes(scenario.nodes.len()).durability(durability);
     let is_clock =
         |nemesis: &Nemesis| matches!(nemesis, Nemesis::ClockStep { .. } | Nemesis::ClockRate { .. });
     if !nemeses(scenario).any(|nemesis| is_clock(&nemesis)) {
@@ -209,13 +224,20 @@ fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
     })
 }
 
-/// As a sentence without a full stop.
-pub(super) fn describe(act: &Act) -> String {
+/// The victim and its fault as a sentence without a full stop: by the operator's name for the one, and with the
+/// scenario's word for the other.
+pub(crate) fn describe(log: &Log, act: &Act, name: &str) -> String {
+    let what = match act {
+        Act::Node { nemesis, .. } => nemesis.to_string(),
+        Act::Client { fault: ClientFault::Pause, .. } => "paused".to_owned(),
+        Act::Client { fault: ClientFault::Kill, .. } => "killed".to_owned(),
+    };
+    format!("{} {what} ({name})", victim(log, act))
+}
+
+pub(crate) fn victim(log: &Log, act: &Act) -> String {
     match act {
-        Act::Node { node, nemesis } => format!("node {node} {nemesis}"),
-        Act::Client { client, fault } => match fault {
-            redlock_testing::ClientFault::Pause => format!("client {client} paused"),
-            redlock_testing::ClientFault::Kill => format!("client {client} killed"),
-        },
+        Act::Node { node, .. } => log.node_name(*node),
+        Act::Client { client, .. } => format!("client {client}"),
     }
 }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::event::{Answer, Event, LONG, What, Why, resource_name};
+use super::counter::Counter;
+use super::event::{Answer, COUNTER, Event, LONG, What, Why, resource_name};
 use crate::clock;
 use crate::dice::Dice;
 use crate::exit::Exit;
@@ -40,6 +41,15 @@ pub(crate) struct Args {
     /// Settings that everything else overrides.
     #[arg(long, value_parser = assignment)]
     default: Vec<(String, String)>,
+    /// Take no other settings: not those of the environment.
+    #[arg(long)]
+    defaults_alone: bool,
+    /// Raise the number in this file instead of writing to the store.
+    #[arg(long)]
+    counter: Option<PathBuf>,
+    /// Do not lock, to see what then goes wrong.
+    #[arg(long)]
+    without_lock: bool,
     #[arg(long)]
     owner: String,
     #[arg(long)]
@@ -69,15 +79,18 @@ impl Args {
         // The same names for every client, whatever proxy it goes through: waiters find each other by them.
         let urls = self.url.iter().enumerate();
         let named = urls.map(|(node, url)| NodeOptions::new(url).name(format!("node-{node}")));
-        checked(nodes.over(defaults(&self.default)).nodes(named).owner(&self.owner))
+        let defaults = self.default.iter();
+        let defaults = defaults.map(|(setting, value)| ("--default", setting.as_str(), value.as_str()));
+        let builder = if self.defaults_alone { below(defaults) } else { nodes.over(below(defaults)) };
+        checked(builder.nodes(named).owner(&self.owner))
     }
 }
 
-/// What a scenario sets, below the user's own settings.
-pub(crate) fn defaults(settings: &[(String, String)]) -> redlock_quorum::RedlockBuilder {
-    settings.iter().fold(Redlock::builder(), |builder, (setting, value)| {
-        builder.flag(&format!("[settings] {setting}"), setting, value)
-    })
+/// Settings of a scenario, which are below the user's own: the place, the name and the value of each.
+pub(crate) fn below<'s>(
+    settings: impl Iterator<Item = (&'s str, &'s str, &'s str)>,
+) -> redlock_quorum::RedlockBuilder {
+    settings.fold(Redlock::builder(), |builder, (spot, setting, value)| builder.flag(spot, setting, value))
 }
 
 /// Which settings file, for the children.
@@ -87,11 +100,16 @@ pub(crate) fn config_argument(config: Option<&PathBuf>) -> Vec<std::ffi::OsStrin
 
 pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     go_on_alone()?;
-    let redlock = args.settings()?.connect().await;
+    let settings = args.settings()?;
+    let ttl = settings.ttl();
+    let redlock = settings.connect().await;
+    let counter = args.counter.as_deref().map(Counter::open).transpose();
+    let counter = counter.map_err(|source| Failure::System { action: "open the shared file", source })?;
     let stop = CancellationToken::new();
     let (sender, answers) = mpsc::channel(ANSWERS_WAITING);
     tokio::spawn(listen(sender, stop.clone()));
-    let mut client = Client { redlock: redlock.clone(), dice: Dice::new(args.seed), answers, args };
+    let mut client =
+        Client { redlock: redlock.clone(), ttl, dice: Dice::new(args.seed), answers, counter, args };
     tell(What::Ready);
     tokio::select! {
         () = client.work() => {}
@@ -116,8 +134,10 @@ fn go_on_alone() -> Result<(), Failure> {
 
 struct Client {
     redlock: Redlock,
+    ttl: Duration,
     dice: Dice,
     answers: mpsc::Receiver<Answer>,
+    counter: Option<Counter>,
     args: Args,
 }
 
@@ -131,13 +151,20 @@ impl Client {
             } else {
                 (0, self.args.resources, self.args.hold)
             };
-            let resource = first + usize::try_from(self.dice.below(count)).unwrap_or(0);
+            let resource = match self.counter {
+                Some(_) => COUNTER,
+                None => first + usize::try_from(self.dice.below(count)).unwrap_or(0),
+            };
             let mutex = match self.redlock.mutex(resource_name(resource)) {
                 Ok(mutex) => mutex,
                 Err(error) => return tell(What::Failed { error: error.to_string() }),
             };
             let hold = Duration::from_micros(self.dice.below(longest.max(1)));
-            self.visit(resource, &mutex, hold).await;
+            if self.args.without_lock {
+                self.visit_unlocked(resource, hold).await;
+            } else {
+                self.visit(resource, &mutex, hold).await;
+            }
             sleep(Duration::from_micros(self.dice.below(self.args.rest.max(1)))).await;
         }
     }
@@ -155,12 +182,14 @@ impl Client {
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
-            () = work_for(hold, &guard, &mut seen, &mut self.answers) => Ok(()),
+            () = work_for(hold, &guard, &mut seen, &mut self.answers, self.counter.as_ref()) => Ok(()),
         };
         match worked {
             Ok(()) => {
                 seen.look(&guard);
-                write(&guard, &mut self.answers).await;
+                if self.counter.is_none() {
+                    write(&guard, &mut self.answers).await;
+                }
                 seen.end();
                 release(guard).await;
             }
@@ -171,6 +200,36 @@ impl Client {
                 seen.look(&guard);
             }
         }
+    }
+}
+
+impl Client {
+    /// One section of a program that does not lock and believes to be alone.
+    async fn visit_unlocked(&self, resource: usize, hold: Duration) {
+        let Some(counter) = &self.counter else { return };
+        tell(What::Attempt { resource });
+        let (at, ttl) = (clock::now(), u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX));
+        tell_at(at, What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new() });
+        raise(counter, hold, || true).await;
+        tell(What::Released);
+    }
+}
+
+/// Reads, computes and writes. Neither between the last check and the write nor between the write and its record can the
+/// client be stopped: no write is without its record.
+async fn raise(counter: &Counter, hold: Duration, is_valid: impl Fn() -> bool) {
+    let read = counter.read();
+    sleep(hold).await;
+    let raised = read.and_then(|read| {
+        if !is_valid() {
+            return Ok(None);
+        }
+        counter.write(read + 1).map(|()| Some(read))
+    });
+    match raised {
+        Ok(Some(read)) => tell(What::Counted { read }),
+        Ok(None) => {}
+        Err(error) => tell(What::Failed { error: format!("the shared file: {error}") }),
     }
 }
 
@@ -244,7 +303,16 @@ async fn release(guard: Guard) {
 }
 
 /// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
-async fn work_for(hold: Duration, guard: &Guard, seen: &mut Seen, answers: &mut mpsc::Receiver<Answer>) {
+async fn work_for(
+    hold: Duration,
+    guard: &Guard,
+    seen: &mut Seen,
+    answers: &mut mpsc::Receiver<Answer>,
+    counter: Option<&Counter>,
+) {
+    if let Some(counter) = counter {
+        return raise(counter, hold, || guard.is_valid()).await;
+    }
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = sleep(hold);

@@ -18,7 +18,7 @@ const NEWS_WAITING: usize = 4096;
 
 /// What is heard of the processes.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     Event {
         client: usize,
         life: usize,
@@ -34,7 +34,7 @@ pub(super) enum News {
 
 /// Dropped, it kills the processes that still run.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(crate) struct Crew {
     program: PathBuf,
     /// The arguments of each client, but for its owner and seed.
     arguments: Vec<Vec<OsString>>,
@@ -53,7 +53,7 @@ struct Member {
 }
 
 impl Crew {
-    pub(super) fn start(arguments: Vec<Vec<OsString>>, seed: u64) -> Result<Self, Failure> {
+    pub(crate) fn start(arguments: Vec<Vec<OsString>>, seed: u64) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(start_failed)?;
         let (sender, news) = mpsc::channel(NEWS_WAITING);
         let clients = arguments.iter().map(|_| Member { life: 0, child: None, stdin: None }).collect();
@@ -65,7 +65,7 @@ impl Crew {
     }
 
     /// Starts the next process of a client whose last one has ended.
-    pub(super) fn revive(&mut self, client: usize) -> Result<(), Failure> {
+    pub(crate) fn revive(&mut self, client: usize) -> Result<(), Failure> {
         let member = &mut self.clients[client];
         member.life += 1;
         let life = member.life;
@@ -90,12 +90,12 @@ impl Crew {
     }
 
     /// The next thing that is heard. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<News> {
+    pub(crate) async fn next(&mut self) -> Option<News> {
         self.news.recv().await
     }
 
     /// Answers a write of this life of the client, if it still has it.
-    pub(super) async fn answer(&mut self, client: usize, life: usize, answer: Answer) {
+    pub(crate) async fn answer(&mut self, client: usize, life: usize, answer: Answer) {
         let member = &mut self.clients[client];
         let (Some(stdin), true) = (&mut member.stdin, member.life == life) else { return };
         if let Ok(line) = serde_json::to_string(&answer) {
@@ -105,11 +105,11 @@ impl Crew {
     }
 
     /// Sends the signal of the fault.
-    pub(super) fn apply(&self, client: usize, fault: ClientFault) -> std::io::Result<()> {
+    pub(crate) fn apply(&self, client: usize, fault: ClientFault) -> std::io::Result<()> {
         self.id(client).map_or(Ok(()), |id| fault.apply_to(id))
     }
 
-    pub(super) fn heal(&self, client: usize, fault: ClientFault) -> std::io::Result<()> {
+    pub(crate) fn heal(&self, client: usize, fault: ClientFault) -> std::io::Result<()> {
         self.id(client).map_or(Ok(()), |id| fault.heal_of(id))
     }
 
@@ -119,12 +119,12 @@ impl Crew {
     }
 
     /// Whether its process has not been waited for yet.
-    pub(super) fn is_alive(&self, client: usize) -> bool {
+    pub(crate) fn is_alive(&self, client: usize) -> bool {
         self.clients[client].child.is_some()
     }
 
     /// Waits for a process that has closed its pipe.
-    pub(super) async fn bury(&mut self, client: usize) -> std::io::Result<Option<ExitStatus>> {
+    pub(crate) async fn bury(&mut self, client: usize) -> std::io::Result<Option<ExitStatus>> {
         match self.clients[client].child.take() {
             Some(mut child) => child.wait().await.map(Some),
             None => Ok(None),
@@ -132,25 +132,25 @@ impl Crew {
     }
 
     /// Tells all processes to finish.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         for member in &mut self.clients {
             member.stdin = None;
         }
     }
 
     /// Whether a process has not been waited for yet.
-    pub(super) fn is_anybody_left(&self) -> bool {
+    pub(crate) fn is_anybody_left(&self) -> bool {
         self.clients.iter().any(|member| member.child.is_some())
     }
 }
 
 /// The label of one life of a client, with which its keys begin.
-pub(super) fn owner(client: usize, life: usize) -> String {
+pub(crate) fn owner(client: usize, life: usize) -> String {
     format!("client-{client}.{life}")
 }
 
 /// Whether a key's value belongs to some life of the client.
-pub(super) fn is_owner(client: usize, value: &str) -> bool {
+pub(crate) fn is_owner(client: usize, value: &str) -> bool {
     let rest = value.strip_prefix(&format!("client-{client}."));
     rest.is_some_and(|rest| rest.split(':').next().is_some_and(|life| life.parse::<usize>().is_ok()))
 }

@@ -38,6 +38,8 @@ pub(crate) enum What {
     Over,
     /// It was told that the lock is lost.
     Lost { why: String },
+    /// The client has raised the shared number by one, right after it had found its lease valid.
+    Counted { read: u64 },
     /// It writes to the store, right after it has found its lease valid.
     Write,
     /// It releases the lock. `at` is before the call.
@@ -74,8 +76,14 @@ pub(crate) enum Answer {
 /// Resources from this number on are held for long, so that leases are renewed and lost. The others are held briefly.
 pub(crate) const LONG: usize = 1000;
 
+/// The one resource of a run that raises a shared number; beyond all others.
+pub(crate) const COUNTER: usize = 2 * LONG;
+
 /// The name of a resource, as the lock knows it.
 pub(crate) fn resource_name(resource: usize) -> String {
+    if resource == COUNTER {
+        return "demo:counter".to_owned();
+    }
     match resource.checked_sub(LONG) {
         Some(long) => format!("chaos:long-{long}"),
         None => format!("chaos:{resource}"),

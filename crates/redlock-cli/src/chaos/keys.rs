@@ -16,7 +16,7 @@ const KEYS_LIMIT: Duration = Duration::from_secs(2);
 const KEYS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The keys that are on some node after the time that releases may take, but for those of clients that were killed.
-pub(super) async fn left(
+pub(crate) async fn left(
     arena: &Arc<Arena>,
     keys: &[String],
     ttl: Duration,
@@ -30,7 +30,7 @@ pub(super) async fn left(
         let left: Vec<LeftKey> = found
             .into_iter()
             .filter(|sight| !log.is_of_killed(&sight.value))
-            .map(|sight| LeftKey { node: sight.node.to_string(), resource: keys[sight.key].clone() })
+            .map(|sight| LeftKey { node: log.node_label(sight.node), resource: keys[sight.key].clone() })
             .collect();
         if left.is_empty() || clock::since(began_at) >= limit {
             return Ok(left);

@@ -6,54 +6,66 @@ use std::collections::BTreeMap;
 use redlock_testing::history::LeftKey;
 
 use super::event::{Answer, Event, What, Why};
-use super::plan::{Act, Planned};
+use super::plan::{Act, Origin, Planned};
 use super::store::Store;
 use crate::lost::Lost;
 
 /// `NodeFailure::kind` of a node that is connected, and whose vote does not count yet.
-pub(super) const QUARANTINED: &str = "in quarantine";
+pub(crate) const QUARANTINED: &str = "in quarantine";
 
 /// One run.
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    /// When all clients were ready; the faults count from here.
-    pub(super) began_at: u64,
+pub(crate) struct Log {
+    /// When the first client was started.
+    pub(crate) started_at: u64,
+    /// When all clients were ready and somebody had a lock; the faults count from here. Without that, when the run
+    /// gave up.
+    pub(crate) began_at: u64,
     /// When the last fault was healed.
-    pub(super) healed_at: u64,
+    pub(crate) healed_at: u64,
     /// When the clients were told to finish.
-    pub(super) ended_at: u64,
-    pub(super) clients: Vec<ClientLog>,
-    pub(super) hits: Vec<Hit>,
-    pub(super) writes: Vec<Written>,
-    pub(super) left: Vec<LeftKey>,
+    pub(crate) ended_at: u64,
+    /// The operator's names for the nodes.
+    pub(crate) nodes: Vec<String>,
+    pub(crate) clients: Vec<ClientLog>,
+    pub(crate) hits: Vec<Hit>,
+    /// How often the shared number was raised.
+    pub(crate) counted: usize,
+    pub(crate) writes: Vec<Written>,
+    pub(crate) left: Vec<LeftKey>,
     /// When each value was first and last seen on a node, by node, key and value.
-    pub(super) seen: BTreeMap<(usize, String, String), (u64, u64)>,
+    pub(crate) seen: BTreeMap<(usize, String, String), (u64, u64)>,
     /// What else went wrong, as sentences without a full stop.
-    pub(super) troubles: Vec<String>,
+    pub(crate) troubles: Vec<String>,
+    /// Why the faults never began, as sentences without a full stop.
+    pub(crate) cut_short: Vec<String>,
     store: Store,
 }
 
 /// A fault that was applied.
 #[derive(Debug, Clone)]
-pub(super) struct Hit {
-    pub(super) act: Act,
+pub(crate) struct Hit {
+    pub(crate) act: Act,
+    /// The scenario's word for it.
+    pub(crate) name: &'static str,
+    pub(crate) origin: Origin,
     /// Before it was applied.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// When it had taken effect.
-    pub(super) applied_at: u64,
+    pub(crate) applied_at: u64,
     /// When it was healed; of a momentary one, when it had taken effect.
-    pub(super) healed_at: Option<u64>,
+    pub(crate) healed_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct ClientLog {
-    pub(super) lives: Vec<Life>,
-    pub(super) visits: Vec<Visit>,
-    pub(super) waits: Vec<Wait>,
+pub(crate) struct ClientLog {
+    pub(crate) lives: Vec<Life>,
+    pub(crate) visits: Vec<Visit>,
+    pub(crate) waits: Vec<Wait>,
     /// The nodes without a connection, whenever that changed.
-    pub(super) lost_nodes: Vec<(u64, Vec<Lost>)>,
-    /// Releases that were not confirmed in time.
-    pub(super) unconfirmed: usize,
+    pub(crate) lost_nodes: Vec<(u64, Vec<Lost>)>,
+    /// Releases that were not confirmed in time: the nodes that did not answer, and why.
+    pub(crate) unconfirmed: Vec<Vec<Lost>>,
     /// What it wants, since when, and when it asked last.
     wanted: Option<Wanted>,
 }
@@ -67,36 +79,38 @@ struct Wanted {
 
 /// One process of a client.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Life {
+pub(crate) struct Life {
     /// When it was killed; none while it lives and when it ended in order.
-    pub(super) killed_at: Option<u64>,
+    pub(crate) killed_at: Option<u64>,
 }
 
 /// One hold of a lock.
 #[derive(Debug, Clone)]
-pub(super) struct Visit {
-    pub(super) life: usize,
-    pub(super) resource: usize,
+pub(crate) struct Visit {
+    pub(crate) life: usize,
+    pub(crate) resource: usize,
     /// Since when the client wanted it, over all waits in vain.
-    pub(super) wanted_at: u64,
+    pub(crate) wanted_at: u64,
     /// Before the call that acquired it.
-    pub(super) requested_at: u64,
-    pub(super) acquired_at: u64,
-    pub(super) deadline: u64,
-    pub(super) renewals: usize,
-    pub(super) fencing_token: u64,
+    pub(crate) requested_at: u64,
+    pub(crate) acquired_at: u64,
+    pub(crate) deadline: u64,
+    pub(crate) renewals: usize,
+    pub(crate) fencing_token: u64,
     /// The key's value on the nodes.
-    pub(super) token: String,
-    pub(super) end: End,
+    pub(crate) token: String,
+    pub(crate) end: End,
+    /// The shared number as the client found it, if the client raised it.
+    pub(crate) counted: Option<u64>,
     /// When the guard first said that it was over.
-    pub(super) over_at: Option<u64>,
+    pub(crate) over_at: Option<u64>,
     /// When it was held again after its loss.
-    pub(super) valid_again_at: Option<u64>,
+    pub(crate) valid_again_at: Option<u64>,
 }
 
 /// How a hold ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Not that anybody knows.
     Open,
     Released {
@@ -110,17 +124,19 @@ pub(super) enum End {
 
 /// A wait for a lock that was in vain.
 #[derive(Debug, Clone)]
-pub(super) struct Wait {
-    pub(super) resource: usize,
+pub(crate) struct Wait {
+    pub(crate) resource: usize,
     /// Since when the client wanted it, over all waits before this one.
-    pub(super) wanted_at: u64,
-    pub(super) from: u64,
-    pub(super) until: u64,
-    pub(super) outcome: Outcome,
+    pub(crate) wanted_at: u64,
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+    pub(crate) outcome: Outcome,
+    /// The nodes that did not answer, and why.
+    pub(crate) failures: Vec<Lost>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Missed(Why),
     /// The client was killed, or the run ended.
     CutShort,
@@ -128,30 +144,30 @@ pub(super) enum Outcome {
 
 /// A write as the store decided it.
 #[derive(Debug, Clone)]
-pub(super) struct Written {
-    pub(super) client: usize,
-    pub(super) resource: usize,
-    pub(super) fencing_token: u64,
-    pub(super) at: u64,
-    pub(super) answer: Answer,
+pub(crate) struct Written {
+    pub(crate) client: usize,
+    pub(crate) resource: usize,
+    pub(crate) fencing_token: u64,
+    pub(crate) at: u64,
+    pub(crate) answer: Answer,
     /// Whether the lease was over by then, by its last known deadline.
-    pub(super) lease: Lease,
+    pub(crate) lease: Lease,
 }
 
 /// What a lease was at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lease {
+pub(crate) enum Lease {
     Valid,
     Over,
 }
 
 impl Log {
-    pub(super) fn new(clients: usize) -> Self {
-        Self { clients: (0..clients).map(|_| ClientLog::default()).collect(), ..Self::default() }
+    pub(crate) fn new(clients: usize, nodes: Vec<String>) -> Self {
+        Self { clients: (0..clients).map(|_| ClientLog::default()).collect(), nodes, ..Self::default() }
     }
 
     /// Takes in what a client says, `now`; answers what the store says to it, if that is what it asks.
-    pub(super) fn handle_event(
+    pub(crate) fn handle_event(
         &mut self,
         client: usize,
         life: usize,
@@ -182,6 +198,7 @@ impl Log {
                     fencing_token,
                     token,
                     end: End::Open,
+                    counted: None,
                     over_at: None,
                     valid_again_at: None,
                 });
@@ -198,10 +215,11 @@ impl Log {
                     }
                 }
             }
-            What::Missed { why, failures: _ } => {
+            What::Missed { why, failures } => {
                 let Wanted { resource, since, asked_at } = log.wanted?;
                 let outcome = Outcome::Missed(why);
-                log.waits.push(Wait { resource, wanted_at: since, from: asked_at, until: at, outcome });
+                let (wanted_at, from) = (since, asked_at);
+                log.waits.push(Wait { resource, wanted_at, from, until: at, outcome, failures });
             }
             What::Over => {
                 log.visits.last_mut()?.over_at.get_or_insert(at);
@@ -215,8 +233,12 @@ impl Log {
                 // A guard that was lost is dropped without a word.
                 log.visits.last_mut()?.end = End::Released { at };
             }
+            What::Counted { read } => {
+                log.visits.last_mut()?.counted = Some(read);
+                self.counted += 1;
+            }
             What::Write => return self.write(client, now),
-            What::Unconfirmed { failures: _ } => log.unconfirmed += 1,
+            What::Unconfirmed { failures } => log.unconfirmed.push(failures),
             What::Nodes { lost } => log.lost_nodes.push((at, lost)),
             What::Failed { error } => self.troubles.push(format!("client {client} failed: {error}")),
         }
@@ -233,48 +255,79 @@ impl Log {
     }
 
     /// The process of a client has ended.
-    pub(super) fn handle_end(&mut self, client: usize, now: u64) {
+    pub(crate) fn handle_end(&mut self, client: usize, now: u64) {
         let log = &mut self.clients[client];
         if let Some(Wanted { resource, since, asked_at }) = log.wanted.take() {
             let outcome = Outcome::CutShort;
-            log.waits.push(Wait { resource, wanted_at: since, from: asked_at, until: now, outcome });
+            let (wanted_at, from, failures) = (since, asked_at, Vec::new());
+            log.waits.push(Wait { resource, wanted_at, from, until: now, outcome, failures });
         }
     }
 
-    pub(super) fn handle_kill(&mut self, client: usize, now: u64) {
+    pub(crate) fn handle_kill(&mut self, client: usize, now: u64) {
         if let Some(life) = self.clients[client].lives.last_mut() {
             life.killed_at.get_or_insert(now);
         }
     }
 
     /// A fault has taken effect; answers its number.
-    pub(super) fn handle_hit(&mut self, planned: &Planned, at: u64, now: u64) -> usize {
-        self.hits.push(Hit { act: planned.act.clone(), at, applied_at: now, healed_at: None });
+    pub(crate) fn handle_hit(&mut self, planned: &Planned, at: u64, now: u64) -> usize {
+        let Planned { act, name, origin, .. } = planned.clone();
+        self.hits.push(Hit { act, name, origin, at, applied_at: now, healed_at: None });
         self.hits.len() - 1
     }
 
-    pub(super) fn handle_healed(&mut self, hit: usize, now: u64) {
+    pub(crate) fn handle_healed(&mut self, hit: usize, now: u64) {
         if let Some(hit) = self.hits.get_mut(hit) {
             hit.healed_at = Some(now);
         }
     }
 
-    pub(super) fn are_all_ready(&self) -> bool {
+    /// The operator's name for a node.
+    pub(crate) fn node_name(&self, node: usize) -> String {
+        self.nodes.get(node).cloned().unwrap_or_else(|| format!("node {node}"))
+    }
+
+    /// The same behind the word "node".
+    pub(crate) fn node_label(&self, node: usize) -> String {
+        self.node_name(node).trim_start_matches("node ").to_owned()
+    }
+
+    pub(crate) fn are_all_ready(&self) -> bool {
         self.clients.iter().all(|client| !client.lives.is_empty())
     }
 
-    pub(super) fn sections(&self) -> usize {
+    pub(crate) fn sections(&self) -> usize {
         self.clients.iter().map(|client| client.visits.len()).sum()
     }
 
+    /// Whether a client wants a lock, and does not have it yet.
+    pub(crate) fn is_waiting(&self, client: usize) -> bool {
+        self.clients[client].wanted.is_some()
+    }
+
+    /// The reason why the faults have not begun, as a part of a sentence.
+    pub(crate) fn unready(&self) -> String {
+        let unready = self.clients.iter().position(|client| client.lives.is_empty());
+        unready
+            .map_or_else(|| "nobody had a lock".to_owned(), |client| format!("client {client} was not ready"))
+    }
+
+    /// The nodes that a client has no connection to, with the reasons.
+    pub(crate) fn lost_by(&self, client: usize) -> String {
+        let lost = self.clients[client].lost_nodes.last().map_or(&[][..], |(_, lost)| lost);
+        let lost = lost.iter().map(|lost| format!("{} ({})", self.node_name(lost.node), lost.reason));
+        lost.collect::<Vec<_>>().join(", ")
+    }
+
     /// A key was there before the look began, or not later than it ended.
-    pub(super) fn handle_sight(&mut self, node: usize, key: String, value: String, began: u64) {
+    pub(crate) fn handle_sight(&mut self, node: usize, key: String, value: String, began: u64) {
         let times = self.seen.entry((node, key, value)).or_insert((began, began));
         times.1 = began;
     }
 
     /// The nodes to which nothing is being done.
-    pub(super) fn quiet_nodes(&self, count: usize) -> Vec<usize> {
+    pub(crate) fn quiet_nodes(&self, count: usize) -> Vec<usize> {
         let is_hit = |node: &usize| {
             self.hits.iter().any(|hit| {
                 hit.healed_at.is_none() && matches!(&hit.act, Act::Node { node: hit, .. } if hit == node)
@@ -284,7 +337,7 @@ impl Log {
     }
 
     /// Whether every client has had a lock since then, or still has one.
-    pub(super) fn have_all_won_since(&self, then: u64) -> bool {
+    pub(crate) fn have_all_won_since(&self, then: u64) -> bool {
         let has_won = |client: &ClientLog| {
             let Some(visit) = client.visits.last() else { return false };
             visit.acquired_at > then || (visit.end == End::Open && client.wanted.is_none())
@@ -293,7 +346,7 @@ impl Log {
     }
 
     /// The clients that have no connection to some node.
-    pub(super) fn lonely(&self) -> Vec<usize> {
+    pub(crate) fn lonely(&self) -> Vec<usize> {
         // A node in quarantine is connected; it only has no vote.
         let is_lonely = |client: &ClientLog| {
             let lost = client.lost_nodes.last();
@@ -303,7 +356,7 @@ impl Log {
     }
 
     /// The key's value belongs to a client's process that was killed, which could not release it.
-    pub(super) fn is_of_killed(&self, value: &str) -> bool {
+    pub(crate) fn is_of_killed(&self, value: &str) -> bool {
         self.clients.iter().enumerate().any(|(client, log)| {
             let killed = log.lives.iter().enumerate().filter(|(_, life)| life.killed_at.is_some());
             killed
@@ -314,7 +367,7 @@ impl Log {
 }
 
 impl Visit {
-    pub(super) fn ended_at(&self) -> Option<u64> {
+    pub(crate) fn ended_at(&self) -> Option<u64> {
         match self.end {
             End::Open => None,
             End::Released { at } | End::Lost { at, .. } => Some(at),
@@ -322,7 +375,7 @@ impl Visit {
     }
 
     /// Until when it was held, by the earlier of its deadline and its end.
-    pub(super) fn until(&self) -> u64 {
+    pub(crate) fn until(&self) -> u64 {
         self.ended_at().map_or(self.deadline, |end| end.min(self.deadline))
     }
 }

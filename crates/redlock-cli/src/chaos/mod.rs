@@ -1,17 +1,18 @@
 //! `redlock chaos`: real clients, real faults, a verdict and a picture.
 
-mod arena;
+pub(crate) mod arena;
 pub(crate) mod client;
+pub(crate) mod counter;
 mod crew;
-mod event;
-mod judge;
+pub(crate) mod event;
+pub(crate) mod judge;
 mod keys;
-mod log;
-mod plan;
+pub(crate) mod log;
+pub(crate) mod plan;
 mod report;
-mod scenario;
+pub(crate) mod scenario;
 mod show;
-mod stage;
+pub(crate) mod stage;
 mod store;
 
 use std::ffi::OsString;
@@ -21,13 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::arena::{Arena, Kind};
-use self::judge::{Judgement, Promise, judge};
+use self::judge::{Expected, Finding, Judgement, Promise, judge};
 use self::log::Log;
 use self::plan::Scope;
 use self::report::Facts;
-use self::scenario::{CLIENTS_MAX, READY, Scenario};
+use self::scenario::{CLIENTS_MAX, Given, READY, Scenario};
 use self::show::Show;
-use self::stage::{Ending, Script, Stage};
+use self::stage::{Ending, Goal, Script, Stage};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, assignment, checked};
@@ -39,7 +40,8 @@ Subject nodes and clients to faults, and judge what the clients saw
 
 Client processes lock, work, write to a store that checks fencing tokens, and release, while a scenario kills, pauses \
 and cuts off nodes and clients. What they saw is judged: exclusion, fencing, losses told in time, progress after \
-healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong.";
+healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong and all faults \
+that the scenario names were played.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long)]
     list: bool,
     /// How long, with faults; 90s or 10m [default: as the scenario says].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
     /// How many clients, each a process [default: as the scenario says].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX as u64))]
@@ -85,6 +87,15 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// A shorter run tests nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration < scenario::DURATION_MIN {
+        return Err(format!("must be at least {:?}", scenario::DURATION_MIN));
+    }
+    Ok(duration)
+}
+
 fn after_help() -> String {
     let ready = READY.map(|(name, _)| name).join(", ");
     format!(
@@ -100,16 +111,20 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     // Before the start, so that a signal during it still finds somebody who cleans up.
     let mut signals = Signals::listen(&ENDING)?;
     let seed = args.seed.map_or_else(crate::dice::random_seed, Ok)?;
-    let mut scenario = Scenario::load(&args.scenario)?;
-    scenario.duration = args.duration.unwrap_or(scenario.duration);
-    scenario.clients = args.clients.map_or(scenario.clients, |clients| usize::try_from(clients).unwrap_or(1));
     let kind = Kind::parse(&args.nodes);
+    let given = Given {
+        nodes: kind.nodes(),
+        clients: args.clients.map(|clients| usize::try_from(clients).unwrap_or(1)),
+        duration: args.duration,
+    };
+    let mut scenario = Scenario::load(&args.scenario, &given)?;
+    let settings = settings(&args, &scenario)?;
     let arena = open(&kind, &scenario).await?;
     for dropped in arena.admit(&mut scenario)? {
         report.notice(format_args!("left out: {dropped}"));
     }
-    let run = Run::new(args, kind, scenario, seed, arena)?;
-    let mut stage = Stage::new(run.script()?, Show::new(report));
+    let run = Run::new(args, kind, scenario, &settings, seed, arena);
+    let mut stage = Stage::new(run.script()?, Show::new(report, run.scenario.duration));
     let ending = stage.play(&mut signals).await;
     // Whatever happened: nodes are healed and clients ended in order.
     let closed = tokio::select! {
@@ -121,10 +136,10 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
             .notice("interrupted again: there is no verdict, and nodes that are not local may not be healed");
         return Ok(Exit::by_signal(signal));
     }
-    let judgement = judge(&stage.log, &run.promise);
+    let judgement = judge(&stage.log, &run.promise, &Expected::of(&run.scenario));
     let exit = run.tell(&judgement, &stage.log)?;
     Ok(match ending? {
-        Ending::Interrupted(signal) if exit == Exit::SUCCESS => {
+        Ending::Interrupted(signal) if exit != Exit::UNCLEAN => {
             report.notice("interrupted: the verdict is on what was seen until then");
             Exit::by_signal(signal)
         }
@@ -133,7 +148,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
 }
 
 /// Starting servers blocks.
-async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
+pub(crate) async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
     let (kind, scenario) = (kind.clone(), scenario.clone());
     let opened = tokio::task::spawn_blocking(move || Arena::open(&kind, &scenario, scenario.clients)).await;
     opened.map_err(|panic| Failure::Internal(panic.to_string()))?.map(Arc::new)
@@ -147,7 +162,6 @@ struct Run {
     seed: u64,
     arena: Arc<Arena>,
     promise: Promise,
-    node_names: Vec<String>,
     shown: Vec<(String, String)>,
 }
 
@@ -156,21 +170,13 @@ impl Run {
         args: Args,
         kind: Kind,
         scenario: Scenario,
+        settings: &redlock_quorum::Settings,
         seed: u64,
         arena: Arc<Arena>,
-    ) -> Result<Self, Failure> {
+    ) -> Self {
         let longest = scenario.work.hold.max(scenario.work.long_hold);
-        let settings = settings(&args, &scenario, &arena)?;
-        Ok(Self {
-            promise: Promise::of(&settings, longest),
-            node_names: arena.names(),
-            shown: shown(&settings),
-            args,
-            kind,
-            scenario,
-            seed,
-            arena,
-        })
+        let (promise, shown) = (Promise::of(settings, longest), shown(settings));
+        Self { promise, shown, args, kind, scenario, seed, arena }
     }
 
     fn script(&self) -> Result<Script, Failure> {
@@ -192,8 +198,10 @@ impl Run {
         };
         Ok(Script {
             arena: Arc::clone(arena),
+            nodes: scenario.nodes.clone(),
             plan: plan::draw(scenario, scope),
             duration: scenario.duration,
+            goal: Goal::default(),
             keys: keys(&promise.key_prefix, scenario.work),
             quarantine: promise.quarantine,
             ttl: promise.ttl,
@@ -207,26 +215,10 @@ impl Run {
     fn arguments(&self, client: usize) -> Vec<OsString> {
         let Self { args, scenario, arena, .. } = self;
         let mut arguments = client::config_argument(args.config.as_ref());
-        for (flag, settings) in [("--default", &scenario.settings), ("--set", &args.set)] {
-            for (setting, value) in settings {
-                arguments.extend([flag.into(), format!("{setting}={value}").into()]);
-            }
+        for (setting, value) in &args.set {
+            arguments.extend(["--set".into(), format!("{setting}={value}").into()]);
         }
-        for url in arena.urls(client) {
-            arguments.extend(["--url".into(), url.into()]);
-        }
-        let work = scenario.work;
-        let numbers = [
-            ("--resources", work.resources),
-            ("--long-resources", work.long_resources),
-            ("--hold", micros(work.hold)),
-            ("--rest", micros(work.rest)),
-            ("--long-hold", micros(work.long_hold)),
-            ("--long-one-in", work.long_one_in),
-        ];
-        for (flag, number) in numbers {
-            arguments.extend([flag.into(), number.to_string().into()]);
-        }
+        arguments.extend(work_arguments(scenario, arena, client));
         arguments
     }
 
@@ -241,12 +233,16 @@ impl Run {
             text.push_str(&format!("report: {}\n", directory.join("report.html").display()));
         }
         print(&text)?;
-        Ok(if judgement.is_clean() { Exit::SUCCESS } else { Exit::UNCLEAN })
+        Ok(match judgement.finding() {
+            Finding::Clean => Exit::SUCCESS,
+            Finding::Inconclusive => Exit::INCONCLUSIVE,
+            Finding::Violated => Exit::UNCLEAN,
+        })
     }
 
-    /// Host and port of each node.
+    /// The operator's names for the nodes.
     fn node_names(&self) -> &[String] {
-        &self.node_names
+        &self.scenario.nodes
     }
 
     /// The settings that are not defaults, without the nodes.
@@ -262,7 +258,7 @@ impl Run {
             Kind::Docker => "docker".to_owned(),
             Kind::Urls(_) => {
                 let urls: Vec<String> =
-                    self.node_names.iter().map(|name| format!("redis://{name}")).collect();
+                    self.node_names().iter().map(|name| format!("redis://{name}")).collect();
                 urls.join(",")
             }
         };
@@ -282,13 +278,44 @@ impl Run {
     }
 }
 
-/// As the clients will have them, but for the way to the nodes.
-fn settings(args: &Args, scenario: &Scenario, arena: &Arena) -> Result<redlock_quorum::Settings, Failure> {
-    let mut builder = client::defaults(&scenario.settings);
+/// The scenario and the way to the nodes, as one client is told of them.
+pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    for scenario::Assignment { setting, value, .. } in &scenario.settings {
+        arguments.extend(["--default".into(), format!("{setting}={value}").into()]);
+    }
+    for url in arena.urls(client) {
+        arguments.extend(["--url".into(), url.into()]);
+    }
+    let work = scenario.work;
+    let numbers = [
+        ("--resources", work.resources),
+        ("--long-resources", work.long_resources),
+        ("--hold", micros(work.hold)),
+        ("--rest", micros(work.rest)),
+        ("--long-hold", micros(work.long_hold)),
+        ("--long-one-in", work.long_one_in),
+    ];
+    for (flag, number) in numbers {
+        arguments.extend([flag.into(), number.to_string().into()]);
+    }
+    arguments
+}
+
+/// The clients' settings, but for the nodes, of which only the number is right: nodes are started after the settings are
+/// checked.
+fn settings(args: &Args, scenario: &Scenario) -> Result<redlock_quorum::Settings, Failure> {
+    let spots: Vec<String> = scenario.settings.iter().map(|given| given.spot.to_string()).collect();
+    let given = scenario.settings.iter().zip(&spots);
+    let mut builder = client::below(
+        given.map(|(given, spot)| (spot.as_str(), given.setting.as_str(), given.value.as_str())),
+    );
+    let nodes: Vec<String> =
+        (1..=scenario.nodes.len()).map(|node| format!("redis://127.0.0.1:{node}")).collect();
     if let Some(file) = &args.config {
         builder = builder.file(file);
     }
-    builder = builder.environment().flag("--nodes", "nodes", &arena.urls(0).join(","));
+    builder = builder.environment().flag("--nodes", "nodes", &nodes.join(","));
     for (setting, value) in &args.set {
         builder = builder.flag(&format!("--set {setting}"), setting, value);
     }
@@ -306,7 +333,7 @@ fn shown(settings: &redlock_quorum::Settings) -> Vec<(String, String)> {
 fn list() -> Result<Exit, Failure> {
     let mut text = String::new();
     for (name, _) in READY {
-        let Scenario { about, .. } = Scenario::load(name)?;
+        let Scenario { about, .. } = Scenario::load(name, &Given::default())?;
         text.push_str(&format!("{name:20}{about}\n"));
     }
     print(&text)?;

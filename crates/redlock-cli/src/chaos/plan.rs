@@ -1,5 +1,6 @@
 //! Which fault comes when and to whom: decided by the seed before anything starts.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -19,23 +20,37 @@ const FAULTS_MAX: usize = 100_000;
 
 /// One fault of one node or client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     /// Since the clients have begun.
-    pub(super) at: Duration,
-    pub(super) until: Until,
-    pub(super) act: Act,
+    pub(crate) at: Duration,
+    pub(crate) until: Until,
+    pub(crate) act: Act,
+    /// The scenario's word for it.
+    pub(crate) name: &'static str,
+    pub(crate) origin: Origin,
+}
+
+/// Which part of the scenario a fault comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The number of the scheduled fault, and of its repetition.
+    Scheduled {
+        fault: usize,
+        repetition: usize,
+    },
+    Random,
 }
 
 /// When it is healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// It is over at once.
     Momentary,
     Healed(Duration),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Node { node: usize, nemesis: Nemesis },
     Client { client: usize, fault: ClientFault },
 }
@@ -45,20 +60,20 @@ const DRAWS: u32 = 8;
 
 /// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scope {
-    pub(super) nodes: usize,
-    pub(super) clients: usize,
-    pub(super) duration: Duration,
+pub(crate) struct Scope {
+    pub(crate) nodes: usize,
+    pub(crate) clients: usize,
+    pub(crate) duration: Duration,
     /// How long a node that has lost its data has no vote.
-    pub(super) quarantine: Duration,
-    pub(super) seed: u64,
+    pub(crate) quarantine: Duration,
+    pub(crate) seed: u64,
 }
 
 /// All faults in the order of their beginning.
-pub(super) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
+pub(crate) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     let mut planner = Planner::new(scope);
-    for fault in &scenario.faults {
-        planner.schedule(fault);
+    for (number, fault) in scenario.faults.iter().enumerate() {
+        planner.schedule(number, fault);
     }
     if let Some(random) = &scenario.random {
         planner.draw_random(random);
@@ -67,25 +82,44 @@ pub(super) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     planner.planned
 }
 
+impl Fault {
+    /// How many acts one repetition of a scheduled fault is, where nobody it means is faulty already.
+    pub(crate) fn acts(&self, nodes: usize, clients: usize) -> usize {
+        let all = match self.harm {
+            Harm::Client(_) => clients,
+            Harm::Node(_) | Harm::Way { .. } => nodes,
+        };
+        let victims = match &self.reach {
+            Reach::These(these) => these.iter().collect::<BTreeSet<_>>().len(),
+            Reach::Drawn(count) => count.of(all),
+        };
+        let ways = match self.harm {
+            Harm::Way { clients: some, .. } => some.of(clients),
+            Harm::Node(_) | Harm::Client(_) => 1,
+        };
+        victims * ways
+    }
+}
+
 /// When the faults of a run end: locks have to be had again afterwards.
-pub(super) fn end(duration: Duration) -> Duration {
+pub(crate) fn end(duration: Duration) -> Duration {
     duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
 }
 
 impl Planned {
     /// The same, begun later than planned.
-    pub(super) fn moved_to(self, at: Duration, end: Duration) -> Self {
+    pub(crate) fn moved_to(self, at: Duration, end: Duration) -> Self {
         let until = match self.until {
             Until::Momentary => Until::Momentary,
             Until::Healed(healed) => Until::Healed((healed + at.saturating_sub(self.at)).min(end)),
         };
-        Self { at, until, act: self.act }
+        Self { at, until, ..self }
     }
 }
 
 impl Act {
     /// Whether both cannot be done at once: they are done to the same node or client, and not only to different ways.
-    pub(super) fn meets(&self, other: &Self) -> bool {
+    pub(crate) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Client { client, .. }, Self::Client { client: other, .. }) => client == other,
             (Self::Node { node, nemesis }, Self::Node { node: other, nemesis: second }) => {
@@ -96,14 +130,6 @@ impl Act {
             (Self::Client { .. }, Self::Node { .. }) | (Self::Node { .. }, Self::Client { .. }) => false,
         }
     }
-}
-
-/// Whether the time after a fault keeps its node from the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Aftermath {
-    /// As the scenario says when it says when.
-    Ignored,
-    Counted,
 }
 
 /// Stretches of time.
@@ -141,7 +167,7 @@ impl Planner {
         end(self.scope.duration)
     }
 
-    fn schedule(&mut self, fault: &Fault) {
+    fn schedule(&mut self, number: usize, fault: &Fault) {
         let (mut at, every) = match fault.timing {
             Timing::Once { at } => (at, None),
             Timing::Repeated { at, every } => (at, Some(every)),
@@ -151,7 +177,8 @@ impl Planner {
         while at < self.end() && self.planned.len() < FAULTS_MAX {
             let stretch = self.stretch(fault, at);
             let victims = self.victims(fault, repetition, &stretch);
-            self.plan(fault, stretch, &victims, Aftermath::Ignored);
+            let origin = Origin::Scheduled { fault: number, repetition };
+            self.plan(fault, origin, stretch, &victims);
             repetition += 1;
             match every {
                 Some(every) => at += every.draw(&mut self.dice),
@@ -186,7 +213,7 @@ impl Planner {
                 let mut victims = self.victims(fault, 0, &stretch);
                 victims.truncate(room);
                 if !victims.is_empty() {
-                    self.plan(fault, stretch, &victims, Aftermath::Counted);
+                    self.plan(fault, Origin::Random, stretch, &victims);
                     break;
                 }
             }
@@ -216,7 +243,7 @@ impl Planner {
     }
 
     /// Whoever is hit together is healed together.
-    fn plan(&mut self, fault: &Fault, stretch: Range<Duration>, victims: &[usize], aftermath: Aftermath) {
+    fn plan(&mut self, fault: &Fault, origin: Origin, stretch: Range<Duration>, victims: &[usize]) {
         if victims.is_empty() {
             return;
         }
@@ -232,29 +259,31 @@ impl Planner {
             }
             Harm::Node(_) | Harm::Client(_) => Vec::new(),
         };
-        let aftermath = match aftermath {
-            Aftermath::Ignored => Duration::ZERO,
-            Aftermath::Counted => self.aftermath(&fault.harm),
+        let aftermath = match origin {
+            // The scenario itself says when.
+            Origin::Scheduled { .. } => Duration::ZERO,
+            Origin::Random => self.aftermath(&fault.harm),
         };
+        let name = fault.name;
         let busy = at..stretch.end + aftermath;
         for victim in victims {
             match &fault.harm {
                 Harm::Client(harm) => {
                     self.clients[*victim].0.push(busy.clone());
                     let act = Act::Client { client: *victim, fault: *harm };
-                    self.planned.push(Planned { at, until, act });
+                    self.planned.push(Planned { at, until, act, name, origin });
                 }
                 Harm::Node(nemesis) => {
                     self.nodes[*victim].0.push(busy.clone());
                     let act = Act::Node { node: *victim, nemesis: nemesis.clone() };
-                    self.planned.push(Planned { at, until, act });
+                    self.planned.push(Planned { at, until, act, name, origin });
                 }
                 Harm::Way { link, .. } => {
                     self.nodes[*victim].0.push(busy.clone());
                     for client in &clients {
                         let nemesis = Nemesis::Link { from: Clients::One(*client), link: *link };
                         let act = Act::Node { node: *victim, nemesis };
-                        self.planned.push(Planned { at, until, act });
+                        self.planned.push(Planned { at, until, act, name, origin });
                     }
                 }
             }
@@ -289,9 +318,7 @@ fn shuffled(mut these: Vec<usize>, dice: &mut Dice) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::scenario::READY;
+    use super::super::scenario::{Given, READY};
     use super::*;
 
     fn scope(seed: u64) -> Scope {
@@ -301,14 +328,14 @@ mod tests {
 
     #[test]
     fn a_seed_decides_everything() {
-        let scenario = Scenario::load("random").unwrap();
+        let scenario = Scenario::load("random", &Given::default()).unwrap();
         assert_eq!(draw(&scenario, scope(1)), draw(&scenario, scope(1)));
         assert_ne!(draw(&scenario, scope(1)), draw(&scenario, scope(2)));
     }
 
     #[test]
     fn random_faults_leave_a_majority_and_are_many() {
-        let scenario = Scenario::load("random").unwrap();
+        let scenario = Scenario::load("random", &Given::default()).unwrap();
         for seed in 0..200 {
             let plan = draw(&scenario, scope(seed));
             assert!(plan.len() >= 30, "{} faults", plan.len());
@@ -329,7 +356,7 @@ mod tests {
     #[test]
     fn nobody_is_hit_twice_at_once_and_all_is_healed_before_the_end() {
         for (name, _) in READY {
-            let scenario = Scenario::load(name).unwrap();
+            let scenario = Scenario::load(name, &Given::default()).unwrap();
             let plan = draw(&scenario, scope(7));
             assert!(!plan.is_empty(), "{name}");
             for (i, one) in plan.iter().enumerate() {

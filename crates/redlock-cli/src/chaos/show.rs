@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::arena;
 use super::log::Log;
-use super::plan::{Act, Planned};
+use super::stage;
 use crate::clock;
 use crate::report::Report;
 
@@ -21,6 +21,7 @@ const CLEAR: &str = "\x1b[K";
 pub(super) struct Show {
     style: Style,
     shown_at: u64,
+    duration: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +32,32 @@ enum Style {
 }
 
 impl Show {
-    pub(super) fn new(report: Report) -> Self {
+    /// `duration` is that of the run.
+    pub(super) fn new(report: Report, duration: Duration) -> Self {
         let style = match report {
             Report::Quiet => Style::Quiet,
             Report::Speaking if io::stderr().is_terminal() => Style::Terminal,
             Report::Speaking => Style::Lines,
         };
-        Self { style, shown_at: 0 }
+        Self { style, shown_at: 0, duration }
     }
 
-    pub(super) fn tick(&mut self, log: &Log, elapsed: Duration, duration: Duration) {
+    fn line(&mut self, text: &str, log: &Log) {
+        let at = clock::since(log.began_at).as_secs_f64();
+        match self.style {
+            Style::Quiet => {}
+            Style::Lines => say(&format!("{at:>6.1}  {text}\n")),
+            Style::Terminal => say(&format!("\r{at:>6.1}  {text}{CLEAR}\n")),
+        }
+    }
+}
+
+impl stage::Show for Show {
+    fn tick(&mut self, log: &Log) {
+        // The verdict tells of the time after the last fault.
+        if log.began_at == 0 || log.healed_at > 0 {
+            return;
+        }
         let interval = match self.style {
             Style::Quiet => return,
             Style::Lines => LINE_INTERVAL,
@@ -53,8 +70,8 @@ impl Show {
         let broken = log.hits.iter().filter(|hit| hit.healed_at.is_none()).count();
         let line = format!(
             "{:>6.1} of {} s  {} sections, {} faults, {broken} of them now",
-            elapsed.as_secs_f64(),
-            duration.as_secs(),
+            clock::since(log.began_at).as_secs_f64(),
+            self.duration.as_secs(),
             log.sections(),
             log.hits.len(),
         );
@@ -65,30 +82,19 @@ impl Show {
         }
     }
 
-    pub(super) fn hit(&mut self, planned: &Planned, since: u64) {
-        self.line(&arena::describe(&planned.act), since);
+    fn hit(&mut self, log: &Log, hit: usize) {
+        let hit = &log.hits[hit];
+        self.line(&arena::describe(log, &hit.act, hit.name), log);
     }
 
-    pub(super) fn healed(&mut self, act: &Act, since: u64) {
-        let whom = match act {
-            Act::Node { node, .. } => format!("node {node}"),
-            Act::Client { client, .. } => format!("client {client}"),
-        };
-        self.line(&format!("{whom} healed"), since);
+    fn healed(&mut self, log: &Log, hit: usize) {
+        let hit = &log.hits[hit];
+        self.line(&format!("{} healed ({})", arena::victim(log, &hit.act), hit.name), log);
     }
 
-    pub(super) fn end(&mut self) {
+    fn end(&mut self, _: &Log) {
         if self.style == Style::Terminal {
             say(&format!("\r{CLEAR}"));
-        }
-    }
-
-    fn line(&mut self, text: &str, since: u64) {
-        let at = Duration::from_nanos(since).as_secs_f64();
-        match self.style {
-            Style::Quiet => {}
-            Style::Lines => say(&format!("{at:>6.1}  {text}\n")),
-            Style::Terminal => say(&format!("\r{at:>6.1}  {text}{CLEAR}\n")),
         }
     }
 }

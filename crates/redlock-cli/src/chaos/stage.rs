@@ -1,5 +1,7 @@
 //! The run: nodes, clients, faults, and the look at what is left.
 
+mod faults;
+
 use std::ffi::OsString;
 use std::future::pending;
 use std::io::Write as _;
@@ -7,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redlock_testing::ClientFault;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,8 +17,7 @@ use super::arena::{self, Arena, Sight};
 use super::crew::{Crew, News};
 use super::keys;
 use super::log::Log;
-use super::plan::{self, Act, Planned, Until};
-use super::show::Show;
+use super::plan::{Act, Planned, Until};
 use crate::clock;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -32,29 +32,53 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is to be played.
-pub(super) struct Script {
-    pub(super) arena: Arc<Arena>,
-    pub(super) plan: Vec<Planned>,
-    pub(super) duration: Duration,
+pub(crate) struct Script {
+    pub(crate) arena: Arc<Arena>,
+    /// The operator's names for the nodes.
+    pub(crate) nodes: Vec<String>,
+    pub(crate) plan: Vec<Planned>,
+    pub(crate) duration: Duration,
+    /// The work that has to be done besides.
+    pub(crate) goal: Goal,
     /// The keys of the locks.
-    pub(super) keys: Vec<String>,
+    pub(crate) keys: Vec<String>,
     /// How long nodes may have no vote at first.
-    pub(super) quarantine: Duration,
-    pub(super) ttl: Duration,
+    pub(crate) quarantine: Duration,
+    pub(crate) ttl: Duration,
     /// Within which somebody has to win once all is healed.
-    pub(super) bound: Duration,
+    pub(crate) bound: Duration,
     /// Of each client, but for its owner and seed.
-    pub(super) arguments: Vec<Vec<OsString>>,
-    pub(super) seed: u64,
+    pub(crate) arguments: Vec<Vec<OsString>>,
+    pub(crate) seed: u64,
     /// Where what the clients say is written to.
-    pub(super) history: Option<PathBuf>,
+    pub(crate) history: Option<PathBuf>,
+}
+
+/// How often the shared number is raised before a run ends, beyond its time; 0 where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Goal {
+    pub(crate) sections: usize,
+    /// How often of these after the last fault was healed.
+    pub(crate) afterwards: usize,
+}
+
+/// The part that tells how a run goes on.
+pub(crate) trait Show {
+    /// Some time has passed.
+    fn tick(&mut self, log: &Log);
+    /// The fault of this number has taken effect.
+    fn hit(&mut self, log: &Log, hit: usize);
+    /// The fault of this number is healed.
+    fn healed(&mut self, log: &Log, hit: usize);
+    /// Nothing more is told.
+    fn end(&mut self, log: &Log);
 }
 
 /// Everything that the run has and has seen; dropped, it ends all processes.
-pub(super) struct Stage {
+pub(crate) struct Stage<S> {
     script: Script,
-    pub(super) log: Log,
-    show: Show,
+    pub(crate) log: Log,
+    show: S,
     crew: Option<Crew>,
     history: Option<std::io::BufWriter<std::fs::File>>,
     tasks: JoinSet<Done>,
@@ -70,7 +94,7 @@ pub(super) struct Stage {
 
 /// Why the faults are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// The time has passed, or something went wrong that the log tells of.
     Played,
     Interrupted(Signal),
@@ -108,10 +132,10 @@ enum Done {
     Panicked(String),
 }
 
-impl Stage {
-    pub(super) fn new(script: Script, show: Show) -> Self {
+impl<S: Show> Stage<S> {
+    pub(crate) fn new(script: Script, show: S) -> Self {
         Self {
-            log: Log::new(script.arguments.len()),
+            log: Log::new(script.arguments.len(), script.nodes.clone()),
             script,
             show,
             crew: None,
@@ -127,13 +151,13 @@ impl Stage {
 
     /// From the first client to the end of the last fault, or to a signal. What goes wrong is in the log; what is
     /// still broken then, [`close`](Self::close) heals.
-    pub(super) async fn play(&mut self, signals: &mut Signals) -> Result<Ending, Failure> {
+    pub(crate) async fn play(&mut self, signals: &mut Signals) -> Result<Ending, Failure> {
         let failed = |source| Failure::System { action: "write the history", source };
         if let Some(path) = &self.script.history {
             self.history = Some(std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?));
         }
+        self.log.started_at = clock::now();
         self.crew = Some(Crew::start(std::mem::take(&mut self.script.arguments), self.script.seed)?);
-        let started = clock::now();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut plan = std::mem::take(&mut self.script.plan).into_iter().peekable();
@@ -143,13 +167,17 @@ impl Stage {
                 signal = signals.next() => return Ok(Ending::Interrupted(signal)),
             };
             self.handle(happened).await;
+            self.show.tick(&self.log);
             if self.log.began_at == 0 {
                 // Nodes that nobody has declared new have no vote at first.
                 let limit = READY_LIMIT + self.script.quarantine;
                 if self.log.are_all_ready() && self.log.sections() > 0 {
                     self.log.began_at = clock::now();
-                } else if clock::since(started) > limit {
-                    self.log.troubles.push(format!("nobody got a lock within {limit:?}"));
+                } else if clock::since(self.log.started_at) > limit {
+                    let reason = format!("the faults never began: {} within {limit:?}", self.log.unready());
+                    self.log.cut_short.push(reason);
+                    return Ok(Ending::Played);
+                } else if !self.log.troubles.is_empty() {
                     return Ok(Ending::Played);
                 }
                 continue;
@@ -161,8 +189,8 @@ impl Stage {
             self.hit_due(elapsed);
             self.heal_due(elapsed);
             self.look_at_keys();
-            self.show.tick(&self.log, elapsed, self.script.duration);
-            if elapsed >= self.script.duration || !self.log.troubles.is_empty() {
+            let is_done = elapsed >= self.script.duration && self.log.counted >= self.script.goal.sections;
+            if is_done || !self.log.troubles.is_empty() {
                 return Ok(Ending::Played);
             }
         }
@@ -170,8 +198,7 @@ impl Stage {
 
     /// Heals what is still broken, lets the clients go on until all have won again or the bound has passed, ends
     /// them, and looks at what is left.
-    pub(super) async fn close(&mut self) {
-        self.show.end();
+    pub(crate) async fn close(&mut self) {
         let mut ticks = interval(TICK);
         self.heal_due(Duration::MAX);
         while !(self.tasks.is_empty() && self.killed.is_empty()) {
@@ -180,21 +207,17 @@ impl Stage {
         }
         self.log.healed_at = clock::now();
         if self.log.began_at > 0 && self.log.troubles.is_empty() {
-            let healed_at = self.log.healed_at;
-            let is_well = |log: &Log| log.have_all_won_since(healed_at) && log.lonely().is_empty();
-            while !is_well(&self.log) && clock::since(healed_at) <= self.script.bound {
-                self.step(&mut ticks).await;
-            }
-            // That somebody has won, the verdict asks.
-            for client in self.log.lonely() {
-                let trouble =
-                    format!("client {client} had not found all nodes again after {:?}", self.script.bound);
-                self.log.troubles.push(trouble);
+            self.recover(&mut ticks).await;
+        }
+        if self.log.began_at == 0 {
+            self.log.began_at = self.log.started_at;
+            if self.log.cut_short.is_empty() {
+                self.log.cut_short.push("the faults never began: the run ended before".to_owned());
             }
         }
         self.log.ended_at = clock::now();
         self.dismiss(&mut ticks).await;
-        if self.log.troubles.is_empty() {
+        if self.log.troubles.is_empty() && self.log.cut_short.is_empty() {
             let Script { arena, keys, ttl, .. } = &self.script;
             match keys::left(arena, keys, *ttl, &self.log).await {
                 Ok(left) => self.log.left = left,
@@ -206,11 +229,37 @@ impl Stage {
         {
             self.log.troubles.push(format!("the history could not be written: {error}"));
         }
+        self.show.end(&self.log);
+    }
+
+    /// Waits until all clients have found all nodes again and have won, and the goal is reached.
+    async fn recover(&mut self, ticks: &mut tokio::time::Interval) {
+        let (healed_at, goal, bound) = (self.log.healed_at, self.script.goal, self.script.bound);
+        let counted = self.log.counted;
+        let is_well = |log: &Log| {
+            log.have_all_won_since(healed_at)
+                && log.lonely().is_empty()
+                && log.counted - counted >= goal.afterwards
+        };
+        while !is_well(&self.log) && clock::since(healed_at) <= bound {
+            self.step(ticks).await;
+        }
+        let afterwards = self.log.counted - counted;
+        if afterwards < goal.afterwards {
+            let trouble = format!("only {afterwards} of {} sections were done afterwards", goal.afterwards);
+            self.log.troubles.push(trouble);
+        }
+        // The verdict asks whether somebody has won.
+        for client in self.log.lonely() {
+            let lost = self.log.lost_by(client);
+            self.log.troubles.push(format!("client {client} had not found {lost} again after {bound:?}"));
+        }
     }
 
     async fn step(&mut self, ticks: &mut tokio::time::Interval) {
         let happened = self.next(ticks).await;
         self.handle(happened).await;
+        self.show.tick(&self.log);
     }
 
     /// Cancel safe.
@@ -273,7 +322,7 @@ impl Stage {
         match done {
             Done::Hit { planned, at, result: Ok(()) } => {
                 let hit = self.log.handle_hit(&planned, at, now);
-                self.show.hit(&planned, at.saturating_sub(self.log.began_at));
+                self.show.hit(&self.log, hit);
                 match planned.until {
                     Until::Momentary => {
                         self.log.handle_healed(hit, now);
@@ -283,12 +332,13 @@ impl Stage {
                 }
             }
             Done::Hit { planned, result: Err(error), .. } => {
-                self.log.troubles.push(format!("{}: {error}", arena::describe(&planned.act)));
+                let trouble = arena::describe(&self.log, &planned.act, planned.name);
+                self.log.troubles.push(format!("{trouble}: {error}"));
             }
             Done::Healed { hit, result: Ok(()) } => {
                 self.log.handle_healed(hit, now);
                 self.is_over(&self.log.hits[hit].act.clone());
-                self.show.healed(&self.log.hits[hit].act, now.saturating_sub(self.log.began_at));
+                self.show.healed(&self.log, hit);
             }
             Done::Looked { began, found } => {
                 self.look = Look::Over { since: now };
@@ -298,84 +348,9 @@ impl Stage {
             }
             Done::Panicked(panic) => self.log.troubles.push(panic),
             Done::Healed { hit, result: Err(error) } => {
-                let act = arena::describe(&self.log.hits[hit].act);
+                let hit = &self.log.hits[hit];
+                let act = arena::describe(&self.log, &hit.act, hit.name);
                 self.log.troubles.push(format!("{act}, and could not be healed: {error}"));
-            }
-        }
-    }
-
-    /// Begins what is due and can be done: docker takes a second to start a container, and the next fault of that node
-    /// waits for as long.
-    fn hit_due(&mut self, elapsed: Duration) {
-        let end = plan::end(self.script.duration);
-        for planned in std::mem::take(&mut self.due) {
-            if self.under_way.iter().any(|act| act.meets(&planned.act)) {
-                if elapsed < end {
-                    self.due.push(planned);
-                }
-            } else {
-                self.under_way.push(planned.act.clone());
-                self.hit(planned.moved_to(elapsed, end));
-            }
-        }
-    }
-
-    fn is_over(&mut self, act: &Act) {
-        if let Some(over) = self.under_way.iter().position(|under_way| under_way == act) {
-            self.under_way.swap_remove(over);
-        }
-    }
-
-    /// Begins a fault.
-    fn hit(&mut self, planned: Planned) {
-        let at = clock::now();
-        match planned.act.clone() {
-            Act::Node { node, nemesis } => {
-                let arena = Arc::clone(&self.script.arena);
-                self.tasks.spawn(async move {
-                    let result = arena::apply(&arena, node, nemesis).await;
-                    Done::Hit { planned, at, result }
-                });
-            }
-            Act::Client { client, fault } => {
-                let Some(crew) = &self.crew else { return };
-                let result = crew.apply(client, fault).map_err(|error| error.to_string());
-                if fault == ClientFault::Kill {
-                    self.log.handle_kill(client, at);
-                    self.killed.push((client, self.log.hits.len()));
-                }
-                self.handle_done(Done::Hit { planned, at, result });
-            }
-        }
-    }
-
-    /// Begins to heal what is due.
-    fn heal_due(&mut self, elapsed: Duration) {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.healings).into_iter().partition(|(_, until)| *until <= elapsed);
-        self.healings = later;
-        for (hit, until) in due {
-            match self.log.hits[hit].act.clone() {
-                Act::Node { node, nemesis } => {
-                    let arena = Arc::clone(&self.script.arena);
-                    self.tasks.spawn(async move {
-                        Done::Healed { hit, result: arena::heal(&arena, node, nemesis).await }
-                    });
-                }
-                Act::Client { client, fault } => {
-                    let Some(crew) = &mut self.crew else { continue };
-                    let result = match fault {
-                        ClientFault::Pause => crew.heal(client, fault).map_err(|error| error.to_string()),
-                        ClientFault::Kill if crew.is_alive(client) => {
-                            // Its pipe is not empty yet.
-                            self.healings.push((hit, until));
-                            continue;
-                        }
-                        ClientFault::Kill => crew.revive(client).map_err(|error| error.to_string()),
-                    };
-                    self.killed.retain(|(killed, _)| *killed != client);
-                    self.handle_done(Done::Healed { hit, result });
-                }
             }
         }
     }

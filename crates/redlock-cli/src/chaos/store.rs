@@ -6,12 +6,12 @@ use super::event::Answer;
 
 /// For each resource the largest token that was accepted. A smaller one is refused, in the same step.
 #[derive(Debug, Default)]
-pub(super) struct Store {
+pub(crate) struct Store {
     largest: BTreeMap<usize, u64>,
 }
 
 impl Store {
-    pub(super) fn write(&mut self, resource: usize, token: u64) -> Answer {
+    pub(crate) fn write(&mut self, resource: usize, token: u64) -> Answer {
         let largest = self.largest.entry(resource).or_default();
         if token < *largest {
             return Answer::Stale;

@@ -1,36 +1,44 @@
 //! `redlock demo`: the lock at work on this machine, while nodes die.
 
-mod counter;
-mod crew;
 mod picture;
-mod plan;
-mod protocol;
+mod scenario;
 mod show;
-mod stage;
 mod summary;
-mod tally;
 mod verdict;
-pub(crate) mod worker;
+mod view;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use self::show::{Show, Stream};
-use self::stage::{Script, Stage};
 use self::verdict::Evidence;
-use self::worker::Exclusion;
-use crate::dice;
+use self::view::{Frame, View};
+use crate::chaos::arena::{Arena, Kind};
+use crate::chaos::counter::Counter;
+use crate::chaos::event::{COUNTER, resource_name};
+use crate::chaos::judge::{self, Expected, Promise};
+use crate::chaos::log::Log;
+use crate::chaos::plan::{self, Scope};
+use crate::chaos::scenario::Scenario;
+use crate::chaos::stage::{self, Goal, Show as _, Stage};
+use crate::chaos::{client, work_arguments};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::nodes::checked;
 use crate::report::Report;
 use crate::signals::{ENDING, Signals};
+use crate::{clock, dice};
 
 /// The most nodes that the lock supports.
 const NODES_MAX: u64 = 31;
 /// Each is a client with a connection to each node.
 const WORKERS_MAX: u64 = 64;
+/// One in this many of the wanted sections is done once more after all nodes are back.
+const AFTERWARDS: usize = 10;
 
 /// See the lock at work: workers raise a counter under it while nodes are killed and paused.
 ///
@@ -49,7 +57,7 @@ pub(crate) struct Args {
     /// How many masters.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=NODES_MAX))]
     nodes: u64,
-    /// How many workers contend, spread over two processes.
+    /// How many workers contend, each a process.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=WORKERS_MAX))]
     workers: u64,
     /// How often the counter is raised, at least; more if the faults take longer.
@@ -69,9 +77,27 @@ pub(crate) struct Args {
     time_limit: u64,
 }
 
+/// The demo as it was asked for.
+#[derive(Debug)]
+struct Play {
+    nodes: usize,
+    workers: usize,
+    sections: usize,
+    seed: u64,
+    exclusion: Exclusion,
+}
+
+/// Whether the workers lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusion {
+    Lock,
+    /// They do not, to show that the checks find what then goes wrong.
+    None,
+}
+
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let Args { nodes, workers, sections, seed, json, without_lock, time_limit } = args;
-    let script = Script {
+    let play = Play {
         nodes: count(nodes),
         workers: count(workers),
         sections: count(sections),
@@ -79,56 +105,156 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
         exclusion: if without_lock { Exclusion::None } else { Exclusion::Lock },
     };
     let stream = if json { Stream::Stderr } else { Stream::Stdout };
-    let show = match report {
-        Report::Quiet => Show::quiet(),
-        Report::Speaking => Show::on(stream),
+    let scenario = scenario::draw(play.nodes, play.workers, play.seed);
+    let frame = Frame {
+        wanted: play.sections,
+        addresses: Vec::new(),
+        faults: scenario.faults.len(),
+        began_at: clock::now(),
     };
     // Before the start, so that a signal during it still finds somebody who cleans up.
     let mut signals = Signals::listen(&ENDING)?;
-    let mut stage = Stage::new(script, show);
-    let ending = tokio::select! {
-        played = stage.play() => { played?; Ending::Played }
-        signal = signals.next() => Ending::Signal(signal),
-        () = tokio::time::sleep(Duration::from_secs(time_limit)) => Ending::TimeLimit,
+    let limit = tokio::time::sleep(Duration::from_secs(time_limit));
+    tokio::pin!(limit);
+    let mut show = match report {
+        Report::Quiet => Show::quiet(frame.clone()),
+        Report::Speaking => Show::on(stream, frame.clone()),
     };
-    stage.end_show();
-    match ending {
-        Ending::Played => {}
-        Ending::TimeLimit => {
-            let awaited = &stage.tally.awaited;
-            let trouble =
-                format!("gave up after {time_limit} s, waiting for {awaited}; --time-limit gives more time");
-            stage.tally.troubles.push(trouble);
-            // So that no write is without its record.
-            stage.dismiss().await;
+    let nothing_yet = Log::new(play.workers, scenario.nodes.clone());
+    show.tick(&nothing_yet);
+    let gave_up = |awaited: &str| {
+        format!("gave up after {time_limit} s, waiting for {awaited}; --time-limit gives more time")
+    };
+    let opened = tokio::select! {
+        arena = open(&scenario) => arena?,
+        signal = signals.next() => return Ok(interrupted(report, signal)),
+        () = &mut limit => {
+            let mut log = nothing_yet;
+            log.troubles.push(gave_up(&View::of(&log, &frame).awaited));
+            let settings = settings(&scenario)?;
+            let (play, scenario, settings) = (&play, &scenario, &settings);
+            return tell(&Told { play, scenario, settings, log: &log, frame: &frame, growth: 0 }, stream);
         }
-        Ending::Signal(signal) => {
+    };
+    let (arena, counter) = opened;
+    let frame = Frame { addresses: addresses(&arena), ..frame };
+    show.handle_addresses(frame.addresses.clone());
+    let settings = settings(&scenario)?;
+    let mut stage = Stage::new(script(&play, &scenario, &settings, arena), show);
+    let ending = tokio::select! {
+        ending = stage.play(&mut signals) => ending?,
+        () = &mut limit => {
+            let awaited = View::of(&stage.log, &frame).awaited;
+            stage.log.troubles.push(gave_up(&awaited));
+            stage::Ending::Played
+        }
+    };
+    match ending {
+        stage::Ending::Played => {}
+        stage::Ending::Interrupted(signal) => {
             drop(stage);
-            report.notice("interrupted; workers and servers are ended, there is no verdict");
-            return Ok(Exit::by_signal(signal));
+            return Ok(interrupted(report, signal));
         }
     }
-    judge(&stage, stream)
+    // Nodes are healed and workers ended in order, so that no write is without its record.
+    tokio::select! {
+        () = stage.close() => {}
+        signal = signals.next() => return Ok(interrupted(report, signal)),
+    }
+    let growth =
+        counter.read().map_err(|source| Failure::System { action: "read the shared file", source })?;
+    let (play, scenario, settings) = (&play, &scenario, &settings);
+    tell(&Told { play, scenario, settings, log: &stage.log, frame: &frame, growth }, stream)
 }
 
-/// Why the play is over.
-enum Ending {
-    Played,
-    Signal(Signal),
-    TimeLimit,
+fn interrupted(report: Report, signal: Signal) -> Exit {
+    report.notice("interrupted; workers and servers are ended, there is no verdict");
+    Exit::by_signal(signal)
 }
 
-fn judge(stage: &Stage, stream: Stream) -> Result<Exit, Failure> {
-    let elapsed = stage.elapsed();
-    let Stage { script, tally, left, .. } = stage;
-    let verdict = verdict::judge(&Evidence {
-        visits: tally.visits.clone(),
-        wanted: script.sections,
-        growth: stage.growth()?,
-        left: left.clone(),
-        troubles: tally.troubles.clone(),
-    });
-    let mut text = summary::text(script, tally, &verdict, elapsed);
+/// Starts the masters, and creates the shared file beside theirs.
+async fn open(scenario: &Scenario) -> Result<(Arc<Arena>, Counter), Failure> {
+    let arena = crate::chaos::open(&Kind::Local, scenario).await?;
+    let counter = Counter::create(&file(&arena));
+    let counter = counter.map_err(|source| Failure::System { action: "create the shared file", source })?;
+    Ok((arena, counter))
+}
+
+fn file(arena: &Arena) -> std::path::PathBuf {
+    arena.directory().map(|directory| directory.join("counter")).unwrap_or_default()
+}
+
+/// Host and port of each node.
+fn addresses(arena: &Arena) -> Vec<String> {
+    let urls = arena.urls(0).into_iter();
+    urls.map(|url| url.trim_start_matches("redis://").to_owned()).collect()
+}
+
+/// The demo's own settings: those of the environment are for other nodes.
+fn settings(scenario: &Scenario) -> Result<redlock_quorum::Settings, Failure> {
+    let given = scenario.settings.iter();
+    let builder = client::below(given.map(|given| ("", given.setting.as_str(), given.value.as_str())));
+    checked(builder.nodes((1..=scenario.nodes.len()).map(|node| format!("redis://127.0.0.1:{node}"))))
+}
+
+fn script(
+    play: &Play,
+    scenario: &Scenario,
+    settings: &redlock_quorum::Settings,
+    arena: Arc<Arena>,
+) -> stage::Script {
+    let promise = Promise::of(settings, scenario.work.hold);
+    let scope = Scope {
+        nodes: play.nodes,
+        clients: play.workers,
+        duration: scenario.duration,
+        quarantine: promise.quarantine,
+        seed: play.seed,
+    };
+    stage::Script {
+        nodes: scenario.nodes.clone(),
+        plan: plan::draw(scenario, scope),
+        duration: scenario.duration,
+        goal: Goal { sections: play.sections, afterwards: play.sections.div_ceil(AFTERWARDS) },
+        keys: vec![resource_name(COUNTER)],
+        quarantine: promise.quarantine,
+        ttl: promise.ttl,
+        bound: promise.bound,
+        arguments: (0..play.workers).map(|worker| arguments(play, scenario, &arena, worker)).collect(),
+        seed: play.seed,
+        history: None,
+        arena,
+    }
+}
+
+fn arguments(play: &Play, scenario: &Scenario, arena: &Arena, worker: usize) -> Vec<OsString> {
+    let mut arguments = work_arguments(scenario, arena, worker);
+    arguments.extend(["--defaults-alone".into(), "--counter".into(), file(arena).into()]);
+    match play.exclusion {
+        Exclusion::Lock => {}
+        Exclusion::None => arguments.push("--without-lock".into()),
+    }
+    arguments
+}
+
+/// Everything that the verdict is made from.
+struct Told<'a> {
+    play: &'a Play,
+    scenario: &'a Scenario,
+    settings: &'a redlock_quorum::Settings,
+    log: &'a Log,
+    frame: &'a Frame,
+    /// By how much the counter has grown.
+    growth: u64,
+}
+
+fn tell(told: &Told<'_>, stream: Stream) -> Result<Exit, Failure> {
+    let Told { play, scenario, settings, log, frame, growth } = *told;
+    let (view, elapsed) = (&View::of(log, frame), clock::since(frame.began_at));
+    let promise = Promise::of(settings, scenario.work.hold);
+    let judgement = judge::judge(log, &promise, &Expected::of(scenario).without_contention());
+    let verdict = verdict::judge(Evidence { log, judgement: &judgement, wanted: play.sections, growth });
+    let mut text = summary::text(play, view, &verdict, elapsed);
     if let Some(width) = stream.width() {
         text = summary::wrap(&text, width);
     }
@@ -137,7 +263,7 @@ fn judge(stage: &Stage, stream: Stream) -> Result<Exit, Failure> {
         Stream::Stderr => {
             // The object is the result; the text is for whoever watches.
             let _ = io::stderr().write_all(text.as_bytes());
-            writeln!(io::stdout(), "{}", summary::json(script, tally, &verdict, elapsed))
+            writeln!(io::stdout(), "{}", summary::json(play, view, &verdict, elapsed))
         }
     };
     printed.map_err(|source| Failure::System { action: "print the verdict", source })?;

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::crew;
-use super::tally::{Condition, Doing, Fault, Node, SLOT, Tally};
+use super::view::{Condition, Doing, Fault, Node, SLOT, View};
 
 /// Heights of a sparkline's bars.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -38,35 +37,34 @@ pub(super) struct Span {
 pub(super) struct Line(pub(super) Vec<Span>);
 
 /// At most `height` lines of at most `width` characters, each one cell wide.
-pub(super) fn frame(tally: &Tally, elapsed: Duration, width: usize, height: usize) -> Vec<Line> {
-    let mut lines = vec![title(tally, elapsed), Line::default()];
+pub(super) fn frame(view: &View, elapsed: Duration, width: usize, height: usize) -> Vec<Line> {
+    let mut lines = vec![title(view, elapsed), Line::default()];
     let others = 7;
     // With many nodes the first ones have to do.
     let shown = height.saturating_sub(others).max(1);
     lines.extend(
-        tally.nodes.iter().take(shown).enumerate().map(|(number, node)| node_line(number, node, tally)),
+        view.nodes.iter().take(shown).enumerate().map(|(number, node)| node_line(number, node, view)),
     );
     lines.push(Line::default());
-    lines.push(workers(tally));
-    lines.push(speed(tally));
-    lines.push(progress(tally, width));
-    lines.push(last_fault(tally));
+    lines.push(workers(view));
+    lines.push(speed(view));
+    lines.push(progress(view, width));
+    lines.push(last_fault(view));
     lines.truncate(height);
     lines.into_iter().map(|line| line.cut(width)).collect()
 }
 
-fn title(tally: &Tally, elapsed: Duration) -> Line {
-    let processes = crew::shares(tally.workers.len()).len();
+fn title(view: &View, elapsed: Duration) -> Line {
     let text = format!(
-        "   {} nodes, {} workers in {processes} processes, {:.1} s",
-        tally.nodes.len(),
-        tally.workers.len(),
+        "   {} nodes, {} worker processes, {:.1} s",
+        view.nodes.len(),
+        view.workers.len(),
         elapsed.as_secs_f64()
     );
     Line::default().with("redlock demo", Tone::Title).with(text, Tone::Faint)
 }
 
-fn node_line(number: usize, node: &Node, tally: &Tally) -> Line {
+fn node_line(number: usize, node: &Node, view: &View) -> Line {
     let (mark, state, tone) = match node.condition {
         Condition::Up => ("●", "up", Tone::Good),
         Condition::Killed => ("✗", "killed", Tone::Bad),
@@ -75,34 +73,32 @@ fn node_line(number: usize, node: &Node, tally: &Tally) -> Line {
     let line = Line::default()
         .with(format!("{:<LABEL$}", format!("  node {number}")), Tone::Plain)
         .with(format!("{mark} {state:<8}"), tone);
-    match view(node, tally.workers.len()) {
-        Some(view) => line.with(view, Tone::Warning),
+    match seen(node, view.workers.len()) {
+        Some(seen) => line.with(seen, Tone::Warning),
         None => line.with(node.name.as_str(), Tone::Faint),
     }
 }
 
 /// What the workers' clients say of a node; nothing while all are connected.
-fn view(node: &Node, workers: usize) -> Option<String> {
+fn seen(node: &Node, workers: usize) -> Option<String> {
     let reasons: BTreeSet<&str> = node.lost_by.values().map(String::as_str).collect();
     let reasons: Vec<&str> = reasons.into_iter().collect();
     let lost = node.lost_by.len();
     (lost > 0).then(|| format!("{lost} of {workers} workers: {}", reasons.join(", ")))
 }
 
-fn workers(tally: &Tally) -> Line {
+fn workers(view: &View) -> Line {
     let mut line = Line::default().with(format!("{:<LABEL$}", "  lock"), Tone::Plain);
-    for (first, count) in crew::shares(tally.workers.len()) {
-        line = line.with("[", Tone::Faint);
-        for doing in tally.workers.iter().skip(first).take(count) {
-            line = match doing {
-                Doing::Starting => line.with(" ", Tone::Faint),
-                Doing::Waiting => line.with("·", Tone::Faint),
-                Doing::Holding => line.with("■", Tone::Good),
-            };
-        }
-        line = line.with("] ", Tone::Faint);
+    line = line.with("[", Tone::Faint);
+    for doing in &view.workers {
+        line = match doing {
+            Doing::Starting => line.with(" ", Tone::Faint),
+            Doing::Waiting => line.with("·", Tone::Faint),
+            Doing::Holding => line.with("■", Tone::Good),
+        };
     }
-    let holders: Vec<String> = tally
+    line = line.with("] ", Tone::Faint);
+    let holders: Vec<String> = view
         .workers
         .iter()
         .enumerate()
@@ -116,9 +112,9 @@ fn workers(tally: &Tally) -> Line {
     }
 }
 
-fn speed(tally: &Tally) -> Line {
+fn speed(view: &View) -> Line {
     // The last slot is not full yet.
-    let full = &tally.rate[..tally.rate.len().saturating_sub(1)];
+    let full = &view.rate[..view.rate.len().saturating_sub(1)];
     let most = full.iter().copied().max().unwrap_or(0).max(1);
     let sparks: String = full[full.len().saturating_sub(SPARKS)..]
         .iter()
@@ -133,10 +129,10 @@ fn speed(tally: &Tally) -> Line {
         .with(format!("  {rate:.0} sections/s"), Tone::Plain)
 }
 
-fn progress(tally: &Tally, width: usize) -> Line {
-    let count = format!(" {} of {} sections", tally.done, tally.wanted);
+fn progress(view: &View, width: usize) -> Line {
+    let count = format!(" {} of {} sections", view.done, view.wanted);
     let cells = BAR_CELLS.min(width.saturating_sub(LABEL + count.chars().count()));
-    let full = (cells * tally.done / tally.wanted.max(1)).min(cells);
+    let full = (cells * view.done / view.wanted.max(1)).min(cells);
     Line::default()
         .with(format!("{:<LABEL$}", "  done"), Tone::Plain)
         .with("█".repeat(full), Tone::Good)
@@ -144,11 +140,11 @@ fn progress(tally: &Tally, width: usize) -> Line {
         .with(count, Tone::Plain)
 }
 
-fn last_fault(tally: &Tally) -> Line {
+fn last_fault(view: &View) -> Line {
     let label = Line::default().with(format!("{:<LABEL$}", "  last"), Tone::Plain);
-    match tally.faults.last() {
+    match view.faults.last() {
         Some(fault) => label.with(describe(fault), Tone::Plain),
-        None => label.with(format!("waiting for {}", tally.awaited), Tone::Faint),
+        None => label.with(format!("waiting for {}", view.awaited), Tone::Faint),
     }
 }
 
@@ -181,21 +177,25 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use redlock_testing::{Data, Nemesis};
+
     use super::*;
-    use crate::demo::plan::{Step, What};
-    use crate::demo::protocol::Event;
+    use crate::chaos::event::What;
+    use crate::demo::view::tests::{acquire, frame as given, hit, log, say};
     use crate::lost::Lost;
 
-    fn busy() -> Tally {
-        let mut tally = Tally::new(100, 8);
-        tally.handle_nodes(&(1..=5).map(|port| format!("redis://127.0.0.1:{port}")).collect::<Vec<_>>());
-        (0..8).for_each(|client| tally.handle_event(Event::Ready { client }));
-        tally.handle_event(Event::Holding { client: 5 });
-        tally.handle_step(Step { node: 2, what: What::Kill, at: 0.1 }, Duration::from_millis(1234));
-        let lost = vec![Lost { node: 2, reason: "unreachable".into() }];
-        tally.handle_event(Event::Nodes { client: 1, lost });
-        tally.done = 50;
-        tally
+    fn busy() -> View {
+        let mut log = log(8);
+        (0..8).for_each(|worker| say(&mut log, worker, 0, What::Ready));
+        for (read, at) in (0..50).zip((0..).step_by(10)) {
+            acquire(&mut log, 1, at, at + 900);
+            say(&mut log, 1, at + 5, What::Counted { read });
+            say(&mut log, 1, at + 6, What::Released);
+        }
+        acquire(&mut log, 5, 1000, 2000);
+        hit(&mut log, 2, Nemesis::Kill { data: Data::Kept }, 1_234_000_000, None);
+        say(&mut log, 1, 1300, What::Nodes { lost: vec![Lost { node: 2, reason: "unreachable".into() }] });
+        View::of(&log, &given(100))
     }
 
     fn text(lines: &[Line]) -> Vec<String> {
@@ -208,7 +208,7 @@ mod tests {
         for wanted in [
             "node 2  ✗ killed",
             "1 of 8 workers: unreachable",
-            "[····] [·■··] worker 5 holds it",
+            "[·····■··] worker 5 holds it",
             "50 of 100 sections",
             "1.23 s  node 2 killed",
         ] {
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn it_fits_into_every_terminal() {
         for (width, height) in [(0, 0), (1, 1), (20, 5), (59, 12), (300, 80)] {
-            for tally in [busy(), Tally::new(1, 1)] {
-                let lines = text(&frame(&tally, Duration::ZERO, width, height));
+            for view in [busy(), View::of(&log(1), &given(1))] {
+                let lines = text(&frame(&view, Duration::ZERO, width, height));
                 assert!(lines.len() <= height, "{lines:#?}");
                 assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:#?}");
             }

@@ -9,7 +9,9 @@ use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchron
 use crossterm::{cursor, queue, terminal};
 
 use super::picture::{self, Line, Tone};
-use super::tally::Tally;
+use super::view::{Frame, View};
+use crate::chaos::log::Log;
+use crate::chaos::stage;
 use crate::clock;
 
 /// Between two lines of progress.
@@ -45,6 +47,7 @@ pub(super) struct Show {
     stream: Stream,
     style: Style,
     shown_at: Option<u64>,
+    frame: Frame,
 }
 
 #[derive(Debug)]
@@ -67,12 +70,12 @@ enum Paint {
 }
 
 impl Show {
-    pub(super) fn quiet() -> Self {
-        Self { stream: Stream::Stderr, style: Style::Quiet, shown_at: None }
+    pub(super) fn quiet(frame: Frame) -> Self {
+        Self { stream: Stream::Stderr, style: Style::Quiet, shown_at: None, frame }
     }
 
     /// A picture if the stream is a terminal that can draw, else lines.
-    pub(super) fn on(stream: Stream) -> Self {
+    pub(super) fn on(stream: Stream, frame: Frame) -> Self {
         let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
         let style = if stream.is_terminal() && !is_dumb {
             let asked = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -80,54 +83,12 @@ impl Show {
         } else {
             Style::Lines
         };
-        Self { stream, style, shown_at: None }
+        Self { stream, style, shown_at: None, frame }
     }
 
-    /// Shows the present, if it is time to.
-    pub(super) fn tick(&mut self, tally: &Tally, began_at: u64) {
-        let interval = match self.style {
-            Style::Quiet => return,
-            Style::Lines => LINE_INTERVAL,
-            Style::Picture { .. } => FRAME_INTERVAL,
-        };
-        if self.shown_at.is_some_and(|shown_at| clock::since(shown_at) < interval) {
-            return;
-        }
-        self.shown_at = Some(clock::now());
-        let elapsed = clock::since(began_at);
-        let mut out = self.out();
-        // A stream that nobody reads is no reason to end the demo.
-        let _ = match &mut self.style {
-            Style::Quiet => Ok(()),
-            Style::Lines => write_line(&mut out, tally, elapsed),
-            Style::Picture { paint, drawn } => {
-                let (width, height) = terminal::size().unwrap_or(SIZE);
-                // The last column and line stay free: writing there would scroll.
-                let (columns, rows) =
-                    (usize::from(width).saturating_sub(1), usize::from(height).saturating_sub(1));
-                let lines = picture::frame(tally, elapsed, columns, rows);
-                draw(&mut out, &lines, *paint, drawn)
-            }
-        };
-    }
-
-    /// Something has just been done to a node.
-    pub(super) fn fault(&mut self, tally: &Tally) {
-        let Some(fault) = tally.faults.last() else { return };
-        match self.style {
-            Style::Quiet => {}
-            Style::Lines => drop(writeln!(self.out(), "{}", picture::describe(fault))),
-            Style::Picture { .. } => self.shown_at = None,
-        }
-    }
-
-    /// The last picture; afterwards the terminal is as it was before.
-    pub(super) fn end(&mut self, tally: &Tally, began_at: u64) {
-        if let Style::Picture { .. } = self.style {
-            self.shown_at = None;
-            self.tick(tally, began_at);
-        }
-        self.restore();
+    /// Where the nodes are, once they are started.
+    pub(super) fn handle_addresses(&mut self, addresses: Vec<String>) {
+        self.frame.addresses = addresses;
     }
 
     fn restore(&mut self) {
@@ -148,18 +109,75 @@ impl Show {
     }
 }
 
+impl stage::Show for Show {
+    fn tick(&mut self, log: &Log) {
+        let interval = match self.style {
+            Style::Quiet => return,
+            Style::Lines => LINE_INTERVAL,
+            Style::Picture { .. } => FRAME_INTERVAL,
+        };
+        if self.shown_at.is_some_and(|shown_at| clock::since(shown_at) < interval) {
+            return;
+        }
+        self.shown_at = Some(clock::now());
+        let view = View::of(log, &self.frame);
+        let elapsed = clock::since(self.frame.began_at);
+        let mut out = self.out();
+        // A stream that nobody reads is no reason to end the demo.
+        let _ = match &mut self.style {
+            Style::Quiet => Ok(()),
+            Style::Lines => write_line(&mut out, &view, elapsed),
+            Style::Picture { paint, drawn } => {
+                let (width, height) = terminal::size().unwrap_or(SIZE);
+                // The last column and line stay free: writing there would scroll.
+                let (columns, rows) =
+                    (usize::from(width).saturating_sub(1), usize::from(height).saturating_sub(1));
+                let lines = picture::frame(&view, elapsed, columns, rows);
+                draw(&mut out, &lines, *paint, drawn)
+            }
+        };
+    }
+
+    fn hit(&mut self, log: &Log, _: usize) {
+        match self.style {
+            Style::Quiet => {}
+            Style::Lines => {
+                let view = View::of(log, &self.frame);
+                view.faults
+                    .last()
+                    .into_iter()
+                    .for_each(|fault| drop(writeln!(self.out(), "{}", picture::describe(fault))));
+            }
+            Style::Picture { .. } => self.shown_at = None,
+        }
+    }
+
+    fn healed(&mut self, log: &Log, hit: usize) {
+        self.hit(log, hit);
+    }
+
+    /// The last picture; afterwards the terminal is as it was before.
+    fn end(&mut self, log: &Log) {
+        if let Style::Picture { .. } = self.style {
+            self.shown_at = None;
+            self.tick(log);
+        }
+        self.restore();
+    }
+}
+
 impl Drop for Show {
     fn drop(&mut self) {
         self.restore();
     }
 }
 
-fn write_line(out: &mut impl Write, tally: &Tally, elapsed: Duration) -> io::Result<()> {
+fn write_line(out: &mut impl Write, view: &View, elapsed: Duration) -> io::Result<()> {
     let at = picture::seconds(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
-    if tally.are_all_ready() {
-        writeln!(out, "{at}  {} of {} sections", tally.done, tally.wanted)
+    if view.are_all_ready() {
+        writeln!(out, "{at}  {} of {} sections", view.done, view.wanted)
     } else {
-        writeln!(out, "{at}  waiting for {}", tally.awaited)
+        writeln!(out, "{at}  waiting for {}", view.awaited)
     }
 }
 

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::crew;
 use super::picture::describe;
-use super::stage::Script;
-use super::tally::{Fault, Tally};
 use super::verdict::Verdict;
-use super::worker::Exclusion;
+use super::view::{Fault, View};
+use super::{Exclusion, Play};
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -49,7 +47,7 @@ struct Failures<'a> {
 }
 
 /// One line.
-pub(super) fn json(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: Duration) -> String {
+pub(super) fn json(play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) -> String {
     let Verdict {
         sections,
         lost_leases,
@@ -69,13 +67,13 @@ pub(super) fn json(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: D
         written_twice,
         out_of_order,
         lost_leases,
-        sections_after_healing: tally.done_since_healed(),
-        longest_gap_ms: millis(tally.longest_gap()),
-        faults: &tally.faults,
-        failures: failures(tally),
-        nodes: script.nodes,
-        workers: script.workers,
-        seed: script.seed,
+        sections_after_healing: view.done_since_healed,
+        longest_gap_ms: millis(view.longest_gap),
+        faults: &view.faults,
+        failures: failures(view),
+        nodes: play.nodes,
+        workers: play.workers,
+        seed: play.seed,
         elapsed_ms: millis(elapsed),
     };
     // Maps of strings cannot fail to be written.
@@ -86,8 +84,8 @@ fn sentence(verdict: &Verdict) -> String {
     if verdict.is_clean() { "clean".into() } else { verdict.wrong.join("; ") }
 }
 
-fn failures(tally: &Tally) -> Vec<Failures<'_>> {
-    let failures = tally.nodes.iter().enumerate().map(|(node, seen)| Failures {
+fn failures(view: &View) -> Vec<Failures<'_>> {
+    let failures = view.nodes.iter().enumerate().map(|(node, seen)| Failures {
         node,
         name: &seen.name,
         workers: seen.ever_lost_by.iter().map(|(reason, clients)| (&**reason, clients.len())).collect(),
@@ -97,9 +95,9 @@ fn failures(tally: &Tally) -> Vec<Failures<'_>> {
 }
 
 /// What happened, what it proves, what it does not, and what to try next.
-pub(super) fn text(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: Duration) -> String {
+pub(super) fn text(play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) -> String {
     let mut text = String::from("\nWhat happened\n");
-    happened(&mut text, script, tally, verdict, elapsed);
+    happened(&mut text, play, view, verdict, elapsed);
     text.push_str("\nWhat the recorded history says\n");
     counts(&mut text, verdict);
     if verdict.is_clean() {
@@ -110,11 +108,11 @@ pub(super) fn text(script: &Script, tally: &Tally, verdict: &Verdict, elapsed: D
         text.push_str("\nNOT CLEAN:\n");
         verdict.wrong.iter().for_each(|wrong| line(&mut text, &format!("- {wrong}")));
     }
-    text.push_str(match script.exclusion {
+    text.push_str(match play.exclusion {
         Exclusion::Lock => LIMITS,
         Exclusion::None => WITHOUT_LOCK,
     });
-    line(&mut text, &format!("Play it again: redlock demo --seed {}{}", script.seed, flags(script)));
+    line(&mut text, &format!("Play it again: redlock demo --seed {}{}", play.seed, flags(play)));
     text.push_str(NEXT);
     text
 }
@@ -136,22 +134,21 @@ Masters to try it with: redlock dev
 Any command under the lock: redlock run --help
 ";
 
-fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict, elapsed: Duration) {
-    let Script { nodes, workers, sections: _, seed: _, exclusion: _ } = script;
-    let processes = crew::shares(*workers).len();
+fn happened(text: &mut String, play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) {
+    let Play { nodes, workers, sections: _, seed: _, exclusion: _ } = play;
     line(
         text,
         &format!(
-            "  {workers} workers in {processes} processes raised one counter in one file {} times, {}",
+            "  {workers} worker processes raised one counter in one file {} times, {}",
             verdict.sections,
-            match script.exclusion {
+            match play.exclusion {
                 Exclusion::Lock => format!("under one lock on {nodes} Redis masters:"),
                 Exclusion::None => "without any lock:".into(),
             }
         ),
     );
-    tally.faults.iter().for_each(|fault| line(text, &format!("  {}", describe(fault))));
-    for (node, seen) in tally.nodes.iter().enumerate().filter(|(_, seen)| !seen.ever_lost_by.is_empty()) {
+    view.faults.iter().for_each(|fault| line(text, &format!("  {}", describe(fault))));
+    for (node, seen) in view.nodes.iter().enumerate().filter(|(_, seen)| !seen.ever_lost_by.is_empty()) {
         let clients: BTreeSet<_> = seen.ever_lost_by.values().flatten().collect();
         let reasons: Vec<&str> = seen.ever_lost_by.keys().map(String::as_str).collect();
         let seen = format!("node {node} was lost by {} workers ({})", clients.len(), reasons.join(", "));
@@ -161,8 +158,8 @@ fn happened(text: &mut String, script: &Script, tally: &Tally, verdict: &Verdict
         text,
         &format!(
             "  {} sections were done after all nodes were back; the longest time without a section was {} ms; {:.1} s in all",
-            tally.done_since_healed(),
-            millis(tally.longest_gap()),
+            view.done_since_healed,
+            millis(view.longest_gap),
             elapsed.as_secs_f64()
         ),
     );
@@ -179,8 +176,8 @@ fn counts(text: &mut String, verdict: &Verdict) {
     table.iter().for_each(|(count, what)| line(text, &format!("  {count:>6}  {what}")));
 }
 
-fn flags(script: &Script) -> &'static str {
-    match script.exclusion {
+fn flags(play: &Play) -> &'static str {
+    match play.exclusion {
         Exclusion::Lock => "",
         Exclusion::None => " --without-lock",
     }
@@ -229,13 +226,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_stands_in_the_text_and_in_the_object() {
-        let script = Script { nodes: 5, workers: 8, sections: 10, seed: 7, exclusion: Exclusion::Lock };
-        let tally = Tally::new(10, 8);
+        let play = Play { nodes: 5, workers: 8, sections: 10, seed: 7, exclusion: Exclusion::Lock };
+        let view = View::default();
         let verdict = Verdict { lost_updates: 3, wrong: vec!["3 lost updates".into()], ..Verdict::default() };
-        let text = text(&script, &tally, &verdict, Duration::from_secs(1));
+        let text = text(&play, &view, &verdict, Duration::from_secs(1));
         assert!(text.contains("NOT CLEAN:\n- 3 lost updates\n"), "{text}");
         let object: serde_json::Value =
-            serde_json::from_str(&json(&script, &tally, &verdict, Duration::from_secs(1))).unwrap();
+            serde_json::from_str(&json(&play, &view, &verdict, Duration::from_secs(1))).unwrap();
         assert_eq!(object["verdict"], "3 lost updates");
         assert_eq!((&object["lost_updates"], &object["seed"]), (&3.into(), &7.into()));
     }

@@ -1,24 +1,21 @@
-//! What the recorded history proves: a pure function of what was seen.
+//! The verdict on a run of the demo: the engine's judgement and the counter's.
 
 use std::collections::BTreeMap;
 
-use redlock_testing::history::{self, LeftKey, Violation};
+use redlock_testing::history::Violation;
 
-use super::protocol::{Outcome, Visit};
+use crate::chaos::judge::{Judgement, relative};
+use crate::chaos::log::{End, Log, Visit};
 
 /// All that the verdict is computed from.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Evidence {
-    /// What the workers recorded, in any order.
-    pub(super) visits: Vec<Visit>,
+#[derive(Clone, Copy)]
+pub(super) struct Evidence<'a> {
+    pub(super) log: &'a Log,
+    pub(super) judgement: &'a Judgement,
     /// How many sections had to be done.
     pub(super) wanted: usize,
     /// By how much the counter in the file has grown.
     pub(super) growth: u64,
-    /// What was on the nodes after all workers had ended.
-    pub(super) left: Vec<LeftKey>,
-    /// What else went wrong: a worker that failed, a fault that could not be applied, a limit that was reached.
-    pub(super) troubles: Vec<String>,
 }
 
 /// The judgement.
@@ -44,20 +41,21 @@ pub(super) struct Verdict {
 /// How many overlaps are spelled out; the count tells the rest.
 const OVERLAPS_SHOWN: usize = 3;
 
-pub(super) fn judge(evidence: &Evidence) -> Verdict {
-    let Evidence { visits, wanted, growth, left, troubles } = evidence;
-    let mut writes: Vec<(u64, u64, u64)> = visits.iter().filter_map(write_of).collect();
+pub(super) fn judge(evidence: Evidence<'_>) -> Verdict {
+    let Evidence { log, judgement, wanted, growth } = evidence;
+    let visits = || log.clients.iter().flat_map(|client| &client.visits);
+    let mut writes: Vec<(u64, u64, u64)> = visits().filter_map(write_of).collect();
     writes.sort_unstable();
     let sections = writes.len();
-    let (overlaps, mut history) = judge_history(visits);
+    let found = Found::of(judgement, log);
     let mut verdict = Verdict {
         sections,
-        lost_leases: visits.len() - sections,
-        lost_updates: (sections as u64).saturating_sub(*growth),
+        lost_leases: visits().filter(|visit| has_lost(visit)).count(),
+        lost_updates: (sections as u64).saturating_sub(growth),
         written_twice: count_repeated(&writes),
         out_of_order: writes.windows(2).filter(|pair| pair[1].1 != pair[0].2).count(),
-        overlaps,
-        leftover_keys: left.len(),
+        overlaps: found.overlaps,
+        leftover_keys: found.left.len(),
         wrong: Vec::new(),
     };
     let unrecorded = growth.saturating_sub(sections as u64);
@@ -71,12 +69,13 @@ pub(super) fn judge(evidence: &Evidence) -> Verdict {
     ];
     let counted = counts.iter().filter(|(count, ..)| *count > 0);
     verdict.wrong.extend(counted.map(|(count, one, many)| plural(*count, one, many)));
-    if sections < *wanted {
+    if sections < wanted {
         verdict.wrong.push(format!("only {sections} of {wanted} sections were done"));
     }
-    verdict.wrong.append(&mut history);
-    verdict.wrong.extend(left.iter().map(|key| format!("the key {} is still on {}", key.resource, key.node)));
-    verdict.wrong.extend(troubles.iter().cloned());
+    let others = log.troubles.iter().chain(&judgement.untested).cloned();
+    let sentences = found.shown.into_iter().chain(found.left).chain(others);
+    // The engine's clients are the workers here.
+    verdict.wrong.extend(sentences.map(|sentence| sentence.replace("client ", "worker ")));
     verdict
 }
 
@@ -86,12 +85,41 @@ impl Verdict {
     }
 }
 
+/// The engine's findings.
+struct Found {
+    overlaps: usize,
+    /// The keys that are left, in words.
+    left: Vec<String>,
+    /// The first overlaps, and whatever else there is, in words.
+    shown: Vec<String>,
+}
+
+impl Found {
+    fn of(judgement: &Judgement, log: &Log) -> Self {
+        let mut found = Self { overlaps: 0, left: Vec::new(), shown: Vec::new() };
+        for violation in &judgement.violations {
+            if let Violation::KeyLeft { key } = violation {
+                found.left.push(format!("the key {} is still on node {}", key.resource, key.node));
+                continue;
+            }
+            let is_overlap = matches!(violation, Violation::Overlap { .. });
+            found.overlaps += usize::from(is_overlap);
+            if !is_overlap || found.overlaps <= OVERLAPS_SHOWN {
+                found.shown.push(relative(violation, log.started_at));
+            }
+        }
+        found
+    }
+}
+
 /// When it got the lock, what it read, what it wrote.
 fn write_of(visit: &Visit) -> Option<(u64, u64, u64)> {
-    match visit.outcome {
-        Outcome::Wrote { value } => Some((visit.acquired_at, visit.read, value)),
-        Outcome::LostLease => None,
-    }
+    visit.counted.map(|read| (visit.acquired_at, read, read + 1))
+}
+
+/// Whether it found its lease over before the write, and did not write.
+fn has_lost(visit: &Visit) -> bool {
+    visit.counted.is_none() && (matches!(visit.end, End::Lost { .. }) || visit.over_at.is_some())
 }
 
 fn count_repeated(writes: &[(u64, u64, u64)]) -> usize {
@@ -102,132 +130,118 @@ fn count_repeated(writes: &[(u64, u64, u64)]) -> usize {
     times.values().filter(|times| **times > 1).count()
 }
 
-/// The number of overlaps; the first of them, and whatever else the checker finds, in words.
-fn judge_history(visits: &[Visit]) -> (usize, Vec<String>) {
-    // In the text, times since the first request are easier to read than times since boot.
-    let origin = visits.iter().map(|visit| visit.requested_at).min().unwrap_or(0);
-    let sections: Vec<_> = visits.iter().map(|visit| visit.as_section(origin)).collect();
-    let verdict = history::check(&sections);
-    let (overlaps, others): (Vec<_>, Vec<_>) =
-        verdict.violations().iter().partition(|violation| matches!(violation, Violation::Overlap { .. }));
-    let shown = overlaps.iter().take(OVERLAPS_SHOWN).chain(&others).map(ToString::to_string).collect();
-    (overlaps.len(), shown)
-}
-
 fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
 mod tests {
+    use redlock_testing::history::LeftKey;
+
     use super::*;
+    use crate::chaos::event::{COUNTER, What};
+    use crate::chaos::judge::{Expected, Promise};
+    use crate::demo::view::tests::{acquire, log, say};
 
-    /// Sections one after the other, each raising the counter by one.
-    fn visits(count: u64) -> Vec<Visit> {
-        let visit = |i: u64| Visit {
-            client: usize::try_from(i).unwrap() % 8,
-            requested_at: 0,
-            acquired_at: 100 * i,
-            deadline: 100 * i + 1000,
-            ended_at: 100 * i + 90,
-            read: i,
-            outcome: Outcome::Wrote { value: i + 1 },
-            token: format!("t{i}"),
-        };
-        (0..count).map(visit).collect()
+    /// Ten sections one after the other, each raising the counter by one.
+    fn clean() -> Log {
+        let mut log = log(8);
+        for i in 0..10 {
+            let worker = usize::try_from(i).unwrap() % 8;
+            acquire(&mut log, worker, 100 * i, 100 * i + 1000);
+            say(&mut log, worker, 100 * i + 80, What::Counted { read: i });
+            say(&mut log, worker, 100 * i + 90, What::Released);
+        }
+        log.healed_at = log.began_at + 1_000;
+        log.ended_at = log.healed_at;
+        log
     }
 
-    fn clean() -> Evidence {
-        Evidence { visits: visits(10), wanted: 10, growth: 10, ..Evidence::default() }
+    fn verdict(log: &Log, wanted: usize, growth: u64) -> Verdict {
+        let nodes = ["redis://127.0.0.1:1", "redis://127.0.0.1:2", "redis://127.0.0.1:3"];
+        let settings = redlock_quorum::Redlock::builder().nodes(nodes).settings().unwrap();
+        let promise = Promise::of(&settings, std::time::Duration::from_millis(5));
+        let mut judgement = crate::chaos::judge::judge(log, &promise, &Expected::default());
+        judgement.untested.clear();
+        judge(Evidence { log, judgement: &judgement, wanted, growth })
     }
 
-    /// What is wrong with a clean run after `change`.
-    fn wrong(change: impl FnOnce(&mut Evidence)) -> Verdict {
-        let mut evidence = clean();
-        change(&mut evidence);
-        let verdict = judge(&evidence);
-        assert!(!verdict.is_clean());
-        verdict
+    /// The visit of a number.
+    fn visit(log: &mut Log, number: usize) -> &mut Visit {
+        &mut log.clients[number % 8].visits[number / 8]
     }
 
     #[test]
-    fn a_clean_run_is_clean_in_whatever_order_it_was_told() {
-        let mut evidence = clean();
-        evidence.visits.reverse();
-        let verdict = judge(&evidence);
+    fn a_clean_run_is_clean() {
+        let verdict = verdict(&clean(), 10, 10);
         assert_eq!(verdict, Verdict { sections: 10, ..Verdict::default() });
         assert!(verdict.is_clean());
     }
 
     #[test]
     fn a_lost_update_is_found() {
-        let verdict = wrong(|evidence| {
-            evidence.visits[5].read = 4;
-            evidence.visits[5].outcome = Outcome::Wrote { value: 5 };
-            for visit in &mut evidence.visits[6..] {
-                visit.read -= 1;
-                visit.outcome = Outcome::Wrote { value: visit.read + 1 };
-            }
-            evidence.growth = 9;
-        });
+        let mut log = clean();
+        for number in 5..10 {
+            visit(&mut log, number).counted = Some(number as u64 - 1);
+        }
+        let verdict = verdict(&log, 10, 9);
         assert_eq!((verdict.lost_updates, verdict.written_twice, verdict.out_of_order), (1, 1, 1));
         assert_eq!(verdict.wrong[0], "1 lost update");
     }
 
     #[test]
     fn a_lost_update_is_found_by_the_file_alone() {
-        let verdict = wrong(|evidence| evidence.growth = 7);
-        assert_eq!(verdict.wrong, ["3 lost updates"]);
+        assert_eq!(verdict(&clean(), 10, 7).wrong, ["3 lost updates"]);
     }
 
     #[test]
     fn an_overlap_is_found() {
-        let verdict = wrong(|evidence| evidence.visits[3].ended_at = 410);
-        assert_eq!(verdict.overlaps, 1);
-        assert_eq!(verdict.wrong[0], "1 overlap of two holders");
+        let mut log = clean();
+        let at = log.began_at + 410;
+        visit(&mut log, 3).end = End::Released { at };
+        let verdict = verdict(&log, 10, 10);
+        assert_eq!((verdict.overlaps, verdict.wrong[0].as_str()), (1, "1 overlap of two holders"));
+        let text = &verdict.wrong[1];
         assert!(
-            verdict.wrong[1].contains("worker 3") && verdict.wrong[1].contains("worker 4"),
-            "{verdict:?}"
+            text.contains("worker 3") && text.contains("worker 4") && text.contains("demo:counter"),
+            "{text}"
         );
     }
 
     #[test]
-    fn a_section_beyond_its_deadline_is_no_overlap() {
-        let mut evidence = clean();
-        evidence.visits[3].ended_at = 410;
-        evidence.visits[3].deadline = 395;
-        assert!(judge(&evidence).is_clean());
-    }
-
-    #[test]
     fn a_leftover_key_is_found() {
-        let key = LeftKey { node: "node 2".into(), resource: "demo:counter".into() };
-        let verdict = wrong(|evidence| evidence.left.push(key));
+        let mut log = clean();
+        log.left.push(LeftKey { node: "2".into(), resource: "demo:counter".into() });
+        let verdict = verdict(&log, 10, 10);
         assert_eq!(verdict.leftover_keys, 1);
         assert_eq!(verdict.wrong, ["1 key left behind", "the key demo:counter is still on node 2"]);
     }
 
     #[test]
     fn troubles_and_missing_sections_are_wrong() {
-        assert_eq!(
-            wrong(|evidence| evidence.troubles.push("worker 3 ended".into())).wrong,
-            ["worker 3 ended"]
-        );
-        assert_eq!(wrong(|evidence| evidence.wanted = 11).wrong, ["only 10 of 11 sections were done"]);
+        let mut log = clean();
+        log.troubles.push("client 3 ended".into());
+        assert_eq!(verdict(&log, 10, 10).wrong, ["worker 3 ended"]);
+        assert_eq!(verdict(&clean(), 11, 10).wrong, ["only 10 of 11 sections were done"]);
     }
 
     #[test]
     fn a_write_that_nobody_recorded_is_wrong() {
-        assert_eq!(wrong(|evidence| evidence.growth = 12).wrong, ["2 writes without a record"]);
+        assert_eq!(verdict(&clean(), 10, 12).wrong, ["2 writes without a record"]);
     }
 
     #[test]
     fn a_section_that_lost_its_lease_and_did_not_write_is_no_fault() {
-        let mut evidence = clean();
-        evidence.visits[9].outcome = Outcome::LostLease;
-        (evidence.wanted, evidence.growth) = (9, 9);
-        let verdict = judge(&evidence);
-        assert!(verdict.is_clean());
+        let mut log = clean();
+        let at = log.began_at + 1_900;
+        visit(&mut log, 9).counted = None;
+        visit(&mut log, 9).end = End::Lost { at, why: "expired".into() };
+        // A worker that was stopped before its write has lost nothing.
+        acquire(&mut log, 0, 2_000, 3_000);
+        say(&mut log, 0, 2_010, What::Released);
+        let verdict = verdict(&log, 9, 9);
+        assert!(verdict.is_clean(), "{verdict:?}");
         assert_eq!((verdict.sections, verdict.lost_leases), (9, 1));
+        assert_eq!(log.clients[0].visits[0].resource, COUNTER);
     }
 }

@@ -30,7 +30,7 @@ pub(super) enum Severity {
 pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
     let bounds = Bounds::new(settings, longest_max_ttl);
     let mut findings: Vec<_> = nodes.iter().filter_map(lost_vote).collect();
-    findings.extend(other_members(nodes, &record(settings)));
+    findings.extend(other_members(nodes));
     findings.extend(eviction(nodes));
     findings.extend(forgetful(nodes, settings.quarantine()));
     findings.extend(bounds.findings(nodes));
@@ -70,6 +70,8 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => {
             "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
         }
+        NodeFailure::File { .. } => "See to the file; it is read again for every connection.",
+        NodeFailure::Credentials { .. } => "See to the program that gives the credentials.",
         NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
         NodeFailure::Sentinel { .. } => {
             "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
@@ -115,12 +117,10 @@ fn advice(failure: &NodeFailure) -> &'static str {
 }
 
 /// The key of what a node remembers of itself and its clients.
-pub(super) fn record(settings: &Settings) -> String {
-    format!("{}redlock:node", settings.key_prefix())
-}
+pub(super) const RECORD: &str = "redlock-quorum:node";
 
 /// Grouped by what the others use.
-fn other_members(nodes: &[Examined], record: &str) -> Vec<Finding> {
+fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for node in nodes {
         let Others::Different(theirs) = &node.others else { continue };
@@ -144,7 +144,7 @@ fn other_members(nodes: &[Examined], record: &str) -> Vec<Finding> {
         };
         let advice = format!(
             "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
-             have these nodes forget it: HDEL {record} members."
+             have these nodes forget it: HDEL {RECORD} members."
         );
         problem(names, what, advice)
     };
@@ -223,10 +223,10 @@ mod tests {
             measured: None,
         };
         let nodes = [node("a", Others::Same), node("b", Others::Different("2 of id-b 77".into()))];
-        let [one] = &other_members(&nodes, "p:redlock:node")[..] else { panic!() };
+        let [one] = &other_members(&nodes)[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
         assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
-        assert!(one.advice.ends_with("HDEL p:redlock:node members."), "{one:?}");
+        assert!(one.advice.ends_with("HDEL redlock-quorum:node members."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
         assert!(Severity::Problem < Severity::Note);
     }

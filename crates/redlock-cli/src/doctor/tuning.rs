@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_quorum::Settings;
 
 use super::examined::{Examined, Measured};
-use super::findings::{Finding, Severity, note, problem, record};
+use super::findings::{Finding, RECORD, Severity, note, problem};
 use crate::output::{setting, short};
 
 /// A vote needs at most one round trip and what the server takes; so many slowest ones of a short probe leave room for
@@ -16,7 +16,6 @@ const ROUND_TRIPS_IN_TTL: u32 = 100;
 
 /// What the settings say that matters here.
 pub(super) struct Bounds {
-    record: String,
     nodes: usize,
     ttl: Duration,
     max_ttl: Duration,
@@ -30,7 +29,6 @@ pub(super) struct Bounds {
 impl Bounds {
     pub(super) fn new(settings: &Settings, longest_max_ttl: Duration) -> Self {
         Self {
-            record: record(settings),
             nodes: settings.nodes(),
             ttl: settings.ttl(),
             max_ttl: settings.max_ttl(),
@@ -152,7 +150,7 @@ fn rounded_up(duration: Duration) -> Duration {
 }
 
 fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
-    let Bounds { record, max_ttl, longest_max_ttl, .. } = bounds;
+    let Bounds { max_ttl, longest_max_ttl, .. } = bounds;
     (longest_max_ttl > max_ttl).then(|| {
         note(
             Vec::new(),
@@ -164,7 +162,7 @@ fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
             ),
             format!(
                 "Give all clients the same. When none has the longer one any more, have the nodes forget it: HDEL \
-                 {record} max_ttl."
+                 {RECORD} max_ttl."
             ),
         )
     })
@@ -194,7 +192,6 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
     const BOUNDS: Bounds = Bounds {
-        record: String::new(),
         nodes: 3,
         ttl: Duration::from_secs(10),
         max_ttl: Duration::from_secs(20),

@@ -226,12 +226,12 @@ fn a_client_with_another_node_list() {
     assert!(what.contains(&name(1)) && what.contains(&name(2)) && !what.contains(&name(3)), "{what}");
     assert!(what.contains("none of yours, id "), "{what}");
     assert!(
-        advice.contains("the same nodes and quorum") && advice.contains("HDEL redlock:node members"),
+        advice.contains("the same nodes and quorum") && advice.contains("HDEL redlock-quorum:node members"),
         "{advice}"
     );
     // The advice is good.
     for node in [1, 2] {
-        scene.cluster.command(node, &["HDEL", "redlock:node", "members"]).unwrap();
+        scene.cluster.command(node, &["HDEL", "redlock-quorum:node", "members"]).unwrap();
     }
     examine(&scene, &theirs, 0);
 }

@@ -90,6 +90,25 @@ fn a_broken_lock_is_gone_and_its_holder_told() {
     );
 }
 
+/// The value of a lock by redlock-rs or rslock: random bytes.
+#[test]
+fn a_holder_whose_name_is_no_text_is_shown_and_broken() {
+    let scene = Scene::new(3);
+    for node in 0..3 {
+        let script = r"return redis.call('SET', KEYS[1], '\255\27[2J', 'PX', 60000)";
+        assert_eq!(scene.cluster.command(node, &["EVAL", script, "1", "k"]).unwrap().text(), Some("OK"));
+    }
+    let owner = r"\xff\u{1b}[2J";
+    assert_eq!(json(&scene, &["inspect", "--json", "k"], 0)["owner"], owner);
+    let ended = scene.run(&["inspect", "k"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains(&format!("\t{owner}\t")), "{ended:?}");
+    let (code, shown) = scene.type_at(&["inspect", "k"], "");
+    assert!(code == Some(0) && shown.contains(owner) && !shown.contains("\u{1b}[2J"), "{shown}");
+    let result = json(&scene, &["break", "--yes", "--json", "k"], 0);
+    assert_eq!((&result["result"], &result["before"]["owner"]), (&"broken".into(), &owner.into()));
+    scene.assert_no_keys();
+}
+
 #[test]
 fn too_few_answers_are_no_success() {
     let scene = Scene::new(5);

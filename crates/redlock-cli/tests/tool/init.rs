@@ -57,7 +57,7 @@ fn without_a_terminal_nobody_is_asked_and_nothing_is_done() {
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{ended:?}");
     assert!(ended.stderr.contains("no terminal to ask on; --yes"), "{ended:?}");
     for node in 0..3 {
-        let declared = scene.cluster.command(node, &["HGET", "redlock:node", "declared"]).unwrap();
+        let declared = scene.cluster.command(node, &["HGET", "redlock-quorum:node", "declared"]).unwrap();
         assert_eq!(declared.text(), None);
     }
 }

@@ -53,7 +53,10 @@ fn settings_that_cannot_be_used_are_78_and_show_no_password() {
         (&["run", "--node", "http://u:hunter2@h", "k", "--", "true"], "scheme \"http\""),
         (&["run", "--node", "redis://:hunter2@h:x", "k", "--", "true"], "invalid port"),
         (&["run", "--node", "redis://127.0.0.1:1", "--ttl", "1ms", "k", "--", "true"], "ttl: 1ms"),
-        (&["run", "--node", "redis://127.0.0.1:1", "redlock:k", "--", "true"], "resource \"redlock:k\""),
+        (
+            &["run", "--node", "redis://127.0.0.1:1", "redlock-quorum:k", "--", "true"],
+            "resource \"redlock-quorum:k\"",
+        ),
     ];
     for (arguments, text) in cases {
         check_78(arguments, None, text);

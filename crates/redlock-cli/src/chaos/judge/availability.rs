@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::log::Log;
+use super::super::log::{Log, Outcome};
 use super::promise::client_hits;
 
 /// A hand-over from one holder to the next takes so long at most in a healthy run; what is shorter is no gap.
@@ -11,23 +11,23 @@ const HAND_OVER: Duration = Duration::from_millis(250);
 
 /// Over all resources.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct Availability {
+pub(crate) struct Availability {
     /// Share of the time, from 0 to 1, in which every lock was held by a living client, was not wanted, or was being
     /// handed over.
-    pub(in super::super) share: f64,
+    pub(crate) share: f64,
     /// When somebody waited for a lock and nobody living held it for longer than a hand-over takes.
-    pub(in super::super) gaps: Vec<Gap>,
+    pub(crate) gaps: Vec<Gap>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Gap {
-    pub(in super::super) resource: usize,
-    pub(in super::super) from: u64,
-    pub(in super::super) until: u64,
+pub(crate) struct Gap {
+    pub(crate) resource: usize,
+    pub(crate) from: u64,
+    pub(crate) until: u64,
 }
 
 impl Gap {
-    pub(in super::super) fn length(self) -> Duration {
+    pub(crate) fn length(self) -> Duration {
         Duration::from_nanos(self.until - self.from)
     }
 }
@@ -47,9 +47,10 @@ impl Availability {
                 let until = killed_at.map_or(visit.until(), |killed_at| visit.until().min(killed_at));
                 span(visit.resource, visit.acquired_at, until, (Change::Held, Change::Left));
             }
-            let won =
-                client.visits.iter().map(|visit| (visit.resource, visit.requested_at, visit.acquired_at));
-            let in_vain = client.waits.iter().map(|wait| (wait.resource, wait.from, wait.until));
+            // A wait in vain goes on with the next one, until the last.
+            let won = client.visits.iter().map(|visit| (visit.resource, visit.wanted_at, visit.acquired_at));
+            let cut_short = client.waits.iter().filter(|wait| wait.outcome == Outcome::CutShort);
+            let in_vain = cut_short.map(|wait| (wait.resource, wait.wanted_at, wait.until));
             for (resource, mut from, until) in won.chain(in_vain) {
                 // Whoever stands still wants nothing.
                 for (_, pause) in client_hits(log).filter(|(paused, _)| *paused == number) {
@@ -72,7 +73,7 @@ impl Availability {
         Self { share, gaps }
     }
 
-    pub(in super::super) fn longest_gap(&self) -> Duration {
+    pub(crate) fn longest_gap(&self) -> Duration {
         self.gaps.iter().map(|gap| gap.length()).max().unwrap_or_default()
     }
 }

@@ -7,9 +7,9 @@ use super::super::log::Log;
 
 /// Of the locks that are held briefly: a wait for the others is as long as their holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in super::super) struct Latency {
+pub(crate) struct Latency {
     /// When each was acquired, and how long it took, in the order of acquisition.
-    pub(in super::super) waits: Vec<(u64, Duration)>,
+    pub(crate) waits: Vec<(u64, Duration)>,
 }
 
 impl Latency {
@@ -26,13 +26,13 @@ impl Latency {
     }
 
     /// Of all, for a percentage from 0 to 100.
-    pub(in super::super) fn percentile(&self, percent: usize) -> Duration {
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
         percentile(self.waits.iter().map(|(_, wait)| *wait), percent)
     }
 }
 
 /// The smallest that is not exceeded by so many of a hundred; zero of none.
-pub(in super::super) fn percentile(waits: impl Iterator<Item = Duration>, percent: usize) -> Duration {
+pub(crate) fn percentile(waits: impl Iterator<Item = Duration>, percent: usize) -> Duration {
     let mut waits: Vec<Duration> = waits.collect();
     waits.sort_unstable();
     let rank = (waits.len() * percent).div_ceil(100).max(1) - 1;

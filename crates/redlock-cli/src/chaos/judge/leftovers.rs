@@ -27,7 +27,7 @@ pub(super) fn check(log: &Log, promise: &Promise) -> Verdict {
         let unheld = since..*last;
         let lasted = unheld.end.saturating_sub(unheld.start) > nanos(promise.release_within);
         let is_leak = lasted && !is_excused(log, promise, *node, value, &unheld);
-        is_leak.then(|| LeftKey { node: node.to_string(), resource: key.clone() })
+        is_leak.then(|| LeftKey { node: log.node_label(*node), resource: key.clone() })
     });
     let mut left: Vec<LeftKey> = left.chain(log.left.iter().cloned()).take(LISTED).collect();
     left.dedup();

@@ -1,9 +1,11 @@
 //! What a run proves: a pure function of what was seen.
 
 mod availability;
+mod denied;
 mod latency;
 mod leftovers;
 mod promise;
+mod tested;
 #[cfg(test)]
 mod tests;
 
@@ -13,12 +15,14 @@ use redlock_testing::history::{
     self, Answer as Stored, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
 };
 
-pub(super) use self::availability::Availability;
+pub(crate) use self::availability::Availability;
 #[cfg(test)]
 use self::availability::Gap;
-pub(super) use self::latency::{Latency, percentile};
-pub(super) use self::promise::Promise;
+pub(crate) use self::denied::Denied;
+pub(crate) use self::latency::{Latency, percentile};
+pub(crate) use self::promise::Promise;
 use self::promise::client_hits;
+pub(crate) use self::tested::Expected;
 use super::event::{Answer, resource_name};
 use super::log::{End, Lease, Log, Outcome};
 
@@ -28,43 +32,57 @@ const LOSS_BOUND: Duration = Duration::from_secs(1);
 
 /// Everything that is said about a run.
 #[derive(Debug)]
-pub(super) struct Judgement {
+pub(crate) struct Judgement {
     /// Each thing that is wrong, as a sentence without a full stop; none when the run was clean.
-    pub(super) wrong: Vec<String>,
-    pub(super) violations: Vec<Violation>,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) violations: Vec<Violation>,
     /// What a breach of the assumptions has allowed.
-    pub(super) excused: Vec<Violation>,
-    pub(super) counts: Counts,
-    pub(super) availability: Availability,
-    pub(super) latency: Latency,
+    pub(crate) excused: Vec<Violation>,
+    /// Each thing that the run was to try and has not, as a sentence without a full stop.
+    pub(crate) untested: Vec<String>,
+    /// Whose lock could not be had, the longest time first.
+    pub(crate) denied: Vec<Denied>,
+    pub(crate) counts: Counts,
+    pub(crate) availability: Availability,
+    pub(crate) latency: Latency,
     /// After each fault, and after its end, the time until somebody got a lock.
-    pub(super) recoveries: Vec<Recovery>,
+    pub(crate) recoveries: Vec<Recovery>,
+}
+
+/// The result of a judgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Everything was tried, and nothing was wrong.
+    Clean,
+    /// Nothing was wrong, and not everything was tried.
+    Inconclusive,
+    Violated,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Holds of a lock.
-    pub(super) sections: usize,
-    pub(super) renewals: usize,
-    pub(super) losses: usize,
+    pub(crate) sections: usize,
+    pub(crate) renewals: usize,
+    pub(crate) losses: usize,
     /// Waits that were over before the lock was had.
-    pub(super) misses: usize,
-    pub(super) unconfirmed_releases: usize,
-    pub(super) faults: usize,
-    pub(super) writes: usize,
+    pub(crate) misses: usize,
+    pub(crate) unconfirmed_releases: usize,
+    pub(crate) faults: usize,
+    pub(crate) writes: usize,
     /// Writes that the store refused for their fencing token.
-    pub(super) stale_writes: usize,
+    pub(crate) stale_writes: usize,
     /// Writes that the store took although the lease was over, since nobody had written after it.
-    pub(super) late_writes: usize,
+    pub(crate) late_writes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recovery {
-    pub(super) after_fault: Option<Duration>,
-    pub(super) after_healing: Option<Duration>,
+pub(crate) struct Recovery {
+    pub(crate) after_fault: Option<Duration>,
+    pub(crate) after_healing: Option<Duration>,
 }
 
-pub(super) fn judge(log: &Log, promise: &Promise) -> Judgement {
+pub(crate) fn judge(log: &Log, promise: &Promise, expected: &Expected) -> Judgement {
     let sections = sections(log);
     let breaches = promise.breaches(log);
     let verdict = history::check(&sections)
@@ -76,25 +94,32 @@ pub(super) fn judge(log: &Log, promise: &Promise) -> Judgement {
     let mut wrong: Vec<String> =
         verdict.violations().iter().map(|violation| relative(violation, log.began_at)).collect();
     wrong.extend(log.troubles.iter().cloned());
+    let availability = Availability::of(log);
     Judgement {
         wrong,
         violations: verdict.violations().to_vec(),
         excused: verdict.excused().to_vec(),
         counts: counts(log),
-        availability: Availability::of(log),
+        untested: tested::untested(log, expected),
+        denied: denied::of(log, &availability.gaps),
+        availability,
         latency: Latency::of(log),
         recoveries: recoveries(log),
     }
 }
 
 impl Judgement {
-    pub(super) fn is_clean(&self) -> bool {
-        self.wrong.is_empty()
+    pub(crate) fn finding(&self) -> Finding {
+        match (self.wrong.is_empty(), self.untested.is_empty()) {
+            (false, _) => Finding::Violated,
+            (true, false) => Finding::Inconclusive,
+            (true, true) => Finding::Clean,
+        }
     }
 }
 
 /// Times since the run began are easier to read than times since boot.
-pub(super) fn relative(violation: &Violation, began_at: u64) -> String {
+pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
     let at = |time: u64| time.saturating_sub(began_at);
     let section = |section: &Section| Section {
         requested_at: at(section.requested_at),
@@ -225,6 +250,10 @@ fn writes(log: &Log) -> Vec<Write> {
 fn progress(log: &Log, promise: &Promise) -> Verdict {
     let all = sections(log);
     let mut verdict = history::check(&[]);
+    if !log.cut_short.is_empty() {
+        // Nobody knows whether there was a quorum to be had.
+        return verdict;
+    }
     for (client, client_log) in log.clients.iter().enumerate() {
         // A wait in vain goes on with the next one, until the last.
         let cut_short = client_log.waits.iter().filter(|wait| wait.outcome == Outcome::CutShort);
@@ -266,7 +295,7 @@ fn counts(log: &Log) -> Counts {
             .flat_map(|client| &client.waits)
             .filter(|wait| wait.outcome != Outcome::CutShort)
             .count(),
-        unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed).sum(),
+        unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed.len()).sum(),
         faults: log.hits.len(),
         writes: answered(Answer::Accepted).count(),
         stale_writes: answered(Answer::Stale).count(),

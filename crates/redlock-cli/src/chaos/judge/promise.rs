@@ -23,22 +23,22 @@ const DRIFT_PPM: i64 = 10_000;
 /// The settings, as far as they are promises. A setting that weakens them is no excuse: whoever turns the restart
 /// guard off, or lowers the drift, sees here what it is for.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Promise {
-    pub(in super::super) nodes: usize,
-    pub(in super::super) quorum: usize,
-    pub(in super::super) ttl: Duration,
-    pub(in super::super) max_ttl: Duration,
+pub(crate) struct Promise {
+    pub(crate) nodes: usize,
+    pub(crate) quorum: usize,
+    pub(crate) ttl: Duration,
+    pub(crate) max_ttl: Duration,
     /// What a clock may jump during a TTL.
-    pub(in super::super) drift: Duration,
+    pub(crate) drift: Duration,
     /// By how many parts of a million a clock may be fast.
-    pub(in super::super) drift_ppm: i64,
-    pub(in super::super) quarantine: Duration,
+    pub(crate) drift_ppm: i64,
+    pub(crate) quarantine: Duration,
     /// Stands before the names of all keys.
-    pub(in super::super) key_prefix: String,
+    pub(crate) key_prefix: String,
     /// Within which an attempt that failed has removed its keys.
-    pub(in super::super) release_within: Duration,
+    pub(crate) release_within: Duration,
     /// Within which somebody wins, where a quorum can be reached.
-    pub(in super::super) bound: Duration,
+    pub(crate) bound: Duration,
 }
 
 impl Promise {
@@ -46,7 +46,7 @@ impl Promise {
     /// machine that does much else.
     pub(super) const RECONNECT: Duration = Duration::from_secs(3);
 
-    pub(in super::super) fn of(settings: &Settings, longest_hold: Duration) -> Self {
+    pub(crate) fn of(settings: &Settings, longest_hold: Duration) -> Self {
         let value = |name: &str| {
             settings.effective().find(|(setting, _, _)| setting.name() == name).map(|(_, value, _)| value)
         };
@@ -82,7 +82,7 @@ impl Promise {
         log.hits.iter().filter_map(breach).collect()
     }
 
-    pub(in super::super) fn broken_by(&self, nemesis: &Nemesis) -> Option<Assumption> {
+    pub(crate) fn broken_by(&self, nemesis: &Nemesis) -> Option<Assumption> {
         match nemesis {
             Nemesis::FlushAll => Some(Assumption::Memory),
             Nemesis::ClockStep { step: Step::Forward(by) } if *by > self.drift => Some(Assumption::Clocks),

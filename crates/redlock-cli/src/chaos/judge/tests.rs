@@ -4,8 +4,10 @@ use redlock_testing::{ClientFault, Data, Nemesis, Step};
 
 use super::super::event::{Event, What, Why};
 use super::super::log::Hit;
-use super::super::plan::Act;
+use super::super::plan::{Act, Origin};
+use super::super::scenario::Scenario;
 use super::*;
+use crate::lost::Lost;
 
 const BEGAN: u64 = 1_000_000_000_000;
 
@@ -15,7 +17,7 @@ fn at(ms: u64) -> u64 {
 
 /// A run of a minute, in which every client was ready.
 fn run(clients: usize) -> Log {
-    let mut log = Log::new(clients);
+    let mut log = Log::new(clients, Vec::new());
     (log.began_at, log.healed_at, log.ended_at) = (at(0), at(60_000), at(60_000));
     for client in 0..clients {
         say(&mut log, client, 0, What::Ready);
@@ -40,7 +42,14 @@ fn acquire(log: &mut Log, client: usize, [asked, from, deadline]: [u64; 3], fenc
 }
 
 fn hit(log: &mut Log, act: Act, from: u64, healed: u64) {
-    log.hits.push(Hit { act, at: at(from), applied_at: at(from), healed_at: Some(at(healed)) });
+    log.hits.push(Hit {
+        act,
+        name: "pause",
+        origin: Origin::Random,
+        at: at(from),
+        applied_at: at(from),
+        healed_at: Some(at(healed)),
+    });
 }
 
 fn node(node: usize, nemesis: Nemesis) -> Act {
@@ -63,7 +72,7 @@ fn promise() -> Promise {
 }
 
 fn wrong(log: &Log) -> Vec<String> {
-    judge(log, &promise()).wrong
+    judge(log, &promise(), &Expected::default()).wrong
 }
 
 #[test]
@@ -73,8 +82,8 @@ fn a_run_without_anything_wrong_is_clean() {
     hold(&mut log, 1, [0, 30, 40, 3000], 2);
     say(&mut log, 0, 50, What::Attempt { resource: 0 });
     say(&mut log, 0, 60, What::Missed { why: Why::Contended, failures: vec![] });
-    let judgement = judge(&log, &promise());
-    assert!(judgement.is_clean(), "{:?}", judgement.wrong);
+    let judgement = judge(&log, &promise(), &Expected::default());
+    assert!(judgement.wrong.is_empty(), "{:?}", judgement.wrong);
     assert_eq!((judgement.counts.sections, judgement.counts.misses), (2, 1));
 }
 
@@ -100,8 +109,8 @@ fn an_overlap_is_excused_by_what_breaks_an_assumption_and_by_nothing_else() {
         hold(&mut log, 0, [0, 10, 500, 3000], 1);
         hold(&mut log, 1, [0, 400, 500, 3000], 2);
         hit(&mut log, node(0, nemesis.clone()), from, from);
-        let judgement = judge(&log, &promise());
-        assert_eq!(judgement.is_clean(), is_excused, "{nemesis}: {:?}", judgement.wrong);
+        let judgement = judge(&log, &promise(), &Expected::default());
+        assert_eq!(judgement.wrong.is_empty(), is_excused, "{nemesis}: {:?}", judgement.wrong);
         assert_eq!(judgement.excused.len(), usize::from(is_excused), "{nemesis}");
     }
 }
@@ -173,14 +182,14 @@ fn a_lock_that_a_dead_client_keeps_cannot_be_had() {
     let token = String::new();
     say(&mut log, 1, 3_000, What::Acquired { deadline: at(6_000), fencing_token: 2, token });
     say(&mut log, 1, 3_010, What::Released);
-    let judgement = judge(&log, &promise());
+    let judgement = judge(&log, &promise(), &Expected::default());
     let gap = |from, until| Gap { resource: 0, from: at(from), until: at(until) };
     assert_eq!(judgement.availability.gaps, [gap(1_000, 3_000)]);
     assert!((judgement.availability.share - (1.0 - 2.0 / 60.0)).abs() < 1e-9);
 
     // While it stands still it wants nothing.
     hit(&mut log, Act::Client { client: 1, fault: ClientFault::Pause }, 1_500, 2_500);
-    let gaps = judge(&log, &promise()).availability.gaps;
+    let gaps = judge(&log, &promise(), &Expected::default()).availability.gaps;
     assert_eq!(gaps, [gap(1_000, 1_500), gap(2_500, 3_000)]);
 }
 
@@ -192,7 +201,8 @@ fn what_a_late_writer_gets_is_counted() {
     acquire(&mut log, 1, [0, 3_600, 6_600], 2);
     say(&mut log, 1, 3_700, What::Write);
     say(&mut log, 0, 3_800, What::Write);
-    let Counts { writes, stale_writes, late_writes, .. } = judge(&log, &promise()).counts;
+    let Counts { writes, stale_writes, late_writes, .. } =
+        judge(&log, &promise(), &Expected::default()).counts;
     assert_eq!((writes, stale_writes, late_writes), (2, 1, 1));
 }
 
@@ -228,4 +238,108 @@ fn nanoseconds_are_not_shown() {
         "from 1.123456 s to 22.000000 s. 3.14"
     );
     assert_eq!(to_microseconds("none"), "none");
+}
+
+/// A run of ten seconds with two holds, one of which was waited for, and what it says that was not tested.
+fn untested(scenario: &str, prepare: impl FnOnce(&mut Log)) -> (Finding, Vec<String>) {
+    let mut log = run(2);
+    (log.healed_at, log.ended_at) = (at(10_000), at(10_000));
+    hold(&mut log, 0, [0, 10, 20, 3000], 1);
+    hold(&mut log, 1, [15, 30, 40, 3000], 2);
+    prepare(&mut log);
+    let scenario = Scenario::of_text(&format!("about = \"x\"\nduration = \"10s\"\n{scenario}"));
+    let judgement = judge(&log, &promise(), &Expected::of(&scenario));
+    assert_eq!(judgement.wrong, Vec::<String>::new());
+    (judgement.finding(), judgement.untested)
+}
+
+fn played(log: &mut Log, victim: usize, repetition: usize) {
+    hit(log, node(victim, Nemesis::Pause), 1_000, 2_000);
+    let origin = Origin::Scheduled { fault: 0, repetition };
+    log.hits.last_mut().unwrap().origin = origin;
+}
+
+const PAUSE: &str = "[[fault]]\nnemesis = \"pause\"\nnodes = 2\nfor = \"1s\"\nevery = \"4s\"\n";
+const RANDOM: &str = "[random]\nevery = \"1s\"\n[[random.fault]]\nnemesis = \"restart\"\n";
+
+#[test]
+fn a_run_is_clean_only_when_each_named_fault_was_played() {
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Log), Option<&'a str>);
+    let cases: [Case<'_>; 7] = [
+        ("", &|_| {}, Some("the scenario names no fault")),
+        (PAUSE, &|_| {}, Some("pause (t.toml:4:11) was not played: something else")),
+        (
+            PAUSE,
+            &|log| log.healed_at = at(900),
+            Some("pause (t.toml:4:11) was not played: the run ended before"),
+        ),
+        (
+            PAUSE,
+            &|log| [(0, 0), (1, 1)].map(|(node, at)| played(log, node, at)).into_iter().collect(),
+            Some("hit at most 1 of 2"),
+        ),
+        (
+            PAUSE,
+            &|log| [(0, 0), (3, 1), (4, 1)].map(|(node, at)| played(log, node, at)).into_iter().collect(),
+            None,
+        ),
+        (RANDOM, &|_| {}, Some("no fault of [random]")),
+        (RANDOM, &|log| hit(log, node(0, Nemesis::Pause), 1_000, 2_000), None),
+    ];
+    for (scenario, prepare, expected) in cases {
+        let (finding, untested) = untested(scenario, prepare);
+        match expected {
+            None => assert_eq!((finding, untested), (Finding::Clean, vec![]), "{scenario}"),
+            Some(expected) => {
+                assert_eq!(finding, Finding::Inconclusive, "{scenario}");
+                assert!(untested.len() == 1 && untested[0].contains(expected), "{scenario}: {untested:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_lock_or_without_contention_nothing_is_tested() {
+    let played = |log: &mut Log| hit(log, node(0, Nemesis::Pause), 1_000, 2_000);
+    let (finding, reasons) = untested(RANDOM, |log| {
+        log.clients.iter_mut().for_each(|client| client.visits.clear());
+        played(log);
+    });
+    assert_eq!((finding, reasons), (Finding::Inconclusive, vec!["nobody ever had a lock".to_owned()]));
+    let (finding, reasons) = untested(RANDOM, |log| {
+        log.clients[1].visits[0].requested_at = at(20);
+        played(log);
+    });
+    assert_eq!(finding, Finding::Inconclusive);
+    assert_eq!(reasons, ["no client ever wanted a lock that another one had"]);
+}
+
+#[test]
+fn whoever_could_not_have_a_lock_is_told_with_the_reason() {
+    let mut log = run(3);
+    log.nodes = ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec();
+    hold(&mut log, 0, [0, 10, 20, 3000], 1);
+    for asked in [1_000, 3_000] {
+        say(&mut log, 1, asked, What::Attempt { resource: 0 });
+        let failures = [(0, "unreachable"), (2, "no answer")];
+        let failures = failures.map(|(node, reason)| Lost { node, reason: reason.into() }).to_vec();
+        say(&mut log, 1, asked + 2_000, What::Missed { why: Why::NoQuorum, failures });
+    }
+    hold(&mut log, 1, [5_000, 5_010, 5_020, 8_000], 2);
+    let denied = judge(&log, &promise(), &Expected::default()).denied;
+    let why = "no quorum: a:1 unreachable, c:1 no answer".to_owned();
+    assert_eq!(denied, [Denied { client: 1, resource: 0, from: at(1_000), until: at(5_010), why }]);
+
+    // A client that never had any lock is told of, whatever the others had.
+    say(&mut log, 2, 7_000, What::Attempt { resource: 0 });
+    say(&mut log, 2, 7_100, What::Missed { why: Why::Contended, failures: vec![] });
+    let denied = judge(&log, &promise(), &Expected::default()).denied;
+    assert!(denied.iter().any(|denied| denied.client == 2 && denied.why.contains("another client's key")));
+
+    let mut log = run(2);
+    acquire(&mut log, 0, [0, 10, 3_000], 1);
+    log.handle_kill(0, at(1_000));
+    hold(&mut log, 1, [500, 3_000, 3_010, 6_000], 2);
+    let denied = judge(&log, &promise(), &Expected::default()).denied;
+    assert_eq!(denied[0].why, "client 0 was killed while it held it");
 }

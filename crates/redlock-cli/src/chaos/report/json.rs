@@ -4,9 +4,9 @@ use redlock_testing::history::Violation;
 use serde_json::{Map, Value, json};
 
 use super::Facts;
-use crate::chaos::arena::describe;
+use crate::chaos::arena::{describe, victim};
 use crate::chaos::event::resource_name;
-use crate::chaos::judge::{Counts, relative};
+use crate::chaos::judge::{Counts, Finding, relative};
 use crate::chaos::plan::Act;
 
 /// Raised when a field changes its meaning or goes away.
@@ -33,9 +33,23 @@ pub(super) fn of(facts: Facts<'_>) -> Value {
             "until": round(facts.seconds(gap.until)),
         })
     });
+    let denied = judgement.denied.iter().map(|denied| {
+        json!({
+            "client": denied.client,
+            "resource": resource_name(denied.resource),
+            "from": round(facts.seconds(denied.from)),
+            "until": round(facts.seconds(denied.until)),
+            "why": denied.why,
+        })
+    });
     json!({
         "schema": SCHEMA,
-        "verdict": if judgement.is_clean() { "clean" } else { "violated" },
+        "verdict": match judgement.finding() {
+            Finding::Clean => "clean",
+            Finding::Inconclusive => "inconclusive",
+            Finding::Violated => "violated",
+        },
+        "untested": judgement.untested,
         "wrong": judgement.wrong,
         "violations": violations(facts, &judgement.violations),
         "excused": violations(facts, &judgement.excused),
@@ -69,6 +83,7 @@ pub(super) fn of(facts: Facts<'_>) -> Value {
             "share": availability.share,
             "longest_gap": round(availability.longest_gap().as_secs_f64()),
             "gaps": gaps.collect::<Vec<_>>(),
+            "denied": denied.collect::<Vec<_>>(),
         },
         "latency": {
             "p50": judgement.latency.percentile(50).as_secs_f64(),
@@ -113,7 +128,9 @@ fn faults_of(facts: Facts<'_>) -> Vec<Value> {
             Act::Client { client, .. } => (None, Some(*client), None),
         };
         json!({
-            "what": describe(&hit.act),
+            "what": describe(log, &hit.act, hit.name),
+            "nemesis": hit.name,
+            "name": victim(log, &hit.act),
             "node": node,
             "client": client,
             "at": round(facts.seconds(hit.at)),

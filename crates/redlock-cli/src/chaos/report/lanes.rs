@@ -36,6 +36,8 @@ pub(super) struct NodeLane {
 pub(super) struct ClientLane {
     pub(super) waiting: Vec<f64>,
     pub(super) holding: Vec<f64>,
+    /// When its ways to nodes were bad.
+    pub(super) ways: Vec<Stretch>,
     pub(super) stretches: Vec<Stretch>,
     pub(super) marks: Vec<Mark>,
 }
@@ -47,7 +49,7 @@ pub(super) fn of_node(log: &Log, node: usize, seconds: impl Fn(u64) -> f64) -> N
         if *hit_node != node {
             continue;
         }
-        let title = format!("{nemesis} at {:.1} s", seconds(hit.at));
+        let title = format!("{nemesis} ({}) at {:.1} s", hit.name, seconds(hit.at));
         match class_of(nemesis) {
             Class::Mark(class) => lane.marks.push(Mark { at: hit.applied_at, class, title }),
             Class::Stretch(class) => {
@@ -64,6 +66,7 @@ pub(super) fn of_client(log: &Log, client: usize, scale: Scale, seconds: impl Fn
     let mut lane = ClientLane {
         waiting: vec![0.0; COLUMNS],
         holding: vec![0.0; COLUMNS],
+        ways: ways(log, client, &seconds),
         stretches: Vec::new(),
         marks: Vec::new(),
     };
@@ -90,6 +93,48 @@ pub(super) fn of_client(log: &Log, client: usize, scale: Scale, seconds: impl Fn
         lane.stretches.push(Stretch { from: hit.at, until, class, title });
     }
     lane
+}
+
+/// The bad ways of one client, as one stretch for what began together.
+fn ways(log: &Log, client: usize, seconds: impl Fn(u64) -> f64) -> Vec<Stretch> {
+    let mut ways: Vec<(Stretch, Vec<String>)> = Vec::new();
+    for hit in &log.hits {
+        let Act::Node { node, nemesis: Nemesis::Link { from: Clients::One(whose), link } } = &hit.act else {
+            continue;
+        };
+        if *whose != client {
+            continue;
+        }
+        let (from, until, class) = (hit.at, over(hit, log), class_of_link(link));
+        let node = log.node_name(*node);
+        let what = format!("{link} ({})", hit.name);
+        let same =
+            |stretch: &Stretch| stretch.title == what && from <= stretch.until && stretch.from <= until;
+        match ways.iter_mut().find(|(stretch, _)| same(stretch)) {
+            Some((stretch, nodes)) => {
+                (stretch.from, stretch.until) = (stretch.from.min(from), stretch.until.max(until));
+                nodes.push(node);
+            }
+            None => ways.push((Stretch { from, until, class, title: what }, vec![node])),
+        }
+    }
+    let told = |(stretch, nodes): (Stretch, Vec<String>)| {
+        let (from, until) = (seconds(stretch.from), seconds(stretch.until));
+        let title = format!(
+            "its way to {}: {} at {from:.1} s, healed at {until:.1} s",
+            nodes.join(", "),
+            stretch.title
+        );
+        Stretch { title, ..stretch }
+    };
+    ways.into_iter().map(told).collect()
+}
+
+fn class_of_link(link: &Link) -> &'static str {
+    match link {
+        Link::Cut | Link::Reset => "cut",
+        Link::Slow { .. } | Link::Lossy { .. } | Link::Narrow { .. } | Link::Open => "link",
+    }
 }
 
 fn over(hit: &Hit, log: &Log) -> u64 {
@@ -147,7 +192,7 @@ fn class_of(nemesis: &Nemesis) -> Class {
         Nemesis::Kill { .. } => Class::Stretch("down"),
         Nemesis::Pause => Class::Stretch("paused"),
         Nemesis::Cut => Class::Stretch("cut"),
-        Nemesis::Link { from: Clients::All, link: Link::Cut | Link::Reset } => Class::Stretch("cut"),
+        Nemesis::Link { from: Clients::All, link } => Class::Stretch(class_of_link(link)),
         Nemesis::Link { .. } => Class::Stretch("link"),
         Nemesis::MemoryFull => Class::Stretch("memory"),
         Nemesis::ClockRate { .. } => Class::Stretch("clock"),
@@ -155,5 +200,34 @@ fn class_of(nemesis: &Nemesis) -> Class {
         Nemesis::ClockStep { .. } => Class::Mark("clock"),
         Nemesis::FlushAll => Class::Mark("flushed"),
         Nemesis::ScriptFlush | _ => Class::Mark("other"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::plan::Origin;
+
+    #[test]
+    fn a_cut_between_a_client_and_nodes_is_in_the_lane_of_the_client() {
+        let mut log = Log::new(2, vec!["a:1".into(), "b:1".into(), "c:1".into()]);
+        let cut = |node, client, link| Hit {
+            act: Act::Node { node, nemesis: Nemesis::Link { from: Clients::One(client), link } },
+            name: "cut",
+            origin: Origin::Random,
+            at: 2_000_000_000,
+            applied_at: 2_000_000_000,
+            healed_at: Some(5_000_000_000),
+        };
+        log.ended_at = 9_000_000_000;
+        log.hits = vec![cut(0, 1, Link::Cut), cut(2, 1, Link::Cut)];
+        log.hits.push(cut(1, 1, Link::Lossy { percent: 9 }));
+        let lane =
+            |client| of_client(&log, client, Scale::new(0, log.ended_at), |time| time as f64 / 1e9).ways;
+        assert_eq!(lane(0), []);
+        let title = "its way to a:1, c:1: cut off (cut) at 2.0 s, healed at 5.0 s".to_owned();
+        let (from, until) = (2_000_000_000, 5_000_000_000);
+        assert_eq!(lane(1)[0], Stretch { from, until, class: "cut", title });
+        assert_eq!((lane(1).len(), lane(1)[1].class), (2, "link"));
     }
 }

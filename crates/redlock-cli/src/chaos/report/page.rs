@@ -7,7 +7,8 @@ use redlock_testing::history::Violation;
 use super::text::{counted, seconds};
 use super::{Facts, chart, timeline};
 use crate::chaos::arena::describe;
-use crate::chaos::judge::{Counts, relative};
+use crate::chaos::event::resource_name;
+use crate::chaos::judge::{Counts, Finding, relative};
 use crate::chaos::plan::Act;
 
 const STYLE: &str = include_str!("style.css");
@@ -18,7 +19,11 @@ const LISTED: usize = 200;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
     let Facts { run, judgement, .. } = facts;
-    let (class, verdict) = if judgement.is_clean() { ("clean", "Clean") } else { ("violated", "Not clean") };
+    let (class, verdict) = match judgement.finding() {
+        Finding::Clean => ("clean", "Clean"),
+        Finding::Inconclusive => ("inconclusive", "Inconclusive"),
+        Finding::Violated => ("violated", "Not clean"),
+    };
     let name = escape(&run.scenario.name);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -28,7 +33,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
          <p class=\"about\">{about}</p><p class=\"setup\">{setup}</p></header>\n\
          {wrong}{figures}\n<h2>Timeline</h2>\n{legend}\n{timeline}\n\
          <h2>Time to get a lock</h2>\n{chart_legend}\n{chart}\n\
-         {excused}{faults}{again}\n</main>\n</body>\n</html>\n",
+         {denied}{excused}{faults}{again}\n</main>\n</body>\n</html>\n",
         about = escape(&run.scenario.about),
         setup = escape(&setup(facts)),
         wrong = wrong(facts),
@@ -37,6 +42,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
         timeline = timeline::of(facts),
         chart_legend = CHART_LEGEND,
         chart = chart::of(facts),
+        denied = denied(facts),
         excused = excused(facts),
         faults = faults(facts),
         again = again(facts),
@@ -48,7 +54,8 @@ const LEGEND: &str = "<p class=\"legend\"><b>Nodes</b> <i class=\"up\"></i>up <i
                       <i class=\"memory\"></i>out of memory <i class=\"clock\"></i>wrong clock \
                       <i class=\"quarantined\"></i>quarantined \
                       <b>Clients</b> <i class=\"holding\"></i>holding <i class=\"waiting\"></i>waiting \
-                      <i class=\"lost\"></i>lost <i class=\"down\"></i>dead <i class=\"violation\"></i>violation</p>";
+                      <i class=\"lost\"></i>lost <i class=\"down\"></i>dead <i class=\"way cut\"></i>cut off from nodes \
+                      <i class=\"way link\"></i>bad link to nodes <i class=\"violation\"></i>violation</p>";
 
 const CHART_LEGEND: &str = "<p class=\"legend\"><i class=\"line p50\"></i>median <i class=\"line p99\"></i>99 % \
                             <i class=\"line slowest\"></i>slowest <span>of the locks that are held briefly</span></p>";
@@ -100,11 +107,35 @@ fn has_late(violations: &[Violation]) -> bool {
 }
 
 fn wrong(facts: Facts<'_>) -> String {
-    let wrong = &facts.judgement.wrong;
-    if wrong.is_empty() {
+    let section = |class: &str, title: &str, texts: &[String]| match texts {
+        [] => String::new(),
+        texts => format!("<section class=\"{class}\"><h2>{title}</h2>{}</section>\n", list(texts)),
+    };
+    let wrong = section("wrong", "What is wrong", &facts.judgement.wrong);
+    wrong + &section("untested", "What was not tested", &facts.judgement.untested)
+}
+
+/// The table of clients whose lock could not be had.
+fn denied(facts: Facts<'_>) -> String {
+    let denied = &facts.judgement.denied;
+    if denied.is_empty() {
         return String::new();
     }
-    format!("<section class=\"wrong\"><h2>What is wrong</h2>{}</section>\n", list(wrong))
+    let row = |denied: &crate::chaos::judge::Denied| {
+        format!(
+            "<tr><td>client {}</td><td>{}</td><td>{:.1} s</td><td>{}</td><td>{}</td></tr>",
+            denied.client,
+            escape(&resource_name(denied.resource)),
+            facts.seconds(denied.from),
+            seconds(denied.length().as_secs_f64()),
+            escape(&denied.why)
+        )
+    };
+    let rows: String = denied.iter().take(LISTED).map(row).collect();
+    format!(
+        "<h2>Whose lock could not be had</h2>\n<div class=\"scroll\"><table><thead><tr><th>who</th><th>lock</th>\
+         <th>from</th><th>for</th><th>why</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
 }
 
 /// The first ones, and the others to be unfolded.
@@ -162,7 +193,7 @@ fn faults(facts: Facts<'_>) -> String {
             rows,
             "<tr><td>{:.1} s</td><td>{}</td><td>{lasted}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             facts.seconds(hit.at),
-            escape(&describe(&hit.act)),
+            escape(&describe(log, &hit.act, hit.name)),
             after(recovery.after_fault),
             if lasted.is_empty() { String::new() } else { after(recovery.after_healing) },
             breaks.map_or_else(String::new, |assumption| format!("breaks “{assumption}”")),

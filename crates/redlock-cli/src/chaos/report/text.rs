@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 
 use super::Facts;
-use crate::chaos::judge::{Counts, relative};
+use crate::chaos::event::resource_name;
+use crate::chaos::judge::{Counts, Denied, Finding, relative};
 
 /// How many things that are wrong are spelled out; report.json has all.
 const SHOWN: usize = 10;
+/// How many of the clients that could not have a lock are told of; report.json has all.
+const DENIED_SHOWN: usize = 3;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
     let Facts { run, log, judgement } = facts;
@@ -52,20 +55,54 @@ pub(super) fn of(facts: Facts<'_>) -> String {
             relative(&judgement.excused[0], log.began_at)
         );
     }
-    if judgement.is_clean() {
-        text.push_str("CLEAN: everything that the lock promises was kept\n");
-        return text;
+    if !judgement.denied.is_empty() {
+        text.push_str("  whose lock could not be had:\n");
+        let lines: Vec<String> =
+            judgement.denied.iter().map(|one| denied(one, facts.seconds(one.from))).collect();
+        list(&mut text, "   ", &lines, DENIED_SHOWN);
+    }
+    match judgement.finding() {
+        Finding::Clean => {
+            text.push_str("CLEAN: everything that the lock promises was kept\n");
+            return text;
+        }
+        Finding::Inconclusive => {
+            text.push_str("INCONCLUSIVE: nothing is wrong, but not everything was tested\n");
+            list(&mut text, " ", &judgement.untested, SHOWN);
+            let _ = writeln!(text, "again: {}", run.command());
+            return text;
+        }
+        Finding::Violated => {}
     }
     let is_wrong = if judgement.wrong.len() == 1 { "thing is" } else { "things are" };
     let _ = writeln!(text, "NOT CLEAN: {} {is_wrong} wrong", judgement.wrong.len());
-    for wrong in judgement.wrong.iter().take(SHOWN) {
-        let _ = writeln!(text, "  - {wrong}");
-    }
-    if judgement.wrong.len() > SHOWN {
-        let _ = writeln!(text, "  - and {} more", judgement.wrong.len() - SHOWN);
+    list(&mut text, " ", &judgement.wrong, SHOWN);
+    if !judgement.untested.is_empty() {
+        text.push_str("  not tested:\n");
+        list(&mut text, "   ", &judgement.untested, SHOWN);
     }
     let _ = writeln!(text, "again: {}", run.command());
     text
+}
+
+fn list(text: &mut String, indent: &str, lines: &[String], most: usize) {
+    for line in lines.iter().take(most) {
+        let _ = writeln!(text, "{indent} - {line}");
+    }
+    if lines.len() > most {
+        let _ = writeln!(text, "{indent} - and {} more", lines.len() - most);
+    }
+}
+
+/// Which client, which lock, when and why.
+fn denied(denied: &Denied, from: f64) -> String {
+    format!(
+        "client {} waited {} for {} from {from:.1} s on: {}",
+        denied.client,
+        seconds(denied.length().as_secs_f64()),
+        resource_name(denied.resource),
+        denied.why
+    )
 }
 
 /// With three digits that count.

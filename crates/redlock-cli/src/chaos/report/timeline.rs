@@ -19,6 +19,11 @@ const STRIP: f64 = 10.0;
 /// Of the shares of a column, so many are told apart.
 const LEVELS: usize = 4;
 
+/// Characters that fit left of a lane.
+const LABEL_MAX: usize = 15;
+/// How high the strip at the bottom of a client's lane is that shows bad ways to nodes.
+const WAY: f64 = 3.0;
+
 /// How high a client's lane is: fewer ones have more room.
 fn client_height(clients: usize) -> f64 {
     match clients {
@@ -99,8 +104,11 @@ impl Picture<'_> {
     fn node(&mut self, node: usize) {
         let facts = self.facts;
         let lane = lanes::of_node(facts.log, node, |time| facts.seconds(time));
-        self.label(&format!("node {node}"), NODE);
-        self.rect("lane up", LEFT, RIGHT - LEFT, NODE, &facts.run.node_names()[node]);
+        let name = &facts.run.node_names()[node];
+        // A name that is too long for the margin is shown when the lane is pointed at.
+        let label = if name.chars().count() <= LABEL_MAX { name.clone() } else { format!("node {node}") };
+        self.label(&label, NODE);
+        self.rect("lane up", LEFT, RIGHT - LEFT, NODE, name);
         self.stretches(&lane.stretches, NODE);
         self.marks(&lane.marks, NODE);
         self.y += NODE + SPACE;
@@ -119,6 +127,9 @@ impl Picture<'_> {
         self.columns("waiting", &lane.waiting, height / 2.0 - 1.5, 3.0);
         self.columns("holding", &lane.holding, 0.0, height);
         self.stretches(&lane.stretches, height);
+        self.y += height - WAY;
+        self.stretches(&lane.ways, WAY);
+        self.y -= height - WAY;
         self.marks(&lane.marks, height);
         self.y += height + if clients > 16 { 2.0 } else { SPACE };
     }

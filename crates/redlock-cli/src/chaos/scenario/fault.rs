@@ -3,24 +3,29 @@
 use std::time::Duration;
 
 use redlock_testing::{ClientFault, Clients, Data, Link, Nemesis, Span, Step};
-use serde::Deserialize;
+use toml::de::DeValue;
 
+use super::document::{Fields, Spot, shown, suggestion};
 use super::text::{self, Range};
 
 /// What goes wrong, with whom, and when.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Fault {
-    pub(in super::super) harm: Harm,
+pub(crate) struct Fault {
+    /// The word that the file has for it.
+    pub(crate) name: &'static str,
+    /// Where the file says so.
+    pub(crate) spot: Spot,
+    pub(crate) harm: Harm,
     /// How many nodes, or which; of a harm to clients, how many clients.
-    pub(in super::super) reach: Reach,
+    pub(crate) reach: Reach,
     /// How long a lasting one lasts.
-    pub(in super::super) lasts: Option<Range>,
-    pub(in super::super) timing: Timing,
+    pub(crate) lasts: Option<Range>,
+    pub(crate) timing: Timing,
 }
 
 /// To whom something is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Harm {
+pub(crate) enum Harm {
     /// Of a link's, for all clients.
     Node(Nemesis),
     /// The way between some clients and some nodes.
@@ -32,20 +37,15 @@ pub(in super::super) enum Harm {
 }
 
 /// Which ones.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a number, a list of numbers, or \"minority\", \"majority\", \"all\" or \"next\""
-)]
-pub(in super::super) enum Reach {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
     These(Vec<usize>),
     Drawn(Count),
 }
 
 /// How many, out of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RawCount")]
-pub(in super::super) enum Count {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
     Number(usize),
     /// The most without which a majority is left.
     Minority,
@@ -58,7 +58,7 @@ pub(in super::super) enum Count {
 
 /// When, since the clients have begun.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) enum Timing {
+pub(crate) enum Timing {
     Once {
         at: Duration,
     },
@@ -70,72 +70,72 @@ pub(in super::super) enum Timing {
     Random,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a number, or \"minority\", \"majority\", \"all\" or \"next\"")]
-enum RawCount {
-    Number(usize),
-    Word(String),
-}
-
-impl TryFrom<RawCount> for Count {
-    type Error = String;
-
-    fn try_from(raw: RawCount) -> Result<Self, String> {
-        match raw {
-            RawCount::Number(0) => Err("must be at least 1".to_owned()),
-            RawCount::Number(number) => Ok(Self::Number(number)),
-            RawCount::Word(word) => match word.as_str() {
-                "minority" => Ok(Self::Minority),
-                "majority" => Ok(Self::Majority),
-                "all" => Ok(Self::All),
-                "next" => Ok(Self::Next),
-                _ => Err(format!(
-                    "{word:?} must be a number, or \"minority\", \"majority\", \"all\" or \"next\""
-                )),
-            },
-        }
-    }
-}
-
 impl Count {
-    pub(in super::super) fn of(self, all: usize) -> usize {
+    pub(crate) fn of(self, all: usize) -> usize {
         let majority = all / 2 + 1;
         match self {
             Self::Number(number) => number.min(all),
-            Self::Minority => all - majority,
+            Self::Minority => all.saturating_sub(majority),
             Self::Majority => majority,
             Self::All => all,
             Self::Next => 1,
         }
     }
+
+    /// # Errors
+    ///
+    /// The values that would be right.
+    pub(super) fn read(value: &DeValue<'_>, all: usize) -> Result<Self, String> {
+        let words: &'static [(&'static str, Self)] = &[
+            ("minority", Self::Minority),
+            ("majority", Self::Majority),
+            ("all", Self::All),
+            ("next", Self::Next),
+        ];
+        if value.as_str().is_some() {
+            text::one_of(words)(value)
+        } else {
+            text::number(1, all)(value).map(Self::Number)
+        }
+    }
 }
 
-/// A fault as it is written down.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Raw {
-    nemesis: Kind,
-    #[serde(default, deserialize_with = "text::optional")]
-    at: Option<Duration>,
-    every: Option<Range>,
-    #[serde(rename = "for")]
-    lasts: Option<Range>,
-    nodes: Option<Reach>,
-    clients: Option<Count>,
-    weight: Option<u32>,
-    data: Option<RawData>,
-    #[serde(default, deserialize_with = "text::optional")]
-    latency: Option<Duration>,
-    #[serde(default, deserialize_with = "text::optional")]
-    jitter: Option<Duration>,
-    percent: Option<u8>,
-    bytes_per_second: Option<u32>,
-    by: Option<String>,
-    ppm: Option<i32>,
+impl Reach {
+    /// `names` are those of all nodes.
+    fn read(value: &DeValue<'_>, names: &[String]) -> Result<Self, String> {
+        let DeValue::Array(items) = value else {
+            let count = Count::read(value, names.len())?;
+            if count.of(names.len()) == 0 {
+                return Err(format!("of {} nodes there is no minority", names.len()));
+            }
+            return Ok(Self::Drawn(count));
+        };
+        if items.is_empty() {
+            return Err("must name a node".to_owned());
+        }
+        items.iter().map(|item| node(item.get_ref(), names)).collect::<Result<_, _>>().map(Self::These)
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// A node by its number or its name.
+fn node(value: &DeValue<'_>, names: &[String]) -> Result<usize, String> {
+    let found = match value.as_str() {
+        Some(text) => names.iter().position(|name| name == text),
+        None => text::number(0, names.len().saturating_sub(1))(value).ok(),
+    };
+    found.ok_or_else(|| {
+        let meant = value.as_str().map(|text| suggestion(text, names.iter().map(String::as_str)));
+        let meant = meant.unwrap_or_default();
+        format!(
+            "there is no node {}: the nodes are 0 to {}, or {}{meant}",
+            shown(value),
+            names.len().saturating_sub(1),
+            names.join(", ")
+        )
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Kill,
     Restart,
@@ -154,143 +154,182 @@ enum Kind {
     KillClient,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawData {
-    Kept,
-    Lost,
+/// The words of a file, which are those of docs/chaos.md.
+const KINDS: &[(&str, Kind)] = &[
+    ("kill", Kind::Kill),
+    ("restart", Kind::Restart),
+    ("pause", Kind::Pause),
+    ("cut", Kind::Cut),
+    ("reset", Kind::Reset),
+    ("slow", Kind::Slow),
+    ("lossy", Kind::Lossy),
+    ("narrow", Kind::Narrow),
+    ("clock-step", Kind::ClockStep),
+    ("clock-rate", Kind::ClockRate),
+    ("memory-full", Kind::MemoryFull),
+    ("flush", Kind::Flush),
+    ("script-flush", Kind::ScriptFlush),
+    ("pause-client", Kind::PauseClient),
+    ("kill-client", Kind::KillClient),
+];
+
+const DATA: &[(&str, Data)] = &[("kept", Data::Kept), ("lost", Data::Lost)];
+
+/// All fields that some fault has.
+const FIELDS: [&str; 14] = [
+    "nemesis",
+    "at",
+    "every",
+    "for",
+    "nodes",
+    "clients",
+    "weight",
+    "data",
+    "latency",
+    "jitter",
+    "percent",
+    "bytes_per_second",
+    "by",
+    "ppm",
+];
+
+/// The victims that there are, and the end of all faults.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cast<'a> {
+    /// The names of the nodes.
+    pub(super) nodes: &'a [String],
+    pub(super) clients: usize,
+    /// When the faults of the run end.
+    pub(super) end: Duration,
 }
 
-impl Raw {
-    /// One of `[[fault]]`.
-    pub(super) fn scheduled(mut self) -> Result<Fault, String> {
-        if self.weight.take().is_some() {
-            return Err("weight is for [[random.fault]]".to_owned());
-        }
-        let at = self.at.take().unwrap_or(Duration::from_secs(1));
-        let timing = match self.every.take() {
-            None => Timing::Once { at },
-            Some(every) if every.is_too_short() => return Err("every must be at least 10ms".to_owned()),
-            Some(every) => Timing::Repeated { at, every },
-        };
-        self.fault(timing)
+/// One of `[[fault]]`.
+pub(super) fn scheduled(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Fault> {
+    let (at, spot) =
+        fields.optional("at", text::duration).unwrap_or((Duration::from_secs(1), fields.spot.clone()));
+    if at >= cast.end {
+        let text = format!("at: {at:?}; the faults of this run end after {:?}", cast.end);
+        fields.source.note(spot, text);
     }
+    let timing = match fields.optional("every", text::interval) {
+        None => Timing::Once { at },
+        Some((every, _)) => Timing::Repeated { at, every },
+    };
+    read(fields, cast, timing)
+}
 
-    /// One of `[[random.fault]]`.
-    pub(super) fn weighted(mut self) -> Result<(u32, Fault), String> {
-        if self.at.is_some() || self.every.is_some() {
-            return Err("at and every are for [[fault]]; [random] has its own".to_owned());
-        }
-        let weight = self.weight.take().unwrap_or(1);
-        Ok((weight, self.fault(Timing::Random)?))
-    }
+/// One of `[[random.fault]]`.
+pub(super) fn weighted(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<(u32, Fault)> {
+    let weight = fields.optional("weight", text::number(1, 1_000_000)).map_or(1, |(weight, _)| weight);
+    Some((weight, read(fields, cast, Timing::Random)?))
+}
 
-    fn fault(mut self, timing: Timing) -> Result<Fault, String> {
-        let harm = self.harm()?;
-        let span = match &harm {
-            Harm::Node(nemesis) => nemesis.span(),
-            Harm::Way { .. } | Harm::Client(_) => Span::Lasting,
-        };
-        let lasts = self.lasts.take();
-        match (span, lasts) {
-            (Span::Lasting, None) => return Err(self.missing("for")),
-            (Span::Momentary, Some(_)) => return Err(self.unused("for")),
-            (Span::Lasting, Some(_)) | (Span::Momentary, None) => {}
+/// Takes the fields that belong to the nemesis; all others are mistakes.
+fn read(mut fields: Fields<'_, '_>, cast: Cast<'_>, timing: Timing) -> Option<Fault> {
+    let given = fields.required("nemesis", "a fault", text::one_of(KINDS));
+    let Some((kind, spot)) = given else {
+        // Which fields belong to it, its name would have said.
+        fields.finish(&FIELDS, |_| None);
+        return None;
+    };
+    let (name, _) = KINDS.iter().find(|(_, known)| *known == kind)?;
+    let what = format!("the nemesis {name:?}");
+    let harm = harm(&mut fields, kind, &what, cast);
+    let span = match &harm {
+        Some(Harm::Node(nemesis)) => nemesis.span(),
+        // Its step is a mistake, and told.
+        None if kind == Kind::ClockStep => Span::Momentary,
+        Some(Harm::Way { .. } | Harm::Client(_)) | None => Span::Lasting,
+    };
+    let lasts = match span {
+        Span::Lasting => fields.required("for", &what, text::range),
+        Span::Momentary => None,
+    };
+    let one = Reach::Drawn(Count::Number(1));
+    let reach = match kind {
+        Kind::PauseClient | Kind::KillClient => {
+            let count = fields.optional("clients", |value| Count::read(value, cast.clients));
+            count.map_or(one, |(count, _)| Reach::Drawn(count))
         }
-        let reach = match (&harm, self.nodes.take()) {
-            (Harm::Client(_), Some(_)) => return Err(self.unused("nodes")),
-            (Harm::Client(_), None) => Reach::Drawn(self.clients.take().unwrap_or(Count::Number(1))),
-            (Harm::Node(_) | Harm::Way { .. }, nodes) => nodes.unwrap_or(Reach::Drawn(Count::Number(1))),
-        };
-        if let Some(name) = self.left_over() {
-            return Err(self.unused(name));
+        Kind::Kill
+        | Kind::Restart
+        | Kind::Pause
+        | Kind::Cut
+        | Kind::Reset
+        | Kind::Slow
+        | Kind::Lossy
+        | Kind::Narrow
+        | Kind::ClockStep
+        | Kind::ClockRate
+        | Kind::MemoryFull
+        | Kind::Flush
+        | Kind::ScriptFlush => {
+            fields.optional("nodes", |value| Reach::read(value, cast.nodes)).map_or(one, |(reach, _)| reach)
         }
-        Ok(Fault { harm, reach, lasts, timing })
-    }
-
-    /// Takes the fields that belong to the kind.
-    fn harm(&mut self) -> Result<Harm, String> {
-        let nemesis = match self.nemesis {
-            Kind::Kill => Nemesis::Kill { data: self.data() },
-            Kind::Restart => Nemesis::Restart { data: self.data() },
-            Kind::Pause => Nemesis::Pause,
-            Kind::Cut => return Ok(self.way(Link::Cut)),
-            Kind::Reset => return Ok(self.way(Link::Reset)),
-            Kind::Slow => {
-                let latency = self.latency.take().ok_or_else(|| self.missing("latency"))?;
-                let jitter = self.jitter.take().unwrap_or_default();
-                return Ok(self.way(Link::Slow { latency, jitter }));
+    };
+    fields.finish(&FIELDS, |field| {
+        Some(match (field, timing) {
+            ("weight", _) => "weight: is for [[random.fault]]".to_owned(),
+            ("at" | "every", Timing::Random) => format!("{field}: is for [[fault]]; [random] has its own"),
+            (_, Timing::Once { .. } | Timing::Repeated { .. } | Timing::Random) => {
+                format!("{field}: {what} has no {field}")
             }
-            Kind::Lossy => {
-                let percent = self.percent.take().filter(|percent| (1..=90).contains(percent));
-                let percent = percent.ok_or("lossy needs percent, from 1 to 90")?;
-                return Ok(self.way(Link::Lossy { percent }));
-            }
-            Kind::Narrow => {
-                let bytes_per_second = self.bytes_per_second.take().filter(|bytes| *bytes > 0);
-                let bytes_per_second = bytes_per_second.ok_or("narrow needs bytes_per_second, at least 1")?;
-                return Ok(self.way(Link::Narrow { bytes_per_second }));
-            }
-            Kind::ClockStep => {
-                let by = self.by.take().ok_or_else(|| self.missing("by"))?;
-                Nemesis::ClockStep { step: step(&by)? }
-            }
-            Kind::ClockRate => {
-                Nemesis::ClockRate { ppm: self.ppm.take().ok_or_else(|| self.missing("ppm"))? }
-            }
-            Kind::MemoryFull => Nemesis::MemoryFull,
-            Kind::Flush => Nemesis::FlushAll,
-            Kind::ScriptFlush => Nemesis::ScriptFlush,
-            Kind::PauseClient => return Ok(Harm::Client(ClientFault::Pause)),
-            Kind::KillClient => return Ok(Harm::Client(ClientFault::Kill)),
-        };
-        Ok(Harm::Node(nemesis))
-    }
+        })
+    });
+    let lasts = lasts.map(|(lasts, _)| lasts);
+    Some(Fault { name, spot, harm: harm?, reach, lasts, timing })
+}
 
-    fn data(&mut self) -> Data {
-        match self.data.take() {
-            None | Some(RawData::Kept) => Data::Kept,
-            Some(RawData::Lost) => Data::Lost,
+fn harm(fields: &mut Fields<'_, '_>, kind: Kind, what: &str, cast: Cast<'_>) -> Option<Harm> {
+    let link = match kind {
+        Kind::Kill => return Some(Harm::Node(Nemesis::Kill { data: data(fields) })),
+        Kind::Restart => return Some(Harm::Node(Nemesis::Restart { data: data(fields) })),
+        Kind::Pause => return Some(Harm::Node(Nemesis::Pause)),
+        Kind::ClockStep => {
+            let (step, _) = fields.required("by", what, step)?;
+            return Some(Harm::Node(Nemesis::ClockStep { step }));
         }
-    }
-
-    fn way(&mut self, link: Link) -> Harm {
-        match (self.clients.take(), link) {
-            (Some(clients), link) => Harm::Way { clients, link },
-            (None, Link::Cut) => Harm::Node(Nemesis::Cut),
-            (None, link) => Harm::Node(Nemesis::Link { from: Clients::All, link }),
+        Kind::ClockRate => {
+            let (ppm, _) = fields.required("ppm", what, text::number(-1_000_000, i32::MAX))?;
+            return Some(Harm::Node(Nemesis::ClockRate { ppm }));
         }
-    }
+        Kind::MemoryFull => return Some(Harm::Node(Nemesis::MemoryFull)),
+        Kind::Flush => return Some(Harm::Node(Nemesis::FlushAll)),
+        Kind::ScriptFlush => return Some(Harm::Node(Nemesis::ScriptFlush)),
+        Kind::PauseClient => return Some(Harm::Client(ClientFault::Pause)),
+        Kind::KillClient => return Some(Harm::Client(ClientFault::Kill)),
+        Kind::Cut => Some(Link::Cut),
+        Kind::Reset => Some(Link::Reset),
+        Kind::Slow => {
+            let latency = fields.required("latency", what, text::duration);
+            let jitter =
+                fields.optional("jitter", text::duration).map_or(Duration::ZERO, |(jitter, _)| jitter);
+            latency.map(|(latency, _)| Link::Slow { latency, jitter })
+        }
+        Kind::Lossy => {
+            fields.required("percent", what, text::number(1, 90)).map(|(percent, _)| Link::Lossy { percent })
+        }
+        Kind::Narrow => fields
+            .required("bytes_per_second", what, text::number(1, u32::MAX))
+            .map(|(bytes_per_second, _)| Link::Narrow { bytes_per_second }),
+    };
+    let clients = fields.optional("clients", |value| Count::read(value, cast.clients));
+    Some(match (clients, link?) {
+        (Some((clients, _)), link) => Harm::Way { clients, link },
+        (None, Link::Cut) => Harm::Node(Nemesis::Cut),
+        (None, link) => Harm::Node(Nemesis::Link { from: Clients::All, link }),
+    })
+}
 
-    /// A field that the kind has not taken.
-    fn left_over(&self) -> Option<&'static str> {
-        let left = [
-            (self.clients.is_some(), "clients"),
-            (self.data.is_some(), "data"),
-            (self.latency.is_some(), "latency"),
-            (self.jitter.is_some(), "jitter"),
-            (self.percent.is_some(), "percent"),
-            (self.bytes_per_second.is_some(), "bytes_per_second"),
-            (self.by.is_some(), "by"),
-            (self.ppm.is_some(), "ppm"),
-        ];
-        left.iter().find(|(is_left, _)| *is_left).map(|(_, name)| *name)
-    }
-
-    fn missing(&self, name: &str) -> String {
-        format!("the nemesis {:?} needs {name}", self.nemesis)
-    }
-
-    fn unused(&self, name: &str) -> String {
-        format!("the nemesis {:?} has no {name}", self.nemesis)
-    }
+fn data(fields: &mut Fields<'_, '_>) -> Data {
+    fields.optional("data", text::one_of(DATA)).map_or(Data::Kept, |(data, _)| data)
 }
 
 /// `"2s"`, or `"-2s"` to step back.
-fn step(text: &str) -> Result<Step, String> {
-    let parse = |text: &str| {
-        humantime::parse_duration(text.trim()).map_err(|error| format!("by = {text:?}: {error}"))
-    };
+fn step(value: &DeValue<'_>) -> Result<Step, String> {
+    let expected = || "must be a duration such as \"2s\", or \"-2s\" to step back".to_owned();
+    let DeValue::String(text) = value else { return Err(expected()) };
+    let parse = |text: &str| humantime::parse_duration(text.trim()).map_err(|_| expected());
     match text.strip_prefix('-') {
         Some(back) => parse(back).map(Step::Backward),
         None => parse(text.trim_start_matches('+')).map(Step::Forward),

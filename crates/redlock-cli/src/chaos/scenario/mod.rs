@@ -1,25 +1,33 @@
 //! What is to go wrong, as data: TOML files, some of them built in. docs/chaos.md is their manual.
 
+mod document;
 mod fault;
 mod text;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use redlock_quorum::{Redlock, SettingsError};
+use toml::de::{DeTable, DeValue};
 
-pub(super) use self::fault::{Count, Fault, Harm, Reach, Timing};
-use self::text::Range;
+use self::document::{Fields, Source};
+pub(crate) use self::document::{Mistake, Spot};
+use self::fault::Cast;
+pub(crate) use self::fault::{Count, Fault, Harm, Reach, Timing};
+pub(crate) use self::text::Range;
+use super::plan;
 use crate::failure::Failure;
 
 /// The most nodes that the lock supports.
 const NODES_MAX: usize = 31;
 /// Each is a process with a connection to each node.
-pub(super) const CLIENTS_MAX: usize = redlock_testing::MAX_CLIENTS;
+pub(crate) const CLIENTS_MAX: usize = redlock_testing::MAX_CLIENTS;
 /// More names than this are never contended for. Those that are held for long are numbered from there on.
 const RESOURCES_MAX: u64 = super::event::LONG as u64;
+/// A shorter run is over before the first client is ready.
+pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// The scenarios that are built in, by name.
 pub(super) const READY: [(&str, &str); 9] = [
@@ -36,45 +44,59 @@ pub(super) const READY: [(&str, &str); 9] = [
 
 /// A scenario that holds together.
 #[derive(Debug, Clone)]
-pub(super) struct Scenario {
-    pub(super) name: String,
-    pub(super) about: String,
-    pub(super) nodes: usize,
-    pub(super) durability: Durability,
-    pub(super) duration: Duration,
-    pub(super) clients: usize,
-    pub(super) work: Work,
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) about: String,
+    /// The names of the nodes.
+    pub(crate) nodes: Vec<String>,
+    pub(crate) durability: Durability,
+    pub(crate) duration: Duration,
+    pub(crate) clients: usize,
+    pub(crate) work: Work,
     /// Below the user's own settings.
-    pub(super) settings: Vec<(String, String)>,
-    pub(super) faults: Vec<Fault>,
-    pub(super) random: Option<Random>,
+    pub(crate) settings: Vec<Assignment>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) random: Option<Random>,
+}
+
+/// One setting of the lock, as a scenario gives it.
+#[derive(Debug, Clone)]
+pub(crate) struct Assignment {
+    pub(crate) setting: String,
+    pub(crate) value: String,
+    /// Where it is given.
+    pub(crate) spot: Spot,
+}
+
+/// The command line's part of a scenario, which is above the file.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    /// The names of nodes that are not the scenario's own.
+    pub(crate) nodes: Option<Vec<String>>,
+    pub(crate) clients: Option<usize>,
+    pub(crate) duration: Option<Duration>,
 }
 
 /// What the clients do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Work {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
     /// Names that are locked briefly.
-    pub(super) resources: u64,
+    pub(crate) resources: u64,
     /// The longest of these holds.
-    #[serde(deserialize_with = "text::duration")]
-    pub(super) hold: Duration,
+    pub(crate) hold: Duration,
     /// The longest pause between two of them.
-    #[serde(deserialize_with = "text::duration")]
-    pub(super) rest: Duration,
+    pub(crate) rest: Duration,
     /// Names that are held for long.
-    pub(super) long_resources: u64,
+    pub(crate) long_resources: u64,
     /// The longest of these holds, long enough for renewals.
-    #[serde(deserialize_with = "text::duration")]
-    pub(super) long_hold: Duration,
-    /// One visit of so many is to one of these; 0 for none.
-    pub(super) long_one_in: u64,
+    pub(crate) long_hold: Duration,
+    /// One visit of this many is to one of these; 0 for none.
+    pub(crate) long_one_in: u64,
 }
 
 /// What survives the death of a local node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Durability {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Durability {
     #[default]
     Always,
     Volatile,
@@ -82,47 +104,15 @@ pub(super) enum Durability {
 
 /// Faults that are drawn one after the other.
 #[derive(Debug, Clone)]
-pub(super) struct Random {
+pub(crate) struct Random {
     /// The time from one to the next.
-    pub(super) every: Range,
+    pub(crate) every: Range,
     /// The most nodes that are faulty at once.
-    pub(super) nodes: Count,
+    pub(crate) nodes: Count,
     /// The most clients that are faulty at once.
-    pub(super) clients: Count,
+    pub(crate) clients: Count,
     /// Each with its weight.
-    pub(super) faults: Vec<(u32, Fault)>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    about: String,
-    #[serde(default = "five")]
-    nodes: usize,
-    #[serde(default)]
-    durability: Durability,
-    #[serde(deserialize_with = "text::duration")]
-    duration: Duration,
-    #[serde(default = "eight")]
-    clients: usize,
-    #[serde(default)]
-    work: Work,
-    #[serde(default)]
-    settings: BTreeMap<String, toml::Value>,
-    #[serde(default)]
-    fault: Vec<fault::Raw>,
-    random: Option<RawRandom>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRandom {
-    every: Range,
-    #[serde(default = "minority")]
-    nodes: Count,
-    #[serde(default = "one")]
-    clients: Count,
-    fault: Vec<fault::Raw>,
+    pub(crate) faults: Vec<(u32, Fault)>,
 }
 
 impl Default for Work {
@@ -140,112 +130,176 @@ impl Default for Work {
 
 impl Scenario {
     /// The ready one of that name, or else the file.
-    pub(super) fn load(name: &str) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    ///
+    /// All mistakes that are in it.
+    pub(crate) fn load(name: &str, given: &Given) -> Result<Self, Failure> {
+        let wrong =
+            |mistakes: Vec<Mistake>| Failure::Scenario(mistakes.iter().map(ToString::to_string).collect());
         if let Some((name, text)) = READY.iter().find(|(ready, _)| *ready == name) {
-            return parse(name, text).map_err(|error| Failure::Internal(format!("scenario {name}: {error}")));
+            return parse(name, name, text, given).map_err(wrong);
         }
         let path = Path::new(name);
-        let wrong = |reason: String| Failure::Scenario { name: name.to_owned(), reason };
+        let failed = |reason: String| Failure::Scenario(vec![format!("scenario {name}: {reason}")]);
         if path.extension().is_none() && !path.exists() {
             let ready: Vec<&str> = READY.iter().map(|(name, _)| *name).collect();
-            return Err(wrong(format!("there is no such file, and the ready ones are {}", ready.join(", "))));
+            let meant = document::suggestion(name, ready.iter().copied());
+            let ready = ready.join(", ");
+            return Err(failed(format!("there is no such file, and the ready ones are {ready}{meant}")));
         }
-        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        parse(&stem, &text).map_err(wrong)
+        parse(&stem, name, &text, given).map_err(wrong)
     }
 }
 
-fn parse(name: &str, text: &str) -> Result<Scenario, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-    let File { about, nodes, durability, duration, clients, work, settings, fault, random } = file;
-    bounded("nodes", nodes, 1, NODES_MAX)?;
-    bounded("clients", clients, 1, CLIENTS_MAX)?;
-    bounded("work.resources", work.resources, 1, RESOURCES_MAX)?;
-    bounded("work.long_resources", work.long_resources, 1, RESOURCES_MAX)?;
-    if duration < Duration::from_secs(1) {
-        return Err("duration must be at least 1s".to_owned());
+#[cfg(test)]
+impl Scenario {
+    pub(crate) fn of_text(text: &str) -> Self {
+        parse("test", "t.toml", text, &Given::default()).unwrap()
     }
-    let mut lines = Vec::new();
-    flatten("", settings.into_iter(), &mut lines)?;
-    let faults = fault.into_iter().map(fault::Raw::scheduled).collect::<Result<_, _>>()?;
-    let random = random.map(RawRandom::check).transpose()?;
-    Ok(Scenario {
+}
+
+/// The name of a local node, in messages and in scenarios.
+fn local_name(node: usize) -> String {
+    format!("node {node}")
+}
+
+const FIELDS: [&str; 9] =
+    ["about", "nodes", "durability", "duration", "clients", "work", "settings", "fault", "random"];
+const WORK_FIELDS: [&str; 6] = ["resources", "hold", "rest", "long_resources", "long_hold", "long_one_in"];
+const RANDOM_FIELDS: [&str; 4] = ["every", "nodes", "clients", "fault"];
+const DURABILITIES: &[(&str, Durability)] =
+    &[("always", Durability::Always), ("volatile", Durability::Volatile)];
+
+fn parse(name: &str, file: &str, text: &str, given: &Given) -> Result<Scenario, Vec<Mistake>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let source = Source::new(file, text);
+    if !errors.is_empty() {
+        // The rest of a file that is not TOML may miss anything: to go on would find mistakes that are none.
+        for error in &errors {
+            source.note(
+                source.spot(&error.span().unwrap_or(0..0)),
+                format_args!("not TOML: {}", error.message()),
+            );
+        }
+        return Err(source.mistakes());
+    }
+    let scenario = read(name, Fields::new(&source, "", &(0..0), document.get_ref()), given);
+    let mistakes = source.mistakes();
+    scenario.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+}
+
+fn read(name: &str, mut fields: Fields<'_, '_>, given: &Given) -> Option<Scenario> {
+    let about = fields.required("about", "a scenario", text::text);
+    let count = fields.optional("nodes", text::number(1, NODES_MAX)).map_or(5, |(nodes, _)| nodes);
+    let nodes = given.nodes.clone().unwrap_or_else(|| (0..count).map(local_name).collect());
+    let durability = fields.optional("durability", text::one_of(DURABILITIES));
+    let duration = fields.required("duration", "a scenario", |value| {
+        let duration = text::duration(value)?;
+        if duration < DURATION_MIN { Err(format!("must be at least {DURATION_MIN:?}")) } else { Ok(duration) }
+    });
+    let own_clients =
+        fields.optional("clients", text::number(1, CLIENTS_MAX)).map_or(8, |(clients, _)| clients);
+    let clients = given.clients.unwrap_or(own_clients);
+    // A run that somebody makes shorter than its file says leaves faults out, and its verdict tells which.
+    let longest = duration.iter().map(|(own, _)| *own).chain(given.duration).max();
+    let end = longest.map_or(Duration::MAX, plan::end);
+    let cast = Cast { nodes: &nodes, clients, end };
+    let work = fields.table("work", "work.").map_or_else(Work::default, read_work);
+    let mut settings = Vec::new();
+    if let Some(value) = fields.take("settings") {
+        flatten(&fields.source, "", value.get_ref(), &mut settings);
+    }
+    let faults = fields.tables("fault", "");
+    let faults = faults.into_iter().filter_map(|fault| fault::scheduled(fault, cast)).collect();
+    let random = fields.table("random", "random.").and_then(|random| read_random(random, cast));
+    fields.finish(&FIELDS, |_| None);
+    Some(Scenario {
         name: name.to_owned(),
-        about,
-        nodes,
-        durability,
-        duration,
+        about: about?.0,
+        durability: durability.map_or_else(Durability::default, |(durability, _)| durability),
+        duration: given.duration.unwrap_or(duration?.0),
         clients,
         work,
-        settings: lines,
+        settings,
         faults,
         random,
+        nodes,
     })
 }
 
-impl RawRandom {
-    fn check(self) -> Result<Random, String> {
-        let Self { every, nodes, clients, fault } = self;
-        if every.is_too_short() {
-            return Err("random.every must be at least 10ms".to_owned());
-        }
-        if fault.is_empty() {
-            return Err("random needs at least one [[random.fault]]".to_owned());
-        }
-        let faults = fault.into_iter().map(fault::Raw::weighted).collect::<Result<_, _>>()?;
-        Ok(Random { every, nodes, clients, faults })
+fn read_work(mut fields: Fields<'_, '_>) -> Work {
+    let default = Work::default();
+    let mut duration =
+        |name, default| fields.optional(name, text::duration).map_or(default, |(read, _)| read);
+    let hold = duration("hold", default.hold);
+    let rest = duration("rest", default.rest);
+    let long_hold = duration("long_hold", default.long_hold);
+    let mut number = |name, least, most, default| {
+        fields.optional(name, text::number(least, most)).map_or(default, |(read, _)| read)
+    };
+    let resources = number("resources", 1, RESOURCES_MAX, default.resources);
+    let long_resources = number("long_resources", 1, RESOURCES_MAX, default.long_resources);
+    let long_one_in = number("long_one_in", 0, u64::from(u32::MAX), default.long_one_in);
+    fields.finish(&WORK_FIELDS, |_| None);
+    Work { resources, hold, rest, long_resources, long_hold, long_one_in }
+}
+
+fn read_random(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Random> {
+    let every = fields.required("every", "[random]", text::interval);
+    let nodes = fields.optional("nodes", |value| Count::read(value, cast.nodes.len()));
+    let clients = fields.optional("clients", |value| Count::read(value, cast.clients));
+    let tables = fields.tables("fault", "");
+    if tables.is_empty() {
+        fields.note("random needs at least one [[random.fault]]");
     }
+    let faults = tables.into_iter().filter_map(|fault| fault::weighted(fault, cast)).collect();
+    fields.finish(&RANDOM_FIELDS, |_| None);
+    Some(Random {
+        every: every?.0,
+        nodes: nodes.map_or(Count::Minority, |(nodes, _)| nodes),
+        clients: clients.map_or(Count::Number(1), |(clients, _)| clients),
+        faults,
+    })
 }
 
 /// Settings as `--set` takes them.
-fn flatten(
-    prefix: &str,
-    table: impl Iterator<Item = (String, toml::Value)>,
-    lines: &mut Vec<(String, String)>,
-) -> Result<(), String> {
+fn flatten(source: &Rc<Source<'_>>, prefix: &str, table: &DeValue<'_>, settings: &mut Vec<Assignment>) {
+    let DeValue::Table(table) = table else { return };
     for (key, value) in table {
-        let name = format!("{prefix}{key}");
-        match value {
-            toml::Value::Table(inner) => flatten(&format!("{name}."), inner.into_iter(), lines)?,
-            toml::Value::String(text) => lines.push((name, text)),
-            toml::Value::Integer(number) => lines.push((name, number.to_string())),
-            toml::Value::Float(number) => lines.push((name, number.to_string())),
-            toml::Value::Boolean(is) => lines.push((name, is.to_string())),
-            toml::Value::Datetime(_) | toml::Value::Array(_) => {
-                return Err(format!("settings.{name} must be a text, a number or true or false"));
+        let setting = format!("{prefix}{}", key.get_ref());
+        let text = match value.get_ref() {
+            DeValue::Table(_) => {
+                flatten(source, &format!("{setting}."), value.get_ref(), settings);
+                continue;
             }
-        }
+            DeValue::String(text) => text.to_string(),
+            other @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => document::shown(other),
+            DeValue::Datetime(_) | DeValue::Array(_) => {
+                let text = format!("settings.{setting}: must be a text, a number or true or false");
+                source.note(source.spot(&value.span()), text);
+                continue;
+            }
+        };
+        let unknown = setting_mistake(&setting, &text);
+        let is_unknown = matches!(unknown, Some(SettingsError::Unknown { .. }));
+        let spot = source.spot(&if is_unknown { key.span() } else { value.span() });
+        unknown.into_iter().for_each(|mistake| source.note(spot.clone(), format_args!("settings.{mistake}")));
+        settings.push(Assignment { setting, value: text, spot });
     }
-    Ok(())
 }
 
-fn bounded<T: Copy + PartialOrd + std::fmt::Display>(
-    name: &str,
-    value: T,
-    least: T,
-    most: T,
-) -> Result<(), String> {
-    if value < least || value > most {
-        return Err(format!("{name} is {value}; must be between {least} and {most}"));
-    }
-    Ok(())
-}
-
-fn five() -> usize {
-    5
-}
-
-fn eight() -> usize {
-    8
-}
-
-fn minority() -> Count {
-    Count::Minority
-}
-
-fn one() -> Count {
-    Count::Number(1)
+/// The mistake of a setting by itself. Mistakes of several together show only when all settings are known.
+fn setting_mistake(setting: &str, value: &str) -> Option<SettingsError> {
+    let builder = Redlock::builder().nodes(["redis://127.0.0.1"]).flag("", setting, value);
+    let mistakes = builder.settings().err()?;
+    let mut reasons = mistakes.iter().map(SettingsError::reason);
+    let is_its_own = |reason: &&SettingsError| {
+        matches!(reason, SettingsError::Unknown { .. } | SettingsError::Malformed { .. })
+    };
+    reasons.find(is_its_own).cloned()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Durations as texts, as everywhere in the settings.
+//! Kinds of values: durations as texts, as everywhere in the settings, numbers and words.
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error};
+use toml::de::DeValue;
 
+use super::document::suggestion;
 use crate::dice::Dice;
 
 /// Faults that follow each other faster than this are one fault.
@@ -12,50 +12,81 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// `"2s"`, or `["1s", "3s"]` to be drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Range {
+pub(crate) struct Range {
     low: Duration,
     high: Duration,
 }
 
 impl Range {
-    pub(in super::super) fn draw(self, dice: &mut Dice) -> Duration {
+    pub(crate) fn exactly(duration: Duration) -> Self {
+        Self { low: duration, high: duration }
+    }
+
+    pub(crate) fn draw(self, dice: &mut Dice) -> Duration {
         Duration::from_secs_f64(dice.between(self.low.as_secs_f64(), self.high.as_secs_f64()))
     }
+}
 
-    pub(super) fn is_too_short(self) -> bool {
-        self.low < SHORTEST
+pub(super) fn range(value: &DeValue<'_>) -> Result<Range, String> {
+    let (low, high) = match value.as_array().map(|items| items.iter().collect::<Vec<_>>()) {
+        None => (duration(value)?, duration(value)?),
+        Some(items) => match items[..] {
+            [low, high] => (duration(low.get_ref())?, duration(high.get_ref())?),
+            [..] => {
+                return Err("must be a duration such as \"2s\", or two such as [\"1s\", \"3s\"]".to_owned());
+            }
+        },
+    };
+    if high < low {
+        return Err("the first of two durations must not be the longer one".to_owned());
+    }
+    Ok(Range { low, high })
+}
+
+/// A range of pauses between two faults.
+pub(super) fn interval(value: &DeValue<'_>) -> Result<Range, String> {
+    let range = range(value)?;
+    if range.low < SHORTEST {
+        return Err(format!("must be at least {SHORTEST:?}"));
+    }
+    Ok(range)
+}
+
+pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
+    let expected = || "must be a duration with a unit, such as \"250ms\" or \"1m30s\"".to_owned();
+    value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or_else(expected)
+}
+
+pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "must be a text".to_owned())
+}
+
+/// A whole number within bounds.
+pub(super) fn number<T>(least: T, most: T) -> impl Fn(&DeValue<'_>) -> Result<T, String>
+where
+    T: Copy + PartialOrd + std::fmt::Display + TryFrom<i64>,
+{
+    move |value| {
+        let number = value.as_integer();
+        let number = number.and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| format!("must be a whole number between {least} and {most}"))
     }
 }
 
-impl<'de> Deserialize<'de> for Range {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a duration as \"2s\", or two as [\"1s\", \"3s\"]")]
-        enum Text {
-            One(String),
-            Two(String, String),
+/// One of some words.
+pub(super) fn one_of<T: Copy>(
+    words: &'static [(&'static str, T)],
+) -> impl Fn(&DeValue<'_>) -> Result<T, String> {
+    move |value| {
+        let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let given = value.as_str().unwrap_or_default();
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == given) {
+            return Ok(*meaning);
         }
-        let parse = |text: &str| humantime::parse_duration(text).map_err(|error| wrong(text, &error));
-        let (low, high) = match Text::deserialize(deserializer)? {
-            Text::One(text) => (parse(&text)?, parse(&text)?),
-            Text::Two(low, high) => (parse(&low)?, parse(&high)?),
-        };
-        if high < low {
-            return Err(D::Error::custom("the first of two durations must not be the longer one"));
-        }
-        Ok(Self { low, high })
+        let meant = suggestion(given, all.iter().copied());
+        Err(format!("must be one of {}{meant}", all.join(", ")))
     }
-}
-
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map_err(|error| wrong(&text, &error))
-}
-
-pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    duration(deserializer).map(Some)
-}
-
-fn wrong<E: Error>(text: &str, error: &humantime::DurationError) -> E {
-    E::custom(format!("{text:?} is no duration such as \"250ms\" or \"1m30s\": {error}"))
 }

@@ -9,29 +9,29 @@ use std::path::Path;
 const WIDTH: usize = 20;
 
 #[derive(Debug)]
-pub(super) struct Counter(File);
+pub(crate) struct Counter(File);
 
 impl Counter {
     /// A new file that says 0.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         let counter = Self(file);
         counter.write(0)?;
         Ok(counter)
     }
 
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         File::options().read(true).write(true).open(path).map(Self)
     }
 
-    pub(super) fn read(&self) -> io::Result<u64> {
+    pub(crate) fn read(&self) -> io::Result<u64> {
         let mut digits = [0; WIDTH];
         self.0.read_exact_at(&mut digits, 0)?;
         let text = String::from_utf8_lossy(&digits);
         text.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{text:?} is no number")))
     }
 
-    pub(super) fn write(&self, value: u64) -> io::Result<()> {
+    pub(crate) fn write(&self, value: u64) -> io::Result<()> {
         self.0.write_all_at(format!("{value:0WIDTH$}\n").as_bytes(), 0)
     }
 }

@@ -1,0 +1,73 @@
+//! Releases of many locks in one command.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+
+use super::commands::{Answer, Called, Command, Removed, ScriptCall};
+use super::scripts::RELEASE_MANY;
+use super::{failure, queue};
+use crate::error::NodeFailure;
+use crate::types::{Resource, Token};
+
+/// How many locks one command releases at most. A server does nothing else meanwhile: 0.1 ms when the keys are gone, as
+/// nearly all of those are that are released again, and 1 ms when it has to remove each and to call somebody.
+pub(super) const BATCH_MAX: usize = 128;
+
+/// Removes keys that are ours, and calls one of those who wait for each. One answer for each key.
+#[derive(Clone)]
+pub(super) struct RemoveMany {
+    call: Arc<ScriptCall>,
+    locks: usize,
+}
+
+impl RemoveMany {
+    /// `grace`: for how long a waiter that was called is expected.
+    pub(super) fn new<'a>(
+        locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token)> + Clone,
+        grace: Duration,
+    ) -> Self {
+        let count = locks.len();
+        let mut by_hash = RELEASE_MANY.by_hash(count);
+        for (resource, _) in locks.clone() {
+            by_hash.arg(resource.key());
+        }
+        by_hash.arg(queue::millis(grace));
+        for (resource, token) in locks {
+            by_hash.arg(token.as_str()).arg(queue::key(resource));
+        }
+        Self { call: Arc::new(ScriptCall { lua: &RELEASE_MANY, by_hash }), locks: count }
+    }
+}
+
+impl Command for RemoveMany {
+    type Reply = Vec<Removed>;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Removed>, NodeFailure> {
+        let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
+        if let Value::BulkString(digits) = &reply
+            && digits.len() == self.locks
+            && let Some(removed) = digits.iter().map(|digit| removed(*digit)).collect()
+        {
+            return Ok(removed);
+        }
+        Err(failure::of_reply("EVALSHA", &reply))
+    }
+}
+
+fn removed(digit: u8) -> Option<Removed> {
+    let (key, called) = match digit {
+        b'0' => (Answer::No, Called::Nobody),
+        b'1' => (Answer::Yes, Called::Nobody),
+        b'2' => (Answer::No, Called::Somebody),
+        b'3' => (Answer::Yes, Called::Somebody),
+        _ => return None,
+    };
+    Some(Removed { key, called })
+}
+
+#[cfg(all(test, unix))]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -1,0 +1,41 @@
+//! Who we are to a server, found out anew for every connection.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use redis::RedisConnectionInfo;
+
+use crate::error::NodeFailure;
+use crate::types::Login;
+
+/// Asks for what changes.
+pub(crate) type Ask<T> = Arc<dyn Fn() -> BoxFuture<'static, Result<T, NodeFailure>> + Send + Sync>;
+
+/// Where a login comes from.
+#[derive(Clone)]
+pub(crate) enum LoginSource {
+    Known(Login),
+    Asked(Ask<Login>),
+}
+
+impl LoginSource {
+    /// What a connection to the database `db` begins with.
+    ///
+    /// # Errors
+    ///
+    /// Why the login cannot be had.
+    pub(super) async fn info(&self, db: i64) -> Result<RedisConnectionInfo, NodeFailure> {
+        let Login { username, password } = match self {
+            Self::Known(login) => login.clone(),
+            Self::Asked(ask) => ask().await?,
+        };
+        let mut info = RedisConnectionInfo::default().set_db(db).set_skip_set_lib_name();
+        if let Some(username) = &username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &password {
+            info = info.set_password(password.reveal());
+        }
+        Ok(info)
+    }
+}

@@ -1,0 +1,96 @@
+//! Whose wall clock is believed. The nodes' clocks are the measure: ours is one machine's, theirs are several.
+//!
+//! Two questions have two rules. A token that is *proposed* by a wrong clock uses numbers up, and a refused proposal is
+//! a lock that nobody gets: only a clock that is certainly far off is refused. A token that is *forgotten* by a wrong
+//! clock lets the next lock have a lower one, and a token that is kept costs 100 bytes for a while: only a clock that is
+//! certainly right is believed.
+
+use std::time::Duration;
+
+use super::Quorum;
+
+/// How far `ours` is from the median of the nodes' clocks, for proposing; of an even number of clocks, from the nearer
+/// of the two in the middle. `None` where fewer than a quorum have told theirs: those have no say, because one wrong
+/// clock among them would turn an outage, which passes, into an error that does not.
+pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Duration> {
+    if clocks.len() < quorum.needed() {
+        return None;
+    }
+    clocks.sort_unstable();
+    let (lower, upper) = (clocks[(clocks.len() - 1) / 2], clocks[clocks.len() / 2]);
+    Some(Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper))))
+}
+
+/// Whether a quorum of the nodes' clocks is within `max` of `ours`, for forgetting. If so, the median of all nodes is
+/// within `max` as well, whatever the nodes say that were not met. The median of the nodes that were met is not enough:
+/// of a right and a wrong clock, each is as much in the middle as the other.
+pub(crate) fn is_confirmed(
+    quorum: Quorum,
+    clocks: impl IntoIterator<Item = u64>,
+    ours: u64,
+    max: Duration,
+) -> bool {
+    let near = |clock: &u64| Duration::from_micros(ours.abs_diff(*clock)) <= max;
+    clocks.into_iter().filter(near).count() >= quorum.needed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::QuorumSize;
+    use proptest::prelude::*;
+
+    const MAX: Duration = Duration::from_micros(60);
+
+    fn of(nodes: usize) -> Quorum {
+        Quorum::new(nodes, QuorumSize::Majority).unwrap()
+    }
+
+    #[test]
+    fn fewer_clocks_than_a_quorum_say_nothing() {
+        assert_eq!(skew(of(3), &mut [5_000], 0), None);
+        assert!(!is_confirmed(of(3), [5_000], 5_000, MAX));
+        assert!(!is_confirmed(of(5), [5_000, 5_000], 5_000, MAX));
+    }
+
+    #[test]
+    fn a_wrong_clock_is_confirmed_by_no_wrong_node_alone() {
+        let (right, wrong) = (1_000, 900_000);
+        assert_eq!(skew(of(3), &mut [right, wrong], wrong), Some(Duration::ZERO), "as good as the other");
+        assert!(!is_confirmed(of(3), [right, wrong], wrong, MAX));
+        assert!(!is_confirmed(of(3), [right, wrong], right, MAX));
+        assert!(!is_confirmed(of(3), [right, wrong, right], wrong, MAX));
+        assert!(is_confirmed(of(3), [right, wrong, right], right, MAX));
+        assert!(is_confirmed(of(1), [right], right, MAX));
+    }
+
+    #[test]
+    fn the_bound_belongs_to_what_is_near() {
+        assert!(is_confirmed(of(1), [1_000], 1_060, MAX) && is_confirmed(of(1), [1_060], 1_000, MAX));
+        assert!(!is_confirmed(of(1), [1_000], 1_061, MAX) && !is_confirmed(of(1), [1_061], 1_000, MAX));
+        assert_eq!(skew(of(1), &mut [1_000], 1_061), Some(Duration::from_micros(61)));
+        assert_eq!(skew(of(3), &mut [0, 1_000, 9_000], 1_007), Some(Duration::from_micros(7)));
+        assert_eq!(skew(of(4), &mut [1_000, 0, 9_000, 2_000], 1_500), Some(Duration::ZERO));
+    }
+
+    proptest! {
+        /// With whatever clocks of the nodes that were not met.
+        #[test]
+        fn a_confirmed_clock_is_near_the_median_of_all_nodes(
+            all in prop::collection::vec(0u64..400, 1..8),
+            met in 0usize..8,
+            ours in 0u64..400,
+        ) {
+            let quorum = of(all.len());
+            let met = all.iter().copied().take(met);
+            if is_confirmed(quorum, met, ours, MAX) {
+                let mut sorted = all.clone();
+                sorted.sort_unstable();
+                for median in [sorted[(all.len() - 1) / 2], sorted[all.len() / 2]] {
+                    prop_assert!(ours.abs_diff(median) <= 60, "{ours} {all:?}");
+                }
+                prop_assert!(skew(quorum, &mut all.clone(), ours).unwrap() <= MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the key of a lock was found to hold, by whomever: any bytes.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// The value of a lock's key. Ours are text; some implementations write random bytes, and no two of those are one
+/// owner's because they look the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FoundValue(Arc<[u8]>);
+
+impl FoundValue {
+    pub(crate) fn new(value: &[u8]) -> Self {
+        Self(value.into())
+    }
+
+    /// For comparing: exactly what was found.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// For people: the owner label of one of our tokens; else all of it. Printable text is as it is. Of anything else
+    /// control characters are escaped as `\u{1b}`, bytes that are no text as `\xff`, and backslashes as `\\`, because
+    /// what another client wrote shall not drive anybody's terminal.
+    pub(crate) fn owner(&self) -> String {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if !text.chars().any(char::is_control) => match text.rsplit_once(':') {
+                Some((owner, random)) if random.len() == 32 => owner.to_owned(),
+                Some(_) | None => text.to_owned(),
+            },
+            Ok(_) | Err(_) => escaped(&self.0),
+        }
+    }
+}
+
+fn escaped(value: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() || c == '\\' {
+                shown.extend(c.escape_debug());
+            } else {
+                shown.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}");
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Token;
+
+    #[test]
+    fn an_owner_is_what_stands_before_the_random_part() {
+        let owner = |value: &[u8]| FoundValue::new(value).owner();
+        assert_eq!(owner(Token::new("host:12", 7).as_bytes()), "host:12");
+        assert_eq!(owner(b"somebody else"), "somebody else");
+        assert_eq!(owner(b"a:b"), "a:b");
+        assert_eq!(owner(br"C:\jobs"), r"C:\jobs");
+        assert_eq!(owner("größe".as_bytes()), "größe");
+        assert_eq!(owner(b""), "");
+    }
+
+    #[test]
+    fn what_cannot_be_printed_is_escaped() {
+        let owner = |value: &[u8]| FoundValue::new(value).owner();
+        assert_eq!(owner(b"\xff\xfe"), r"\xff\xfe");
+        assert_eq!(owner("ä\u{1b}[2J\u{9b}\0\n\\".as_bytes()), r"ä\u{1b}[2J\u{9b}\0\n\\");
+        assert_eq!(owner(b"job\xc3"), r"job\xc3", "cut in the middle of a letter");
+        assert!(!owner(&(0..=255).collect::<Vec<u8>>()).chars().any(char::is_control));
+    }
+}
