@@ -75,6 +75,10 @@ pub enum NodeFailure {
         /// What the server said; it names the command or key.
         detail: String,
     },
+    /// The server has as many clients as its `maxclients` allows. Over TLS a server does not say so but closes, which is
+    /// [`Unreachable`](Self::Unreachable).
+    #[error("it has too many clients; raise `maxclients`, or see who keeps so many connections open")]
+    TooManyClients,
     /// The server is out of memory.
     #[error("out of memory; raise `maxmemory` or free some")]
     OutOfMemory,
@@ -167,6 +171,7 @@ impl NodeFailure {
             Self::Sentinel { .. } => "no master by its sentinels",
             Self::Tls { .. } => "TLS failed",
             Self::Permission { .. } => "permission missing",
+            Self::TooManyClients => "too many clients",
             Self::OutOfMemory => "out of memory",
             Self::Quarantined { .. } => "in quarantine",
             Self::NotLookedAt => "not looked at",

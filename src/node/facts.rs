@@ -15,6 +15,11 @@ use crate::types::{Eviction, Persistence};
 /// itself Redis 7.2.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
+/// How a server runs (`standalone`, `cluster`, `sentinel`): Valkey from version 8 on has another name for it than Redis,
+/// unless it is told to be more compatible.
+const MODES: [&str; 2] = ["redis_mode", "server_mode"];
+/// The one in which a server votes.
+const STANDALONE: &str = "standalone";
 /// Whether a write survives the server. May be forbidden; then it is not known. One pattern for both, because several
 /// options in one call need Redis 7.
 const OPTIONS: &str = "*appendfsync*";
@@ -25,7 +30,8 @@ const MARKS: [&str; 4] = ["run_id", "master_replid", "maxmemory", "aof_enabled"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     role: String,
-    mode: String,
+    /// Not known of a server that calls it by none of the names.
+    mode: Option<String>,
     software: String,
     version: String,
     run_id: String,
@@ -64,7 +70,11 @@ impl NodeFacts {
         let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
         let info: HashMap<_, _> = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect();
         if MARKS.iter().any(|mark| !info.contains_key(*mark)) {
-            return Err(failure::of_reply("INFO", &reply));
+            // A sentinel has no more to say of itself than that it is one.
+            return match mode(&info) {
+                Some(mode) if mode != STANDALONE => Err(NodeFailure::NotStandalone { mode }),
+                Some(_) | None => Err(failure::of_reply("INFO", &reply)),
+            };
         }
         let options = replies.next().and_then(|reply| reply.extract_error().ok());
         let options: HashMap<String, String> =
@@ -86,7 +96,7 @@ impl NodeFacts {
         };
         Ok(Self {
             role: if field("role") == "slave" { "replica".into() } else { field("role") },
-            mode: field("redis_mode"),
+            mode: mode(&info),
             software: software.into(),
             version,
             run_id: field("run_id"),
@@ -106,8 +116,13 @@ impl NodeFacts {
 
     /// Whether it may vote at all.
     pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
-        if self.mode != "standalone" {
-            return Err(NodeFailure::NotStandalone { mode: self.mode.clone() });
+        match self.mode.as_deref() {
+            Some(STANDALONE) => {}
+            Some(mode) => return Err(NodeFailure::NotStandalone { mode: mode.to_owned() }),
+            None => {
+                let detail = format!("INFO server has none of {}", MODES.join(" and "));
+                return Err(NodeFailure::Unexpected { detail });
+            }
         }
         if self.role != "master" {
             return Err(NodeFailure::NotMaster { role: self.role.clone() });
@@ -208,6 +223,10 @@ impl NodeFacts {
     }
 }
 
+fn mode(info: &HashMap<String, String>) -> Option<String> {
+    MODES.iter().find_map(|name| info.get(*name)).cloned()
+}
+
 /// Major and minor number; zeros where there are none.
 fn version(text: &str) -> (u32, u32) {
     let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
@@ -256,6 +275,22 @@ mod tests {
         for (version, refused) in [("6.1.9", true), ("6.2.0", false), ("7.2.4", false), ("10.0", false)] {
             assert_eq!(check("7.0.15", version).is_err(), refused, "{version}");
         }
+        // Valkey 8 and 9: the version of Redis is there for clients that look no further.
+        let valkey = |mode| {
+            let server = format!(
+                "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n{mode}:standalone"
+            );
+            facts("redis_version:7.0.15\r\nredis_mode:standalone", &server)
+        };
+        for mode in ["server_mode", "redis_mode"] {
+            let facts = valkey(mode);
+            assert_eq!(
+                (facts.check(Eviction::Refused), facts.software(), facts.version()),
+                (Ok(()), "Valkey", "9.1.2")
+            );
+        }
+        assert_eq!(check("redis_mode", "server_mode"), Ok(()));
+        assert!(matches!(check("redis_mode", "node_mode"), Err(NodeFailure::Unexpected { .. })));
         let evicts = NodeFailure::MayEvict { policy: "allkeys-lru".into() };
         assert_eq!(check("maxmemory:0", "maxmemory:1"), Err(evicts));
         assert_eq!(facts("maxmemory:0", "maxmemory:1").check(Eviction::Allowed), Ok(()));
@@ -297,5 +332,7 @@ mod tests {
     fn what_is_not_from_redis_is_no_fact() {
         assert!(NodeFacts::parse(vec![]).is_err());
         assert!(NodeFacts::parse(vec![text("hello")]).is_err());
+        let sentinel = NodeFacts::parse(vec![text("redis_mode:sentinel\r\nrun_id:ab\r\n"), text("")]);
+        assert_eq!(sentinel, Err(NodeFailure::NotStandalone { mode: "sentinel".into() }));
     }
 }

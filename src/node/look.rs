@@ -13,7 +13,7 @@ use super::facts::{self, NodeFacts};
 use super::record::{self, Note, Noted, Stored};
 use super::roster::{Roster, Told};
 use super::stream::Management;
-use super::{failure, scripts};
+use super::{failure, permissions, scripts};
 use crate::protocol::{Known, Look, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
@@ -71,7 +71,10 @@ impl Visitor {
         let mut pipeline = Pipeline::new();
         facts::ask(&mut pipeline);
         match occasion {
-            Occasion::Connecting => scripts::load_all(&mut pipeline),
+            Occasion::Connecting => {
+                scripts::load_all(&mut pipeline);
+                permissions::ask(&mut pipeline);
+            }
             Occasion::Again => {}
         }
         pipeline.add_command(record::read()).cmd("TIME");
@@ -88,9 +91,12 @@ impl Visitor {
         // One by one: the error of a pipeline as a whole hides what the server said.
         let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
         let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
-        let [.., stored, time] = rest.as_slice() else {
+        let [before @ .., stored, time] = rest.as_slice() else {
             return Err(refusal(failure::of_reply("a look", &Value::Array(rest))));
         };
+        if let (Occasion::Connecting, Some(permissions)) = (occasion, before.last()) {
+            permissions::check(permissions).map_err(refusal)?;
+        }
         let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
         let told = self.roster.told(self.node, stored.record.as_ref());
         let record = self.record(&facts, &stored, (sent, clock), &told);

@@ -14,6 +14,8 @@ mod failure;
 mod journal;
 mod login;
 mod look;
+mod mistaken;
+mod permissions;
 mod push;
 mod queue;
 mod reconnect;

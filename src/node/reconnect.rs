@@ -114,6 +114,10 @@ impl Connector for Knock {
     fn management(&self) -> Management {
         self.connector.management()
     }
+
+    fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
+        self.connector.explain()
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!
 pub(super) static NOTE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/note.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
+/// Sent as a text at each connect; see its head.
+pub(super) static PERMISSIONS: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/permissions.lua")));
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {

@@ -145,7 +145,7 @@ async fn a_holder_is_told_which_nodes_forgot_its_lock() {
             cluster.restart(0, Data::Lost).unwrap();
             cluster.restart(1, Data::Lost).unwrap();
         },
-        guard.lost()
+        crate::support::lost(&guard)
     );
     let Loss::Denied { quarantined, .. } = &lost else { panic!("{lost}") };
     assert_eq!(*quarantined, [name(&cluster, 0), name(&cluster, 1)], "{lost}");

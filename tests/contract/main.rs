@@ -12,6 +12,7 @@ mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
 mod extensions;
+mod families;
 mod faults;
 mod guard;
 mod holding;

@@ -220,6 +220,19 @@ async fn what_sentinels_refuse_is_told() {
     eventually(SLACK, "with the right password it is met", met).await;
 }
 
+/// Somebody names the sentinels as the nodes. Said to be an "unexpected answer", and perhaps a proxy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_itself_is_no_node() {
+    let service = Service::start();
+    let redlock = Redlock::builder().nodes(service.sentinels.urls()).connect().await.unwrap();
+    let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    let expected = NodeFailure::NotStandalone { mode: "sentinel".into() };
+    assert_eq!(
+        error.votes().unwrap().failures().map(|(_, failure)| failure).collect::<Vec<_>>(),
+        [&expected; 3]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_password_of_the_sentinels_is_asked_for() {
     let rule = "asker on >one -@all +sentinel|master";
