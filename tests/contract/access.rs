@@ -127,6 +127,9 @@ async fn every_permission_is_used() {
     cluster.resume(0).unwrap();
     eventually(SLACK, "they are released", || calls(&cluster, 0, "mget") > 0).await;
 
+    let forgotten = redlock.dangerous_forget_clients().await;
+    assert!(forgotten.iter().all(|(_, forgotten)| forgotten.is_ok()), "{forgotten:?}");
+
     let rule = rule();
     let granted = rule.split_whitespace().filter_map(|word| word.strip_prefix('+'));
     let trimmed = || {
