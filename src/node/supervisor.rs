@@ -15,7 +15,7 @@ use super::commands::{Called, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal};
 use super::journal::{Journal, Line};
 use super::look::Visitor;
-use super::reconnect::{Knock, Pauses, STEADY_AFTER};
+use super::reconnect::{Explanation, Knock, Pauses, STEADY_AFTER};
 use super::releases::Release;
 
 use super::trim::keep_trimming;
@@ -40,6 +40,7 @@ pub(super) fn run(
         handles: Handles::Alive,
         epoch: Epoch::FIRST,
         pauses: Pauses::default(),
+        explanation: Explanation::default(),
         journal: Journal::default(),
         backlog: Backlog::default(),
         sent: FuturesUnordered::new(),
@@ -62,6 +63,7 @@ struct Supervisor {
     handles: Handles,
     epoch: Epoch,
     pauses: Pauses,
+    explanation: Explanation,
     journal: Journal,
     backlog: Backlog,
     sent: FuturesUnordered<Sent>,
@@ -130,7 +132,8 @@ impl Supervisor {
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             self.epoch = self.epoch.next();
-            let knock = Arc::new(Knock::new(Arc::clone(&self.config.connector)));
+            let (connector, explanation) = (Arc::clone(&self.config.connector), self.explanation.clone());
+            let knock = Arc::new(Knock::new(connector, explanation, self.ambient.now()));
             match self.attempt(Arc::clone(&knock)).await? {
                 Ok(connection) => return Some(connection),
                 Err(refusal) => self.publish_refusal(refusal),
@@ -387,8 +390,12 @@ async fn keep_looking(link: Link, visitor: Visitor) -> Refusal {
         }
         match link.look(&visitor).await {
             Ok(()) => {}
-            // Commands that need no memory go on, and those that do find it out themselves.
-            Err(Refusal { failure: NodeFailure::OutOfMemory | NodeFailure::Loading, .. }) => {}
+            // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
+            // too old.
+            Err(Refusal {
+                failure: NodeFailure::OutOfMemory | NodeFailure::Loading | NodeFailure::Permission { .. },
+                ..
+            }) => {}
             Err(refusal) => return refusal,
         }
         pause = visitor.every();

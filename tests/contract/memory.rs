@@ -144,6 +144,12 @@ impl Drop for Address {
     }
 }
 
+/// A port at which nobody answers.
+fn nowhere() -> u16 {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// A server that was somebody else's node for long: declared, and older than any lease.
 async fn stranger() -> LocalCluster {
     let stranger = LocalCluster::start(1).unwrap();
@@ -209,7 +215,11 @@ async fn another_server_at_the_address_helps_nobody_while_the_old_one_is_in_use(
 async fn a_longer_max_ttl_of_a_later_client_counts() {
     let cluster = LocalCluster::builder().durability(Durability::Volatile).start().unwrap();
     let early = client(cluster.urls(), SHORT).await;
-    let guard = hold_on_two(&cluster, &client(cluster.urls(), TTL).await).await;
+    // The later client does not come back to the node: whoever met it there first would be told by its record.
+    let address = Address::of(cluster.port(1)).await;
+    let later = client([cluster.url(0), address.url(), cluster.url(2)], TTL).await;
+    let guard = hold_on_two(&cluster, &later).await;
+    address.lead_to(nowhere());
     cluster.restart(1, Data::Lost).unwrap();
     nobody_else_gets_it(&guard, &early).await;
 }
