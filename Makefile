@@ -8,7 +8,7 @@ REDLOCK = $(CARGO) run --quiet --locked -p redlock-cli --
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test model fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
+.PHONY: help setup demo test servers matrix model fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -28,6 +28,12 @@ planted: setup ## build a client with faults in it, and see that `redlock chaos`
 
 test: setup ## run all tests: unit, property, real servers, documentation; some five minutes
 	$(CARGO) test --locked --workspace --all-features
+
+servers: ## build the Redis and Valkey versions that can be had, or SERVERS="NAME ..." of them, into target/servers
+	@sh scripts/servers.sh $(SERVERS)
+
+matrix: servers ## run the suites on each of these servers, and write the table in docs/servers.md; some half an hour
+	@sh scripts/matrix.sh $(SERVERS)
 
 model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
 	$(CARGO) test --release --locked -p redlock-quorum --lib protocol::models -- --nocapture --test-threads 1

@@ -9,7 +9,7 @@ set -eu
 
 REFUSED=78 # exit code of what cannot be done as it was asked for
 RANDOM_DURATION=15s
-here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 fail() {
     echo "docker-test: $*" >&2

@@ -86,7 +86,7 @@ async fn a_recorder_hears_what_stats_tell() {
     let guard = mutex.lock().await.unwrap();
     cluster.kill(0).unwrap();
     cluster.kill(1).unwrap();
-    guard.lost().await;
+    tokio::time::timeout(TTL * 10, guard.lost()).await.expect("it is lost");
     assert_eq!(value(&page, "redlock_losses_total", &[("reason", "expired")]), 1.0);
     assert!(matches!(mutex.try_lock().await, Err(LockError::NoQuorum { .. })));
     assert_eq!(value(&page, "redlock_attempts_total", &[("outcome", "no quorum")]), 1.0);

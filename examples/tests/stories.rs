@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
+
+/// How often, and how far apart, an example is looked at: two minutes in all. The longest story takes some 20 s, and one
+/// whose nodes never vote has no end of its own.
+const POLLS: u32 = 12_000;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Built by `cargo test` beside this test, unless it is told to build this one alone.
 fn example(name: &str) -> Command {
@@ -15,11 +23,41 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
+/// Runs an example to its end. One that has none is killed, and fails.
+fn output(command: &mut Command) -> Output {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let read = |mut pipe: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            pipe.read_to_end(&mut text).unwrap();
+            text
+        })
+    };
+    let [stdout, stderr]: [Box<dyn Read + Send>; 2] =
+        [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+    let (stdout, stderr) = (read(stdout), read(stderr));
+    let ended = (0..POLLS).find_map(|_| {
+        let ended = child.try_wait().unwrap();
+        if ended.is_none() {
+            thread::sleep(POLL_INTERVAL);
+        }
+        ended
+    });
+    if ended.is_none() {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let story = String::from_utf8_lossy(&stdout);
+    Output { status: ended.unwrap_or_else(|| panic!("it has no end: {story}")), stdout, stderr }
+}
+
 /// A holder that was stopped for longer than its lease writes late: with its smaller token it is refused, and where
 /// nobody looks at tokens it gets through.
 #[test]
 fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
-    let output = example("fenced_storage").output().unwrap();
+    let output = output(&mut example("fenced_storage"));
     let story = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
     for line in [
@@ -40,7 +78,7 @@ fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
 /// Runs it as somebody who has nothing but this checkout, and answers its story. Its exit code says whether all went
 /// as it should.
 fn story(name: &str) -> String {
-    let output = example(name).env_remove("REDLOCK_NODES").output().unwrap();
+    let output = output(example(name).env_remove("REDLOCK_NODES"));
     let story = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
     story
@@ -101,12 +139,12 @@ fn with_nodes_of_its_own_an_example_is_one_host_of_many() {
         let set = cluster.command(node, &["SET", "cron:nightly-report", "another", "NX", "PX", "60000"]);
         assert_eq!(set.unwrap().text(), Some("OK"));
     }
-    let output = example("cron_job").env("REDLOCK_NODES", &nodes).output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "LeftToAnother\n");
+    let host = || output(example("cron_job").env("REDLOCK_NODES", &nodes));
+    let late = host();
+    assert!(late.status.success());
+    assert_eq!(String::from_utf8(late.stdout).unwrap(), "LeftToAnother\n");
     for node in [0, 1] {
         cluster.kill(node).unwrap();
     }
-    let output = example("cron_job").env("REDLOCK_NODES", &nodes).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "nobody ran it");
+    assert_eq!(host().status.code(), Some(1), "nobody ran it");
 }

@@ -253,6 +253,7 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
                 array(&[&node.to_string(), "ab:cd", "1", "ab:cd", "1000", "1000", "12"])
             }
             (_, key, _) if key.ends_with(":node") => bulk(word(5)),
+            (_, key, _) if key.ends_with(":none") => bulk(""),
             (_, key, _) if key.ends_with(":fences") => ":0\r\n".to_owned(),
             // Released with a token, a time and a queue; extended with a token and a time.
             (_, _, 7) => ":1\r\n".to_owned(),

@@ -75,6 +75,10 @@ pub enum NodeFailure {
         /// What the server said; it names the command or key.
         detail: String,
     },
+    /// The server has as many clients as its `maxclients` allows. Over TLS a server does not say so but closes, which is
+    /// [`Unreachable`](Self::Unreachable).
+    #[error("it has too many clients; raise `maxclients`, or see who keeps so many connections open")]
+    TooManyClients,
     /// The server is out of memory.
     #[error("out of memory; raise `maxmemory` or free some")]
     OutOfMemory,
@@ -86,6 +90,10 @@ pub enum NodeFailure {
         /// Why.
         cause: QuarantineCause,
     },
+    /// Its grants do not count because the client has not looked at it lately, or has not told all nodes yet that it uses
+    /// it: the client has just met it, or was stopped. The client is about to look.
+    #[error("not looked at lately, because it was just met or this process was stopped; it is about to be")]
+    NotLookedAt,
     /// It is not a master. A replica does not know what the other nodes granted.
     #[error("not a master but a {role}; name the masters themselves, each independent of the others")]
     NotMaster {
@@ -163,8 +171,10 @@ impl NodeFailure {
             Self::Sentinel { .. } => "no master by its sentinels",
             Self::Tls { .. } => "TLS failed",
             Self::Permission { .. } => "permission missing",
+            Self::TooManyClients => "too many clients",
             Self::OutOfMemory => "out of memory",
             Self::Quarantined { .. } => "in quarantine",
+            Self::NotLookedAt => "not looked at",
             Self::NotMaster { .. } => "not a master",
             Self::NotStandalone { .. } => "not standalone",
             Self::Duplicate { .. } => "the same server twice",

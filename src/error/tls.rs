@@ -18,6 +18,8 @@ pub enum TlsCause {
     ClientCertificate,
     /// What answers at this port does not speak TLS.
     NotTls,
+    /// The server speaks TLS at this port, and nothing else.
+    TlsOnly,
     /// Something else; the text says what.
     Other,
 }
@@ -44,6 +46,9 @@ impl fmt::Display for TlsCause {
                  set `tls_cert_file` and `tls_key_file` to one that its CA has signed"
             }
             Self::NotTls => "the server does not speak TLS on this port; use its TLS port, or redis://",
+            Self::TlsOnly => {
+                "the server speaks only TLS on this port; use rediss:// (feature `tls`), or its port without TLS"
+            }
             Self::Other => {
                 "the handshake failed; with TLS 1.2, a server that wants a certificate of ours (`tls_cert_file`) \
                  says no more than that"

@@ -72,19 +72,103 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => NodeFailure::Unexpected { detail: said() },
         // Codes that redis-rs does not know by name come as extensions.
         _ => match error.code()? {
-            "NOAUTH" | "WRONGPASS" => NodeFailure::Authentication { detail: said() },
-            "OOM" => NodeFailure::OutOfMemory,
-            // Redis tells a script so, and not us: its own code is ERR.
-            "ERR" if said().contains("The user executing the script can't") => {
-                NodeFailure::Permission { detail: said() }
-            }
-            "NOREPLICAS" => NodeFailure::ReadOnly { detail: said() },
-            _ => NodeFailure::Refused { detail: said() },
+            "ERR" => of_plain_error(&error.to_string()),
+            code => of_code(code, said()),
         },
     };
     Some(failure)
 }
 
+/// Codes that redis-rs does not know by name, and those that stand inside of a script's error.
+fn of_code(code: &str, said: String) -> NodeFailure {
+    match code {
+        "NOAUTH" | "WRONGPASS" => NodeFailure::Authentication { detail: said },
+        "NOPERM" => NodeFailure::Permission { detail: said },
+        "READONLY" | "MASTERDOWN" | "NOREPLICAS" => NodeFailure::ReadOnly { detail: said },
+        "OOM" => NodeFailure::OutOfMemory,
+        "LOADING" => NodeFailure::Loading,
+        _ => NodeFailure::Refused { detail: said },
+    }
+}
+
+/// What has no code of its own can only be told by its text.
+fn of_plain_error(said: &str) -> NodeFailure {
+    if is_full(said) {
+        return NodeFailure::TooManyClients;
+    }
+    // The server tells the script, and the script tells us. Until 7.0, and from 7.2 on.
+    if said.contains("The user executing the script") || said.contains("ACL failure in script") {
+        return NodeFailure::Permission { detail: detail(said) };
+    }
+    of_code(code_within(said).unwrap_or_default(), detail(said))
+}
+
+/// Whether a server that takes no more connections says so.
+pub(super) fn is_full(said: &str) -> bool {
+    // The longer form is of nodes of a cluster, whose links count.
+    said.contains("max number of clients")
+}
+
+/// Redis 6.2 wraps the error of a command into that of its script: `ERR Error running script (call to f_...):
+/// @user_script:7: @user_script: 7: -OOM command not allowed ...`.
+fn code_within(said: &str) -> Option<&str> {
+    let (_, within) = said.split_once("Error running script")?;
+    let (_, told) = within.split_once(": -")?;
+    told.split(' ').next().filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase()))
+}
+
 pub(super) fn detail(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of real servers. The first words are how redis-rs shows an error without a code of its own.
+    #[test]
+    fn errors_without_a_code_are_told_apart_by_their_text() {
+        let told = |said: &str| of_plain_error(said).kind();
+        let table = [
+            ("max number of clients reached", "too many clients"),
+            ("max number of clients + cluster connections reached", "too many clients"),
+            (
+                "Error running script (call to f_ab): @user_script:1: @user_script: 1: The user executing the script \
+                 can't run this command or subcommand",
+                "permission missing",
+            ),
+            (
+                "The user executing the script can't run this command or subcommand script: ab",
+                "permission missing",
+            ),
+            (
+                "ACL failure in script: User locks has no permissions to run the 'pttl' command script: ab, on \
+                 @user_script:1.",
+                "permission missing",
+            ),
+            (
+                "Error running script (call to f_ab): @user_script:17: @user_script: 17: -OOM command not allowed when \
+                 used memory > 'maxmemory'.",
+                "out of memory",
+            ),
+            (
+                "Error running script (call to f_ab): @user_script:1: @user_script: 1: -READONLY You can't write \
+                 against a read only replica.",
+                "read-only",
+            ),
+            (
+                "Error running script (call to f_ab): @user_script:1: @user_script: 1: -NOREPLICAS Not enough good \
+                 replicas to write.",
+                "read-only",
+            ),
+            (
+                "Error running script (call to f_ab): @user_script:1: attempt to index - a nil value",
+                "refused",
+            ),
+            ("unknown command 'EVAL', with args beginning with: ", "refused"),
+        ];
+        for (said, kind) in table {
+            assert_eq!(told(said), kind, "{said}");
+        }
+    }
 }

@@ -140,6 +140,7 @@ async fn dial_by(
         }
         // The stream itself knows better.
         (Err(_), Some(fault)) => Err(fault),
+        (Err(error), None) if !activity.has_heard() => connector.explain().await.map_or(Ok(Err(error)), Err),
         (Err(error), None) => Ok(Err(error)),
     }
 }

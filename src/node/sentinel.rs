@@ -124,6 +124,13 @@ impl Connector for Sentinel {
         })
     }
 
+    fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
+        Box::pin(async {
+            let Master { host, port, .. } = self.followed()?;
+            Tcp { host, port, transport: self.watchers[0].tcp.transport.clone() }.explain().await
+        })
+    }
+
     fn management(&self) -> Management {
         Management::BySentinel
     }
@@ -150,7 +157,13 @@ impl Watcher {
         let stream = self.tcp.connect().await?;
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (connection, driver) = opened.map_err(|error| failure::of_connect(&error))?;
+        let (connection, driver) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let cause = if error.is_io_error() { self.tcp.explain().await } else { None };
+                return Err(cause.unwrap_or_else(|| failure::of_connect(&error)));
+            }
+        };
         Ok(Kept { connection, _driver: Driver::spawn(driver) })
     }
 }

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::failure;
 use super::push::Listener;
+use super::{failure, mistaken};
 use crate::error::NodeFailure;
 
 /// Keepalive probes find a peer that vanished while nothing was being said.
@@ -22,6 +22,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long the kernel repeats unacknowledged data before it gives the connection up.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server's refusal is one line.
+const FIRST_BYTES: usize = 256;
 
 /// A peer's silence is measured in so many parts: a pause of our own process, during which its answers may have
 /// arrived, makes one of them seem over, and the others leave time to read.
@@ -42,6 +45,9 @@ pub(crate) trait Connector: Send + Sync + 'static {
     fn superseded(&self) -> BoxFuture<'_, NodeFailure>;
 
     fn management(&self) -> Management;
+
+    /// Why the server that was connected to last closed without a word, where that can be found out. Asks it once more.
+    fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>>;
 }
 
 /// Who decides which server a node is.
@@ -77,7 +83,7 @@ impl Connector for Tcp {
                 #[cfg(feature = "tls")]
                 Transport::Tls(tls) => {
                     let config = (tls.config)().await?;
-                    tls.encrypt(config, &self.host, self.open().await?).await
+                    tls.encrypt(config, self, self.open().await?).await
                 }
             }
         })
@@ -90,6 +96,17 @@ impl Connector for Tcp {
     fn management(&self) -> Management {
         Management::Direct
     }
+
+    fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
+        Box::pin(async {
+            match &self.transport {
+                Transport::Plain => mistaken::of_silent_end(self).await,
+                // The greeting of TLS was answered, so this is the server's own affair.
+                #[cfg(feature = "tls")]
+                Transport::Tls(_) => None,
+            }
+        })
+    }
 }
 
 impl Tcp {
@@ -97,7 +114,7 @@ impl Tcp {
         self.open_socket().await.map_err(|error| failure::of_open(&error))
     }
 
-    async fn open_socket(&self) -> io::Result<TcpStream> {
+    pub(super) async fn open_socket(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
@@ -126,6 +143,7 @@ pub(crate) struct Activity {
     watched: AtomicBool,
     woken: Notify,
     abandoned: AtomicBool,
+    heard: AtomicBool,
     fault: OnceLock<NodeFailure>,
     distrusted: Notify,
 }
@@ -173,8 +191,13 @@ impl Activity {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// What broke the stream, if it was TLS: redis-rs forgets what breaks a stream on which nothing is awaited, and a
-    /// server may refuse our certificate before we have asked anything.
+    /// Whether the peer has ever said anything.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// What broke the stream, if it was TLS, or the server has said why it closes: redis-rs forgets what comes, or breaks a
+    /// stream, while nothing is awaited, and a server may refuse us before we have asked anything.
     pub(crate) fn fault(&self) -> Option<NodeFailure> {
         self.fault.get().cloned()
     }
@@ -197,7 +220,12 @@ impl Activity {
         }
     }
 
-    fn handle_read(&self) {
+    fn handle_read(&self, bytes: &[u8]) {
+        if !self.heard.swap(true, Ordering::Relaxed)
+            && let Some(fault) = mistaken::of_first_bytes(bytes)
+        {
+            let _ = self.fault.set(fault);
+        }
         self.answered.store(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
@@ -224,6 +252,22 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// A server that refuses us says so and closes at once. Our first bytes may meet a closed connection before we have
+    /// read what it said.
+    fn blame(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        let mut unread = [0; FIRST_BYTES];
+        let mut unread = ReadBuf::new(&mut unread);
+        if !self.activity.has_heard()
+            && let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(cx, &mut unread)
+            && !unread.filled().is_empty()
+        {
+            self.activity.handle_read(unread.filled());
+        }
+        self.activity.handle_error(error)
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         if self.activity.abandoned.load(Ordering::Relaxed) {
@@ -242,7 +286,7 @@ impl AsyncRead for Watched {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
         read.map_err(|error| self.activity.handle_error(error))?;
         if buf.filled().len() > before {
-            self.activity.handle_read();
+            self.activity.handle_read(&buf.filled()[before..]);
             self.listener.handle_read();
         }
         Poll::Ready(Ok(()))
@@ -252,7 +296,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        let written = written.map_err(|error| self.activity.handle_error(error))?;
+        let written = written.map_err(|error| self.blame(cx, error))?;
         self.activity.handle_written(written);
         self.listener.handle_written();
         Poll::Ready(Ok(written))
@@ -260,7 +304,7 @@ impl AsyncWrite for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|error| self.activity.handle_error(error)))
+        Poll::Ready(flushed.map_err(|error| self.blame(cx, error)))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -299,7 +343,7 @@ mod tests {
         assert!((&mut hung).now_or_never().is_none());
         tokio::time::advance(LIMIT * 10).await;
         assert!((&mut hung).now_or_never().is_none());
-        activity.handle_read();
+        activity.handle_read(b"+OK");
         assert!(tokio::time::timeout(LIMIT * 10, hung).await.is_err(), "all was answered");
     }
 
@@ -311,7 +355,7 @@ mod tests {
             activity.handle_written(10);
             assert!((&mut hung).now_or_never().is_none());
             tokio::time::advance(LIMIT / 2).await;
-            activity.handle_read();
+            activity.handle_read(b"+OK");
         }
         for _ in 0..4 {
             activity.handle_written(10);
@@ -329,10 +373,10 @@ mod tests {
         assert!((&mut hung).now_or_never().is_none());
         activity.handle_written(10);
         assert!((&mut hung).now_or_never().is_none());
-        activity.handle_read();
+        activity.handle_read(b"+OK");
         tokio::time::advance(LIMIT / 2).await;
         activity.handle_written(10);
-        activity.handle_read();
+        activity.handle_read(b"+OK");
         assert!(tokio::time::timeout(LIMIT * 10, hung).await.is_err(), "all was answered");
     }
 }

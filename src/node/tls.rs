@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,10 +15,14 @@ use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, Error as TlsError, InvalidMessage,
 };
 
-use super::failure;
 use super::login::Ask;
-use super::stream::Stream;
+use super::stream::{Stream, Tcp};
+use super::{failure, mistaken};
 use crate::error::{NodeFailure, TlsCause};
+
+/// A server that has not answered the greeting of TLS for this time is asked, on another connection, whether it speaks TLS at
+/// all. One that is only slow is not disturbed: its handshake goes on meanwhile. A quarter of the usual time for a connection.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How to make TLS out of TCP.
 #[derive(Clone)]
@@ -32,19 +37,43 @@ impl TlsClient {
     pub(super) async fn encrypt(
         &self,
         config: Arc<ClientConfig>,
-        host: &str,
-        tcp: TcpStream,
+        tcp: &Tcp,
+        stream: TcpStream,
     ) -> Result<Box<dyn Stream>, NodeFailure> {
+        let host = &tcp.host;
         let server_name = match &self.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(host.to_owned()).map_err(|_| NodeFailure::Tls {
+            None => ServerName::try_from(host.clone()).map_err(|_| NodeFailure::Tls {
                 cause: TlsCause::WrongName,
                 detail: format!("no certificate can be for {host:?}"),
             })?,
         };
         let connector = TlsConnector::from(config);
-        let stream = connector.connect(server_name, tcp).await.map_err(|error| failure::of_open(&error))?;
-        Ok(Box::new(Encrypted(stream)))
+        let mut greeting = std::pin::pin!(connector.connect(server_name, stream));
+        let greeted = match tokio::time::timeout(PATIENCE, &mut greeting).await {
+            Ok(greeted) => greeted,
+            Err(_) => tokio::select! {
+                greeted = &mut greeting => greeted,
+                failure = not_tls(tcp) => return Err(failure),
+            },
+        };
+        match greeted {
+            Ok(stream) => Ok(Box::new(Encrypted(stream))),
+            Err(error) if of_error(&error).is_some() => Err(failure::of_open(&error)),
+            // It closed without a word.
+            Err(error) => {
+                let cause = mistaken::of_silent_greeting(tcp).await;
+                Err(cause.unwrap_or_else(|| failure::of_open(&error)))
+            }
+        }
+    }
+}
+
+/// Returns when the server is known for one that does not speak TLS.
+async fn not_tls(tcp: &Tcp) -> NodeFailure {
+    match mistaken::of_silent_greeting(tcp).await {
+        Some(failure) => failure,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,7 @@ use redlock_quorum::{
     Guard, LockError, Loss, NodeOptions, NodeVote, Redlock, ReleaseError, Released, RunError,
 };
 
-use crate::support::{FOREIGN, SLACK, builder, calls, eventually, name, now, plant, pttl, value};
+use crate::support::{FOREIGN, SLACK, builder, calls, eventually, lost, name, now, plant, pttl, value};
 
 pub(crate) const KEY: &str = "job";
 /// Long enough for a busy machine to renew in time, short enough to wait for.
@@ -88,7 +88,7 @@ async fn a_lease_outlives_two_nodes_and_ends_at_its_deadline_with_the_third() {
         assert_eq!(matches!(vote, NodeVote::Granted), i > 2, "{loss}");
     }
     eventually(SLACK, "the others are told at once", || gone(&cluster)).await;
-    assert_eq!(guard.lost().await, loss, "announced once, with one reason");
+    assert_eq!(lost(&guard).await, loss, "announced once, with one reason");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,7 +167,7 @@ async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
         cluster.pause(node).unwrap();
     }
     let deadline = guard.deadline();
-    let loss = guard.lost().await;
+    let loss = lost(&guard).await;
     assert!(now() >= deadline);
     let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
     let silent: Vec<_> = votes.failures().map(|(node, _)| node).collect();
@@ -176,7 +176,7 @@ async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
     let renewed = || (0..2).all(|node| calls(&cluster, node, "pexpire") > 0);
     eventually(SLACK, "both have renewed, too late", renewed).await;
     assert!(!guard.is_valid());
-    assert_eq!(guard.lost().await, loss);
+    assert_eq!(lost(&guard).await, loss);
     assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
     eventually(TTL / 2, "no key is left", || gone(&cluster)).await;
 }
@@ -191,7 +191,7 @@ async fn a_lease_that_a_quorum_denies_is_lost_at_once_and_not_healed() {
         cluster.command(node, &["DEL", KEY]).unwrap();
     }
     let before: Vec<_> = (0..5).map(|node| calls(&cluster, node, "set")).collect();
-    let loss = guard.lost().await;
+    let loss = lost(&guard).await;
     let Loss::Denied { votes, .. } = &loss else { panic!("{loss}") };
     assert_eq!(votes.denials().count(), 3, "{loss}");
     eventually(SLACK, "no key is left", || gone(&cluster)).await;
@@ -248,7 +248,7 @@ async fn a_lock_is_held_for_no_longer_than_it_may() {
     assert!(guard.remaining() <= TTL);
     guard.extend(TTL * 2).await.unwrap();
     assert!(guard.remaining() <= max_hold, "extensions are bounded as well");
-    assert_eq!(guard.lost().await, Loss::MaxHold { resource: KEY.into(), max_hold });
+    assert_eq!(lost(&guard).await, Loss::MaxHold { resource: KEY.into(), max_hold });
     assert!(started.elapsed() >= max_hold);
     eventually(TTL / 2, "it is released, not left to its TTL", || gone(&cluster)).await;
     let too_short = redlock.mutex(KEY).unwrap().max_hold(Duration::from_millis(9)).try_lock().await;

@@ -7,7 +7,7 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Loss, NodeFailure, NodeVote, Released};
 
 use crate::holding::{KEY, TTL, gone, hold, keeper, stays_held};
-use crate::support::{LONG, SLACK, builder, client, eventually, plant};
+use crate::support::{LONG, SLACK, builder, client, eventually, lost, plant};
 
 fn running() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
@@ -32,7 +32,7 @@ async fn the_keeper_ends_with_its_last_lease_however_that_ends() {
                 if end == "denied" {
                     (0..3).for_each(|node| drop(cluster.command(node, &["DEL", KEY]).unwrap()));
                 }
-                guard.lost().await;
+                lost(&guard).await;
             }
         }
         eventually(SLACK, end, || running() == at_rest).await;
@@ -149,7 +149,7 @@ async fn a_loss_that_an_extension_brings_to_light_is_told_at_once() {
         extended = guard.extend(LONG) => panic!("{extended:?}"),
         () = tokio::time::sleep(SLACK) => panic!("nobody was told"),
     }
-    assert!(matches!(guard.lost().await, Loss::Denied { .. }));
+    assert!(matches!(lost(&guard).await, Loss::Denied { .. }));
 }
 
 /// Why nodes do not renew is told to whoever loses the lease, not only that they do not.
@@ -160,7 +160,7 @@ async fn a_loss_says_what_the_nodes_said() {
     let guard = hold(&redlock).await;
     cluster.pause(0).unwrap();
     cluster.command(1, &["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap();
-    let loss = guard.lost().await;
+    let loss = lost(&guard).await;
     let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
     let votes: Vec<_> = votes.iter().map(|(_, vote)| vote).collect();
     assert!(matches!(votes[1], NodeVote::Unknown(NodeFailure::ReadOnly { .. })), "{loss}");
@@ -176,7 +176,7 @@ async fn a_loss_blames_no_node_that_was_not_asked() {
     // Nothing else runs on this runtime.
     std::thread::sleep(TTL / 8);
     assert!(guard.cancellation_token().is_cancelled(), "by the clock, before any timer was looked at");
-    let loss = guard.lost().await;
+    let loss = lost(&guard).await;
     let Loss::Expired { votes, .. } = &loss else { panic!("{loss}") };
     assert!(votes.iter().all(|(_, vote)| *vote == NodeVote::NotAwaited), "{loss}");
 }

@@ -6,7 +6,7 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{ExtendError, LockError, Loss, NodeFailure, Redlock, Released, Retry, SettingsError};
 
 use crate::support::{
-    LONG, SLACK, builder, calls, client, contended, eventually, no_quorum, now, plant, pttl, value,
+    LONG, SLACK, builder, calls, client, contended, eventually, lost, no_quorum, now, plant, pttl, value,
 };
 
 const KEY: &str = "job";
@@ -252,7 +252,7 @@ async fn a_client_that_is_shut_down_locks_nothing_and_gives_back_what_is_held() 
         assert_eq!(client.mutex("other").unwrap().try_lock().await.unwrap_err(), LockError::ShutDown);
     }
     assert!((0..3).all(|node| cluster.keys(node).unwrap().is_empty()));
-    assert_eq!(guard.lost().await, Loss::ShutDown { resource: KEY.to_owned() });
+    assert_eq!(lost(&guard).await, Loss::ShutDown { resource: KEY.to_owned() });
     assert!(!guard.is_valid());
     assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
 }

@@ -12,6 +12,7 @@ mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
 mod extensions;
+mod families;
 mod faults;
 mod guard;
 mod holding;
@@ -19,6 +20,7 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod memory;
 mod prefixes;
 mod rotation;
 mod runtimes;

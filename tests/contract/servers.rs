@@ -104,18 +104,35 @@ async fn a_missing_permission_is_named() {
         }
     };
 
-    for (name, rules) in [
-        ("no-set", &["~*", "+@all", "-set"][..]),
-        ("no-scripts", &["~*", "+@all", "-script"]),
-        ("other-keys", &["~other:*", "+@all"]),
+    for (name, rules, told_at_connect) in [
+        ("no-set", &["~*", "+@all", "-set"][..], None),
+        ("no-scripts", &["~*", "+@all", "-script"], Some("'script")),
+        ("other-keys", &["~other:*", "+@all"], Some("key")),
+        // Not needed before a node has forgotten its scripts, or a lock is renewed or released: then it would be lost.
+        ("no-eval", &["~*", "+@all", "-eval"], Some("'eval'")),
+        ("no-get", &["~*", "+@all", "-get"], Some("GET")),
+        ("no-mget", &["~*", "+@all", "-mget"], Some("MGET")),
+        ("no-del", &["~*", "+@all", "-del"], Some("DEL")),
+        ("no-pttl", &["~*", "+@all", "-pttl"], Some("PTTL")),
+        ("no-expiry", &["~*", "+@all", "-pexpire", "-pttl"], Some("PTTL PEXPIRE")),
     ] {
         let redlock = client(user(name, rules)).await;
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
         permission(error.votes().unwrap().failures().collect());
+        for node in redlock.nodes() {
+            let told = node.failure().map(ToString::to_string);
+            match told_at_connect {
+                Some(missing) => {
+                    assert!(told.as_ref().is_some_and(|told| told.contains(missing)), "{name}: {told:?}");
+                }
+                None => assert_eq!(told, None, "{name}"),
+            }
+        }
     }
 
     // Within a script it is the script that is told.
-    let redlock = client(user("no-pttl", &["~*", "+@all", "-pttl"])).await;
+    let redlock = client(user("lost-pttl", &["~*", "+@all"])).await;
+    user("lost-pttl", &["-pttl"]);
     let mut guard = redlock.mutex("scripted").unwrap().try_lock().await.unwrap();
     let error = guard.extend(LONG).await.unwrap_err();
     let ExtendError::NoQuorum { votes, .. } = &error else { panic!("{error:?}") };

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use redlock_quorum::testing::{LocalCluster, Reply};
-use redlock_quorum::{Guard, LockError, Redlock};
+use redlock_quorum::{Guard, LockError, Loss, Redlock};
 
 /// Longer than any test runs, so that a key which is gone was removed, not expired.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -91,6 +91,15 @@ pub(crate) fn no_quorum(result: Result<Guard, LockError>) -> LockError {
     }
 }
 
+/// Why the lease was lost.
+///
+/// # Panics
+///
+/// When it is not within [`LONG`]: a test of a loss that does not happen has to fail, and not to wait for ever.
+pub(crate) async fn lost(guard: &Guard) -> Loss {
+    tokio::time::timeout(LONG, guard.lost()).await.expect("the lease is lost within a minute")
+}
+
 /// Sets a key as another owner would, unconditionally.
 #[track_caller]
 pub(crate) fn plant(cluster: &LocalCluster, node: usize, key: &str) {
@@ -116,13 +125,28 @@ pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
     keys.iter().filter_map(Reply::text).map(str::to_owned).collect()
 }
 
-/// How often a node has been sent a command since it started.
+/// What the servers are, and their version: `Valkey`, `9.1.2`.
+#[track_caller]
+pub(crate) fn software(cluster: &LocalCluster) -> (String, String) {
+    let reply = cluster.command(0, &["INFO", "server"]).unwrap();
+    let field = |name| reply.text().unwrap().lines().find_map(|line| line.strip_prefix(name));
+    match (field("valkey_version:"), field("redis_version:")) {
+        (Some(version), _) => ("Valkey".into(), version.into()),
+        (None, version) => ("Redis".into(), version.unwrap().into()),
+    }
+}
+
+/// How often a node has been sent a command since it started. Redis 6.2 does not tell subcommands apart, so that
+/// `script|load` is any `script` there.
 #[track_caller]
 pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
     let reply = cluster.command(node, &["INFO", "commandstats"]).unwrap();
     let Reply::Bulk(text) = reply else { panic!("INFO answered {reply:?}") };
-    let prefix = format!("cmdstat_{command}:calls=");
-    let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+    let count = |command: &str| {
+        let prefix = format!("cmdstat_{command}:calls=");
+        text.lines().find_map(|line| line.strip_prefix(&prefix))
+    };
+    let line = count(command).or_else(|| count(command.split('|').next()?));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 

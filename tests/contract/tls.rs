@@ -136,15 +136,35 @@ async fn tls_and_no_tls_do_not_meet() {
     let authority = Authority::new("ours");
     let secured = cluster(1, authority.issue(ADDRESS, Validity::Now));
     let plain = LocalCluster::start(1).unwrap();
-    let failure = async |builder: RedlockBuilder| {
-        let redlock = builder.connect().await.unwrap();
-        let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
-        error.votes().unwrap().failures().next().unwrap().1.clone()
+    let guarded = LocalCluster::builder().nodes(1).directive("requirepass", "secret").start().unwrap();
+    let without = || builder([secured.url(0).replace("rediss", "redis")]);
+    let with = |cluster: &LocalCluster| {
+        trusting(&plain, &authority).nodes([cluster.url(0).replace("redis", "rediss")])
     };
-    let open = failure(builder([secured.url(0).replace("rediss", "redis")])).await;
-    assert!(matches!(open, NodeFailure::Unreachable { .. }), "{open:?}");
-    let closed = failure(trusting(&plain, &authority).nodes([plain.url(0).replace("redis", "rediss")])).await;
-    assert!(matches!(closed, NodeFailure::Tls { .. } | NodeFailure::Unreachable { .. }), "{closed:?}");
+    let table = [
+        ("a client without TLS", without(), TlsCause::TlsOnly, "use rediss://"),
+        (
+            "one with a password",
+            without().username("locks").password("secret"),
+            TlsCause::TlsOnly,
+            "use rediss://",
+        ),
+        ("a server without TLS", with(&plain), TlsCause::NotTls, "or redis://"),
+        ("one with a password", with(&guarded), TlsCause::NotTls, "or redis://"),
+    ];
+    for (what, builder, expected, advice) in table {
+        let redlock = builder.connect().await.unwrap();
+        // At the first connection, or at a later one where this machine was too busy to ask in time.
+        let told = || {
+            let nodes = redlock.nodes();
+            let Some(failure @ NodeFailure::Tls { cause, .. }) = nodes[0].failure() else { return false };
+            assert_eq!(*cause, expected, "{what}");
+            assert!(failure.to_string().contains(advice), "{what}: {failure}");
+            true
+        };
+        eventually(SLACK, what, told).await;
+        no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
+    }
 }
 
 #[test]

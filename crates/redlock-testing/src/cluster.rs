@@ -20,6 +20,10 @@ pub const MAX_NODES: usize = 64;
 /// How many other ports a node tries whose port was taken by another program between reservation and start.
 const OTHER_PORTS: u32 = 5;
 
+/// A clock that was changed has been read anew when this is over: Valkey 9 reads it once a millisecond, and counts on by the
+/// processor's between. Nothing shows whether it has.
+const CLOCK_KEPT: Duration = Duration::from_millis(2);
+
 /// Keys that the library keeps for itself begin with this.
 const INTERNAL_PREFIX: &str = "redlock-quorum:";
 
@@ -207,7 +211,7 @@ impl LocalCluster {
         self.server(node).resume(&self.setup)
     }
 
-    /// Lets a node's wall clock jump. Other nodes and the machine keep their time.
+    /// Lets a node's wall clock jump. Other nodes and the machine keep their time. Returns when the node has noticed.
     ///
     /// # Errors
     ///
@@ -215,7 +219,9 @@ impl LocalCluster {
     /// [`adjustable_clocks`](Builder::adjustable_clocks); [`ClusterError::System`].
     pub fn step_clock(&self, node: usize, step: Step) -> Result<(), ClusterError> {
         self.adjustable()?;
-        self.server(node).clock().step(step)
+        self.server(node).clock().step(step)?;
+        std::thread::sleep(CLOCK_KEPT);
+        Ok(())
     }
 
     /// Lets a node's wall clock run fast by so many parts of a million, or slow by a negative number; with 0 at the
@@ -226,7 +232,9 @@ impl LocalCluster {
     /// As [`step_clock`](Self::step_clock).
     pub fn set_clock_rate(&self, node: usize, ppm: i32) -> Result<(), ClusterError> {
         self.adjustable()?;
-        self.server(node).clock().set_rate(ppm)
+        self.server(node).clock().set_rate(ppm)?;
+        std::thread::sleep(CLOCK_KEPT);
+        Ok(())
     }
 
     /// A server that is linked statically loads nothing before it, and says nothing of it.

@@ -77,6 +77,9 @@ fn advice(failure: &NodeFailure) -> &'static str {
             "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
         }
         NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
+        NodeFailure::TooManyClients => {
+            "Raise maxclients, and with it the limit of open files; CLIENT LIST shows who is connected."
+        }
         NodeFailure::OutOfMemory => "Raise maxmemory, or keep other data elsewhere.",
         NodeFailure::Quarantined { cause, .. } => match cause {
             QuarantineCause::NewOrWiped => {
