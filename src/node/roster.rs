@@ -10,8 +10,9 @@ use crate::error::NodeFailure;
 use crate::protocol::{Known, Record, lacking, longest_announced, span};
 use crate::types::{KeyPrefix, NodeId, Ttl};
 
-/// How many server processes of one node a client remembers.
-const RUNS_MAX: usize = 32;
+/// How many server processes of one node a client remembers. Far fewer than a node's record does: otherwise the record may
+/// have dropped, as too old, what a client still misses in it.
+const RUNS_MAX: usize = 4;
 
 /// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
 #[derive(Debug)]
@@ -144,7 +145,9 @@ impl Roster {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
-                    members[node.0] = Member::default();
+                    // Which node was here before is not forgotten: another one may come next.
+                    members[node.0].run_id = String::new();
+                    members[node.0].others = Others::Unknown;
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
@@ -162,7 +165,10 @@ impl Roster {
         let met = met.map(|(id, run)| (id.to_owned(), run.to_owned())).collect();
         let is_copy = record.is_some_and(|record| {
             // A server that has moved from one name to another has kept its process.
-            others().any(|other| other.id() == record.id && other.run_id != members[node.0].run_id)
+            others().any(|other| {
+                let has_vote = !other.run_id.is_empty();
+                has_vote && other.id() == record.id && other.run_id != members[node.0].run_id
+            })
         });
         let lacks = record.map_or_else(Vec::new, |record| {
             let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
