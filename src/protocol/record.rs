@@ -323,3 +323,7 @@ fn is_due(last: u64, look: &Look<'_>) -> bool {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -17,7 +17,7 @@ const SERVERS: [char; NODES + 1] = ['a', 'b', 'c', 'd'];
 impl Restarts {
     pub(super) fn first_state(&self) -> State {
         let (now, is_declared) = match self.founding {
-            Founding::LongAgo => (0, false),
+            Founding::LongAgo | Founding::InTurns => (0, false),
             Founding::Declared => (BEGIN, true),
         };
         let record = |server: usize, list: &str| {
@@ -39,7 +39,11 @@ impl Restarts {
                 left: "",
                 met: &[],
             };
-            Record::after(None, &look)
+            let record = Record::after(None, &look);
+            match self.founding {
+                Founding::LongAgo | Founding::Declared => record,
+                Founding::InTurns => in_turns(record, &look),
+            }
         };
         let server = |server| {
             let list = if server < NODES { "2 of a b c" } else { "2 of d x y" };
@@ -215,6 +219,14 @@ impl State {
     pub(super) fn run_id(&self, server: usize) -> String {
         format!("{}:{}", SERVERS[server], self.servers[server].run)
     }
+}
+
+/// The fourth server has been the second node, too.
+fn in_turns(record: Record, look: &Look<'_>) -> Record {
+    let met = SERVERS.map(|name| (name.to_string(), format!("{name}:0")));
+    let met: Vec<_> = met.into_iter().filter(|(id, _)| *id != record.id).collect();
+    let tell = |old: &Record, list| Record::after(Some(old), &Look { list, met: &met, ..look.clone() });
+    tell(&tell(&record, "2 of a b c"), "2 of a c d")
 }
 
 fn durability(config: Config) -> Durability {

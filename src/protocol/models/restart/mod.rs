@@ -88,6 +88,8 @@ enum Aim {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Founding {
     LongAgo,
+    /// So, and another server has taken turns with one of them.
+    InTurns,
     /// Just now, and declared new.
     Declared,
 }

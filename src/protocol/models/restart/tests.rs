@@ -58,6 +58,11 @@ fn swapped(rule: Rule) -> Restarts {
     Restarts { steps: 6, ..scenario(rule, &[Fault::Swap(1, 3), Fault::Swap(1, 1)]) }
 }
 
+/// The same with a server that has been the node before.
+fn in_turns(rule: Rule) -> Restarts {
+    Restarts { founding: Founding::InTurns, ..swapped(rule) }
+}
+
 /// The holder has a longer TTL than the client that comes next and has greeted some nodes before.
 fn unequal(rule: Rule) -> Restarts {
     let mut model = scenario(rule, &[Fault::Restart(1, Lost::All, Config::Durable)]);
@@ -92,12 +97,13 @@ type Scenario = (&'static str, fn(Rule) -> Restarts);
 const QUICK: [Scenario; 2] =
     [("restarts, a promotion", promoted), ("restarts, an old file is loaded", rolled_back)];
 
-const FULL: [Scenario; 7] = [
+const FULL: [Scenario; 8] = [
     ("restarts, a wiped node restarts twice", wiped),
     ("restarts, a weak node becomes durable", weak),
     ("restarts, a replica attaches to a wiped node", attached),
     ("restarts, a declared node forgets", declared),
     ("restarts, another server at the address, and back", swapped),
+    ("restarts, servers that take turns", in_turns),
     ("restarts, clients with other TTLs", unequal),
     ("restarts, a holder renews and heals", healed),
 ];
@@ -146,6 +152,7 @@ fn each_rule_is_needed() {
 #[test]
 fn probe_partial() {
     let mut model = scenario(Rule::Shipped, &[Fault::Swap(1, 3)]);
+    model.founding = Founding::InTurns;
     model.clients[0] = Visitor { ttl: 2, meets: vec![1, 2], aim: Aim::Lock };
     model.script = vec![Step::Start(0), Step::Execute(0, 1), Step::Execute(0, 2)];
     find("PROBE partial lists", model, &[ONE_HOLDER]);
