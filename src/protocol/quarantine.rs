@@ -210,3 +210,7 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "quarantine_tests.rs"]
+mod tests;

@@ -42,7 +42,7 @@ impl Restarts {
             let record = Record::after(None, &look);
             match self.founding {
                 Founding::LongAgo | Founding::Declared => record,
-                Founding::InTurns => in_turns(record, &look),
+                Founding::InTurns => in_turns(&record, &look),
             }
         };
         let server = |server| {
@@ -85,7 +85,7 @@ impl Restarts {
             others().map(|other| (other.record.id.clone(), other.record.runs[0].clone())).collect();
         let is_double =
             |other: &Seen| old.as_ref().is_some_and(|old| old.id == other.record.id) && other.is_up;
-        let is_copy = self.rule != Rule::CopyBelieved && others().any(is_double);
+        let is_copy = others().any(is_double);
         let runs =
             client.seen[node].as_ref().filter(|own| old.as_ref().is_some_and(|old| old.id == own.record.id));
         let known: Vec<_> = others().map(|other| other.known()).collect();
@@ -157,8 +157,7 @@ impl Restarts {
                 | Rule::PromotionIgnored
                 | Rule::DeclarationKept
                 | Rule::TooShort
-                | Rule::HealsAlways
-                | Rule::CopyBelieved => {}
+                | Rule::HealsAlways => {}
             }
             Some(known)
         });
@@ -222,11 +221,11 @@ impl State {
 }
 
 /// The fourth server has been the second node, too.
-fn in_turns(record: Record, look: &Look<'_>) -> Record {
+fn in_turns(record: &Record, look: &Look<'_>) -> Record {
     let met = SERVERS.map(|name| (name.to_string(), format!("{name}:0")));
     let met: Vec<_> = met.into_iter().filter(|(id, _)| *id != record.id).collect();
     let tell = |old: &Record, list| Record::after(Some(old), &Look { list, met: &met, ..look.clone() });
-    tell(&tell(&record, "2 of a b c"), "2 of a c d")
+    tell(&tell(record, "2 of a b c"), "2 of a c d")
 }
 
 fn durability(config: Config) -> Durability {
