@@ -116,9 +116,6 @@ fn advice(failure: &NodeFailure) -> &'static str {
     }
 }
 
-/// The key of what a node remembers of itself and its clients.
-pub(super) const RECORD: &str = "redlock-quorum:node";
-
 /// Grouped by what the others use.
 fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
@@ -144,7 +141,8 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
         };
         let advice = format!(
             "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
-             have these nodes forget it: HDEL {RECORD} members."
+             these nodes forget it by themselves, as long afterwards as leases may last; at once by: redlock nodes \
+             forget."
         );
         problem(names, what, advice)
     };
@@ -226,7 +224,7 @@ mod tests {
         let [one] = &other_members(&nodes)[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
         assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
-        assert!(one.advice.ends_with("HDEL redlock-quorum:node members."), "{one:?}");
+        assert!(one.advice.ends_with("forget it by themselves, as long afterwards as leases may last; at once by: redlock nodes forget."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
         assert!(Severity::Problem < Severity::Note);
     }
