@@ -21,8 +21,9 @@ any more they forget by themselves, as long after its last use as those leases m
 of use already: after a node was replaced, after clients with another node list or a longer max_ttl are gone. Clients \
 that are alive tell it again within seconds. Locks stay as they are.
 
-A client that is still there, cut off from the nodes or paused, and uses other nodes or a longer max_ttl is no longer \
-reckoned with. Then two clients can hold one lock at a time.";
+A node in quarantine because it replaced another one votes at once, and a client that is cut off or paused, and uses \
+other nodes or a longer max_ttl, is no longer reckoned with. Where such a client is left, or a lock is held on the \
+server that was replaced, two clients can hold one lock at a time.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,8 +37,8 @@ have forgotten it than have to agree.";
 
 /// What one says with it.
 const MEANING: &str = "\
-Say so only if no client is left that uses other nodes, another quorum or a longer max_ttl: where one is left, two \
-clients can hold one lock at a time. When in doubt, wait: the nodes forget it by themselves.";
+Say so only if no client is left that uses other nodes, another quorum or a longer max_ttl, and nobody can hold a lock \
+on a server that was replaced: otherwise two clients can hold one lock at a time. When in doubt, wait: the nodes forget it by themselves.";
 
 /// See to what the nodes remember of their clients
 #[derive(clap::Args)]

@@ -22,7 +22,7 @@ with this, once, when you set up nodes, that they are new and nobody holds a loc
 to be new refuses.
 
 The word holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync always) \
-or that has replicas, for good otherwise. Where something else is against a node, such as a replica that was promoted or \
+or that has replicas; for good where no such restart comes. Where something else is against a node, such as a replica that was promoted or \
 keys that it has evicted, its vote does not count at once, and the answer says why.";
 
 const EXAMPLES: &str = "\

@@ -171,6 +171,7 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
 }
 
 /// What the options say of times; each wins over the other sources.
+#[derive(Clone, Copy)]
 struct Times {
     ttl: Option<Duration>,
     max_ttl: Option<Duration>,

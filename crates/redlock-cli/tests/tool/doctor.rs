@@ -219,8 +219,11 @@ fn a_client_with_another_node_list() {
     examine(&scene, &ours, 0);
     let (result, _) = examine(&scene, &theirs, 1);
     let name = |node| format!("127.0.0.1:{}", scene.cluster.port(node));
-    let [(quarantined, why, _), (told, what, advice)] = &problems(&result)[..] else { panic!("{result}") };
+    let [(quarantined, why, settle), (told, what, advice)] = &problems(&result)[..] else {
+        panic!("{result}")
+    };
     assert!(*quarantined == [name(3)] && why.contains("clients used another server in its place"), "{why}");
+    assert!(settle.starts_with("Wait") && settle.ends_with("redlock nodes forget."), "{settle}");
     assert_eq!(*told, [name(1), name(2)]);
     assert!(what.contains("other nodes or another quorum (2 of 3: "), "{what}");
     // The names that are known here, and the id of the one that is not.

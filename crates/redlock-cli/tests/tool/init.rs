@@ -3,7 +3,7 @@
 use redlock_testing::{Data, Durability, LocalCluster};
 use serde_json::Value;
 
-use crate::support::{Ended, Scene};
+use crate::support::{Ended, Scene, eventually};
 
 fn undeclared(durability: Durability) -> Scene {
     Scene::of(LocalCluster::builder().undeclared().durability(durability).start().unwrap())
@@ -111,4 +111,21 @@ fn the_word_holds_for_nodes_that_do_not_keep_every_write_until_they_restart() {
     let ended = scene.run(&["doctor", "--json"]);
     let result: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(result["nodes"][0]["state"], "quarantined", "{result}");
+}
+
+#[test]
+fn a_node_that_something_else_is_against_is_declared_without_a_vote_at_once() {
+    let scene = undeclared(Durability::Always);
+    scene.cluster.command(0, &["SET", "k", "v"]).unwrap();
+    let configure = |option, value| scene.cluster.command(0, &["CONFIG", "SET", option, value]).unwrap();
+    configure("maxmemory-policy", "allkeys-lru");
+    configure("maxmemory", "1");
+    eventually("it has evicted the key", || scene.cluster.keys(0).unwrap().is_empty());
+    configure("maxmemory", "0");
+    configure("maxmemory-policy", "noeviction");
+    let ended = scene.run(&["init", "--yes"]);
+    let line = &lines(&scene, &ended)[0];
+    assert!(line.starts_with("declared new; its vote counts in "), "{ended:?}");
+    assert!(line.contains(", because it has evicted keys"), "{ended:?}");
+    assert_eq!(lines(&scene, &ended)[1..], ["declared new; its vote counts"; 2]);
 }
