@@ -22,6 +22,12 @@ pub use nodes::{NodeStatus, NodeSurvey};
 /// Each node has one connection and one background task, and one more task keeps all leases alive. They end when the
 /// last clone and the last guard are dropped, after the releases that are still under way: guards keep working, and
 /// are kept alive, when the `Redlock` that they came from is dropped before them.
+///
+/// These tasks run in the tokio runtime in which the client was connected. Locks may be taken and held in others, while
+/// that one runs. When it ends, the client ends with it: its locks are lost at once
+/// ([`Loss::RuntimeEnded`](crate::Loss::RuntimeEnded)), there are no further ones
+/// ([`LockError::RuntimeEnded`](crate::LockError::RuntimeEnded)), and [`nodes`](Redlock::nodes) says why. So connect once
+/// in each runtime, and not in a static that several `#[tokio::test]`s share.
 #[derive(Clone)]
 pub struct Redlock {
     coordinator: Arc<Coordinator>,

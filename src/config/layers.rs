@@ -14,10 +14,11 @@ pub(super) const PREFIX: &str = "REDLOCK_";
 
 /// Variables that begin so and are no settings: the tool's settings file, what `redlock run` tells its command, and what
 /// the docker nodes and the tests of this project take.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "REDLOCK_CONFIG",
     "REDLOCK_RESOURCE",
     "REDLOCK_FENCING_TOKEN",
+    "REDLOCK_HELD",
     "REDLOCK_NODE_IMAGE",
     "REDLOCK_NODE_NET",
     "REDLOCK_NODE_PORTS",

@@ -222,6 +222,7 @@ fn what_others_put_into_the_environment_is_left_alone() {
         ("REDLOCK_CONFIG", "x"),
         ("REDLOCK_RESOURCE", "x"),
         ("REDLOCK_FENCING_TOKEN", "7"),
+        ("REDLOCK_HELD", "[]"),
         ("REDLOCK_NODE_IMAGE", "redis"),
         ("REDLOCK_NODE_NET", "172.30.77"),
         ("REDLOCK_NODE_PORTS", "1700"),

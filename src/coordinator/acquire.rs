@@ -7,7 +7,7 @@ use super::fanout::{Fanout, Reply, vote_of};
 use super::held::{LateAnswers, Plants, Stragglers};
 use super::{Coordinator, Held, Links, quarantined};
 use crate::config::{Fencing, LeaseTerms};
-use crate::error::{LockError, NodeVote};
+use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Acquire, Acquired, Fence};
 use crate::protocol::{Decision, Lease, Loss, Proposal, Raise};
 use crate::types::{FencingToken, NodeId, Resource, Token, Wake};
@@ -43,6 +43,9 @@ impl Coordinator {
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
         let mut held = self.nothing_held(resource, terms, rollback);
         let links = self.links();
+        if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
+            return Err(LockError::RuntimeEnded);
+        }
         let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
         let guard = self.restart_guard();
@@ -83,7 +86,15 @@ impl Coordinator {
         self.counts.observe_votes(&votes);
         match decision {
             Decision::Won => {}
-            Decision::Lost | Decision::Pending => return Err(self.lost(resource, round.loss(), votes)),
+            Decision::Lost | Decision::Pending => {
+                let loss = round.loss();
+                match loss {
+                    Loss::Contended => {}
+                    // Others may reach more nodes, and have seen our keys. It is not tried again at once.
+                    Loss::NoQuorum => held.rollback = Wake::Next,
+                }
+                return Err(self.lost(resource, loss, votes));
+            }
         }
         if let Some(proposal) = proposal {
             held.fence = self.fence(&held, &proposal, min_validity).await?;
@@ -98,7 +109,12 @@ impl Coordinator {
         Ok(held)
     }
 
-    fn nothing_held(self: &Arc<Self>, resource: &Resource, terms: LeaseTerms, rollback: Wake) -> Held {
+    pub(super) fn nothing_held(
+        self: &Arc<Self>,
+        resource: &Resource,
+        terms: LeaseTerms,
+        rollback: Wake,
+    ) -> Held {
         let quorum = self.settings.quorum;
         Held {
             coordinator: Arc::clone(self),

@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 
 use super::Leased;
 use super::renew::Work;
-use crate::error::NodeFailure;
+use crate::error::{LockError, Loss, NodeFailure};
 use crate::protocol::Agenda;
-use crate::types::{Ambient, Moment, NodeId};
+use crate::types::{Ambient, Moment, NodeId, Resource};
 
 /// How many leases are looked at before answers are taken in and other tasks get their turn. A look costs about a
 /// microsecond.
@@ -57,11 +57,35 @@ enum Task {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Open,
-    Closed,
+    Closed(Closed),
 }
 
-/// The client is shut down: no lease is taken into care any more.
-pub(super) struct Closed;
+/// Why no lease is taken into care any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// The client is shut down.
+    ShutDown,
+    /// The runtime in which the task was to run has ended.
+    RuntimeEnded,
+}
+
+impl Closed {
+    pub(super) fn error(self) -> LockError {
+        match self {
+            Self::ShutDown => LockError::ShutDown,
+            Self::RuntimeEnded => LockError::RuntimeEnded,
+        }
+    }
+
+    /// To the holder of a lock this is a loss.
+    pub(super) fn loss(self, resource: &Resource) -> Loss {
+        let resource = resource.name().to_owned();
+        match self {
+            Self::ShutDown => Loss::ShutDown { resource },
+            Self::RuntimeEnded => Loss::RuntimeEnded { resource },
+        }
+    }
+}
 
 impl Keeper {
     /// Must be called within a tokio runtime, in which the task will run.
@@ -91,20 +115,24 @@ impl Keeper {
     /// Looks after `leased` from now on.
     pub(super) fn keep(&self, leased: Arc<Leased>, look: Moment) -> Result<(), Closed> {
         let mut board = self.0.board();
-        match board.access {
-            Access::Open => {}
-            Access::Closed => return Err(Closed),
-        }
+        board.open()?;
         board.agenda.insert(look, leased.number, leased);
         match board.task {
             Task::Absent => {
                 board.task = Task::Running;
-                self.0.runtime.spawn(run(Arc::clone(&self.0)));
+                drop(board);
+                // Made here: a runtime that has ended drops the task before its first step, and the lease ends now.
+                let presence = Presence { shared: Arc::clone(&self.0), orderly: false };
+                self.0.runtime.spawn(run(presence));
+                self.0.board().open()
             }
-            Task::Running if look < board.alarm => self.0.wake.notify_one(),
-            Task::Running => {}
+            Task::Running => {
+                if look < board.alarm {
+                    self.0.wake.notify_one();
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// It has ended, and was written down for then.
@@ -130,10 +158,8 @@ impl Keeper {
     /// Writes down a lease that the task has taken up, for its next look.
     pub(super) fn write_down(&self, look: Moment, leased: Arc<Leased>) -> Result<(), Closed> {
         let mut board = self.0.board();
-        match board.access {
-            Access::Open => board.agenda.insert(look, leased.number, leased),
-            Access::Closed => return Err(Closed),
-        }
+        board.open()?;
+        board.agenda.insert(look, leased.number, leased);
         Ok(())
     }
 
@@ -142,7 +168,7 @@ impl Keeper {
     pub(super) fn close(&self) -> Vec<Arc<Leased>> {
         let leases = {
             let mut board = self.0.board();
-            board.access = Access::Closed;
+            board.access = Access::Closed(Closed::ShutDown);
             board.agenda.take_all()
         };
         self.0.wake.notify_one();
@@ -165,6 +191,15 @@ impl Drop for Keeper {
     /// Nobody holds a lease any more: the task has nothing to wait for.
     fn drop(&mut self) {
         self.0.wake.notify_one();
+    }
+}
+
+impl Board {
+    fn open(&self) -> Result<(), Closed> {
+        match self.access {
+            Access::Open => Ok(()),
+            Access::Closed(why) => Err(why),
+        }
     }
 }
 
@@ -199,17 +234,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A runtime that ends takes the task along; the next lease starts another.
-struct Presence<'a>(&'a Shared);
+/// A runtime that ends takes the task along, and nobody renews or ends its leases any more: they end with it.
+struct Presence {
+    shared: Arc<Shared>,
+    /// Whether the task has ended by itself, without leases.
+    orderly: bool,
+}
 
-impl Drop for Presence<'_> {
+impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.board().task = Task::Absent;
+        if self.orderly {
+            return;
+        }
+        let mut board = self.shared.board();
+        board.task = Task::Absent;
+        if board.access == Access::Open && !std::thread::panicking() {
+            board.access = Access::Closed(Closed::RuntimeEnded);
+        }
+        let leases = board.agenda.take_all();
+        drop(board);
+        if !leases.is_empty() {
+            let locks = leases.len();
+            tracing::warn!(locks, "the client's runtime has ended under locks that are held; they are lost");
+        }
+        leases.iter().for_each(|leased| leased.lose(Closed::RuntimeEnded));
     }
 }
 
-async fn run(shared: Arc<Shared>) {
-    let presence = Presence(&shared);
+async fn run(mut presence: Presence) {
+    let shared = Arc::clone(&presence.shared);
     let mut timer = shared.ambient.timer();
     let mut work = Work::default();
     loop {
@@ -225,5 +278,31 @@ async fn run(shared: Arc<Shared>) {
         }
     }
     // It is written down already, and another task may have been started since.
-    std::mem::forget(presence);
+    presence.orderly = true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RedlockBuilder;
+    use crate::coordinator::{Coordinator, Machine};
+    use crate::types::Wake;
+
+    /// The task was dropped before its first step, and the keeper believed that it was running.
+    #[test]
+    fn a_lease_that_is_won_as_the_runtime_ends_is_refused() {
+        let home = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let settings = RedlockBuilder::new().nodes(["redis://127.0.0.1:1"]).validate().unwrap();
+        let coordinator = home.block_on(async { Coordinator::start(settings, Arc::new(Machine)) });
+        drop(home);
+        let settings = coordinator.settings();
+        let (resource, terms) =
+            (settings.resource("job").unwrap(), settings.lease_terms(settings.ttl.as_duration(), None));
+        for _ in 0..2 {
+            let held = coordinator.nothing_held(&resource, terms.clone().unwrap(), Wake::Next);
+            let held = Leased::hold(held, settings.keep);
+            assert_eq!(held.err(), Some(LockError::RuntimeEnded));
+        }
+        assert_eq!(coordinator.stats().leases_held, 0);
+    }
 }

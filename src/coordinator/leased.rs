@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::counts::End;
 use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
+use super::timer::Alarm;
 use super::{Coordinator, Held};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
@@ -81,7 +82,7 @@ impl Leased {
     ///
     /// # Errors
     ///
-    /// [`LockError::ShutDown`]; then nothing is left behind.
+    /// [`LockError::ShutDown`]; then nothing is left behind. [`LockError::RuntimeEnded`].
     pub(crate) fn hold(mut held: Held, keep: Keep) -> Result<Arc<Self>, LockError> {
         let coordinator = Arc::clone(&held.coordinator);
         let (now, quorum) = (coordinator.now(), coordinator.settings.quorum);
@@ -120,9 +121,9 @@ impl Leased {
         coordinator.counts.observe_held();
         match coordinator.keeper.keep(Arc::clone(&leased), look) {
             Ok(()) => Ok(leased),
-            Err(Closed) => {
+            Err(why) => {
                 leased.give_up();
-                Err(LockError::ShutDown)
+                Err(why.error())
             }
         }
     }
@@ -174,6 +175,11 @@ impl Leased {
         token
     }
 
+    /// An alarm for whoever watches the lease.
+    pub(crate) fn alarm(&self) -> Alarm {
+        Alarm::new(Arc::clone(&self.coordinator.ambient))
+    }
+
     /// Releases it without waiting for confirmation. Never blocks; does nothing where it is over already.
     pub(crate) fn give_up(&self) {
         let now = self.coordinator.now();
@@ -188,15 +194,15 @@ impl Leased {
         tracing::debug!(resource = self.resource.name(), held = ?self.since.until(now), "released");
     }
 
-    /// The same for a client that is shut down: to the holder it is a loss.
-    pub(super) fn shut_down(&self) {
+    /// The same for a client that cannot keep it any more: to the holder it is a loss.
+    pub(super) fn lose(&self, why: Closed) {
         let now = self.coordinator.now();
-        let end = self.end(&mut self.lock(), self.lost_by_shutdown(), now);
+        let end = self.end(&mut self.lock(), self.lost_by(why), now);
         self.finish(end, now);
     }
 
-    pub(super) fn lost_by_shutdown(&self) -> Stage {
-        Stage::Lost(Box::new(Loss::ShutDown { resource: self.resource.name().to_owned() }))
+    pub(super) fn lost_by(&self, why: Closed) -> Stage {
+        Stage::Lost(Box::new(why.loss(&self.resource)))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -123,8 +123,13 @@ impl Coordinator {
         self.ambient.now()
     }
 
-    pub(crate) fn random(&self) -> u128 {
+    fn random(&self) -> u128 {
         self.ambient.random()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+    pub(crate) fn random_u64(&self) -> u64 {
+        self.random() as u64
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
@@ -137,7 +142,7 @@ impl Coordinator {
         self.shut_down.store(true, Ordering::Relaxed);
         self.dissolve_lines();
         for leased in self.keeper.close() {
-            leased.shut_down();
+            leased.lose(keeper::Closed::ShutDown);
         }
         join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }

@@ -9,7 +9,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Leased;
 use super::fanout::{Ballot, Reply, vote_of};
-use super::keeper::Closed;
 use super::leased::{Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
@@ -148,8 +147,8 @@ impl Leased {
         state_ref.look = state_ref.next_look(now);
         match this.coordinator.keeper.write_down(state_ref.look, Arc::clone(this)) {
             Ok(()) => ask,
-            Err(Closed) => {
-                let end = this.end(state_ref, this.lost_by_shutdown(), now);
+            Err(why) => {
+                let end = this.end(state_ref, this.lost_by(why), now);
                 drop(state);
                 this.finish(end, now);
                 NodeSet::EMPTY

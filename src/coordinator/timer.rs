@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::runtime::{self, Handle};
 use tokio::time::Sleep;
 
 use crate::types::{Ambient, Moment, Timer};
@@ -34,6 +35,31 @@ impl Timer for Sleeper {
             ready!(sleep.as_mut().poll(cx));
             self.sleep = None;
         }
+    }
+}
+
+/// The alarm of one of many who wait for the same moment, each by itself: in the runtime in which it is polled, because
+/// that of the client may stand still or have ended. Tokio's timer, for there may be more of them than file descriptors;
+/// whoever is suspended is woken by the keeper.
+pub(crate) struct Alarm {
+    ambient: Arc<dyn Ambient>,
+    sleeper: Option<(runtime::Id, Sleeper)>,
+}
+
+impl Alarm {
+    pub(super) fn new(ambient: Arc<dyn Ambient>) -> Self {
+        Self { ambient, sleeper: None }
+    }
+
+    /// As [`Timer::poll_reached`]. Outside of a tokio runtime it never goes off.
+    pub(crate) fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
+        let Ok(runtime) = Handle::try_current() else { return Poll::Pending };
+        let armed = match self.sleeper.take() {
+            Some((armed_in, sleeper)) if armed_in == runtime.id() => sleeper,
+            // Polling a timer of a runtime that has ended is a panic.
+            Some(_) | None => Sleeper::new(Arc::clone(&self.ambient)),
+        };
+        self.sleeper.insert((runtime.id(), armed)).1.poll_reached(at, cx)
     }
 }
 

@@ -42,6 +42,16 @@ pub enum Loss {
         /// The resource.
         resource: String,
     },
+    /// The tokio runtime in which the client was connected has ended, and with it whatever could renew or release the
+    /// lock. Its keys last until their TTL. Connect once in each runtime, or keep that one running.
+    #[error(
+        "the lease on {resource:?} ended with the tokio runtime in which its client was connected; \
+         connect once in each runtime, or keep that one"
+    )]
+    RuntimeEnded {
+        /// The resource.
+        resource: String,
+    },
 }
 
 fn forgot(quarantined: &[String]) -> String {
@@ -60,6 +70,7 @@ impl Loss {
             Self::Denied { .. } => "denied",
             Self::MaxHold { .. } => "max hold",
             Self::ShutDown { .. } => "shut down",
+            Self::RuntimeEnded { .. } => "runtime ended",
         }
     }
 
@@ -68,7 +79,7 @@ impl Loss {
     pub fn votes(&self) -> Option<&Votes> {
         match self {
             Self::Expired { votes, .. } | Self::Denied { votes, .. } => Some(votes),
-            Self::MaxHold { .. } | Self::ShutDown { .. } => None,
+            Self::MaxHold { .. } | Self::ShutDown { .. } | Self::RuntimeEnded { .. } => None,
         }
     }
 }

@@ -153,6 +153,13 @@ pub enum LockError {
     /// [`Redlock::shutdown`](crate::Redlock::shutdown) was called.
     #[error("the client is shut down")]
     ShutDown,
+    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
+    /// runtime, as in each `#[tokio::test]`, or keep that one running.
+    #[error(
+        "the tokio runtime in which the client was connected has ended, and its connections with it; \
+         connect once in each runtime, as in each #[tokio::test], or keep that one"
+    )]
+    RuntimeEnded,
 }
 
 impl LockError {
@@ -164,7 +171,11 @@ impl LockError {
                 Some(votes)
             }
             Self::Timeout { last, .. } => last.votes(),
-            Self::ClockSkew { .. } | Self::FenceTooHigh { .. } | Self::Invalid(_) | Self::ShutDown => None,
+            Self::ClockSkew { .. }
+            | Self::FenceTooHigh { .. }
+            | Self::Invalid(_)
+            | Self::ShutDown
+            | Self::RuntimeEnded => None,
         }
     }
 
@@ -192,7 +203,8 @@ impl LockError {
             | Self::ClockSkew { .. }
             | Self::FenceTooHigh { .. }
             | Self::Invalid(_)
-            | Self::ShutDown => self,
+            | Self::ShutDown
+            | Self::RuntimeEnded => self,
         }
     }
 }

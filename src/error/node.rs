@@ -144,6 +144,12 @@ pub enum NodeFailure {
     /// The client has been shut down.
     #[error("the client is shut down")]
     ShutDown,
+    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
+    /// runtime, or keep that one running.
+    #[error(
+        "the tokio runtime in which the client was connected has ended; connect once in each runtime, or keep that one"
+    )]
+    RuntimeEnded,
 }
 
 impl NodeFailure {
@@ -174,6 +180,7 @@ impl NodeFailure {
             Self::Refused { .. } => "refused",
             Self::Unexpected { .. } => "unexpected answer",
             Self::ShutDown => "shut down",
+            Self::RuntimeEnded => "runtime ended",
         }
     }
 

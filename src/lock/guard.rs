@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -115,7 +115,12 @@ impl Guard {
 
     /// Returns when the lease is over although nobody released it, and why; never before it is in doubt. On Linux
     /// within milliseconds of the deadline, and right after a resume that was too late for it. Any number of tasks
-    /// may wait.
+    /// may wait, each with a timer of its own, in whatever runtime. When the runtime in which the client was connected
+    /// ends, the lease is lost with it, and that is told at once.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime whose timers are disabled.
     ///
     /// # Cancel safety
     ///
@@ -123,15 +128,20 @@ impl Guard {
     pub async fn lost(&self) -> Loss {
         let ended = self.leased.cancellation_token();
         let mut ended = pin!(ended.cancelled());
+        let mut alarm = self.leased.alarm();
         poll_fn(|cx| {
-            // Whoever was stopped or suspended learns at its first step, whatever its timers say.
-            match self.leased.loss() {
-                Some(loss) => Poll::Ready(loss),
-                None => match ended.as_mut().poll(cx) {
-                    // Between the two questions.
-                    Poll::Ready(()) => self.leased.loss().map_or(Poll::Pending, Poll::Ready),
-                    Poll::Pending => Poll::Pending,
-                },
+            loop {
+                // Whoever was stopped or suspended learns at its first step, whatever its timers say.
+                if let Some(loss) = self.leased.loss() {
+                    return Poll::Ready(loss);
+                }
+                let over = ended.as_mut().poll(cx).is_ready();
+                match self.leased.deadline() {
+                    // An alarm of our own: the keeper's runtime may stand still. It has moved if the lease was renewed.
+                    Some((_, deadline)) if !over => ready!(alarm.poll_reached(deadline, cx)),
+                    // Between the questions.
+                    Some(_) | None => return self.leased.loss().map_or(Poll::Pending, Poll::Ready),
+                }
             }
         })
         .await
@@ -142,7 +152,8 @@ impl Guard {
     }
 
     /// Cancelled as soon as the lease is over: when it is lost, and when it is released or its guard dropped. For
-    /// work that is not done where the guard is.
+    /// work that is not done where the guard is. A task in the runtime in which the client was connected sees to it: while
+    /// that runtime stands still only [`lost`](Self::lost) and [`Mutex::run`](crate::Mutex::run) notice the deadline.
     #[must_use]
     pub fn cancellation_token(&self) -> CancellationToken {
         self.leased.cancellation_token()

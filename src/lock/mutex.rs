@@ -94,14 +94,17 @@ impl Mutex {
     ///
     /// - [`LockError::Timeout`]: `max_wait` is over; it carries the last attempt's error.
     /// - [`LockError::Contended`], [`LockError::NoQuorum`], [`LockError::TooLate`]: the last of the attempts that
-    ///   the [`Retry`] strategy allows ended so.
+    ///   the [`Retry`] strategy allows ended so. A waiter whose own terms cannot be met goes to the end of the line.
     /// - [`LockError::Invalid`]: a setting of this lock is out of its bounds.
     /// - [`LockError::ClockSkew`], [`LockError::FenceTooHigh`]: no fencing token can be had; waiting does not help.
     /// - [`LockError::ShutDown`]: the client is shut down.
+    /// - [`LockError::RuntimeEnded`]: the runtime in which the client was connected has ended.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
+    /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it, and the next
+    /// waiter goes on at once. A future that is neither polled nor dropped, as one that a `select!` in a loop has put aside
+    /// for long, keeps those behind it in this process waiting.
     pub async fn lock(&self) -> Result<Guard, LockError> {
         let terms = self.terms()?;
         let started = self.coordinator.now();
@@ -136,8 +139,7 @@ impl Mutex {
                     Some(_) | None => error,
                 },
             };
-            #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-            let pause = match self.retry.pause(attempt, self.coordinator.random() as u64) {
+            let pause = match self.retry.pause(attempt, self.coordinator.random_u64()) {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::node::scripts::{LEAVE_TEXT, REGISTER_TEXT, RELEASE_TEXT};
-use crate::testing::{LocalCluster, Reply};
+use crate::testing::{LocalCluster, Reply, Step};
 
 const LOCK: &str = "job";
 const QUEUE: &str = "redlock-quorum:queue:job";
@@ -25,6 +25,14 @@ struct Client {
 impl Scene {
     fn new() -> Self {
         Self { cluster: LocalCluster::start(1).unwrap() }
+    }
+
+    fn with_a_clock_of_its_own() -> Self {
+        Self { cluster: LocalCluster::builder().nodes(1).adjustable_clocks().start().unwrap() }
+    }
+
+    fn set_clock_back(&self) {
+        self.cluster.step_clock(0, Step::Backward(Duration::from_secs(3600))).unwrap();
     }
 
     fn client(&self, name: &'static str) -> Client {
@@ -220,6 +228,74 @@ fn where_nobody_can_be_called_it_is_the_turn_of_whoever_asks() {
     scene.lock("of b");
     assert_eq!(scene.release("of b"), 1);
     assert_eq!(scene.queue(), ["a"], "and its release takes it out");
+}
+
+/// A client that had been called was expected for an hour and a grace: the time since its call was negative.
+#[test]
+fn a_call_of_the_future_keeps_nobody_waiting() {
+    for found_by in ["who registers", "who leaves", "a release of nothing"] {
+        let scene = Scene::with_a_clock_of_its_own();
+        let [mut gone, mut next, late] = ["gone", "next", "late"].map(|name| scene.client(name));
+        scene.lock("me");
+        scene.register(&gone, "");
+        scene.register(&next, "");
+        assert_eq!(scene.release("me"), 3);
+        gone.hears(LOCK);
+        scene.set_clock_back();
+        match found_by {
+            "who registers" => {
+                let grace: i64 = GRACE.parse().unwrap();
+                assert_eq!(scene.register(&late, ""), grace, "and no longer: the next has just been called");
+                assert_eq!(scene.queue(), ["called next", "late"]);
+            }
+            "who leaves" => assert_eq!(scene.leave(&late), 1),
+            _ => assert_eq!(scene.release("nobody"), 2),
+        }
+        next.hears(LOCK);
+    }
+}
+
+/// Those who waited already stood behind all that came within the hour.
+#[test]
+fn nobody_is_overtaken_when_the_clock_is_set_back() {
+    let scene = Scene::with_a_clock_of_its_own();
+    let [a, b, c] = ["a", "b", "c"].map(|name| scene.client(name));
+    scene.lock("me");
+    scene.register(&a, "");
+    scene.set_clock_back();
+    scene.register(&b, "");
+    scene.register(&c, "");
+    assert_eq!(scene.queue(), ["a", "b", "c"]);
+}
+
+/// Whatever the scores are, by whomever.
+#[test]
+fn scores_out_of_range_keep_nobody_waiting() {
+    let scene = Scene::new();
+    let [mut a, mut b] = ["a", "b"].map(|name| scene.client(name));
+    for score in ["-inf", "-9e300", "-9007199254740993", "-1"] {
+        scene.cluster.command(0, &["ZADD", QUEUE, score, "called long ago, or never"]).unwrap();
+        assert_eq!(scene.register(&a, ""), 0, "{score}");
+        scene.cluster.command(0, &["DEL", QUEUE]).unwrap();
+    }
+    scene.lock("me");
+    for score in ["+inf", "9e300", "9007199254740993"] {
+        scene.cluster.command(0, &["ZADD", QUEUE, score, "of no time"]).unwrap();
+        scene.register(&a, "");
+        scene.register(&b, "");
+        assert_eq!(scene.queue(), ["a", "b", "of no time"], "{score}");
+        scene.cluster.command(0, &["DEL", QUEUE]).unwrap();
+    }
+    scene.register(&a, "");
+    scene.register(&b, "");
+    // Nor where the time must not be asked.
+    scene.cluster.command(0, &["ACL", "SETUSER", "default", "-time"]).unwrap();
+    for (client, left) in [(&mut a, vec!["called a", "b"]), (&mut b, vec!["called b"])] {
+        scene.lock("me");
+        scene.release("me");
+        client.hears(LOCK);
+        assert_eq!(scene.queue(), left);
+    }
 }
 
 #[test]

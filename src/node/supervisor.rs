@@ -23,14 +23,15 @@ use crate::error::NodeFailure;
 use crate::types::{Ambient, Wake};
 
 /// Runs until every handle is dropped and no release is left to be sent.
-pub(super) async fn run(
+pub(super) fn run(
     config: NodeConfig,
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
     answered: Arc<AtomicU64>,
-) {
-    let mut supervisor = Supervisor {
+) -> impl Future<Output = ()> + Send {
+    // Made here, not in the task: a runtime that has ended drops a task before its first step.
+    let supervisor = Supervisor {
         config,
         ambient,
         publish,
@@ -46,27 +47,7 @@ pub(super) async fn run(
         flushes: Vec::new(),
         answered,
     };
-    while let Some(mut connection) = supervisor.connect().await {
-        supervisor.config.calls.listener.handle_up();
-        supervisor.publish.send_replace(State::Up(connection.link.clone()));
-        supervisor.handle_up();
-        let end = supervisor.serve(&mut connection).await;
-        match end {
-            End::Finished => return supervisor.config.calls.listener.handle_finished(),
-            End::Lost(failure) => {
-                supervisor.tell_lost(&failure);
-                supervisor.config.calls.listener.handle_down(&failure);
-                supervisor.publish.send_replace(State::Down(failure.into()));
-                connection.abandon();
-                supervisor.collect_unanswered().await;
-                let pause =
-                    supervisor.pauses.handle_lost(supervisor.ambient.now(), supervisor.ambient.random());
-                if supervisor.meanwhile(tokio::time::sleep(pause).boxed()).await.is_none() {
-                    return;
-                }
-            }
-        }
-    }
+    supervisor.run()
 }
 
 /// Releases that were sent in one command, and what the node says of each.
@@ -104,7 +85,45 @@ enum End {
     Lost(NodeFailure),
 }
 
+impl Drop for Supervisor {
+    /// Before it has finished: its runtime has ended.
+    fn drop(&mut self) {
+        if self.handles == Handles::Dropped {
+            return;
+        }
+        let failure = NodeFailure::RuntimeEnded;
+        if let State::Up(_) = &*self.publish.borrow() {
+            self.config.calls.listener.handle_down(&failure);
+        }
+        self.config.calls.listener.handle_pending(0);
+        self.publish.send_replace(State::Down(failure.into()));
+    }
+}
+
 impl Supervisor {
+    async fn run(mut self) {
+        while let Some(mut connection) = self.connect().await {
+            self.config.calls.listener.handle_up();
+            self.publish.send_replace(State::Up(connection.link.clone()));
+            self.handle_up();
+            let end = self.serve(&mut connection).await;
+            match end {
+                End::Finished => return self.config.calls.listener.handle_finished(),
+                End::Lost(failure) => {
+                    self.tell_lost(&failure);
+                    self.config.calls.listener.handle_down(&failure);
+                    self.publish.send_replace(State::Down(failure.into()));
+                    connection.abandon();
+                    self.collect_unanswered().await;
+                    let pause = self.pauses.handle_lost(self.ambient.now(), self.ambient.random());
+                    if self.meanwhile(tokio::time::sleep(pause).boxed()).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// A usable connection, however long it takes; `None` when nobody needs one any more.
     async fn connect(&mut self) -> Option<Connection> {
         loop {

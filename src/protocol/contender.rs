@@ -98,12 +98,14 @@ impl Contender {
         self.ticket.as_ref()
     }
 
-    /// The next attempt begins.
+    /// The next attempt begins. Until its end is handled the next step is an attempt: when the head is dropped half way,
+    /// the next waiter makes it in its place, and answers the call.
     pub(crate) fn handle_attempt(&mut self) {
         if self.called == Called::Yes {
             self.prompted = Prompted::Yes;
         }
         self.called = Called::No;
+        self.next = Next::Attempt;
     }
 
     /// It was lost to others.
@@ -254,6 +256,20 @@ mod tests {
         assert!(contender.ticket().is_some(), "the old ticket is kept");
         contender.handle_registered(others(300), ticket(), at(2), NONE);
         assert_eq!(contender.step(at(2)), Step::Sleep(at(304)));
+    }
+
+    /// It slept on until it would have looked again, beside a free lock.
+    #[test]
+    fn an_attempt_that_is_given_up_half_way_is_made_by_the_next() {
+        for turn in [others(10_000), Turn::Endless, Turn::Ours, Turn::Free] {
+            let mut contender = waiting(turn);
+            contender.handle_called();
+            contender.handle_attempt();
+            assert_eq!(contender.step(at(1)), Step::Attempt, "{turn:?}");
+            contender.handle_attempt();
+            contender.handle_lost();
+            assert_eq!(contender.step(at(1)), Step::Register(Manner::Patient), "it answered the same call");
+        }
     }
 
     #[test]

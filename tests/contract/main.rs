@@ -7,6 +7,7 @@
 
 mod access;
 mod calls;
+mod cancelled;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
@@ -21,6 +22,7 @@ mod limits;
 mod load;
 mod prefixes;
 mod rotation;
+mod runtimes;
 mod sentinel;
 mod servers;
 mod stats;

@@ -28,6 +28,11 @@ impl Exit {
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     pub(crate) const NOT_FOUND: Self = Self(127);
 
+    /// A code of the caller's own choice.
+    pub(crate) fn chosen(code: u8) -> Self {
+        Self(code)
+    }
+
     /// As a shell reports a command that the signal ended.
     pub(crate) fn by_signal(signal: Signal) -> Self {
         Self::by_signal_number(signal.as_raw())
@@ -68,8 +73,16 @@ const MEANINGS: [(Exit, &str); 12] = [
     (Exit::INTERNAL, "a bug of redlock; please report it"),
     (Exit::SYSTEM, "the operating system refused something"),
     (Exit::LOCK_LOST, "run: the lock was lost while the command ran, which was ended"),
-    (Exit::CONTENDED, "another owner holds the lock; try again later"),
-    (Exit::CONFIGURATION, "a setting, key or node URL cannot be used"),
+    (
+        Exit::CONTENDED,
+        "another owner holds the lock; try again later.\n\
+         run: or the code of --conflict-exit-code",
+    ),
+    (
+        Exit::CONFIGURATION,
+        "a setting, key or node URL cannot be used.\n\
+         run: other clients use other nodes or another quorum",
+    ),
     (Exit::NOT_EXECUTABLE, "run: the command was found but cannot be executed"),
     (Exit::NOT_FOUND, "run: the command was not found"),
 ];

@@ -26,6 +26,18 @@ pub(crate) enum Failure {
     /// The lock was not acquired.
     #[error("{}", lock_text(.0))]
     Lock(#[from] LockError),
+    /// Somebody holds the lock: `held` says who, and until when.
+    #[error("{key:?} is {held}; try again later, or give it longer with --wait")]
+    Held { key: String, held: String, exit: Exit },
+    /// A `redlock run` that this one runs under holds the lock.
+    #[error(
+        "{key:?} is held by the `redlock run` that this one runs under (process {pid}), and waiting for it would never \
+         end: leave this `redlock run` out, or give it another key"
+    )]
+    Nested { key: String, pid: i32, exit: Exit },
+    /// Other clients of these nodes use other nodes, or another quorum.
+    #[error("{}", other_lists_text(.nodes))]
+    OtherLists { nodes: Vec<String> },
     /// The lock was lost while the command ran. The command has ended.
     #[error("{}", lost_text(key, *command, votes.as_ref()))]
     LockLost { key: String, command: ExitStatus, votes: Option<Votes> },
@@ -54,6 +66,8 @@ impl Failure {
             Self::Settings(mistakes) if are_nodes_missing(mistakes) => Exit::USAGE,
             Self::Settings(_) => Exit::CONFIGURATION,
             Self::Lock(error) => of_lock(error),
+            Self::Held { exit, .. } | Self::Nested { exit, .. } => *exit,
+            Self::OtherLists { .. } => Exit::CONFIGURATION,
             Self::LockLost { .. } => Exit::LOCK_LOST,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => Exit::NOT_FOUND,
             Self::Command { .. } => Exit::NOT_EXECUTABLE,
@@ -138,6 +152,18 @@ fn lock_text(error: &LockError) -> String {
             Failure::Internal(reason.to_string()).to_string()
         }
     }
+}
+
+fn other_lists_text(nodes: &[String]) -> String {
+    let mut text =
+        "other clients use these nodes together with other ones, or by another quorum, so their locks and \
+                    ours may not exclude each other:"
+            .to_owned();
+    for node in nodes {
+        let _ = write!(text, "\n  {node}");
+    }
+    text + "\n  The command was not run. Give all clients the same nodes and quorum; `redlock doctor` says what the others \
+            use, and how to settle it when they no longer do. --allow-other-lists runs the command all the same."
 }
 
 fn lost_text(key: &str, command: ExitStatus, votes: Option<&Votes>) -> String {

@@ -22,6 +22,8 @@ mod paper;
 mod report;
 mod run;
 mod signals;
+mod stderr;
+mod usage;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -58,23 +60,30 @@ enum Command {
     Inspect(inspect::Args),
     Man(paper::ManArgs),
     Run(run::Args),
+    #[command(hide = true)]
+    RunExec(run::exec::Args),
+    #[command(hide = true)]
+    RunGuardian(run::guardian::Args),
 }
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error),
+        Err(error) => return usage::tell(&error),
     };
     let report = cli.report.start();
     let exit = match catch_unwind(|| carry_out(cli.command, report)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
+            // A log that fills the queue must not cost the last word.
+            stderr::flush();
             report.notice(&failure);
             failure.exit()
         }
         // The panic has said where.
         Err(_) => Exit::INTERNAL,
     };
+    stderr::flush();
     exit.into()
 }
 
@@ -96,19 +105,13 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Inspect(args) => inspect::run(args).await,
             Command::Man(args) => paper::man(args, Cli::command()),
             Command::Run(args) => run::run(args, report).await,
+            Command::RunExec(args) => run::exec::run(args),
+            Command::RunGuardian(args) => run::guardian::run(args).await,
         }
     });
     // Dropping it would wait for look-ups of host names, which may hang.
     runtime.shutdown_background();
     result
-}
-
-/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
-fn unparsed(error: &clap::Error) -> ExitCode {
-    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
-    // With stderr or stdout closed there is nobody to tell.
-    let _ = error.print();
-    exit.into()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Medium {
         if !stream.is_terminal() {
             return Self::Pipe;
         }
-        Self::Terminal { width: terminal::size().map_or(WIDTH, |(columns, _)| usize::from(columns)) }
+        Self::Terminal { width: width(terminal::size().map_or(0, |(columns, _)| columns)) }
     }
 
     pub(crate) fn paint(self, text: &str, tone: Tone) -> String {
@@ -100,6 +100,11 @@ impl Medium {
         }
         filled
     }
+}
+
+/// A terminal that nobody has told its size says 0, as under `script` or `docker run -t` without a client.
+fn width(columns: u16) -> usize {
+    if columns == 0 { WIDTH } else { usize::from(columns) }
 }
 
 /// Prints a result. One that nobody wants to read to its end is no failure.
@@ -266,6 +271,11 @@ mod tests {
         assert_eq!(narrow, expected);
         // Narrower than any column: still all of it.
         assert_eq!(bare(&table().render(Medium::Terminal { width: 1 })), expected);
+    }
+
+    #[test]
+    fn a_terminal_without_a_size_has_a_usual_one() {
+        assert_eq!((width(0), width(1), width(132)), (80, 1, 132));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the tool says, all of it on stderr: stdout belongs to results and to the command that `run` runs.
 
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use clap::ArgAction;
 use tracing::field::{Field, Visit};
@@ -12,6 +12,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::output::Medium;
+use crate::stderr::{self, Stderr};
 
 /// Heading in `--help`, so that these options do not mix with each subcommand's own.
 const OUTPUT: &str = "Output";
@@ -45,7 +46,7 @@ impl ReportArgs {
             0 if quiet => return Report::Quiet,
             0 => {
                 let notices = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(NOTICES));
-                notices.with_writer(io::stderr).event_format(Notice).init();
+                notices.with_writer(|| Stderr).event_format(Notice).init();
                 return Report::Speaking;
             }
             1 => "redlock_quorum=debug,redlock=debug",
@@ -53,7 +54,7 @@ impl ReportArgs {
         };
         tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(level))
-            .with_writer(io::stderr)
+            .with_writer(|| Stderr)
             .with_ansi(io::stderr().is_terminal())
             .compact()
             .init();
@@ -66,8 +67,7 @@ impl Report {
     pub(crate) fn notice(self, text: impl fmt::Display) {
         match self {
             Self::Quiet => {}
-            // With stderr closed there is nobody to tell.
-            Self::Speaking => drop(writeln!(io::stderr(), "{}", as_notice(&text.to_string()))),
+            Self::Speaking => stderr::say(format!("{}\n", as_notice(&text.to_string())).into_bytes()),
         }
     }
 }

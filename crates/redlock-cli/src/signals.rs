@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use nix::sys::signal::{self, SigSet};
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
@@ -20,8 +21,10 @@ pub(crate) const ALL: [Signal; 6] =
 pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
-    /// Those that the process was started to ignore (`nohup`, or `&` in a script) stay ignored.
+    /// Those that the process was started to ignore (`nohup`, or `&` in a script) stay ignored. Those that it was started
+    /// with blocked are heard: the parent has blocked them for a thread of its own, and the command hears them, too.
     pub(crate) fn listen(wanted: &[Signal]) -> Result<Self, Failure> {
+        unblock(wanted);
         let ignored = ignored_signals();
         let heard = wanted.iter().filter(|signal| ignored & bit(**signal) == 0);
         let listen = |signal: &Signal| Ok((*signal, unix::signal(SignalKind::from_raw(signal.as_raw()))?));
@@ -43,6 +46,13 @@ impl Signals {
         })
         .await
     }
+}
+
+/// For this thread, which is enough for signals to the process.
+pub(crate) fn unblock(signals: &[Signal]) {
+    let known = signals.iter().filter_map(|signal| signal::Signal::try_from(signal.as_raw()).ok());
+    // Fails for no set of signals.
+    let _ = known.collect::<SigSet>().thread_unblock();
 }
 
 fn bit(signal: Signal) -> u64 {

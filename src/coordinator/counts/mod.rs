@@ -45,7 +45,8 @@ impl Outcome {
             LockError::ClockSkew { .. }
             | LockError::FenceTooHigh { .. }
             | LockError::Invalid(_)
-            | LockError::ShutDown => Self::Refused,
+            | LockError::ShutDown
+            | LockError::RuntimeEnded => Self::Refused,
         }
     }
 
@@ -79,6 +80,7 @@ pub(super) struct Counts {
     denied: AtomicU64,
     max_hold: AtomicU64,
     shut_down: AtomicU64,
+    runtime_ended: AtomicU64,
     nodes: Box<[NodeCounts]>,
     meters: Meters,
 }
@@ -95,6 +97,7 @@ impl Counts {
             denied: AtomicU64::new(0),
             max_hold: AtomicU64::new(0),
             shut_down: AtomicU64::new(0),
+            runtime_ended: AtomicU64::new(0),
             meters: Meters::new(),
             nodes: names.iter().map(NodeCounts::new).collect(),
         }
@@ -167,6 +170,7 @@ impl Counts {
                     Loss::Denied { .. } => &self.denied,
                     Loss::MaxHold { .. } => &self.max_hold,
                     Loss::ShutDown { .. } => &self.shut_down,
+                    Loss::RuntimeEnded { .. } => &self.runtime_ended,
                 }
             }
         };
@@ -190,6 +194,7 @@ impl Coordinator {
                 denied: get(&counts.denied),
                 max_hold: get(&counts.max_hold),
                 shut_down: get(&counts.shut_down),
+                runtime_ended: get(&counts.runtime_ended),
             },
             nodes: nodes.map(|(node, known)| node.stats(known.failure)).collect(),
         }

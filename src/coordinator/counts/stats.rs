@@ -35,7 +35,7 @@ pub struct Attempts {
     pub no_quorum: u64,
     /// Too little of the lease was left.
     pub too_late: u64,
-    /// Nothing was asked: the client is shut down, or there is no fencing token to be had.
+    /// Nothing was asked: the client is shut down, its runtime has ended, or there is no fencing token to be had.
     pub refused: u64,
     /// The attempt was dropped before it ended.
     pub cancelled: u64,
@@ -53,6 +53,8 @@ pub struct Losses {
     pub max_hold: u64,
     /// The client was shut down.
     pub shut_down: u64,
+    /// The runtime of the client had ended.
+    pub runtime_ended: u64,
 }
 
 /// What one node has answered.
@@ -107,7 +109,7 @@ impl Losses {
     /// All of them.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { expired, denied, max_hold, shut_down } = self;
-        expired + denied + max_hold + shut_down
+        let Self { expired, denied, max_hold, shut_down, runtime_ended } = self;
+        expired + denied + max_hold + shut_down + runtime_ended
     }
 }

@@ -113,7 +113,7 @@ impl Place {
         match answer {
             Ok(Ok((turn, ticket))) => {
                 self.trace(node, &format_args!("{turn:?}"));
-                let (now, random) = (coordinator.now(), self.random());
+                let (now, random) = (coordinator.now(), self.coordinator.random_u64());
                 self.with_contender(|contender| contender.handle_registered(turn, ticket, now, random));
             }
             Ok(Err(failure)) => {
@@ -133,6 +133,18 @@ impl Place {
         self.with_contender(Contender::handle_attempt);
     }
 
+    /// An attempt was lost for reasons that are this waiter's own: leaves the line at once, for the others. Answers what
+    /// kept the lock from this waiter, which was `earlier` before. `limit` as in [`handle_failed`](Self::handle_failed).
+    pub(crate) fn step_aside(
+        self,
+        error: LockError,
+        earlier: Option<LockError>,
+        limit: Duration,
+    ) -> LockError {
+        let of_line = || self.with_waiters(|waiters| waiters.last.clone()).flatten();
+        if self.is_cut_by_the_wait(limit) { earlier.or_else(of_line).unwrap_or(error) } else { error }
+    }
+
     /// It was lost. It had waited for answers until `limit` at most.
     pub(crate) fn handle_failed(&self, error: LockError, limit: Duration) {
         match &error {
@@ -143,14 +155,25 @@ impl Place {
             | LockError::FenceTooHigh { .. }
             | LockError::Timeout { .. }
             | LockError::Invalid(_)
-            | LockError::ShutDown => self.handle_outage(),
+            | LockError::ShutDown
+            | LockError::RuntimeEnded => {
+                self.handle_outage();
+                // It may have been called, and others may reach more nodes. They get in line before it.
+                if let Some((node, _)) = self.with_waiters(|waiters| waiters.at.take()).flatten() {
+                    self.leave_queue(node);
+                }
+            }
         }
-        let cut_short = limit < self.coordinator.settings.node_timeout;
+        let cut_short = self.is_cut_by_the_wait(limit);
         self.with_waiters(|waiters| match &waiters.last {
-            // An attempt that the end of the wait cut short has nothing to say of the nodes.
             Some(_) if cut_short => {}
             Some(_) | None => waiters.last = Some(error),
         });
+    }
+
+    /// Then it has nothing to say of the nodes.
+    fn is_cut_by_the_wait(&self, limit: Duration) -> bool {
+        limit < self.coordinator.settings.node_timeout
     }
 
     /// What keeps the lock from those in line.
@@ -164,7 +187,7 @@ impl Place {
     }
 
     fn handle_outage(&self) {
-        let (now, random) = (self.coordinator.now(), self.random());
+        let (now, random) = (self.coordinator.now(), self.coordinator.random_u64());
         self.with_contender(|contender| contender.handle_outage(self.retry, now, random));
     }
 
@@ -216,11 +239,6 @@ impl Place {
     fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {
         let (resource, node) = (self.resource.name(), self.coordinator.node(node).name());
         tracing::debug!(resource, %node, %turn, "registered");
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-    fn random(&self) -> u64 {
-        self.coordinator.random() as u64
     }
 
     fn with_contender(&self, change: impl FnOnce(&mut Contender)) {

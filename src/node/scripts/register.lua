@@ -13,7 +13,7 @@
 local queue, me = KEYS[2], ARGV[1]
 local ticket = ARGV[2]
 if ticket == '' then
-  ticket = string.format('%.0f', micros())
+  ticket = new_ticket(queue)
 end
 redis.call('ZADD', queue, ticket, me)
 if redis.call('PTTL', queue) < tonumber(ARGV[5]) then

@@ -1,48 +1,43 @@
 //! `redlock run`: a command that runs while a lock is held, and no longer.
 
-mod child;
+mod command;
+pub(crate) mod exec;
+mod family;
+pub(crate) mod guardian;
+mod help;
+mod job;
+mod nested;
+mod others;
+mod reaper;
+mod refusal;
+mod system;
+mod wire;
 
 use std::ffi::OsString;
-use std::process::ExitStatus;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, Redlock, Released, Settings};
+use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings};
 
-use self::child::Child;
-use crate::exit::{self, Exit};
+use self::command::Ending;
+use self::job::Job;
+use self::nested::Held;
+use self::others::OtherLists;
+use self::reaper::Reaper;
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
+use crate::nodes::{NodeArgs, checked};
 use crate::report::Report;
 use crate::signals::{ALL, Signals};
 
 /// The library's default `max_ttl`. It is raised for a longer `--ttl`, which one holder may well need.
 const MAX_TTL: Duration = Duration::from_secs(20);
 
-const ABOUT: &str = "\
-Run a command while holding a lock
-
-Waits for the lock on KEY, runs COMMAND, and gives the lock back when the command has ended. The lease is renewed \
-all the while, and the exit code is the command's. If the lock is lost, because too many nodes died or the key was \
-deleted, the command gets SIGTERM, and SIGKILL 5 seconds later, and the exit code is 74.
-
-Signals are passed on to COMMAND itself, not to what it starts: end a script with `exec`, or let it see to its own \
-processes. A SIGKILL of redlock cannot be passed on; the command then goes on without the lock.";
-
-const EXAMPLES: &str = "\
-Examples:
-  redlock run nightly-backup -- backup --full
-  redlock run --ttl 30s --wait 5m deploy:shop -- ./deploy.sh
-  redlock run --config /etc/redlock.toml KEY -- COMMAND
-
-One of many hosts is enough; it is no failure that another one does it:
-  redlock run --no-wait report -- make report || [ $? -eq 75 ]
-
-The command finds KEY in its environment as REDLOCK_RESOURCE, and as REDLOCK_FENCING_TOKEN a number that is larger \
-than that of every lock of KEY before it.";
+/// From SIGTERM to SIGKILL, where nothing else is said.
+const KILL_AFTER: Duration = Duration::from_secs(5);
 
 /// The options of `redlock run`. Has no `Debug`: URLs hold passwords.
 #[derive(clap::Args)]
-#[command(about = "Run a command while holding a lock", long_about = ABOUT, after_long_help = after_help())]
+#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
@@ -55,6 +50,21 @@ pub(crate) struct Args {
     /// Try once and give up if the lock is not free.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+    /// The exit code when somebody else holds the lock, 0 to 255 [default: 75].
+    #[arg(long, value_name = "N")]
+    conflict_exit_code: Option<u8>,
+    /// Keep the lock for that long from when it was taken, also when the command has ended or failed before.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    hold_at_least: Option<Duration>,
+    /// From SIGTERM to SIGKILL for what has to end [default: 5s]. Given, it holds for a SIGTERM that is passed on, too.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    kill_after: Option<Duration>,
+    /// Leave alone what the command leaves running when it ends by itself, such as a daemon that it started.
+    #[arg(long)]
+    leave_running: bool,
+    /// Run even if other clients use these nodes together with other ones, or by another quorum.
+    #[arg(long)]
+    allow_other_lists: bool,
     /// What to lock: the name of the Redis key.
     key: String,
     /// The command and its arguments.
@@ -62,30 +72,97 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
+/// What the options say, apart from the settings.
+struct Options {
+    no_wait: bool,
+    conflict: Exit,
+    hold_at_least: Duration,
+    ending: Ending,
+    other_lists: OtherLists,
+    key: String,
+    command: Vec<OsString>,
 }
 
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
-    let Args { nodes, ttl, wait, no_wait, key, command } = args;
-    let settings = settings(nodes, ttl, wait)?;
-    let ttl = settings.ttl();
+    let (settings, options) = parse(args)?;
     let mut signals = Signals::listen(&ALL)?;
+    // From the beginning: SIGCHLD may be ignored, and as the first process of a container all orphans are ours.
+    let mut reaper = Reaper::start()?;
     let redlock = tokio::select! {
-        redlock = settings.connect() => redlock,
+        redlock = settings.clone().connect() => redlock,
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
+        () = reaper.reap_all() => return Ok(Exit::INTERNAL),
     };
-    let mutex = redlock.mutex(&key)?;
-    let result = tokio::select! {
-        guard = async { if no_wait { mutex.try_lock().await } else { mutex.lock().await } } => match guard {
-            Ok(guard) => Job { guard, ttl, report }.run(&command, &mut signals).await,
-            Err(error) => Err(error.into()),
-        },
-        // Dropping the attempt tells the nodes to forget it.
-        signal = signals.next() => Ok(Exit::by_signal(signal)),
-    };
-    redlock.shutdown().await;
+    let result = under_lock(&redlock, &settings, options, report, &mut signals, &mut reaper).await;
+    tokio::select! {
+        () = redlock.shutdown() => {}
+        () = reaper.reap_all() => {}
+    }
     result
+}
+
+async fn under_lock(
+    redlock: &Redlock,
+    settings: &Settings,
+    options: Options,
+    report: Report,
+    signals: &mut Signals,
+    reaper: &mut Reaper,
+) -> Result<Exit, Failure> {
+    let Options { no_wait, conflict, hold_at_least, ending, other_lists, key, command } = options;
+    let mutex = redlock.mutex(&key)?;
+    let held = Held::of(redlock, settings.key_prefix());
+    held.check(&key, conflict)?;
+    let taken = async {
+        let guard = match take(&mutex, no_wait).await {
+            Ok(guard) => guard,
+            Err(error) => return Err(refusal::of(redlock, &key, error, conflict).await),
+        };
+        others::check(redlock, settings, other_lists, report).await?;
+        Ok(guard)
+    };
+    let guard = tokio::select! {
+        taken = taken => taken?,
+        // Dropping the attempt tells the nodes to forget it.
+        signal = signals.next() => return Ok(Exit::by_signal(signal)),
+        () = reaper.reap_all() => return Ok(Exit::INTERNAL),
+    };
+    Job::new(guard, settings.ttl(), hold_at_least, ending, report).run(&command, &held, signals, reaper).await
+}
+
+async fn take(mutex: &Mutex, no_wait: bool) -> Result<Guard, LockError> {
+    if no_wait { mutex.try_lock().await } else { mutex.lock().await }
+}
+
+fn parse(args: Args) -> Result<(Settings, Options), Failure> {
+    let Args {
+        nodes,
+        ttl,
+        wait,
+        no_wait,
+        conflict_exit_code,
+        hold_at_least,
+        kill_after,
+        leave_running,
+        allow_other_lists,
+        key,
+        command,
+    } = args;
+    let ending = Ending {
+        kill_after: kill_after.unwrap_or(KILL_AFTER),
+        limit_passed_on: kill_after.is_some(),
+        leave_running,
+    };
+    let options = Options {
+        no_wait,
+        conflict: conflict_exit_code.map_or(Exit::CONTENDED, Exit::chosen),
+        hold_at_least: hold_at_least.unwrap_or_default(),
+        ending,
+        other_lists: if allow_other_lists { OtherLists::Allowed } else { OtherLists::Refused },
+        key,
+        command,
+    };
+    Ok((settings(nodes, ttl, wait)?, options))
 }
 
 fn settings(nodes: NodeArgs, ttl: Option<Duration>, wait: Option<Duration>) -> Result<Settings, Failure> {
@@ -102,56 +179,4 @@ fn settings(nodes: NodeArgs, ttl: Option<Duration>, wait: Option<Duration>) -> R
         builder = builder.max_wait(wait);
     }
     checked(builder)
-}
-
-/// The lock that is held for a command.
-struct Job {
-    guard: Guard,
-    ttl: Duration,
-    report: Report,
-}
-
-impl Job {
-    /// Runs the command to its end. The lock is released on every way out: the guard's drop hands that to the
-    /// client, whose shutdown awaits it.
-    async fn run(self, command: &[OsString], signals: &mut Signals) -> Result<Exit, Failure> {
-        let mut child = Child::start(command, &self.guard)?;
-        let ended = tokio::select! {
-            biased;
-            ended = child.until_ended(signals) => Ok(ended?),
-            loss = self.guard.lost() => Err(loss),
-        };
-        match ended {
-            Ok(status) => self.finish(status).await,
-            Err(loss) => {
-                let status = child.end(signals).await?;
-                Err(Failure::LockLost {
-                    key: self.guard.resource().to_owned(),
-                    command: status,
-                    votes: loss.votes().cloned(),
-                })
-            }
-        }
-    }
-
-    /// The command has ended by itself.
-    async fn finish(self, status: ExitStatus) -> Result<Exit, Failure> {
-        let Self { guard, ttl, report } = self;
-        let key = guard.resource().to_owned();
-        // A machine that slept finds both at once: the command's end and a lease that is over.
-        if !guard.is_valid() {
-            return Err(Failure::LockLost { key, command: status, votes: None });
-        }
-        match guard.release().await {
-            Ok(Released::InTime) => {}
-            Ok(Released::AlreadyExpired | _) => {
-                return Err(Failure::LockLost { key, command: status, votes: None });
-            }
-            Err(error) => {
-                let ttl = humantime::format_duration(ttl);
-                report.notice(format_args!("warning: {error}; others may have to wait for up to {ttl}"));
-            }
-        }
-        Ok(Exit::of_command(status))
-    }
 }

@@ -6,8 +6,9 @@ use redlock_testing::LocalCluster;
 
 use crate::support::{Running, Scene, eventually};
 
-/// Ends when it is told to, and says that it was.
-const OBEDIENT: &str = "trap 'touch told; exit 0' TERM; touch ready; while :; do sleep 0.02; done";
+/// Ends when it is told to, and says that it was. A shell complains of a `sleep` that is ended as well.
+const OBEDIENT: &str =
+    "exec 2>/dev/null; trap 'touch told; exit 0' TERM; touch ready; while :; do sleep 0.02; done";
 /// Cannot be told.
 const DEAF: &str = "trap '' TERM; touch ready; while :; do sleep 0.02; done";
 

@@ -67,10 +67,14 @@ fn a_wait_that_covers_a_quarantine_waits_it_out_and_says_so_once() {
     let ended = run(&scene, "--wait=300ms");
     assert!(ended.code == Some(69) && ended.stderr.contains("after waiting 300ms"), "{ended:?}");
     assert!(ended.stderr.contains("redlock init") && !ended.stderr.contains("waiting another"), "{ended:?}");
-    let ended = run(&scene, "--wait=20s");
+    // With new ids on two of three nodes, the list of before may be in use elsewhere.
+    let ended =
+        scene.run(&[&SETTINGS[..], &["--wait=20s", "--allow-other-lists", "k", "--", "true"]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let told = &ended.stderr;
-    assert!(told.starts_with("redlock: waiting another ") && told.lines().count() == 1, "{told:?}");
+    let told: Vec<_> =
+        ended.stderr.lines().filter(|line| !line.contains("warning: other clients use")).collect();
+    assert!(told.len() == 1 && told[0].starts_with("redlock: waiting another "), "{ended:?}");
+    let told = told[0];
     assert!(told.contains(" s for nodes in quarantine") && told.contains("redlock doctor"), "{told:?}");
 }
 

@@ -73,7 +73,9 @@ fn a_lease_shorter_than_the_command_is_kept_alive() {
 fn a_lock_that_is_held_is_75() {
     let scene = Scene::new(5);
     scene.hold("k", &[0, 1, 2]);
-    for (wait, text) in [("--no-wait", "held by another owner;"), ("--wait=300ms", "after waiting 300ms")] {
+    for (wait, text) in
+        [("--no-wait", "\"k\" is held by another for"), ("--wait=300ms", "after waiting 300ms")]
+    {
         let ended = scene.run(&["run", wait, "k", "--", "touch", "ran"]);
         assert_eq!(ended.code, Some(75), "{ended:?}");
         assert!(ended.stderr.starts_with("redlock: ") && ended.stderr.contains(text), "{ended:?}");

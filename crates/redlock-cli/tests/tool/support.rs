@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use redlock_testing::{LocalCluster, NodeState};
+use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -86,24 +89,27 @@ impl Scene {
         Running { child, stdout, stderr }
     }
 
+    /// The tool with the cluster as its nodes, and no streams.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = redlock();
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        self.environment(&mut command);
+        command
+    }
+
+    /// Gives a command the scene's directory and nodes.
+    pub(crate) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.current_dir(self.directory.path()).env("REDLOCK_NODES", self.cluster.urls().join(","))
+    }
+
     /// Runs the tool on a terminal of 100 columns, where `typed` is typed; answers what the terminal showed.
     pub(crate) fn type_at(&self, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let size = Winsize { ws_row: 50, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        tcsetwinsize(&end, size).unwrap();
+        let terminal = Terminal::open(Some(100));
         let mut command = redlock();
         command.args(arguments).env("REDLOCK_NODES", self.cluster.urls().join(",")).env("TERM", "xterm");
         command.env_remove("NO_COLOR");
-        let ends = [end.try_clone().unwrap(), end.try_clone().unwrap(), end];
-        let [stdin, stdout, stderr] = ends.map(Stdio::from);
-        let mut child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
-        // Its end of the terminal is in there as well.
-        drop(command);
-        let mut terminal = File::from(terminal);
+        let mut child = terminal.start(&mut command);
+        let mut terminal = terminal.into_file();
         terminal.write_all(typed.as_bytes()).unwrap();
         let mut shown = Vec::new();
         // Ends with an error, as terminals do when nobody has them open any more.
@@ -123,6 +129,15 @@ impl Scene {
     /// For a script that waits for it.
     pub(crate) fn create(&self, name: &str) {
         File::create(self.path(name)).unwrap();
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Empty where there is no such file.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     pub(crate) fn appears(&self, name: &str) {
@@ -160,6 +175,43 @@ impl Scene {
     }
 }
 
+/// A terminal without a window.
+pub(crate) struct Terminal {
+    keyboard: OwnedFd,
+    end: File,
+}
+
+impl Terminal {
+    /// Of so many columns; without any it does not know its size.
+    pub(crate) fn open(columns: Option<u16>) -> Self {
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let name = ptsname(&keyboard, Vec::new()).unwrap();
+        let mut options = File::options();
+        // Not as the tests' own terminal, where they have none.
+        options.read(true).write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed());
+        let end = options.open(name.to_str().unwrap()).unwrap();
+        if let Some(ws_col) = columns {
+            tcsetwinsize(&end, Winsize { ws_row: 50, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        }
+        Self { keyboard, end }
+    }
+
+    pub(crate) fn start(&self, command: &mut Command) -> Child {
+        let [stdin, stdout, stderr] = [(); 3].map(|()| Stdio::from(self.end.try_clone().unwrap()));
+        let child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
+        // The command would keep its ends of the terminal open.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        child
+    }
+
+    /// What is typed and shown. Ends when all that were started have.
+    pub(crate) fn into_file(self) -> File {
+        File::from(self.keyboard)
+    }
+}
+
 /// A tool that runs; killed when it is dropped.
 pub(crate) struct Running {
     child: Child,
@@ -180,6 +232,10 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap()
     }
@@ -190,6 +246,13 @@ impl Running {
 
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// The exit code that a shell would show, for one that may have been killed.
+    pub(crate) fn finish_as_shell(mut self) -> i32 {
+        eventually("the tool has ended", || self.status().is_some());
+        let status = self.status().unwrap();
+        status.code().unwrap_or_else(|| 128 + status.signal().unwrap())
     }
 
     pub(crate) fn finish(mut self) -> Ended {

@@ -65,6 +65,29 @@ fn settings_that_cannot_be_used_are_78_and_show_no_password() {
 }
 
 #[test]
+fn a_forgotten_pair_of_dashes_is_pointed_out() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["run", "key", "ls", "-l"], "redlock run key -- ls -l\n"),
+        (
+            &["run", "--ttl", "5s", "key", "sh", "-c", "echo $HOME"],
+            "redlock run --ttl 5s key -- sh -c 'echo $HOME'\n",
+        ),
+        (&["run", "ls", "ls"], "redlock run ls -- ls\n"),
+        (&["-q", "run", "key", "backup"], "redlock -q run key -- backup\n"),
+    ];
+    for (arguments, meant) in cases {
+        let (code, _, stderr) = run(arguments, None);
+        assert!(code == Some(64) && stderr.ends_with(meant), "{arguments:?}: {stderr}");
+    }
+    for arguments in
+        [&["run", "key", "--", "ls", "--no-such"][..], &["run", "--no-such", "key"], &["inspect", "k", "run"]]
+    {
+        let (_, _, stderr) = run(arguments, None);
+        assert!(!stderr.contains("did you mean\n"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
 fn quiet_says_nothing() {
     let (code, stdout, stderr) =
         run(&["run", "-q", "--node", "redis://127.0.0.1:1", "--no-wait", "k", "--", "true"], None);

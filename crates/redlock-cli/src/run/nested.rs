@@ -1,0 +1,83 @@
+//! A `redlock run` under another one of the same key would wait for itself.
+
+use redlock_quorum::{NodeStatus, Redlock};
+use serde::{Deserialize, Serialize};
+
+use super::system::process;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Tells what is locked by the `redlock run`s that this process runs under.
+pub(super) const HELD: &str = "REDLOCK_HELD";
+
+/// More processes above each other than anybody has.
+const DEPTH: usize = 1000;
+
+/// The locks of the `redlock run`s above us, and what ours is called.
+pub(super) struct Held<'a> {
+    above: Vec<Lock>,
+    redlock: &'a Redlock,
+    prefix: &'a str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Lock {
+    pid: i32,
+    /// With the id it names one process for ever.
+    started: u64,
+    /// As they are configured, and as they call themselves, which only a node that has been met tells.
+    nodes: Vec<String>,
+    key: String,
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn of(redlock: &'a Redlock, prefix: &'a str) -> Self {
+        let above = std::env::var(HELD).ok().and_then(|held| serde_json::from_str(&held).ok());
+        Self { above: above.unwrap_or_default(), redlock, prefix }
+    }
+
+    /// # Errors
+    ///
+    /// [`Failure::Nested`] where a process that we run under holds `key` on one of these nodes. Another process of its id,
+    /// and one that has ended and left a daemon with its environment, do not count.
+    pub(super) fn check(&self, key: &str, exit: Exit) -> Result<(), Failure> {
+        let (ours, nodes) = (self.name(key), self.nodes());
+        let is_same = |lock: &&Lock| lock.key == ours && lock.nodes.iter().any(|node| nodes.contains(node));
+        match self.above.iter().filter(is_same).find(|lock| is_above(lock)) {
+            Some(lock) => Err(Failure::Nested { key: key.to_owned(), pid: lock.pid, exit }),
+            None => Ok(()),
+        }
+    }
+
+    /// The variable's value for a command under a lock of `key`.
+    pub(super) fn with(&self, key: &str) -> String {
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let started = process(pid).map_or(0, |process| process.started);
+        let mut held = self.above.clone();
+        held.push(Lock { pid, started, nodes: self.nodes(), key: self.name(key) });
+        // Strings and numbers always can be written.
+        serde_json::to_string(&held).unwrap_or_default()
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let nodes = self.redlock.nodes();
+        let names = nodes.iter().map(|node| node.name().to_owned());
+        names.chain(nodes.iter().filter_map(NodeStatus::id).map(str::to_owned)).collect()
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+fn is_above(lock: &Lock) -> bool {
+    let mut pid = i32::try_from(std::process::id()).unwrap_or_default();
+    for _ in 0..DEPTH {
+        let Some(process) = process(pid) else { return false };
+        if process.parent == lock.pid {
+            return super::system::process(lock.pid).is_some_and(|parent| parent.started == lock.started);
+        }
+        pid = process.parent;
+    }
+    false
+}

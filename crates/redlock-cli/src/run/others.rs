@@ -1,0 +1,103 @@
+//! Nodes that other clients use together with other nodes, or by another quorum: their locks may not exclude ours.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use redlock_quorum::{NodeFailure, NodeStatus, Others, Redlock, Settings};
+use tokio::time::{sleep, timeout};
+
+use crate::failure::Failure;
+use crate::report::Report;
+
+/// How often to look whether all nodes have told.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What to do about such nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherLists {
+    Refused,
+    Allowed,
+}
+
+/// Waits until all nodes have told what other clients use, for `node_timeout` at most, and not for nodes that are down.
+///
+/// # Errors
+///
+/// [`Failure::OtherLists`] where that is something else than what we use, and is not allowed.
+pub(super) async fn check(
+    redlock: &Redlock,
+    settings: &Settings,
+    allowed: OtherLists,
+    report: Report,
+) -> Result<(), Failure> {
+    let told = async {
+        while redlock.nodes().iter().any(|node| *node.others() == Others::Unknown)
+            && redlock.nodes().iter().all(is_to_be_awaited)
+        {
+            sleep(LOOK).await;
+        }
+    };
+    // Without an answer there is nothing to say.
+    let _ = timeout(settings.node_timeout(), told).await;
+    let nodes = redlock.nodes();
+    let voting: HashSet<&str> =
+        nodes.iter().filter(|node| !is_in_quarantine(node)).filter_map(NodeStatus::id).collect();
+    let is_explained =
+        |theirs: &str| nodes.iter().any(is_in_quarantine) && is_excluded(settings.quorum(), &voting, theirs);
+    let differ = |node: &&NodeStatus| match node.others() {
+        Others::Different(theirs) => !is_explained(theirs),
+        Others::Unknown | Others::Same | _ => false,
+    };
+    let different: Vec<String> = nodes.iter().filter(differ).map(|node| node.name().to_owned()).collect();
+    if different.is_empty() {
+        return Ok(());
+    }
+    match allowed {
+        OtherLists::Refused => Err(Failure::OtherLists { nodes: different }),
+        OtherLists::Allowed => {
+            report.notice(format_args!(
+                "warning: other clients use {} together with other nodes or another quorum, so their locks and ours may not \
+                 exclude each other; `redlock doctor` tells more",
+                different.join(", ")
+            ));
+            Ok(())
+        }
+    }
+}
+
+fn is_to_be_awaited(node: &NodeStatus) -> bool {
+    node.is_connected() || matches!(node.failure(), Some(NodeFailure::Connecting))
+}
+
+/// A node that was wiped or replaced has another id from then on, so that the list of before seems to be another one.
+/// While it is in quarantine its vote does not count, which leaves no quorum of ours without a node of theirs.
+fn is_in_quarantine(node: &NodeStatus) -> bool {
+    node.is_connected() && node.failure().is_some()
+}
+
+/// Whether every quorum of ours, of nodes that vote, has a node in common with every one of theirs, as `2 of ID ID ID`.
+fn is_excluded(quorum: usize, voting: &HashSet<&str>, theirs: &str) -> bool {
+    let Some((their_quorum, ids)) = theirs.split_once(" of ") else { return false };
+    let Ok(their_quorum) = their_quorum.parse::<usize>() else { return false };
+    let all: HashSet<&str> = voting.iter().copied().chain(ids.split(' ')).collect();
+    quorum.saturating_add(their_quorum) > all.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_node_is_no_other_list_while_it_does_not_vote() {
+        let voting = |ids: &'static str| ids.split(' ').collect::<HashSet<_>>();
+        // A was wiped, and is in quarantine.
+        assert!(is_excluded(2, &voting("b c"), "2 of a b c"));
+        assert!(is_excluded(3, &voting("c d e"), "3 of a b c d e"), "and so was B");
+        // It votes by its new id.
+        assert!(!is_excluded(2, &voting("x b c"), "2 of a b c"));
+        // Others have more nodes, or a lower quorum.
+        assert!(!is_excluded(2, &voting("b c"), "2 of a b c d"));
+        assert!(!is_excluded(2, &voting("b c"), "1 of a b c"));
+        assert!(!is_excluded(2, &voting("b c"), "something else"));
+    }
+}

@@ -1,0 +1,78 @@
+//! stderr, as nothing that could fail, or keep anybody waiting. Whoever reads it may have closed it or have stopped
+//! reading, and a disk may be full; none of that may hold up a lock.
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// Texts that may wait for a reader. What comes beyond them is dropped.
+const WAITING_MAX: usize = 1024;
+/// How long the end of the process waits for a reader: first for room in the queue, then for what is in it.
+const FLUSH_LIMIT: Duration = Duration::from_millis(250);
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+const FLUSH_TRIES: u32 = 50;
+
+static TEXTS: OnceLock<SyncSender<Text>> = OnceLock::new();
+
+enum Text {
+    Bytes(Vec<u8>),
+    /// Answered when all that came before has been written.
+    Flush(SyncSender<()>),
+}
+
+/// For the log: takes everything at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        say(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns at once.
+pub(crate) fn say(bytes: Vec<u8>) {
+    match texts().try_send(Text::Bytes(bytes)) {
+        // With stderr full or closed there is nobody to tell.
+        Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    }
+}
+
+/// Waits until all has been written, for half a second at most.
+pub(crate) fn flush() {
+    let (sender, receiver) = sync_channel(1);
+    for _ in 0..FLUSH_TRIES {
+        match texts().try_send(Text::Flush(sender.clone())) {
+            Ok(()) => break,
+            Err(TrySendError::Full(_)) => thread::sleep(FLUSH_PAUSE),
+            Err(TrySendError::Disconnected(_)) => return,
+        }
+    }
+    let _ = receiver.recv_timeout(FLUSH_LIMIT);
+}
+
+fn texts() -> &'static SyncSender<Text> {
+    TEXTS.get_or_init(|| {
+        let (sender, receiver) = sync_channel(WAITING_MAX);
+        // Without the thread the receiver is gone, and nothing is said.
+        let _ = thread::Builder::new().name("stderr".to_owned()).spawn(move || write(&receiver));
+        sender
+    })
+}
+
+fn write(texts: &Receiver<Text>) {
+    let mut stderr = io::stderr();
+    for text in texts {
+        match text {
+            Text::Bytes(bytes) => drop(stderr.write_all(&bytes)),
+            Text::Flush(done) => drop(done.send(())),
+        }
+    }
+}

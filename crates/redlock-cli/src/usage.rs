@@ -1,0 +1,58 @@
+//! What is wrong with a command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::exit::Exit;
+use crate::stderr;
+
+/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
+pub(crate) fn tell(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
+    // With stderr or stdout closed there is nobody to tell.
+    let _ = error.print();
+    if let Some(meant) = forgotten_dashes(error, env::args_os().skip(1).collect()) {
+        stderr::say(
+            format!("\nredlock: the command stands behind `--`; did you mean\n  redlock {meant}\n")
+                .into_bytes(),
+        );
+        stderr::flush();
+    }
+    exit.into()
+}
+
+/// `run KEY COMMAND` as it should have been.
+fn forgotten_dashes(error: &clap::Error, arguments: Vec<OsString>) -> Option<String> {
+    let words: Vec<String> =
+        arguments.into_iter().map(OsString::into_string).collect::<Result<_, _>>().ok()?;
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let is_word = error.kind() == ErrorKind::UnknownArgument && !unknown.starts_with('-');
+    let run = words.iter().position(|word| word == "run")?;
+    if !is_word
+        || words.iter().any(|word| word == "--")
+        || !words[..run].iter().all(|word| word.starts_with('-'))
+    {
+        return None;
+    }
+    // The key may be the same word, and comes first.
+    let key = run + 1;
+    let command = key + 1 + words.get(key + 1..)?.iter().position(|word| word == unknown)?;
+    let (before, command) = words.split_at(command);
+    Some(format!("{} -- {}", quoted(before), quoted(command)))
+}
+
+fn quoted(words: &[String]) -> String {
+    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// For a shell.
+fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
