@@ -249,16 +249,6 @@ impl From<FencingToken> for u64 {
     }
 }
 
-/// What a node can show for it that it still knows which locks it granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Evidence {
-    pub(crate) persistence: Persistence,
-    pub(crate) promotion: Promotion,
-    pub(crate) origin: Origin,
-    /// Its incarnation is at least as old as that.
-    pub(crate) born: Moment,
-}
-
 /// Whether a node that may throw locks away when it is full has a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
@@ -277,44 +267,45 @@ pub enum Persistence {
     NotTold,
 }
 
-/// Whether a node may have been a replica before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Promotion {
-    Never,
-    Possible,
-}
-
-/// Whether the node's record is older than its incarnation, and so has survived its beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// It is; or an operator has declared that the node was new and nobody held a lock on it.
-    EarlierOrDeclared,
-    ThisIncarnation,
-}
-
 /// Why a node's grants do not count for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuarantineCause {
     /// It has no memory of an earlier life: it is new, or has lost its data.
     NewOrWiped,
-    /// It started not long ago, and is not configured to keep every write.
+    /// It is new or restarted not long ago, and is not configured to keep every write.
     NotDurable,
-    /// It started not long ago, and does not tell whether it keeps every write.
+    /// It is new or restarted not long ago, and does not tell whether it keeps every write.
     DurabilityUnknown,
-    /// It may have been a replica until not long ago, and replication is asynchronous.
+    /// It restarted not long ago, and was not seen to keep every write before that.
+    Restarted,
+    /// It was a replica until not long ago, and replication is asynchronous.
     Promoted,
+    /// Another server was this node until not long ago: its address leads elsewhere now, or the node list has changed.
+    Replaced,
+    /// Clients have met it in a life that its data knows nothing of: a backup or an old file was loaded.
+    RolledBack,
+    /// It has evicted keys not long ago, and locks may have been among them.
+    Evicted,
 }
 
 impl fmt::Display for QuarantineCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NewOrWiped => "it is new or has lost its data; where it is new, `redlock init` says so",
-            Self::NotDurable => "it restarted and may have forgotten locks; `appendfsync always` keeps them",
+            Self::NotDurable => {
+                "it is new, or it restarted and may have forgotten locks; `appendfsync always` keeps them"
+            }
             Self::DurabilityUnknown => {
-                "it restarted and may have forgotten locks; permission for `CONFIG GET` would tell"
+                "it is new, or it restarted and may have forgotten locks; permission for `CONFIG GET` would tell"
+            }
+            Self::Restarted => {
+                "it restarted and may have forgotten locks; it was not known to keep every write, or has replicas"
             }
             Self::Promoted => "it was promoted and may lack locks of the master before it",
+            Self::Replaced => "clients used another server in its place not long ago, and may hold locks there",
+            Self::RolledBack => "its data is older than what clients have met: a backup or an old file was loaded",
+            Self::Evicted => "it has evicted keys, and locks may have been among them",
         })
     }
 }

@@ -182,14 +182,30 @@ impl Redlock {
     /// after a quarantine. **Said of a node that has forgotten locks, two clients can hold one at a time.** A node
     /// that can be seen not to be new refuses it. What `redlock init` does.
     ///
-    /// Only nodes that keep every write (`appendfsync always`) profit; of others the next restart could not be told
-    /// from this one. Clients that are connected already notice when they connect again.
+    /// The word holds until the memory of a node breaks: until the next restart of one that does not keep every write
+    /// (`appendfsync always`), or that has replicas. Clients that are connected already notice within seconds.
     ///
     /// # Cancel safety
     ///
     /// Dropped early, some nodes may have been declared and others not.
     pub async fn dangerous_declare_new(&self) -> Vec<(Arc<str>, Result<Declared, NodeFailure>)> {
         self.coordinator.declare_new().await
+    }
+
+    /// Has every node forget what its clients have told: which nodes and quorum they use, and their longest leases. Clients
+    /// that are alive tell it again within seconds. For an operator who knows that **no other client is left that uses
+    /// other nodes or a longer `max_ttl`**: where one is, two clients can hold one lock. Without it the nodes forget by
+    /// themselves, as long after the last word of such a client as its leases may last. What `redlock nodes forget` does.
+    ///
+    /// # Errors
+    ///
+    /// Of each node that could not be told, why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, some nodes may have forgotten and others not.
+    pub async fn dangerous_forget_clients(&self) -> Vec<(Arc<str>, Result<(), NodeFailure>)> {
+        self.coordinator.forget_clients().await
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that

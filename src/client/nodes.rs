@@ -39,7 +39,7 @@ impl NodeStatus {
     /// Whether there is a connection to it, so that it is asked: its vote counts, or it is in quarantine.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. }))
+        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. } | NodeFailure::NotLookedAt))
     }
 
     /// What it said of itself when the client last connected to it, or tried to; `None` when it got no answer.

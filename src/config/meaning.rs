@@ -7,7 +7,7 @@ use super::Setting;
 use super::{Guarding, Location, Settings};
 #[cfg(feature = "config")]
 use crate::error::Place;
-use crate::protocol::RestartGuard;
+use crate::protocol::span;
 use crate::types::{Eviction, Ttl};
 
 impl Settings {
@@ -87,9 +87,9 @@ impl Settings {
     /// How long the grants of a node that may have forgotten locks do not count; zero without the restart guard.
     #[must_use]
     pub fn quarantine(&self) -> Duration {
-        match RestartGuard::after(self.max_ttl, self.drift.factor) {
-            RestartGuard::For(span) if self.guarding == Guarding::On => span,
-            RestartGuard::For(_) | RestartGuard::Off => Duration::ZERO,
+        match self.guarding {
+            Guarding::On => span(self.max_ttl, self.drift.factor),
+            Guarding::Off => Duration::ZERO,
         }
     }
 

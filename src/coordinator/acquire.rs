@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fanout::{Fanout, Reply, vote_of};
 use super::held::{LateAnswers, Plants, Stragglers};
-use super::{Coordinator, Held, Links, quarantined};
+use super::{Coordinator, Held, Links};
 use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Acquire, Acquired, Fence};
@@ -48,7 +48,6 @@ impl Coordinator {
         }
         let (command, mut proposal) = self.command(&held, &links).await?;
         let mut fanout = Fanout::new(self);
-        let guard = self.restart_guard();
         // Before anything is queued: each key lives for a TTL from some later moment.
         let sent_at = self.now();
         for (i, link) in links.into_iter().enumerate() {
@@ -56,7 +55,7 @@ impl Coordinator {
                 Ok(link) => {
                     held.plants.lease.handle_sent(NodeId(i));
                     held.plants.epochs[i] = link.epoch();
-                    if let Some(failure) = quarantined(guard, &link, sent_at) {
+                    if let Some(failure) = self.refusal(NodeId(i), sent_at) {
                         held.plants.lease.handle_quarantined(NodeId(i));
                         fanout.handle_quarantined(NodeId(i), failure);
                     }

@@ -9,6 +9,7 @@ mod fanout;
 mod fencing;
 #[cfg(all(test, unix))]
 mod fencing_tests;
+mod guard;
 mod held;
 mod keeper;
 mod leased;
@@ -28,10 +29,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::config::{Fencing, Guarding, Settings};
+use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
-use crate::protocol::{Quarantine, RestartGuard};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -45,12 +45,6 @@ pub(crate) use waiting::Standing;
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
 
-/// Why a node's grant does not count, where it does not at `now`.
-fn quarantined(guard: RestartGuard, link: &Link, now: Moment) -> Option<NodeFailure> {
-    let Quarantine { left, cause } = guard.quarantine(link.evidence(), now)?;
-    Some(NodeFailure::Quarantined { left, cause })
-}
-
 /// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
 /// one, for a slow command of somebody else is not a failure.
 const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
@@ -60,6 +54,7 @@ pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
     roster: Arc<Roster>,
+    guard: guard::Guard,
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
@@ -74,7 +69,7 @@ impl Coordinator {
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
-        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl));
+        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl, ambient.now()));
         let channel = Channel::new(ambient.random());
         let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
         let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));
@@ -86,6 +81,7 @@ impl Coordinator {
             };
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
+                guard: guard::Guard::new(&settings),
                 settings,
                 keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
                 nodes,
@@ -100,9 +96,16 @@ impl Coordinator {
         })
     }
 
-    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer. Cancel
-    /// safe.
+    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer; and, for at most
+    /// as long again, when all nodes that are there have been told of each other. Cancel safe.
     pub(crate) async fn tried(&self) {
+        self.all_tried().await;
+        let introduced = self.roster.all_introduced();
+        // Until then their votes are unknown.
+        let _ = tokio::time::timeout(self.settings.node_timeout, introduced).await;
+    }
+
+    async fn all_tried(&self) {
         let mut tries: FuturesUnordered<_> = self.nodes.iter().map(Node::tried).collect();
         while self.live_nodes() < self.settings.quorum.needed() {
             if tries.next().await.is_none() {
@@ -157,16 +160,14 @@ impl Coordinator {
         self.nodes.iter().map(Node::link).collect()
     }
 
-    /// Who is not believed: until when depends on the longest lease that any client may hold.
-    fn restart_guard(&self) -> RestartGuard {
-        match self.settings.guarding {
-            Guarding::Off => RestartGuard::Off,
-            Guarding::On => RestartGuard::after(self.roster.max_ttl(), self.settings.drift.factor),
-        }
+    /// Why a node's grant does not count, where it does not at `now`.
+    fn refusal(&self, node: NodeId, now: Moment) -> Option<NodeFailure> {
+        self.guard.refusal(node, now, &self.roster)
     }
 
     fn is_quarantined(&self, node: NodeId, now: Moment) -> bool {
-        self.node(node).link().is_ok_and(|link| quarantined(self.restart_guard(), &link, now).is_some())
+        let is_connected = self.node(node).link().is_ok();
+        is_connected && matches!(self.refusal(node, now), Some(NodeFailure::Quarantined { .. }))
     }
 
     fn live_nodes(&self) -> usize {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Coordinator, quarantined};
+use super::Coordinator;
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, KeyKind, Link, NodeFacts, Others, ReadClock, Remove,
-    Seen, View,
+    Answer, Command, CountClients, Declare, Declared, Forget, KeyKind, Link, NodeFacts, Others, ReadClock,
+    Remove, Seen, View,
 };
 use crate::types::{NodeId, Resource, Wake};
 
@@ -55,10 +55,10 @@ type OfEach<T> = Vec<(Arc<str>, Result<T, NodeFailure>)>;
 impl Coordinator {
     /// Asks nobody.
     pub(crate) fn known(&self) -> Vec<Known> {
-        let (guard, now) = (self.restart_guard(), self.now());
+        let now = self.now();
         let known = |node: NodeId| {
             let failure = match self.node(node).link() {
-                Ok(link) => quarantined(guard, &link, now),
+                Ok(_) => self.refusal(node, now),
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
@@ -128,6 +128,11 @@ impl Coordinator {
     /// Declares every node new, on an operator's word.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
         self.of_each(|link| self.ask_one(link, Declare::new())).await
+    }
+
+    /// Has every node forget what clients have told of their nodes and their longest leases.
+    pub(crate) async fn forget_clients(&self) -> OfEach<()> {
+        self.of_each(|link| self.ask_one(link, Forget)).await
     }
 
     /// With more patience than a vote gets: people want to know how slow a node is.

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
-use super::commands::{Command, wall_micros};
-use super::facts::{self, NodeFacts};
-use super::greet::{self, Greeting};
+use super::commands::Command;
+use super::facts::NodeFacts;
+use super::failure;
 use super::login::LoginSource;
+use super::look::{Looked, Occasion, Visitor};
 use super::push::{Calls, Dialed, Hearing, dial};
-use super::roster::Roster;
-use super::stream::{Activity, Connector, Management};
-use super::{failure, permissions, scripts};
+use super::stream::{Activity, Connector};
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Eviction, Evidence, Moment, NodeId};
+use crate::types::Moment;
 
 /// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +45,6 @@ struct About {
     node_id: String,
     clock: NodeClock,
     facts: Arc<NodeFacts>,
-    evidence: Evidence,
     activity: Arc<Activity>,
 }
 
@@ -90,9 +87,9 @@ impl Link {
         &self.about.facts
     }
 
-    /// What the node can show for its memory of locks.
-    pub(crate) fn evidence(&self) -> &Evidence {
-        &self.about.evidence
+    /// Looks at the node again. Cancel safe.
+    pub(super) async fn look(&self, visitor: &Visitor) -> Result<(), Refusal> {
+        visitor.look(&mut self.connection.clone(), Occasion::Again).await.map(|_| ())
     }
 
     /// See [`Command::send`]; the command is queued at the first poll.
@@ -126,17 +123,6 @@ pub(super) struct Connection {
     pub(super) driver: Driver,
 }
 
-/// What a client brings along when it meets a node.
-pub(super) struct Visitor<'a> {
-    pub(super) name: &'a str,
-    pub(super) calls: &'a Calls,
-    pub(super) node: NodeId,
-    pub(super) roster: &'a Roster,
-    pub(super) eviction: Eviction,
-    pub(super) management: Management,
-    pub(super) ambient: &'a dyn Ambient,
-}
-
 /// A node that cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
@@ -160,13 +146,22 @@ impl Connection {
         (login, db): (&LoginSource, i64),
         epoch: Epoch,
         limit: Duration,
-        visitor: &Visitor<'_>,
+        (name, calls, visitor): (&str, &Calls, &Visitor),
     ) -> Result<Self, Refusal> {
         let has_login = AtomicBool::new(false);
         let handshake = async {
             let info = login.info(db).await?;
             has_login.store(true, Ordering::Relaxed);
-            Self::handshake(connector, &info, epoch, visitor).await
+            let mut dialed = dial(connector, &info, calls).await?;
+            let activity = Arc::clone(&dialed.activity);
+            let looked = visitor.look(&mut dialed.connection, Occasion::Connecting).await;
+            let looked = looked.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
+            let hearing = dialed.listen(calls, name).await;
+            let Dialed { connection, driver, .. } = dialed;
+            let Looked { facts, node_id, at, wall_micros } = looked;
+            let clock = NodeClock { at, wall_micros };
+            let about = Arc::new(About { node_id, clock, facts, activity: Arc::clone(&activity) });
+            Ok(Self { link: Link { connection, epoch, hearing, about }, activity, driver })
         };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,
@@ -177,62 +172,9 @@ impl Connection {
         }
     }
 
-    async fn handshake(
-        connector: &dyn Connector,
-        info: &RedisConnectionInfo,
-        epoch: Epoch,
-        visitor: &Visitor<'_>,
-    ) -> Result<Self, Refusal> {
-        let mut dialed = dial(connector, info, visitor.calls).await?;
-        let activity = Arc::clone(&dialed.activity);
-        let about = visitor.meet(&mut dialed.connection, Arc::clone(&activity)).await;
-        let about = about.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
-        let hearing = dialed.listen(visitor.calls, visitor.name).await;
-        let Dialed { connection, driver, .. } = dialed;
-        Ok(Self { link: Link { connection, epoch, hearing, about: Arc::new(about) }, activity, driver })
-    }
-
     /// Gives the connection up with commands in flight.
     pub(super) fn abandon(self) {
         self.activity.abandon();
-    }
-}
-
-impl Visitor<'_> {
-    /// One pipeline: scripts, facts, clock and record.
-    async fn meet(
-        &self,
-        connection: &mut MultiplexedConnection,
-        activity: Arc<Activity>,
-    ) -> Result<About, Refusal> {
-        let mut pipeline = Pipeline::new();
-        facts::ask(&mut pipeline);
-        scripts::load_all(&mut pipeline);
-        permissions::ask(&mut pipeline);
-        pipeline.cmd("TIME");
-        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
-        greet::ask(&mut pipeline, self.ambient.random() as u64, self.roster.max_ttl());
-        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
-        let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
-        let now = self.ambient.now();
-        // What it says of itself explains what it refuses, so that is looked at first.
-        let rest = replies.split_off(facts::REPLIES.min(replies.len()));
-        let facts = Arc::new(NodeFacts::parse(replies)?);
-        let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
-        facts.check(self.eviction).map_err(refusal)?;
-        self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
-        // One by one: the error of a pipeline as a whole hides what the server said.
-        let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
-        let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
-        let [.., permissions, time, greeting] = rest.as_slice() else {
-            return Err(refusal(failure::of_reply("a handshake", &Value::Array(rest))));
-        };
-        permissions::check(permissions).map_err(refusal)?;
-        let clock = NodeClock { at: now, wall_micros: wall_micros(time).map_err(refusal)? };
-        let greeting = Greeting::parse(greeting).map_err(refusal)?;
-        self.roster.handle_greeting(self.node, &greeting.id, greeting.max_ttl_ms);
-        let evidence = facts.evidence(&greeting, self.management, now);
-        Ok(About { node_id: greeting.id, clock, facts, evidence, activity })
     }
 }
 

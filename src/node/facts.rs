@@ -6,24 +6,25 @@ use std::time::Duration;
 use redis::{Pipeline, Value};
 
 use super::failure;
-use super::greet::Greeting;
 use super::stream::Management;
 use crate::error::NodeFailure;
-use crate::types::{Eviction, Evidence, Moment, Origin, Persistence, Promotion};
+use crate::protocol::Durability;
+use crate::types::{Eviction, Persistence};
 
 /// Major and minor version of Redis from which on every command and option that is used exists; Valkey 7.2 calls
 /// itself Redis 7.2.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// One call each: several sections in one need Redis 7.
-const SECTIONS: [&str; 4] = ["server", "replication", "memory", "persistence"];
 /// How a server runs (`standalone`, `cluster`, `sentinel`): Valkey from version 8 on has another name for it than Redis,
 /// unless it is told to be more compatible.
 const MODES: [&str; 2] = ["redis_mode", "server_mode"];
 /// The one in which a server votes.
 const STANDALONE: &str = "standalone";
-/// Whether a write survives the server. May be forbidden; then it is not known.
-const OPTIONS: [&str; 2] = ["appendfsync", "no-appendfsync-on-rewrite"];
+/// Whether a write survives the server. May be forbidden; then it is not known. One pattern for both, because several
+/// options in one call need Redis 7.
+const OPTIONS: &str = "*appendfsync*";
+/// Fields that the answer to `INFO` has to have.
+const MARKS: [&str; 4] = ["run_id", "master_replid", "maxmemory", "aof_enabled"];
 
 /// What a server said of itself when the client connected to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,21 +40,22 @@ pub struct NodeFacts {
     eviction_policy: String,
     persistence: Persistence,
     append_fsync: Option<String>,
-    never_promoted: bool,
+    replication_id: String,
+    was_replica: bool,
+    replicas: u64,
+    is_rewriting: bool,
+    was_rewritten: bool,
+    evicted_keys: u64,
 }
 
-/// Asks for all facts; their replies are for [`NodeFacts::parse`].
+/// Asks for all facts; the replies are for [`NodeFacts::parse`].
 pub(super) fn ask(pipeline: &mut Pipeline) {
-    for section in SECTIONS {
-        pipeline.cmd("INFO").arg(section);
-    }
-    for option in OPTIONS {
-        pipeline.cmd("CONFIG").arg("GET").arg(option);
-    }
+    // Of the default sections, because several named in one call need Redis 7, and a call each costs more.
+    pipeline.cmd("INFO").cmd("CONFIG").arg("GET").arg(OPTIONS);
 }
 
 /// How many replies there are to [`ask`].
-pub(super) const REPLIES: usize = SECTIONS.len() + OPTIONS.len();
+pub(super) const REPLIES: usize = 2;
 
 impl NodeFacts {
     /// # Errors
@@ -61,27 +63,24 @@ impl NodeFacts {
     /// The node does not answer `INFO`, or not as Redis does.
     pub(super) fn parse(replies: Vec<Value>) -> Result<Self, NodeFailure> {
         let mut replies = replies.into_iter();
-        let mut info = HashMap::new();
-        for section in SECTIONS {
-            let reply = replies.next().unwrap_or(Value::Nil);
-            let reply = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
-            let text: String =
-                redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("INFO", &reply))?;
-            let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
-            info.extend(fields.map(|(field, value)| (field.to_owned(), value.to_owned())));
-            if !info.contains_key(section_mark(section)) {
-                // A sentinel has no more to say of itself than that it is one.
-                return match mode(&info) {
-                    Some(mode) if mode != STANDALONE => Err(NodeFailure::NotStandalone { mode }),
-                    Some(_) | None => Err(failure::of_reply("INFO", &reply)),
-                };
-            }
+        let reply = replies.next().unwrap_or(Value::Nil);
+        let reply = reply.extract_error().map_err(|error| failure::of_connect(&error))?;
+        let text: String =
+            redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("INFO", &reply))?;
+        let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+        let info: HashMap<_, _> = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect();
+        if MARKS.iter().any(|mark| !info.contains_key(*mark)) {
+            // A sentinel has no more to say of itself than that it is one.
+            return match mode(&info) {
+                Some(mode) if mode != STANDALONE => Err(NodeFailure::NotStandalone { mode }),
+                Some(_) | None => Err(failure::of_reply("INFO", &reply)),
+            };
         }
-        let [append_fsync, lazy_on_rewrite] = OPTIONS.map(|option| {
-            let reply = replies.next()?.extract_error().ok()?;
-            let options: HashMap<String, String> = redis::from_redis_value(reply).ok()?;
-            options.get(option).cloned()
-        });
+        let options = replies.next().and_then(|reply| reply.extract_error().ok());
+        let options: HashMap<String, String> =
+            options.and_then(|reply| redis::from_redis_value(reply).ok()).unwrap_or_default();
+        let [append_fsync, lazy_on_rewrite] =
+            ["appendfsync", "no-appendfsync-on-rewrite"].map(|option| options.get(option).cloned());
         let field = |name: &str| info.get(name).cloned().unwrap_or_default();
         let number = |name: &str| info.get(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
         let (software, version) = match info.get("valkey_version") {
@@ -106,7 +105,12 @@ impl NodeFacts {
             eviction_policy: field("maxmemory_policy"),
             persistence,
             append_fsync: append_fsync.filter(|_| append_only),
-            never_promoted: field("second_repl_offset") == "-1",
+            replication_id: field("master_replid"),
+            was_replica: field("second_repl_offset") != "-1",
+            replicas: number("connected_slaves"),
+            is_rewriting: field("aof_rewrite_in_progress") != "0" || field("aof_rewrite_scheduled") != "0",
+            was_rewritten: field("aof_last_rewrite_time_sec") != "-1",
+            evicted_keys: number("evicted_keys"),
         })
     }
 
@@ -135,21 +139,33 @@ impl NodeFacts {
         }
     }
 
-    /// What it can show for its memory; `now` is after its answer.
-    pub(super) fn evidence(&self, greeting: &Greeting, management: Management, now: Moment) -> Evidence {
-        let promotion = match management {
-            Management::Direct if self.never_promoted => Promotion::Never,
-            // It may have taken over from a server that was the node before, whatever it was itself.
-            Management::Direct | Management::BySentinel => Promotion::Possible,
+    /// What tells whether its memory of locks is unbroken. One that is copied by replicas, or that others choose, is never
+    /// durable: what takes its place has its record, but may lack its last grants.
+    pub(super) fn durability(&self, management: Management) -> Durability {
+        let is_fixed = match management {
+            Management::Direct => self.replicas == 0,
+            Management::BySentinel => false,
         };
-        let age = match promotion {
-            // The uptime is told in whole seconds, rounded by the server's cached clock.
-            Promotion::Never => greeting.age.max(self.uptime.saturating_sub(Duration::from_secs(1))),
-            Promotion::Possible => greeting.age,
-        };
-        let survived = greeting.declared || greeting.creator != greeting.incarnation;
-        let origin = if survived { Origin::EarlierOrDeclared } else { Origin::ThisIncarnation };
-        Evidence { persistence: self.persistence, promotion, origin, born: now.ago(age) }
+        Durability {
+            syncs: is_fixed && self.persistence == Persistence::Durable,
+            is_rewriting: self.is_rewriting,
+            was_rewritten: self.was_rewritten,
+        }
+    }
+
+    /// The present one; another one after a promotion, but not after that alone.
+    pub(super) fn replication_id(&self) -> &str {
+        &self.replication_id
+    }
+
+    /// Whether it has been a replica, as far as it remembers.
+    pub(super) fn was_replica(&self) -> bool {
+        self.was_replica
+    }
+
+    /// How many keys it has evicted since it was started.
+    pub(super) fn evicted_keys(&self) -> u64 {
+        self.evicted_keys
     }
 
     /// `master` or `replica`.
@@ -211,16 +227,6 @@ fn mode(info: &HashMap<String, String>) -> Option<String> {
     MODES.iter().find_map(|name| info.get(*name)).cloned()
 }
 
-/// A field that each of the sections has.
-fn section_mark(section: &str) -> &'static str {
-    match section {
-        "server" => "run_id",
-        "replication" => "master_replid",
-        "memory" => "maxmemory",
-        _ => "aof_enabled",
-    }
-}
-
 /// Major and minor number; zeros where there are none.
 fn version(text: &str) -> (u32, u32) {
     let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
@@ -235,21 +241,16 @@ mod tests {
         Value::BulkString(text.into())
     }
 
-    fn option(name: &str, value: &str) -> Value {
-        Value::Array(vec![text(name), text(value)])
-    }
-
     fn replies() -> Vec<Value> {
-        vec![
-            text(
-                "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:ab\r\nuptime_in_seconds:60\r\n",
-            ),
-            text("role:master\r\nmaster_replid:cd\r\nsecond_repl_offset:-1\r\n"),
-            text("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n"),
-            text("aof_enabled:1\r\naof_last_write_status:ok\r\n"),
-            option("appendfsync", "always"),
-            option("no-appendfsync-on-rewrite", "no"),
-        ]
+        let info = [
+            "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:ab\r\nuptime_in_seconds:60\r\n",
+            "role:master\r\nmaster_replid:cd\r\nsecond_repl_offset:-1\r\nconnected_slaves:0\r\n",
+            "maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nevicted_keys:0\r\n",
+            "aof_enabled:1\r\naof_last_write_status:ok\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\n",
+            "aof_last_rewrite_time_sec:-1\r\n",
+        ];
+        let options = ["appendfsync", "always", "no-appendfsync-on-rewrite", "no"].map(text);
+        vec![text(&info.concat()), Value::Array(options.into())]
     }
 
     /// The usual replies, with some text in them replaced.
@@ -300,54 +301,31 @@ mod tests {
         assert_eq!(facts("", "").persistence, Persistence::Durable);
         assert_eq!(facts("aof_enabled:1", "aof_enabled:0").persistence, Persistence::Weak);
         assert_eq!(facts("status:ok", "status:err").persistence, Persistence::Weak);
-        let with = |fsync: Value, lazy: Value| {
+        let with = |options: Value| {
             let mut replies = replies();
-            replies.truncate(SECTIONS.len());
-            replies.extend([fsync, lazy]);
+            replies[1] = options;
             NodeFacts::parse(replies).unwrap().persistence
         };
-        let [fsync, lazy] = OPTIONS;
-        assert_eq!(with(option(fsync, "everysec"), option(lazy, "no")), Persistence::Weak);
-        assert_eq!(with(option(fsync, "always"), option(lazy, "yes")), Persistence::Weak);
-        assert_eq!(with(Value::Array(vec![]), option(lazy, "no")), Persistence::NotTold);
-        let map = |name: &str, value: &str| Value::Map(vec![(text(name), text(value))]);
-        assert_eq!(with(map(fsync, "always"), map(lazy, "no")), Persistence::Durable, "as RESP3 says it");
+        let list = |fsync, lazy| {
+            Value::Array(["appendfsync", fsync, "no-appendfsync-on-rewrite", lazy].map(text).into())
+        };
+        assert_eq!(with(list("everysec", "no")), Persistence::Weak);
+        assert_eq!(with(list("always", "yes")), Persistence::Weak);
+        assert_eq!(with(Value::Array(vec![])), Persistence::NotTold);
+        let map = [("appendfsync", "always"), ("no-appendfsync-on-rewrite", "no")];
+        let map = Value::Map(map.map(|(name, value)| (text(name), text(value))).into());
+        assert_eq!(with(map), Persistence::Durable, "as RESP3 says it");
     }
 
     #[test]
-    fn the_older_of_two_ages_counts_unless_the_node_may_have_been_promoted() {
-        let greeting = |age| Greeting {
-            id: "1".into(),
-            creator: "ab:cd".into(),
-            declared: false,
-            incarnation: "ab:cd".into(),
-            age: Duration::from_secs(age),
-            max_ttl_ms: 1,
-        };
-        let now = Moment::from_nanos(1_000_000_000_000);
-        let age = |facts: NodeFacts, seen| {
-            facts.evidence(&greeting(seen), Management::Direct, now).born.until(now).as_secs()
-        };
-        assert_eq!(age(facts("", ""), 5), 59, "the uptime less a second");
-        assert_eq!(age(facts("", ""), 70), 70);
-        assert_eq!(age(facts("offset:-1", "offset:12"), 5), 5);
-        let by_sentinel = facts("", "").evidence(&greeting(5), Management::BySentinel, now);
-        assert_eq!(by_sentinel.born.until(now).as_secs(), 5, "the uptime is another server's matter");
-        assert_eq!(by_sentinel.promotion, Promotion::Possible);
-        assert_eq!(
-            facts("", "").evidence(&greeting(1), Management::Direct, now).origin,
-            Origin::ThisIncarnation
-        );
-        let earlier = Greeting { creator: "older".into(), ..greeting(1) };
-        assert_eq!(
-            facts("", "").evidence(&earlier, Management::Direct, now).origin,
-            Origin::EarlierOrDeclared
-        );
-        let declared = Greeting { declared: true, ..greeting(1) };
-        assert_eq!(
-            facts("", "").evidence(&declared, Management::Direct, now).origin,
-            Origin::EarlierOrDeclared
-        );
+    fn a_node_that_is_copied_or_chosen_by_others_is_not_durable() {
+        let syncs = |facts: NodeFacts, management| facts.durability(management).syncs;
+        assert!(syncs(facts("", ""), Management::Direct));
+        assert!(!syncs(facts("connected_slaves:0", "connected_slaves:1"), Management::Direct));
+        assert!(!syncs(facts("", ""), Management::BySentinel));
+        let rewriting = facts("in_progress:0", "in_progress:1").durability(Management::Direct);
+        assert!(rewriting.is_rewriting && !rewriting.was_rewritten);
+        assert!(facts("time_sec:-1", "time_sec:0").durability(Management::Direct).was_rewritten);
     }
 
     #[test]

@@ -8,16 +8,18 @@ mod backlog;
 mod batch;
 mod commands;
 mod connection;
+mod declare;
 mod facts;
 mod failure;
-mod greet;
 mod journal;
 mod login;
+mod look;
 mod mistaken;
 mod permissions;
 mod push;
 mod queue;
 mod reconnect;
+mod record;
 mod releases;
 mod roster;
 mod scripts;
@@ -45,14 +47,15 @@ pub(crate) use commands::{
     ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
+pub(crate) use declare::Declare;
+pub use declare::Declared;
 pub use facts::NodeFacts;
-pub(crate) use greet::Declare;
-pub use greet::Declared;
 #[cfg(feature = "tls")]
 pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
 pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
 pub(crate) use queue::{Leave, Register};
+pub(crate) use record::Forget;
 pub(crate) use releases::{Planting, Release};
 pub use roster::Others;
 pub(crate) use roster::Roster;

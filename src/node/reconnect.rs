@@ -1,7 +1,7 @@
 //! When a node is met again after a connection has failed or was lost.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -76,15 +76,24 @@ impl Pauses {
     }
 }
 
+/// For how long it is remembered why a peer closes without a word: to ask takes another connection.
+const EXPLAINED_FOR: Duration = Duration::from_secs(20);
+
+/// Why a peer closed without a word, if that was found out, and when it was asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Explanation(Arc<Mutex<Option<(Moment, Option<NodeFailure>)>>>);
+
 /// A connector that remembers whether anybody was there.
 pub(super) struct Knock {
     connector: Arc<dyn Connector>,
     answered: AtomicBool,
+    explanation: Explanation,
+    now: Moment,
 }
 
 impl Knock {
-    pub(super) fn new(connector: Arc<dyn Connector>) -> Self {
-        Self { connector, answered: AtomicBool::new(false) }
+    pub(super) fn new(connector: Arc<dyn Connector>, explanation: Explanation, now: Moment) -> Self {
+        Self { connector, answered: AtomicBool::new(false), explanation, now }
     }
 
     pub(super) fn peer(&self) -> Peer {
@@ -116,7 +125,17 @@ impl Connector for Knock {
     }
 
     fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
-        self.connector.explain()
+        async {
+            let lock = || self.explanation.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = lock().clone().filter(|(asked, _)| asked.until(self.now) < EXPLAINED_FOR);
+            if let Some((_, explanation)) = known {
+                return explanation;
+            }
+            let explanation = self.connector.explain().await;
+            *lock() = Some((self.now, explanation.clone()));
+            explanation
+        }
+        .boxed()
     }
 }
 

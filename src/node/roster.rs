@@ -1,37 +1,40 @@
 //! What the nodes of one client know of each other.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::connection::Link;
-use super::greet::{Join, RECORD};
 use crate::error::NodeFailure;
-use crate::types::{NodeId, Ttl, internal_key};
+use crate::protocol::{
+    Known, Record, UNMET, fresh_for, is_complete, is_introduced, longest_announced, look_every, met_sequence,
+    span,
+};
+use crate::types::{Moment, NodeId, Ttl};
 
-/// Pause before a node that did not answer is told again.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
-
-/// Who is who among the nodes of one client, so that none counts twice; the longest lease that any of them has heard
-/// of; and which nodes and quorum we use, for each of them to keep.
+/// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
     quorum: usize,
-    max_ttl_ms: AtomicU64,
+    max_ttl: Ttl,
+    longest_ms: AtomicU64,
+    /// Since when there is this client.
+    since: Moment,
     members: watch::Sender<Vec<Member>>,
     list: watch::Sender<List>,
+    version: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Member {
+    /// The process that may vote under this name; empty where none may.
     run_id: String,
-    id: String,
+    known: Option<Known>,
     others: Others,
+    /// The list that we told it last that we have left.
+    left: String,
 }
 
 /// Which nodes and quorum other clients use together with one of ours: two quorums of different lists may not meet.
@@ -47,33 +50,73 @@ pub enum Others {
     Different(String),
 }
 
-/// The nodes and the quorum that we use, as a record has them; empty until all nodes have been met.
+/// The nodes and the quorum that we use, as records have them; empty until a quorum has been met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List {
     now: String,
     before: String,
 }
 
+/// What a look at one node has to tell it.
+pub(super) struct Told {
+    /// Its id belongs to another of our nodes.
+    pub(super) is_copy: bool,
+    /// The latest change of its record that any client is known to have met.
+    pub(super) met_sequence: u64,
+    pub(super) list: String,
+    pub(super) left: String,
+    /// The other nodes: ids, and the latest changes of their records.
+    pub(super) met: Vec<(String, u64)>,
+}
+
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl) -> Self {
+    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl, now: Moment) -> Self {
         Self {
             members: watch::Sender::new(vec![Member::default(); names.len()]),
             names,
             quorum,
-            max_ttl_ms: AtomicU64::new(max_ttl.as_millis()),
+            max_ttl,
+            longest_ms: AtomicU64::new(max_ttl.as_millis()),
+            since: now,
             list: watch::Sender::new(List::default()),
+            version: AtomicU64::new(0),
         }
     }
 
-    /// The longest lease that any client of any of these nodes may hold. Kept for all of them together: a node that
-    /// lost its data has forgotten what it was told.
+    /// Since when there is this client.
+    pub(super) fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// Until when grants count of a node that was looked at then.
+    pub(crate) fn fresh_until(&self, looked: Moment) -> Moment {
+        looked + fresh_for(look_every(self.max_ttl))
+    }
+
+    /// The longest lease that we may hold.
+    pub(super) fn own_max_ttl(&self) -> Ttl {
+        self.max_ttl
+    }
+
+    /// The longest lease that any client of these nodes may hold, as far as it was heard.
     pub(crate) fn max_ttl(&self) -> Ttl {
-        Ttl::from_duration(Duration::from_millis(self.max_ttl_ms.load(Ordering::Relaxed)))
+        let known = self.known();
+        longest_announced(&known).map_or(self.max_ttl, |longest| longest.max(self.max_ttl))
+    }
+
+    /// What is known of all nodes.
+    pub(crate) fn known(&self) -> Vec<Option<Known>> {
+        self.members.borrow().iter().map(|member| member.known.clone()).collect()
+    }
+
+    /// Another number whenever [`known`](Self::known) has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The random name that `node` gave itself; empty until it has been met.
     pub(crate) fn id(&self, node: NodeId) -> String {
-        self.members.borrow()[node.0].id.clone()
+        self.members.borrow()[node.0].id().to_owned()
     }
 
     /// What other clients of `node` use for nodes and quorum.
@@ -83,11 +126,32 @@ impl Roster {
 
     /// Returns when `node` has said what other clients use; at once while not all nodes have been met. Cancel safe.
     pub(crate) async fn heard(&self, node: NodeId) {
-        if self.list.borrow().now.is_empty() {
+        if !is_complete(&self.list.borrow().now) || self.list.borrow().now.is_empty() {
             return;
         }
         // The sender is ours.
         let _ = self.members.subscribe().wait_for(|members| members[node.0].others != Others::Unknown).await;
+    }
+
+    /// Whether a quorum has been met, so that there is a list to be told.
+    pub(super) fn has_list(&self) -> bool {
+        !self.list.borrow().now.is_empty()
+    }
+
+    /// Returns when all nodes that are connected have been told of each other. Cancel safe.
+    pub(crate) async fn all_introduced(&self) {
+        let introduced = |members: &Vec<Member>| {
+            let known: Vec<_> = members.iter().map(|member| member.known.clone()).collect();
+            (0..known.len())
+                .all(|node| known[node].as_ref().is_none_or(|own| !own.is_up) || is_introduced(node, &known))
+        };
+        // The sender is ours.
+        let _ = self.members.subscribe().wait_for(introduced).await;
+    }
+
+    /// Tells of each change of our list.
+    pub(super) fn list_changes(&self) -> ListChanges {
+        ListChanges(self.list.subscribe())
     }
 
     /// # Errors
@@ -95,37 +159,106 @@ impl Roster {
     /// [`NodeFailure::Duplicate`] where another of the nodes is the same server.
     pub(super) fn admit(&self, node: NodeId, run_id: &str) -> Result<(), NodeFailure> {
         let mut admitted = Ok(());
-        self.members.send_modify(|members| {
+        self.members.send_if_modified(|members| {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
-                    members[node.0] = Member::default();
+                    // Who it was before must not be forgotten: the name may lead to yet another server next.
+                    members[node.0].run_id.clear();
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
             }
+            admitted.is_err()
         });
         admitted
     }
 
-    /// What the record of a node says that was admitted.
-    pub(super) fn handle_greeting(&self, node: NodeId, id: &str, max_ttl_ms: u64) {
-        let ours = self.max_ttl_ms.fetch_max(max_ttl_ms, Ordering::Relaxed);
-        if ours < max_ttl_ms {
+    /// What has to be told to a node that was admitted and has this record.
+    pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Told {
+        let members = self.members.borrow();
+        let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
+        let met = others().filter_map(|other| other.known.as_ref());
+        let met = met.map(|other| (other.record.id.clone(), other.met_sequence)).collect();
+        let is_copy = record.is_some_and(|record| {
+            // A server that has moved from one name to another has kept its process.
+            others().any(|other| other.id() == record.id && other.run_id != members[node.0].run_id)
+        });
+        let met_sequence = record.map_or(0, |record| {
+            let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
+            let others = others().filter_map(|member| member.known.as_ref());
+            met_sequence(&record.id, others).max(own.map_or(0, |own| own.met_sequence))
+        });
+        let before = self.list.borrow().before.clone();
+        // Told once: a client that still uses it takes it back.
+        let left = if members[node.0].left == before { String::new() } else { before };
+        let list = self.list.borrow().now.clone();
+        Told { is_copy, met_sequence, list, left, met }
+    }
+
+    /// What was seen of a node; the record is as it was written down.
+    pub(super) fn handle_look(&self, node: NodeId, mut seen: Known, told: &Told) {
+        let others = self.others_of(&seen, &told.list);
+        if self.members.borrow()[node.0].others != others && matches!(others, Others::Different(_)) {
             warn!(
                 node = %self.names[node.0],
-                theirs = ?Duration::from_millis(max_ttl_ms),
-                ours = ?Duration::from_millis(ours),
+                "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
+                 clients use the same, it is forgotten by itself, or at once by: redlock nodes forget"
+            );
+        }
+        self.members.send_modify(|members| {
+            let member = &mut members[node.0];
+            let before = member.known.take();
+            let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
+            let (replaced, met) = before.map_or((None, 0), |before| (before.replaced, before.met_sequence));
+            seen.replaced = if is_same { replaced } else { Some(seen.received) };
+            seen.met_sequence = seen.record.sequence.max(if is_same { met } else { 0 });
+            if !told.left.is_empty() {
+                told.left.clone_into(&mut member.left);
+            }
+            (member.known, member.others) = (Some(seen), others);
+        });
+        self.handle_longest(node);
+        self.handle_members();
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The connection to a node is gone.
+    pub(super) fn handle_down(&self, node: NodeId) {
+        let is_news = self.members.send_if_modified(|members| match &mut members[node.0].known {
+            Some(known) => std::mem::replace(&mut known.is_up, false),
+            None => false,
+        });
+        if is_news {
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn handle_longest(&self, node: NodeId) {
+        let longest = self.max_ttl();
+        let before = self.longest_ms.swap(longest.as_millis(), Ordering::Relaxed);
+        if before < longest.as_millis() {
+            warn!(
+                node = %self.names[node.0],
+                theirs = ?longest.as_duration(),
+                ours = ?self.max_ttl.as_duration(),
                 "another client has a longer max_ttl; quarantines last for as long as it needs"
             );
         }
-        self.members.send_modify(|members| id.clone_into(&mut members[node.0].id));
+    }
+
+    /// Our list, once a quorum has been met; unless two have one id for a moment, because a server has moved.
+    fn handle_members(&self) {
         let members = self.members.borrow();
-        if members.iter().any(|member| member.id.is_empty()) {
+        let met = members.iter().map(Member::id).filter(|id| !id.is_empty());
+        let mut ids: Vec<&str> = met.collect();
+        let met = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() < met || met < self.quorum {
             return;
         }
-        let mut ids: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
-        ids.sort_unstable();
+        ids.resize(members.len(), UNMET);
         let now = format!("{} of {}", self.quorum, ids.join(" "));
         self.list.send_if_modified(|list| {
             if list.now == now {
@@ -136,37 +269,41 @@ impl Roster {
         });
     }
 
-    fn handle_record(&self, node: NodeId, ours: &str, theirs: String) {
-        let others = if theirs == ours { Others::Same } else { Others::Different(theirs) };
-        let is_news = self.members.borrow()[node.0].others != others;
-        if is_news && matches!(others, Others::Different(_)) {
-            warn!(
-                node = %self.names[node.0],
-                "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
-                 clients use the same: HDEL {} members",
-                internal_key(RECORD)
-            );
+    fn others_of(&self, seen: &Known, list: &str) -> Others {
+        if list.is_empty() || !is_complete(list) {
+            return Others::Unknown;
         }
-        self.members.send_modify(|members| members[node.0].others = others);
+        let until = |last: u64| seen.clock.saturating_sub(last);
+        let recent = span(self.max_ttl(), 0.0).as_micros();
+        let lists = &seen.record.lists;
+        // Whoever joined later is told, and those who were there are not bothered.
+        let since = lists.get(list).map_or(seen.clock, |ours| ours.first);
+        let different = lists.iter().find(|(theirs, used)| {
+            *theirs != list
+                && is_complete(theirs)
+                && !used.is_left
+                && used.first <= since
+                && u128::from(until(used.last)) <= recent
+        });
+        different.map_or(Others::Same, |(theirs, _)| Others::Different(theirs.clone()))
     }
 }
 
-/// Tells a node which nodes and quorum we use, as soon as that is known and whenever it changes.
-pub(super) async fn keep_told(link: Link, node: NodeId, roster: Arc<Roster>) -> Infallible {
-    let mut lists = roster.list.subscribe();
-    loop {
-        let List { now, before } = lists.borrow_and_update().clone();
-        if !now.is_empty() {
-            match link.clone().send(Join::new(&before, &now)).await {
-                Ok(record) => roster.handle_record(node, &now, record),
-                Err(failure) => {
-                    debug!(node = %roster.names[node.0], reason = %failure, "the node was not told which nodes are used");
-                    tokio::time::sleep(TELL_AGAIN).await;
-                    continue;
-                }
-            }
+impl Member {
+    fn id(&self) -> &str {
+        self.known.as_ref().map_or("", |known| &known.record.id)
+    }
+}
+
+/// Waits for changes of our list.
+pub(super) struct ListChanges(watch::Receiver<List>);
+
+impl ListChanges {
+    /// Returns when the list has changed since the last time, or since this was made. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The roster is gone, and nothing changes any more.
+            std::future::pending().await
         }
-        // The roster, and with it the sender, is ours.
-        let _ = lists.changed().await;
     }
 }

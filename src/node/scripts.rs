@@ -22,8 +22,7 @@ pub(super) static RELEASE_MANY: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEAS
 pub(super) static REGISTER: LazyLock<Lua> = LazyLock::new(|| Lua::new(REGISTER_TEXT));
 pub(super) static LEAVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(LEAVE_TEXT));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
-pub(super) static GREET: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/greet.lua")));
-pub(super) static JOIN: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/join.lua")));
+pub(super) static NOTE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/note.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 /// Sent as a text at each connect; see its head.
@@ -32,7 +31,7 @@ pub(super) static PERMISSIONS: LazyLock<Lua> =
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &GREET, &JOIN, &DECLARE] {
+    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &NOTE, &DECLARE] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -11,12 +12,12 @@ use tracing::{debug, info, warn};
 use super::backlog::{Backlog, Waiting};
 use super::batch::RemoveMany;
 use super::commands::{Called, Remove, Removed};
-use super::connection::{Connection, Epoch, Link, Refusal, Visitor};
+use super::connection::{Connection, Epoch, Link, Refusal};
 use super::journal::{Journal, Line};
-use super::reconnect::{Knock, Pauses, STEADY_AFTER};
+use super::look::Visitor;
+use super::reconnect::{Explanation, Knock, Pauses, STEADY_AFTER};
 use super::releases::Release;
-use super::roster::keep_told;
-use super::stream::Connector as _;
+
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
@@ -39,6 +40,7 @@ pub(super) fn run(
         handles: Handles::Alive,
         epoch: Epoch::FIRST,
         pauses: Pauses::default(),
+        explanation: Explanation::default(),
         journal: Journal::default(),
         backlog: Backlog::default(),
         sent: FuturesUnordered::new(),
@@ -61,6 +63,7 @@ struct Supervisor {
     handles: Handles,
     epoch: Epoch,
     pauses: Pauses,
+    explanation: Explanation,
     journal: Journal,
     backlog: Backlog,
     sent: FuturesUnordered<Sent>,
@@ -82,7 +85,7 @@ enum Handles {
 enum End {
     /// Nobody is left who could ask, and nothing is left to be sent.
     Finished,
-    Lost(NodeFailure),
+    Lost(Refusal),
 }
 
 impl Drop for Supervisor {
@@ -109,10 +112,11 @@ impl Supervisor {
             let end = self.serve(&mut connection).await;
             match end {
                 End::Finished => return self.config.calls.listener.handle_finished(),
-                End::Lost(failure) => {
-                    self.tell_lost(&failure);
-                    self.config.calls.listener.handle_down(&failure);
-                    self.publish.send_replace(State::Down(failure.into()));
+                End::Lost(refusal) => {
+                    self.tell_lost(&refusal.failure);
+                    self.config.roster.handle_down(self.config.node);
+                    self.config.calls.listener.handle_down(&refusal.failure);
+                    self.publish.send_replace(State::Down(refusal));
                     connection.abandon();
                     self.collect_unanswered().await;
                     let pause = self.pauses.handle_lost(self.ambient.now(), self.ambient.random());
@@ -128,7 +132,8 @@ impl Supervisor {
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             self.epoch = self.epoch.next();
-            let knock = Arc::new(Knock::new(Arc::clone(&self.config.connector)));
+            let (connector, explanation) = (Arc::clone(&self.config.connector), self.explanation.clone());
+            let knock = Arc::new(Knock::new(connector, explanation, self.ambient.now()));
             match self.attempt(Arc::clone(&knock)).await? {
                 Ok(connection) => return Some(connection),
                 Err(refusal) => self.publish_refusal(refusal),
@@ -143,19 +148,26 @@ impl Supervisor {
         let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
         let (login, db) = (self.config.login.clone(), self.config.db);
         let (epoch, limit) = (self.epoch, self.config.connect_timeout);
-        let ambient = Arc::clone(&self.ambient);
-        let (roster, node, eviction) =
-            (Arc::clone(&self.config.roster), self.config.node, self.config.eviction);
+        let visitor = self.visitor();
         let attempt = async move {
-            let management = connector.management();
-            let (name, calls, roster, ambient) = (&*name, &calls, &*roster, &*ambient);
-            let visitor = Visitor { name, calls, node, roster, eviction, management, ambient };
-            Connection::open(&*connector, (&login, db), epoch, limit, &visitor).await
+            Connection::open(&*connector, (&login, db), epoch, limit, (&name, &calls, &visitor)).await
         };
         self.meanwhile(attempt.boxed()).await
     }
 
+    fn visitor(&self) -> Visitor {
+        let NodeConfig { node, roster, eviction, connector, .. } = &self.config;
+        Visitor {
+            node: *node,
+            roster: Arc::clone(roster),
+            eviction: *eviction,
+            management: connector.management(),
+            ambient: Arc::clone(&self.ambient),
+        }
+    }
+
     fn publish_refusal(&mut self, refusal: Refusal) {
+        self.config.roster.handle_down(self.config.node);
         let (node, reason) = (&self.config.name, &refusal.failure);
         match self.journal.handle_failure(reason, self.ambient.now()) {
             Line::Told { repeated } => {
@@ -220,8 +232,7 @@ impl Supervisor {
         let trimming = self.config.trimming.clone();
         let trimming = keep_trimming(link.clone(), self.config.node, trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
-        let telling = keep_told(link.clone(), self.config.node, Arc::clone(&self.config.roster));
-        let mut telling = std::pin::pin!(telling);
+        let mut looking = std::pin::pin!(keep_looking(link.clone(), self.visitor()));
         let connector = Arc::clone(&self.config.connector);
         let mut superseded = connector.superseded();
         let mut steady = std::pin::pin!(tokio::time::sleep(STEADY_AFTER).fuse());
@@ -245,15 +256,15 @@ impl Supervisor {
                     self.tell_up(line);
                 }
                 () = connection.driver.ended() => {
-                    return End::Lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
+                    return lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
                 never = &mut trimming => match never {},
-                never = &mut telling => match never {},
+                refusal = &mut looking => return End::Lost(refusal),
                 () = connection.activity.distrusted() => {
-                    return End::Lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
+                    return lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
-                failure = &mut superseded => return End::Lost(failure),
-                () = &mut hung => return End::Lost(failure::of_hung_connection(hung_after)),
+                failure = &mut superseded => return lost(failure),
+                () = &mut hung => return lost(failure::of_hung_connection(hung_after)),
             }
         }
     }
@@ -359,5 +370,34 @@ impl Supervisor {
 
     fn is_finished(&self) -> bool {
         self.sent.is_empty() && self.notices.is_empty() && self.backlog.is_empty()
+    }
+}
+
+fn lost(failure: NodeFailure) -> End {
+    End::Lost(failure.into())
+}
+
+/// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
+/// more.
+async fn keep_looking(link: Link, visitor: Visitor) -> Refusal {
+    let mut changes = visitor.roster.list_changes();
+    // The last node that was missing on the list may have been met while we connected.
+    let mut pause = if visitor.roster.has_list() { Duration::ZERO } else { visitor.every() };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changes.changed() => {}
+        }
+        match link.look(&visitor).await {
+            Ok(()) => {}
+            // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
+            // too old.
+            Err(Refusal {
+                failure: NodeFailure::OutOfMemory | NodeFailure::Loading | NodeFailure::Permission { .. },
+                ..
+            }) => {}
+            Err(refusal) => return refusal,
+        }
+        pause = visitor.every();
     }
 }

@@ -20,6 +20,7 @@ mod keeper;
 mod leaks;
 mod limits;
 mod load;
+mod memory;
 mod prefixes;
 mod rotation;
 mod runtimes;

@@ -86,6 +86,11 @@ impl Service {
     }
 }
 
+/// As a node that was declared new does.
+async fn it_votes(redlock: &Redlock) {
+    eventually(FAILOVER, "the node votes", || redlock.nodes()[0].failure().is_none()).await;
+}
+
 /// Waits for the quarantine to be over, and demands that it was one.
 async fn out_of_quarantine(redlock: &Redlock) {
     let failure = || redlock.nodes()[0].failure().cloned();
@@ -109,7 +114,7 @@ async fn a_failover_is_followed_and_the_new_master_is_in_quarantine() {
     let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
     let redlock = service.client(&others).connect().await.unwrap();
     assert_eq!(redlock.nodes()[0].name(), format!("locks-a@127.0.0.1:{}", service.sentinels.port(0)));
-    out_of_quarantine(&redlock).await;
+    it_votes(&redlock).await;
     locks_on(&redlock, &service.servers, 0).await;
 
     service.is_watched().await;
@@ -131,7 +136,7 @@ async fn a_failover_is_followed_and_the_new_master_is_in_quarantine() {
 async fn a_master_that_was_replaced_is_left_although_it_answers() {
     let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
     let redlock = service.client(&others).connect().await.unwrap();
-    out_of_quarantine(&redlock).await;
+    it_votes(&redlock).await;
     service.is_watched().await;
     let cut_off = ["ACL", "SETUSER", "watcher", "-ping", "-slaveof", "-replicaof"];
     assert_eq!(service.servers.command(0, &cut_off).unwrap().text(), Some("OK"));
@@ -147,7 +152,7 @@ async fn a_master_that_was_replaced_is_left_although_it_answers() {
 async fn a_majority_of_the_sentinels_has_to_answer() {
     let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
     let redlock = service.client(&others).connect().await.unwrap();
-    out_of_quarantine(&redlock).await;
+    it_votes(&redlock).await;
     service.sentinels.kill(0).unwrap();
     // They are asked once a second, and two of three are enough.
     let killed = now();
@@ -189,7 +194,7 @@ async fn sentinels_and_masters_are_reached_over_tls_with_credentials_of_their_ow
     let redlock = redlock.sentinel_username("asker").sentinel_password("for-sentinels");
     let redlock =
         redlock.tls_ca_file(ca).tls_cert_file(certificate).tls_key_file(key).connect().await.unwrap();
-    out_of_quarantine(&redlock).await;
+    it_votes(&redlock).await;
     locks_on(&redlock, &service.servers, 0).await;
 }
 
@@ -249,7 +254,7 @@ async fn a_new_password_of_the_sentinels_is_asked_for() {
     let redlock = Redlock::builder().nodes([service.url()]).max_ttl(MAX_TTL).ttl(MAX_TTL);
     let redlock = redlock.node_timeout(MAX_TTL / 4).sentinel_username("asker").sentinel_credentials(provider);
     let redlock = redlock.connect().await.unwrap();
-    out_of_quarantine(&redlock).await;
+    it_votes(&redlock).await;
     *password.lock().unwrap() = "two";
     for sentinel in 0..3 {
         let rule = ["ACL", "SETUSER", "asker", "resetpass", ">two"];

@@ -1,12 +1,12 @@
 -- Declares a node new, on an operator's word: nobody holds a lock on it. Refuses where that can be seen to be wrong.
 --
--- KEYS[1]  the node's record
+-- KEYS[1]  the node's record; scripts/note.lua says what is in it
 -- ARGV[1]  what the library's own keys begin with
 -- ARGV[2]  how many keys are looked at; a node with more is not new
--- Returns  'declared'; 'again', it was before; 'older', an earlier incarnation has a record; 'held', some key may be a
---          lock: it is not the library's own, and expires; 'large', it has too many keys to be looked at
+-- Returns  'declared'; 'again', it was before; 'older', its memory has been broken since clients first met it; 'held',
+--          some key may be a lock: it is not the library's own, and expires; 'large', it has too many keys to be looked at
 local record = KEYS[1]
-local known = redis.call('HMGET', record, 'creator', 'incarnation', 'declared')
+local known = redis.call('HMGET', record, 'made', 'whole', 'declared', 'sequence')
 if known[3] then
   return 'again'
 end
@@ -27,5 +27,5 @@ repeat
     return 'large'
   end
 until cursor == '0'
-redis.call('HSET', record, 'declared', 1)
+redis.call('HSET', record, 'declared', 1, 'sequence', (known[4] or 0) + 1)
 return 'declared'

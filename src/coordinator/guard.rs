@@ -1,0 +1,87 @@
+//! The restart guard of one client: judged whenever something new is known of a node, and looked up at each attempt.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::{Guarding, Settings};
+use crate::error::NodeFailure;
+use crate::node::Roster;
+use crate::protocol::{Quarantine, RestartGuard, is_introduced};
+use crate::types::{Moment, NodeId};
+
+/// Stands for what has not been judged yet; versions of the roster count from 0.
+const NEVER: u64 = u64::MAX;
+
+pub(super) struct Guard {
+    rule: RestartGuard,
+    /// The version of the roster that was judged.
+    judged: AtomicU64,
+    /// From when to when the grants of each node count.
+    counts: Vec<Counts>,
+    quarantines: Mutex<Vec<Option<Quarantine>>>,
+}
+
+/// In nanoseconds of our clock.
+#[derive(Default)]
+struct Counts {
+    from: AtomicU64,
+    until: AtomicU64,
+}
+
+impl Guard {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let rule = match settings.guarding {
+            Guarding::Off => RestartGuard::Off,
+            Guarding::On => {
+                let (clock_drift_factor, eviction) = (settings.drift.factor, settings.eviction);
+                RestartGuard::On { clock_drift_factor, eviction }
+            }
+        };
+        let nodes = settings.nodes.len();
+        Self {
+            rule,
+            judged: AtomicU64::new(NEVER),
+            counts: (0..nodes).map(|_| Counts::default()).collect(),
+            quarantines: Mutex::new(vec![None; nodes]),
+        }
+    }
+
+    /// Why a node's grant does not count, where it does not at `now`. Takes a lock only where something is new or the
+    /// grant does not count.
+    pub(super) fn refusal(&self, node: NodeId, now: Moment, roster: &Roster) -> Option<NodeFailure> {
+        if self.rule == RestartGuard::Off {
+            return None;
+        }
+        if self.judged.load(Ordering::Acquire) != roster.version() {
+            self.judge(roster);
+        }
+        let Counts { from, until } = &self.counts[node.0];
+        let (from, until) = (from.load(Ordering::Relaxed), until.load(Ordering::Relaxed));
+        if (from..until).contains(&now.as_nanos()) {
+            return None;
+        }
+        let quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match quarantines[node.0].filter(|quarantine| now < quarantine.until) {
+            Some(Quarantine { until, cause }) => NodeFailure::Quarantined { left: now.until(until), cause },
+            None => NodeFailure::NotLookedAt,
+        })
+    }
+
+    fn judge(&self, roster: &Roster) {
+        let mut quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before what it stands for is read: what comes meanwhile is judged the next time.
+        let version = roster.version();
+        let known = roster.known();
+        for (node, counts) in self.counts.iter().enumerate() {
+            quarantines[node] = self.rule.quarantine(node, &known);
+            let from = quarantines[node].map_or(0, |quarantine| quarantine.until.as_nanos());
+            let until = match &known[node] {
+                Some(own) if is_introduced(node, &known) => roster.fresh_until(own.sent).as_nanos(),
+                Some(_) | None => 0,
+            };
+            counts.from.store(from, Ordering::Relaxed);
+            counts.until.store(until, Ordering::Relaxed);
+        }
+        self.judged.store(version, Ordering::Release);
+    }
+}

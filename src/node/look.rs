@@ -1,0 +1,162 @@
+//! A look at a node: what it says of itself, and what is written down about it. The first makes a connection usable;
+//! others follow as long as it lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, Value};
+
+use super::commands::{Command, wall_micros};
+use super::connection::Refusal;
+use super::facts::{self, NodeFacts};
+use super::record::{self, Note, Noted, Stored};
+use super::roster::{Roster, Told};
+use super::stream::Management;
+use super::{failure, permissions, scripts};
+use crate::protocol::{Known, Look, Record};
+use crate::types::{Ambient, Eviction, Moment, NodeId};
+
+/// What a client brings along when it looks at a node.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    pub(super) node: NodeId,
+    pub(super) roster: Arc<Roster>,
+    pub(super) eviction: Eviction,
+    pub(super) management: Management,
+    pub(super) ambient: Arc<dyn Ambient>,
+}
+
+/// What there is to do besides looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// The connection is new: the scripts are loaded along the way.
+    Connecting,
+    Again,
+}
+
+/// What was seen.
+pub(super) struct Looked {
+    pub(super) facts: Arc<NodeFacts>,
+    pub(super) node_id: String,
+    pub(super) at: Moment,
+    pub(super) wall_micros: u64,
+}
+
+impl Visitor {
+    /// # Errors
+    ///
+    /// Why the node has no vote. Refusals that come and go, as full memory, are found by the commands themselves.
+    pub(super) async fn look(
+        &self,
+        connection: &mut MultiplexedConnection,
+        occasion: Occasion,
+    ) -> Result<Looked, Refusal> {
+        let mut occasion = occasion;
+        for _ in 0..record::TRIES {
+            if let Some(looked) = self.try_to_look(connection, occasion).await? {
+                return Ok(looked);
+            }
+            occasion = Occasion::Again;
+        }
+        Err(record::changes_all_the_time().into())
+    }
+
+    /// `None` where another client has changed the record meanwhile.
+    async fn try_to_look(
+        &self,
+        connection: &mut MultiplexedConnection,
+        occasion: Occasion,
+    ) -> Result<Option<Looked>, Refusal> {
+        let mut pipeline = Pipeline::new();
+        facts::ask(&mut pipeline);
+        match occasion {
+            Occasion::Connecting => {
+                scripts::load_all(&mut pipeline);
+                permissions::ask(&mut pipeline);
+            }
+            Occasion::Again => {}
+        }
+        pipeline.add_command(record::read()).cmd("TIME");
+        let sent = self.ambient.now();
+        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
+        let received = self.ambient.now();
+        // What it says of itself explains what it refuses, so that is looked at first.
+        let rest = replies.split_off(facts::REPLIES.min(replies.len()));
+        let facts = Arc::new(NodeFacts::parse(replies)?);
+        let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
+        facts.check(self.eviction).map_err(refusal)?;
+        self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
+        // One by one: the error of a pipeline as a whole hides what the server said.
+        let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
+        let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
+        let [before @ .., stored, time] = rest.as_slice() else {
+            return Err(refusal(failure::of_reply("a look", &Value::Array(rest))));
+        };
+        if let (Occasion::Connecting, Some(permissions)) = (occasion, before.last()) {
+            permissions::check(permissions).map_err(refusal)?;
+        }
+        let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
+        let told = self.roster.told(self.node, stored.record.as_ref());
+        let record = self.record(&facts, &stored, (sent, clock), &told);
+        if stored.record.as_ref() != Some(&record) {
+            let note = Note::new(&stored, &record);
+            match note.send(connection.clone()).await.map_err(refusal)? {
+                Noted::Written => {}
+                Noted::Outdated => return Ok(None),
+            }
+        }
+        let looked = Looked {
+            node_id: record.id.clone(),
+            at: received,
+            wall_micros: clock,
+            facts: Arc::clone(&facts),
+        };
+        let persistence = facts.persistence();
+        // The roster knows what was met before.
+        let known = Known {
+            record,
+            persistence,
+            clock,
+            sent,
+            received,
+            is_up: true,
+            told: told.list.clone(),
+            replaced: None,
+            met_sequence: 0,
+        };
+        self.roster.handle_look(self.node, known, &told);
+        Ok(Some(looked))
+    }
+
+    fn record(&self, facts: &NodeFacts, stored: &Stored, (sent, now): (Moment, u64), told: &Told) -> Record {
+        let Told { is_copy, met_sequence, list, left, met } = told;
+        #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
+        let new_id = format!("{:016x}", self.ambient.random() as u64);
+        let look = Look {
+            now,
+            run_id: facts.run_id(),
+            replication_id: facts.replication_id(),
+            was_replica: facts.was_replica(),
+            durability: facts.durability(self.management),
+            evicted_keys: facts.evicted_keys(),
+            is_declared: stored.is_declared,
+            new_id: &new_id,
+            is_copy: *is_copy,
+            met_sequence: *met_sequence,
+            max_ttl: self.roster.own_max_ttl(),
+            age: self.roster.since().until(sent),
+            every: self.every(),
+            list,
+            left,
+            met,
+        };
+        Record::after(stored.record.as_ref(), &look)
+    }
+
+    /// How often a node is looked at.
+    pub(super) fn every(&self) -> Duration {
+        crate::protocol::look_every(self.roster.own_max_ttl())
+    }
+}

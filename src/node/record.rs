@@ -1,0 +1,275 @@
+//! The node's record as Redis keeps it: a hash, changed only by whoever has read its latest version.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+
+use super::commands::{Command, ScriptCall, single};
+use super::failure;
+use super::scripts::NOTE;
+use crate::error::NodeFailure;
+use crate::protocol::{Break, Met, Record, Span, Use};
+use crate::types::internal_key;
+
+/// The record's internal key.
+pub(super) const RECORD: &str = "node";
+
+/// How often a change begins again because another client was faster. Each time somebody else has written, so of very
+/// many clients that come at once all but a few find nothing left to be written.
+pub(super) const TRIES: usize = 32;
+
+const TTL: &str = "ttl:";
+const LIST: &str = "list:";
+const MET: &str = "met:";
+const LEFT: &str = "left";
+
+/// A record as it was read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    /// Id and sequence; empty where there are none.
+    version: [String; 2],
+    /// `None` where there is none, or not all of one: then what there is proves nothing.
+    pub(super) record: Option<Record>,
+    /// Somebody has declared the node new before there was a record.
+    pub(super) is_declared: bool,
+    fields: HashMap<String, String>,
+}
+
+pub(super) fn read() -> Cmd {
+    let mut cmd = redis::cmd("HGETALL");
+    cmd.arg(internal_key(RECORD));
+    cmd
+}
+
+impl Stored {
+    pub(super) fn parse(reply: &Value) -> Result<Self, NodeFailure> {
+        let fields: HashMap<String, String> =
+            redis::from_redis_value_ref(reply).map_err(|_| failure::of_reply("HGETALL", reply))?;
+        let version = ["id", "sequence"].map(|name| fields.get(name).cloned().unwrap_or_default());
+        let is_declared = fields.contains_key("declared");
+        Ok(Self { version, record: record(&fields), is_declared, fields })
+    }
+}
+
+fn record(fields: &HashMap<String, String>) -> Option<Record> {
+    let text = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
+    let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
+    let broken_by = match fields.get("broken_by")?.as_str() {
+        "made" => Break::Made,
+        "restarted" => Break::Restarted,
+        "promoted" => Break::Promoted,
+        "rolled back" => Break::RolledBack,
+        _ => return None,
+    };
+    let kind = |kind: &'static str| {
+        fields.iter().filter_map(move |(name, value)| Some((name.strip_prefix(kind)?, value)))
+    };
+    let announced = kind(TTL).filter_map(|(ttl, value)| Some((ttl.parse().ok()?, span(value)?)));
+    let lists = kind(LIST).filter_map(|(list, value)| {
+        let Span { first, last } = span(value)?;
+        Some((list.to_owned(), Use { first, last, is_left: value.ends_with(LEFT) }))
+    });
+    let met = kind(MET).filter_map(|(id, value)| {
+        let Span { first, last: sequence } = span(value)?;
+        Some((id.to_owned(), Met { first, sequence }))
+    });
+    Some(Record {
+        id: text("id")?,
+        sequence: number("sequence")?,
+        run: text("run")?,
+        replication_id: text("replication_id")?,
+        is_durable: fields.contains_key("durable"),
+        made: number("made")?,
+        whole: number("whole")?,
+        broken_by,
+        is_declared: fields.contains_key("declared"),
+        evicted_keys: number("evicted_keys")?,
+        evicted: number("evicted"),
+        announced: announced.collect(),
+        lists: lists.collect(),
+        met: met.collect(),
+    })
+}
+
+/// Two numbers.
+fn span(text: &str) -> Option<Span> {
+    let mut numbers = text.split(' ').map(str::parse);
+    Some(Span { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
+}
+
+/// What is stored of a record.
+fn fields(record: &Record) -> BTreeMap<String, String> {
+    let Record {
+        id,
+        sequence,
+        run,
+        replication_id,
+        is_durable,
+        made,
+        whole,
+        broken_by,
+        is_declared,
+        evicted_keys,
+        evicted,
+        announced,
+        lists,
+        met,
+    } = record;
+    let broken_by = match broken_by {
+        Break::Made => "made",
+        Break::Restarted => "restarted",
+        Break::Promoted => "promoted",
+        Break::RolledBack => "rolled back",
+    };
+    let mut fields = BTreeMap::from(
+        [
+            ("id", id.clone()),
+            ("sequence", sequence.to_string()),
+            ("run", run.clone()),
+            ("replication_id", replication_id.clone()),
+            ("made", made.to_string()),
+            ("whole", whole.to_string()),
+            ("broken_by", broken_by.to_owned()),
+            ("evicted_keys", evicted_keys.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let marks = [("durable", *is_durable), ("declared", *is_declared)];
+    fields.extend(marks.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name.to_owned(), "1".to_owned())));
+    fields.extend(evicted.map(|at| ("evicted".to_owned(), at.to_string())));
+    fields.extend(
+        announced
+            .iter()
+            .map(|(ttl, Span { first, last })| (format!("{TTL}{ttl}"), format!("{first} {last}"))),
+    );
+    fields.extend(lists.iter().map(|(list, Use { first, last, is_left })| {
+        let left = if *is_left { format!(" {LEFT}") } else { String::new() };
+        (format!("{LIST}{list}"), format!("{first} {last}{left}"))
+    }));
+    fields.extend(
+        met.iter().map(|(id, Met { first, sequence })| (format!("{MET}{id}"), format!("{first} {sequence}"))),
+    );
+    fields
+}
+
+/// Writes a record down, unless it has changed since it was read.
+#[derive(Clone)]
+pub(super) struct Note(Arc<ScriptCall>);
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noted {
+    Written,
+    /// Another client was faster.
+    Outdated,
+}
+
+impl Note {
+    pub(super) fn new(stored: &Stored, record: &Record) -> Self {
+        let fields = fields(record);
+        let is_ours = |name: &str| {
+            [TTL, LIST, MET].iter().any(|kind| name.starts_with(kind))
+                || ["durable", "declared", "evicted"].contains(&name)
+        };
+        // Fields of later versions of this library are left alone.
+        let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
+        let gone: Vec<_> = gone.collect();
+        let mut by_hash = NOTE.by_hash(1);
+        by_hash.arg(internal_key(RECORD)).arg(&stored.version);
+        by_hash.arg(gone.len()).arg(gone);
+        for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
+            by_hash.arg(name).arg(value);
+        }
+        Self(Arc::new(ScriptCall { lua: &NOTE, by_hash }))
+    }
+}
+
+impl Command for Note {
+    type Reply = Noted;
+
+    async fn send(self, connection: MultiplexedConnection) -> Result<Noted, NodeFailure> {
+        match self.0.run(connection).await {
+            Ok(Value::Int(1)) => Ok(Noted::Written),
+            Ok(Value::Int(0)) => Ok(Noted::Outdated),
+            Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
+            Err(error) => Err(failure::of_command(&error)),
+        }
+    }
+}
+
+/// Forgets what clients have told: their node lists and their longest leases.
+#[derive(Clone)]
+pub(crate) struct Forget;
+
+impl Command for Forget {
+    type Reply = ();
+
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+        for _ in 0..TRIES {
+            let reply = single(&mut connection, &read()).await;
+            let stored = Stored::parse(&reply.map_err(|error| failure::of_command(&error))?)?;
+            let Some(record) = &stored.record else { return Ok(()) };
+            let note = Note::new(&stored, &record.without_clients());
+            match note.send(connection.clone()).await? {
+                Noted::Written => return Ok(()),
+                Noted::Outdated => {}
+            }
+        }
+        Err(changes_all_the_time())
+    }
+}
+
+pub(super) fn changes_all_the_time() -> NodeFailure {
+    NodeFailure::Unexpected { detail: "its record changes all the time".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Record {
+        Record {
+            id: "aa".into(),
+            sequence: 12,
+            run: "r".into(),
+            replication_id: "p".into(),
+            is_durable: true,
+            made: 1,
+            whole: 2,
+            broken_by: Break::RolledBack,
+            is_declared: true,
+            evicted_keys: 3,
+            evicted: Some(4),
+            announced: [(20_000, Span { first: 5, last: 6 })].into(),
+            lists: [
+                ("2 of aa bb cc".to_owned(), Use { first: 7, last: 8, is_left: false }),
+                ("2 of aa bb dd".to_owned(), Use { first: 9, last: 10, is_left: true }),
+            ]
+            .into(),
+            met: [("bb".to_owned(), Met { first: 11, sequence: 13 })].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let plain = Record { is_durable: false, is_declared: false, evicted: None, ..full() };
+        for written in [full(), plain] {
+            let fields: HashMap<_, _> = fields(&written).into_iter().collect();
+            assert_eq!(record(&fields), Some(written));
+        }
+    }
+
+    #[test]
+    fn half_a_record_is_none() {
+        let fields: HashMap<_, _> = fields(&full()).into_iter().collect();
+        for name in ["id", "sequence", "run", "replication_id", "made", "whole", "broken_by", "evicted_keys"]
+        {
+            let mut fields = fields.clone();
+            fields.remove(name);
+            assert_eq!(record(&fields), None, "{name}");
+        }
+        assert_eq!(record(&[("declared".to_owned(), "1".to_owned())].into()), None);
+    }
+}
