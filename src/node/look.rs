@@ -124,14 +124,13 @@ impl Visitor {
             is_up: true,
             told: told.list.clone(),
             replaced: None,
-            met_sequence: 0,
         };
         self.roster.handle_look(self.node, known, &told);
         Ok(Some(looked))
     }
 
     fn record(&self, facts: &NodeFacts, stored: &Stored, (sent, now): (Moment, u64), told: &Told) -> Record {
-        let Told { is_copy, met_sequence, list, left, met } = told;
+        let Told { is_copy, lacks, list, left, met } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Look {
@@ -144,7 +143,7 @@ impl Visitor {
             is_declared: stored.is_declared,
             new_id: &new_id,
             is_copy: *is_copy,
-            met_sequence: *met_sequence,
+            lacks,
             max_ttl: self.roster.own_max_ttl(),
             age: self.roster.since().until(sent),
             every: self.every(),

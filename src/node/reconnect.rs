@@ -79,9 +79,16 @@ impl Pauses {
 /// For how long it is remembered why a peer closes without a word: to ask takes another connection.
 const EXPLAINED_FOR: Duration = Duration::from_secs(20);
 
-/// Why a peer closed without a word, if that was found out, and when it was asked.
+/// Why a peer closed without a word, once it was asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Explanation(Arc<Mutex<Option<(Moment, Option<NodeFailure>)>>>);
+pub(super) struct Explanation(Arc<Mutex<Option<Asked>>>);
+
+#[derive(Clone, Debug)]
+struct Asked {
+    at: Moment,
+    /// `None` where it was not found out.
+    explanation: Option<NodeFailure>,
+}
 
 /// A connector that remembers whether anybody was there.
 pub(super) struct Knock {
@@ -127,12 +134,12 @@ impl Connector for Knock {
     fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
         async {
             let lock = || self.explanation.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = lock().clone().filter(|(asked, _)| asked.until(self.now) < EXPLAINED_FOR);
-            if let Some((_, explanation)) = known {
+            let known = lock().clone().filter(|asked| asked.at.until(self.now) < EXPLAINED_FOR);
+            if let Some(Asked { explanation, .. }) = known {
                 return explanation;
             }
             let explanation = self.connector.explain().await;
-            *lock() = Some((self.now, explanation.clone()));
+            *lock() = Some(Asked { at: self.now, explanation: explanation.clone() });
             explanation
         }
         .boxed()

@@ -10,7 +10,7 @@ use super::commands::{Command, ScriptCall, single};
 use super::failure;
 use super::scripts::NOTE;
 use crate::error::NodeFailure;
-use crate::protocol::{Break, Met, Record, Span, Use};
+use crate::protocol::{Break, Change, Met, Record, Span, Use};
 use crate::types::internal_key;
 
 /// The record's internal key.
@@ -72,13 +72,14 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
         Some((list.to_owned(), Use { first, last, is_left: value.ends_with(LEFT) }))
     });
     let met = kind(MET).filter_map(|(id, value)| {
-        let Span { first, last: sequence } = span(value)?;
-        Some((id.to_owned(), Met { first, sequence }))
+        let (first, latest) = value.split_once(' ')?;
+        Some((id.to_owned(), Met { first: first.parse().ok()?, change: change(latest)? }))
     });
     Some(Record {
         id: text("id")?,
         sequence: number("sequence")?,
         run: text("run")?,
+        past: fields.get("past").map_or_else(Vec::new, |past| past.split(' ').filter_map(change).collect()),
         replication_id: text("replication_id")?,
         is_durable: fields.contains_key("durable"),
         made: number("made")?,
@@ -93,6 +94,16 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     })
 }
 
+/// A process and a number.
+fn change(text: &str) -> Option<Change> {
+    let (run, sequence) = text.split_once(':')?;
+    Some(Change { run: run.to_owned(), sequence: sequence.parse().ok()? })
+}
+
+fn written(Change { run, sequence }: &Change) -> String {
+    format!("{run}:{sequence}")
+}
+
 /// Two numbers.
 fn span(text: &str) -> Option<Span> {
     let mut numbers = text.split(' ').map(str::parse);
@@ -105,6 +116,7 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
         id,
         sequence,
         run,
+        past,
         replication_id,
         is_durable,
         made,
@@ -128,6 +140,7 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
             ("id", id.clone()),
             ("sequence", sequence.to_string()),
             ("run", run.clone()),
+            ("past", past.iter().map(written).collect::<Vec<_>>().join(" ")),
             ("replication_id", replication_id.clone()),
             ("made", made.to_string()),
             ("whole", whole.to_string()),
@@ -149,7 +162,9 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
         (format!("{LIST}{list}"), format!("{first} {last}{left}"))
     }));
     fields.extend(
-        met.iter().map(|(id, Met { first, sequence })| (format!("{MET}{id}"), format!("{first} {sequence}"))),
+        met.iter().map(|(id, Met { first, change })| {
+            (format!("{MET}{id}"), format!("{first} {}", written(change)))
+        }),
     );
     fields
 }
@@ -234,6 +249,7 @@ mod tests {
             id: "aa".into(),
             sequence: 12,
             run: "r".into(),
+            past: vec![Change { run: "q".into(), sequence: 9 }, Change { run: "p".into(), sequence: 4 }],
             replication_id: "p".into(),
             is_durable: true,
             made: 1,
@@ -248,7 +264,8 @@ mod tests {
                 ("2 of aa bb dd".to_owned(), Use { first: 9, last: 10, is_left: true }),
             ]
             .into(),
-            met: [("bb".to_owned(), Met { first: 11, sequence: 13 })].into(),
+            met: [("bb".to_owned(), Met { first: 11, change: Change { run: "s".into(), sequence: 13 } })]
+                .into(),
         }
     }
 

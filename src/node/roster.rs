@@ -8,8 +8,8 @@ use tracing::warn;
 
 use crate::error::NodeFailure;
 use crate::protocol::{
-    Known, Record, UNMET, fresh_for, is_complete, is_introduced, longest_announced, look_every, met_sequence,
-    span,
+    Change, Known, Record, UNMET, fresh_for, is_complete, is_introduced, lacking, longest_announced,
+    look_every, span,
 };
 use crate::types::{Moment, NodeId, Ttl};
 
@@ -61,12 +61,12 @@ struct List {
 pub(super) struct Told {
     /// Its id belongs to another of our nodes.
     pub(super) is_copy: bool,
-    /// The latest change of its record that any client is known to have met.
-    pub(super) met_sequence: u64,
+    /// Changes of its record that clients have met and that it does not know.
+    pub(super) lacks: Vec<Change>,
     pub(super) list: String,
     pub(super) left: String,
     /// The other nodes: ids, and the latest changes of their records.
-    pub(super) met: Vec<(String, u64)>,
+    pub(super) met: Vec<(String, Change)>,
 }
 
 impl Roster {
@@ -165,6 +165,7 @@ impl Roster {
                 Some(other) => {
                     // Who it was before must not be forgotten: the name may lead to yet another server next.
                     members[node.0].run_id.clear();
+                    members[node.0].others = Others::Unknown;
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
@@ -179,21 +180,25 @@ impl Roster {
         let members = self.members.borrow();
         let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
         let met = others().filter_map(|other| other.known.as_ref());
-        let met = met.map(|other| (other.record.id.clone(), other.met_sequence)).collect();
+        let met = met.map(|other| (other.record.id.clone(), other.record.change())).collect();
         let is_copy = record.is_some_and(|record| {
             // A server that has moved from one name to another has kept its process.
-            others().any(|other| other.id() == record.id && other.run_id != members[node.0].run_id)
+            others().any(|other| {
+                let has_vote = !other.run_id.is_empty();
+                has_vote && other.id() == record.id && other.run_id != members[node.0].run_id
+            })
         });
-        let met_sequence = record.map_or(0, |record| {
+        let lacks = record.map_or_else(Vec::new, |record| {
+            let mut lacks = lacking(record, others().filter_map(|member| member.known.as_ref()));
             let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
-            let others = others().filter_map(|member| member.known.as_ref());
-            met_sequence(&record.id, others).max(own.map_or(0, |own| own.met_sequence))
+            lacks.extend(own.map(|own| own.record.change()).filter(|met| !record.knows(met)));
+            lacks
         });
         let before = self.list.borrow().before.clone();
         // Told once: a client that still uses it takes it back.
         let left = if members[node.0].left == before { String::new() } else { before };
         let list = self.list.borrow().now.clone();
-        Told { is_copy, met_sequence, list, left, met }
+        Told { is_copy, lacks, list, left, met }
     }
 
     /// What was seen of a node; the record is as it was written down.
@@ -210,9 +215,8 @@ impl Roster {
             let member = &mut members[node.0];
             let before = member.known.take();
             let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
-            let (replaced, met) = before.map_or((None, 0), |before| (before.replaced, before.met_sequence));
+            let replaced = before.and_then(|before| before.replaced);
             seen.replaced = if is_same { replaced } else { Some(seen.received) };
-            seen.met_sequence = seen.record.sequence.max(if is_same { met } else { 0 });
             if !told.left.is_empty() {
                 told.left.clone_into(&mut member.left);
             }
@@ -303,7 +307,7 @@ impl ListChanges {
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // The roster is gone, and nothing changes any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -31,12 +31,11 @@ pub(crate) use lease::{Connection, Lease, Planted};
 pub(crate) use line::{Gone, Line};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{
-    Known, Quarantine, RestartGuard, fresh_for, is_introduced, longest_announced, look_every, met_sequence,
-    span,
+    Known, Quarantine, RestartGuard, fresh_for, is_introduced, lacking, longest_announced, look_every, span,
 };
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_call};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
-pub(crate) use record::{Break, Durability, Look, Met, Record, Span, UNMET, Use, is_complete};
+pub(crate) use record::{Break, Change, Durability, Look, Met, Record, Span, UNMET, Use, is_complete};
 pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;
 pub(crate) use vote::{Decision, Loss, Tally, Vote};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::record::{Break, Record, has_member, is_complete, members};
+use super::record::{Break, Change, Record, has_member, is_complete, members};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
 /// How much longer than the longest lease and its drift a quarantine is. Covers what a round trip hides of a node's
@@ -56,8 +56,6 @@ pub(crate) struct Known {
     pub(crate) told: String,
     /// When this client met another node under the name than before.
     pub(crate) replaced: Option<Moment>,
-    /// The latest change of the node's record that this client has met.
-    pub(crate) met_sequence: u64,
 }
 
 /// A node whose grants do not count before `until`.
@@ -87,10 +85,10 @@ impl RestartGuard {
     }
 }
 
-/// The latest change of the record of the node `id` that clients of these other nodes have met.
-pub(crate) fn met_sequence<'a>(id: &str, others: impl IntoIterator<Item = &'a Known>) -> u64 {
-    let told = others.into_iter().filter_map(|other| other.record.met.get(id));
-    told.map(|met| met.sequence).max().unwrap_or(0)
+/// The changes of a record that clients of these other nodes have met and that it does not know.
+pub(crate) fn lacking<'a>(record: &Record, others: impl IntoIterator<Item = &'a Known>) -> Vec<Change> {
+    let told = others.into_iter().filter_map(|other| other.record.met.get(&record.id));
+    told.map(|met| &met.change).filter(|change| !record.knows(change)).cloned().collect()
 }
 
 /// Whether all other nodes have been told that we use a node. Before that nobody would notice that another server has
@@ -180,8 +178,7 @@ impl Judge<'_> {
 
     /// Its data is older than what clients have met. Written down with the next look; until then it began now.
     fn rolled_back(&self, own: &Known) -> Option<Quarantine> {
-        let Record { id, sequence, .. } = &own.record;
-        if *sequence >= met_sequence(id, others(self.node, self.known)).max(own.met_sequence) {
+        if lacking(&own.record, others(self.node, self.known)).is_empty() {
             return None;
         }
         let until = own.received + self.span_of_longest();
@@ -238,3 +235,7 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "quarantine_tests.rs"]
+mod tests;

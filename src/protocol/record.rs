@@ -13,6 +13,9 @@ use std::time::Duration;
 use super::quarantine::{LOOK_LONGEST, span};
 use crate::types::Ttl;
 
+/// How many of its processes a record remembers. After more restarts than that between two looks of all clients its data
+/// is taken for older than it is.
+const PAST_MAX: usize = 32;
 /// How many other nodes a record remembers: those of four of the largest lists.
 const MET_MAX: usize = 64;
 /// How many node lists a record remembers. More than a few in use are a mistake of the operators.
@@ -31,6 +34,8 @@ pub(crate) struct Record {
     pub(crate) sequence: u64,
     /// The server process (`run_id`) that was met last.
     pub(crate) run: String,
+    /// The last change in each process before it, the latest first.
+    pub(crate) past: Vec<Change>,
     pub(crate) replication_id: String,
     /// Whether the present process was seen to keep every write.
     pub(crate) is_durable: bool,
@@ -74,13 +79,21 @@ pub(crate) struct Span {
     pub(crate) last: u64,
 }
 
+/// A change of a record. A number alone could be reached again from older data.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Change {
+    /// The server process in which it was made.
+    pub(crate) run: String,
+    pub(crate) sequence: u64,
+}
+
 /// Another node, as clients of both have told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Met {
     /// When a client first told of it.
     pub(crate) first: u64,
     /// The latest change of its record that was met.
-    pub(crate) sequence: u64,
+    pub(crate) change: Change,
 }
 
 /// The use of one node list.
@@ -110,8 +123,8 @@ pub(crate) struct Look<'a> {
     pub(crate) new_id: &'a str,
     /// Its id belongs to another node of the client: one is a copy of the other's data.
     pub(crate) is_copy: bool,
-    /// The latest change of its record that any client is known to have met.
-    pub(crate) met_sequence: u64,
+    /// Changes of its record that clients have met and that it does not know.
+    pub(crate) lacks: &'a [Change],
     pub(crate) max_ttl: Ttl,
     /// For how long the client has been one, and may have held such leases on other nodes.
     pub(crate) age: Duration,
@@ -123,7 +136,7 @@ pub(crate) struct Look<'a> {
     /// What it used until it met a node anew; empty if nothing else.
     pub(crate) left: &'a str,
     /// The other nodes: their ids, and the latest change of their records that was met.
-    pub(crate) met: &'a [(String, u64)],
+    pub(crate) met: &'a [(String, Change)],
 }
 
 /// Whether a server's acknowledged writes survive its death, as its present state tells.
@@ -152,7 +165,7 @@ impl Record {
         record.handle_list(look);
         record.handle_met(look, old);
         if old != Some(&record) {
-            record.sequence = record.sequence.max(look.met_sequence) + 1;
+            record.sequence += 1;
         }
         record
     }
@@ -180,6 +193,7 @@ impl Record {
             id: look.new_id.to_owned(),
             sequence: 0,
             run: look.run_id.to_owned(),
+            past: Vec::new(),
             replication_id: look.replication_id.to_owned(),
             is_durable: false,
             made: look.now,
@@ -217,16 +231,45 @@ impl Record {
         let is_promoted = self.replication_id != look.replication_id && look.was_replica;
         // The present process has loaded what the one before it was seen to write.
         let is_kept = self.is_durable && syncs && !is_rewriting && !was_rewritten;
-        if self.sequence < look.met_sequence {
+        if !look.lacks.is_empty() {
             self.broken(look.now, Break::RolledBack);
         } else if is_promoted {
             self.broken(look.now, Break::Promoted);
         } else if !is_same && !is_kept {
             self.broken(look.now, Break::Restarted);
         }
-        look.run_id.clone_into(&mut self.run);
+        if !is_same {
+            let run = std::mem::replace(&mut self.run, look.run_id.to_owned());
+            self.handle_past(Change { run, sequence: self.sequence });
+        }
+        for lacking in look.lacks {
+            self.sequence = self.sequence.max(lacking.sequence);
+            if lacking.run != self.run {
+                self.handle_past(lacking.clone());
+            }
+        }
         look.replication_id.clone_into(&mut self.replication_id);
         self.is_durable = syncs && (!is_rewriting || is_same && self.is_durable);
+    }
+
+    fn handle_past(&mut self, change: Change) {
+        self.past.retain(|known| known.run != change.run);
+        self.past.insert(0, change);
+        self.past.truncate(PAST_MAX);
+    }
+
+    /// Whether the record is that one or came out of it.
+    pub(crate) fn knows(&self, change: &Change) -> bool {
+        let Change { run, sequence } = change;
+        if *run == self.run {
+            return *sequence <= self.sequence;
+        }
+        self.past.iter().any(|known| known.run == *run && *sequence <= known.sequence)
+    }
+
+    /// The latest change.
+    pub(crate) fn change(&self) -> Change {
+        Change { run: self.run.clone(), sequence: self.sequence }
     }
 
     fn broken(&mut self, now: u64, by: Break) {
@@ -271,11 +314,20 @@ impl Record {
         let now = look.now;
         let gap = self.gap();
         let mut since = now;
+        // A client that had met fewer nodes has met more: the longer list stands for all its leases.
+        self.lists.retain(|list, used| {
+            let is_covered =
+                !is_complete(list) && list != look.list && members(list).all(|id| has_member(look.list, id));
+            if is_covered && used.is_in_use(now, gap) {
+                since = since.min(used.first);
+            }
+            !is_covered
+        });
         if let Some(left) = self.lists.get_mut(look.left) {
             left.is_left = true;
             // Who was there before others came still was, whatever his nodes call themselves now.
             if left.is_in_use(now, gap) {
-                since = left.first;
+                since = since.min(left.first);
             }
         }
         if look.list.is_empty() {
@@ -305,9 +357,12 @@ impl Record {
         if !is_written {
             return;
         }
-        for (id, sequence) in look.met {
-            let met = self.met.entry(id.clone()).or_insert(Met { first: look.now, sequence: 0 });
-            met.sequence = met.sequence.max(*sequence);
+        for (id, change) in look.met {
+            let met = Met { first: look.now, change: change.clone() };
+            let met = self.met.entry(id.clone()).or_insert(met);
+            if met.change.sequence < change.sequence {
+                met.change.clone_from(change);
+            }
         }
         while self.met.len() > MET_MAX {
             let strangers = self.met.iter().filter(|(id, _)| look.met.iter().all(|(met, _)| met != *id));
@@ -355,3 +410,7 @@ fn is_due(last: u64, look: &Look<'_>) -> bool {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -279,7 +279,7 @@ async fn a_node_that_loads_an_old_file_helps_nobody() {
     let noted = || field(1, "durable").is_empty();
     eventually(SLACK, "clients have seen that it does not keep every write", noted).await;
     let (id, sequence) = (field(1, "id"), field(1, "sequence").parse::<u64>().unwrap());
-    let told = |node| field(node, &format!("met:{id}")).rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    let told = |node| field(node, &format!("met:{id}")).rsplit(':').next().unwrap().parse::<u64>().unwrap();
     eventually(SLACK, "they have told the others", || [0, 2].iter().all(|node| told(*node) >= sequence))
         .await;
     let guard = hold_on_two(&cluster, &redlock).await;

@@ -64,8 +64,8 @@ const MEANINGS: [(Exit, &str); 12] = [
     (
         Exit::UNCLEAN,
         "not as it should be. doctor: a problem, though a quorum votes.\n\
-         inspect: nobody holds it. break, init: the answer was no.\n\
-         bench, chaos, demo, init: not all went well",
+         inspect: nobody holds it. break, init, nodes: answered with no.\n\
+         bench, chaos, demo, init, nodes: not all went well",
     ),
     (Exit::INCONCLUSIVE, "chaos: nothing is wrong, but not all was tested"),
     (Exit::USAGE, "wrong usage, or no nodes given"),

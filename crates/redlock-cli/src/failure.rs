@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// Settings, a key or URLs that cannot be used; at least one.
     #[error("{}", settings_text(.0))]
     Settings(Vec<SettingsError>),
+    /// Settings with a `--ttl` above `max_ttl` among the mistakes.
+    #[error("{}; --max-ttl or --set max_ttl=... raises the bound, best for all clients", settings_text(.0))]
+    TtlTooLong(Vec<SettingsError>),
     /// The lock was not acquired.
     #[error("{}", lock_text(.0))]
     Lock(#[from] LockError),
@@ -64,7 +67,7 @@ impl Failure {
         match self {
             Self::Usage(_) => Exit::USAGE,
             Self::Settings(mistakes) if are_nodes_missing(mistakes) => Exit::USAGE,
-            Self::Settings(_) => Exit::CONFIGURATION,
+            Self::Settings(_) | Self::TtlTooLong(_) => Exit::CONFIGURATION,
             Self::Lock(error) => of_lock(error),
             Self::Held { exit, .. } | Self::Nested { exit, .. } => *exit,
             Self::OtherLists { .. } => Exit::CONFIGURATION,

@@ -21,8 +21,9 @@ granted. It cannot tell which, so its vote does not count until every lock that 
 with this, once, when you set up nodes, that they are new and nobody holds a lock on them. A node that can be seen not \
 to be new refuses.
 
-Nodes have to keep every write (appendonly yes, appendfsync always) to profit from it: of others the next restart \
-could not be told from this one.";
+The word holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync always) \
+or that has replicas; for good where no such restart comes. Where something else is against a node, such as a replica that was promoted or \
+keys that it has evicted, its vote does not count at once, and the answer says why.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -159,12 +160,12 @@ fn as_text(outcomes: &[Outcome], settings: &Settings, votes: usize, medium: Medi
 fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
     let vote = match &outcome.failure {
         None => "; its vote counts".to_owned(),
-        Some(NodeFailure::Quarantined { left, cause: QuarantineCause::NotDurable }) => format!(
-            "; its vote counts in {}, for it does not keep every write: CONFIG SET appendonly yes and appendfsync \
-             always, and the same in its redis.conf",
-            short(*left)
-        ),
-        Some(NodeFailure::Quarantined { left, .. }) => format!("; its vote counts in {}", short(*left)),
+        Some(NodeFailure::Quarantined { left, cause: QuarantineCause::NewOrWiped }) => {
+            format!("; its vote counts in {}", short(*left))
+        }
+        Some(NodeFailure::Quarantined { left, cause }) => {
+            format!("; its vote counts in {}, because {cause}", short(*left))
+        }
         Some(failure) => format!("; it has no vote: {failure}"),
     };
     match &outcome.declared {

@@ -13,6 +13,7 @@ mod dice;
 mod doctor;
 mod exit;
 mod failure;
+mod forget;
 mod init;
 mod inspect;
 mod lost;
@@ -59,6 +60,7 @@ enum Command {
     Init(init::Args),
     Inspect(inspect::Args),
     Man(paper::ManArgs),
+    Nodes(forget::NodesArgs),
     Run(run::Args),
     #[command(hide = true)]
     RunExec(run::exec::Args),
@@ -104,6 +106,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Init(args) => init::run(args, report).await,
             Command::Inspect(args) => inspect::run(args).await,
             Command::Man(args) => paper::man(args, Cli::command()),
+            Command::Nodes(args) => forget::run(args, report).await,
             Command::Run(args) => run::run(args, report).await,
             Command::RunExec(args) => run::exec::run(args),
             Command::RunGuardian(args) => run::guardian::run(args).await,

@@ -4,6 +4,7 @@
 --   id              the node's own name, random, from the first client
 --   sequence        counts the changes of the record
 --   run             the server process (run_id) that was met last
+--   past            the processes before it, each with the last sequence in it
 --   replication_id  the present one
 --   durable         1 where the present process was seen to keep every write
 --   made            when the record was made; all times are the node's own, in microseconds since 1970
@@ -14,7 +15,7 @@
 --   evicted         when that number was last seen to have grown
 --   ttl:MS          a longest lease that clients announced: when first and when last
 --   list:Q of IDS   a quorum and the nodes that clients use: since when, when last, and "left" where a client has left it
---   met:ID          another node that clients use: when they first told of it, and the latest sequence of its record
+--   met:ID          another node that clients use: when they first told of it, and the latest change of its record (run:sequence)
 --
 -- KEYS[1]  the record
 -- ARGV[1]  the id that was read; empty where there was none

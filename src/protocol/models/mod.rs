@@ -8,7 +8,7 @@
 //! build search smaller ones, to their end as well.
 
 mod fencing;
-// mod restart;
+mod restart;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

@@ -91,6 +91,20 @@ fn advice(failure: &NodeFailure) -> &'static str {
             QuarantineCause::DurabilityUnknown => {
                 "Wait; its vote counts again by itself. Permit CONFIG GET to the user: ACL SETUSER NAME +config|get."
             }
+            QuarantineCause::Restarted => {
+                "Wait; its vote counts again by itself. With appendonly yes and appendfsync always, and no replicas, \
+                 restarts cost it no vote."
+            }
+            QuarantineCause::Replaced => {
+                "Wait; its vote counts again by itself. Only if no client uses the other server any more and nobody can \
+                 hold a lock there: redlock nodes forget."
+            }
+            QuarantineCause::RolledBack => {
+                "Wait; its vote counts again by itself. Load no backups into lock nodes."
+            }
+            QuarantineCause::Evicted => {
+                "CONFIG SET maxmemory-policy noeviction, and in its redis.conf; then its vote counts again by itself."
+            }
             QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
         },
         NodeFailure::NotMaster { .. } => {
@@ -115,9 +129,6 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::ShutDown | _ => "See the server's log.",
     }
 }
-
-/// The key of what a node remembers of itself and its clients.
-pub(super) const RECORD: &str = "redlock-quorum:node";
 
 /// Grouped by what the others use.
 fn other_members(nodes: &[Examined]) -> Vec<Finding> {
@@ -144,7 +155,8 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
         };
         let advice = format!(
             "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
-             have these nodes forget it: HDEL {RECORD} members."
+             these nodes forget it by themselves, as long afterwards as leases may last; at once by: redlock nodes \
+             forget."
         );
         problem(names, what, advice)
     };
@@ -226,7 +238,8 @@ mod tests {
         let [one] = &other_members(&nodes)[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
         assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");
-        assert!(one.advice.ends_with("HDEL redlock-quorum:node members."), "{one:?}");
+        assert!(one.advice.contains("these nodes forget it by themselves"), "{one:?}");
+        assert!(one.advice.ends_with("at once by: redlock nodes forget."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
         assert!(Severity::Problem < Severity::Note);
     }

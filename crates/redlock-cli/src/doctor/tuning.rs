@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_quorum::Settings;
 
 use super::examined::{Examined, Measured};
-use super::findings::{Finding, RECORD, Severity, note, problem};
+use super::findings::{Finding, Severity, note, problem};
 use crate::output::{setting, short};
 
 /// A vote needs at most one round trip and what the server takes; so many slowest ones of a short probe leave room for
@@ -160,10 +160,8 @@ fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
                 setting(*longest_max_ttl),
                 setting(*max_ttl)
             ),
-            format!(
-                "Give all clients the same. When none has the longer one any more, have the nodes forget it: HDEL \
-                 {RECORD} max_ttl."
-            ),
+            "Give all clients the same. When none has the longer one any more, the nodes forget it by themselves, as \
+             long afterwards as its leases may last; at once by: redlock nodes forget.",
         )
     })
 }

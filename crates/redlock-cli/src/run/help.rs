@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   redlock run nightly-backup -- backup --full
   redlock run --ttl 30s --wait 5m deploy:shop -- ./deploy.sh
+  redlock run --ttl 1m --max-ttl 1m nightly-backup -- backup --full
   redlock run --config /etc/redlock.toml KEY -- COMMAND
 
 One of many hosts is enough; it is no failure that another one does it:

@@ -16,7 +16,7 @@ mod wire;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings};
+use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings, SettingsError};
 
 use self::command::Ending;
 use self::job::Job;
@@ -25,12 +25,12 @@ use self::others::OtherLists;
 use self::reaper::Reaper;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::nodes::{NodeArgs, checked};
+use crate::nodes::NodeArgs;
 use crate::report::Report;
 use crate::signals::{ALL, Signals};
 
-/// The library's default `max_ttl`. It is raised for a longer `--ttl`, which one holder may well need.
-const MAX_TTL: Duration = Duration::from_secs(20);
+/// What is shorter than that is refused for being too short.
+const TTL_MIN: Duration = Duration::from_millis(10);
 
 /// From SIGTERM to SIGKILL, where nothing else is said.
 const KILL_AFTER: Duration = Duration::from_secs(5);
@@ -41,9 +41,13 @@ const KILL_AFTER: Duration = Duration::from_secs(5);
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to 24h [default: 10s].
+    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to --max-ttl [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
+    /// The longest --ttl; let all clients have the same, because a node that may have lost locks waits for as long
+    /// before it votes again. 10ms to 24h [default: 20s].
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    max_ttl: Option<Duration>,
     /// How long to wait for the lock: 250ms, 10s, 1m30s [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -138,6 +142,7 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
     let Args {
         nodes,
         ttl,
+        max_ttl,
         wait,
         no_wait,
         conflict_exit_code,
@@ -162,21 +167,37 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
         key,
         command,
     };
-    Ok((settings(nodes, ttl, wait)?, options))
+    Ok((settings(nodes, Times { ttl, max_ttl, wait })?, options))
 }
 
-fn settings(nodes: NodeArgs, ttl: Option<Duration>, wait: Option<Duration>) -> Result<Settings, Failure> {
-    let mut builder = Redlock::builder();
-    if let Some(ttl) = ttl {
-        // Before the other sources, so that a `max_ttl` of theirs holds.
-        builder = builder.max_ttl(ttl.max(MAX_TTL));
-    }
-    builder = nodes.over(builder);
+/// What the options say of times; each wins over the other sources.
+#[derive(Clone, Copy)]
+struct Times {
+    ttl: Option<Duration>,
+    max_ttl: Option<Duration>,
+    wait: Option<Duration>,
+}
+
+fn settings(nodes: NodeArgs, times: Times) -> Result<Settings, Failure> {
+    let Times { ttl, max_ttl, wait } = times;
+    let mut builder = nodes.builder();
     if let Some(ttl) = ttl {
         builder = builder.ttl(ttl);
+    }
+    if let Some(max_ttl) = max_ttl {
+        builder = builder.max_ttl(max_ttl);
     }
     if let Some(wait) = wait {
         builder = builder.max_wait(wait);
     }
-    checked(builder)
+    builder.settings().map_err(|mistakes| {
+        // Never raised silently: all clients would wait longer for a node that has lost locks.
+        let is_too_long =
+            ttl.is_some_and(|ttl| mistakes.iter().any(|mistake| is_above_max_ttl(mistake, ttl)));
+        if is_too_long { Failure::TtlTooLong(mistakes) } else { Failure::Settings(mistakes) }
+    })
+}
+
+fn is_above_max_ttl(mistake: &SettingsError, ttl: Duration) -> bool {
+    matches!(mistake.reason(), SettingsError::OutOfRange { setting: "ttl", .. }) && ttl > TTL_MIN
 }

@@ -219,21 +219,62 @@ fn a_client_with_another_node_list() {
     examine(&scene, &ours, 0);
     let (result, _) = examine(&scene, &theirs, 1);
     let name = |node| format!("127.0.0.1:{}", scene.cluster.port(node));
-    let [(told, what, advice)] = &problems(&result)[..] else { panic!("{result}") };
+    let [(quarantined, why, settle), (told, what, advice)] = &problems(&result)[..] else {
+        panic!("{result}")
+    };
+    assert!(*quarantined == [name(3)] && why.contains("clients used another server in its place"), "{why}");
+    assert!(settle.starts_with("Wait") && settle.ends_with("redlock nodes forget."), "{settle}");
     assert_eq!(*told, [name(1), name(2)]);
     assert!(what.contains("other nodes or another quorum (2 of 3: "), "{what}");
     // The names that are known here, and the id of the one that is not.
     assert!(what.contains(&name(1)) && what.contains(&name(2)) && !what.contains(&name(3)), "{what}");
     assert!(what.contains("none of yours, id "), "{what}");
     assert!(
-        advice.contains("the same nodes and quorum") && advice.contains("HDEL redlock-quorum:node members"),
+        advice.contains("the same nodes and quorum")
+            && advice.contains("by themselves")
+            && advice.ends_with("redlock nodes forget."),
         "{advice}"
     );
     // The advice is good.
-    for node in [1, 2] {
-        scene.cluster.command(node, &["HDEL", "redlock-quorum:node", "members"]).unwrap();
-    }
+    let ended = scene.run(&[&["nodes", "forget", "--yes"], &theirs[..]].concat());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(ended.stdout.ends_with("3 of 3 nodes have forgotten it\n"), "{ended:?}");
     examine(&scene, &theirs, 0);
+}
+
+#[test]
+fn a_longer_max_ttl_is_forgotten_when_the_nodes_are_told_to() {
+    let scene = Scene::new(3);
+    let is_noted = || {
+        let (result, _) = examine(&scene, &[], 0);
+        let notes = result["findings"].as_array().unwrap().iter();
+        let mut notes = notes.filter(|note| note["what"].as_str().unwrap().contains("a max_ttl of 1h"));
+        notes.any(|note| note["advice"].as_str().unwrap().ends_with("redlock nodes forget."))
+    };
+    examine(&scene, &["--set=max_ttl=1h"], 0);
+    assert!(is_noted());
+    // Without a terminal nobody is asked, and nothing is done.
+    let ended = scene.run(&["nodes", "forget"]);
+    assert!(ended.code == Some(64) && ended.stderr.contains("no terminal to ask on; --yes"), "{ended:?}");
+    let (code, shown) = scene.type_at(&["nodes", "forget"], "n\n");
+    assert!(code == Some(1) && shown.contains("The longest max_ttl is 1h, yours is 20s."), "{shown}");
+    assert!(
+        shown.contains("two clients can hold one lock") && shown.contains("nothing was forgotten"),
+        "{shown}"
+    );
+    assert!(is_noted());
+    scene.kill(&[2]);
+    let ended = scene.run(&["nodes", "forget", "--yes", "--json"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""), "{ended:?}");
+    let result: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(result["quorum"]["forgotten"], 2, "{result}");
+    assert_eq!(result["nodes"][2]["forgotten"], false, "{result}");
+    scene.kill(&[1]);
+    assert_eq!(scene.run(&["nodes", "forget", "--yes"]).code, Some(69));
+    scene.cluster.restart(1, Data::Kept).unwrap();
+    scene.cluster.restart(2, Data::Kept).unwrap();
+    assert_eq!(scene.run(&["nodes", "forget", "--yes"]).code, Some(0));
+    assert!(!is_noted());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::redlock;
 
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 13] = [
     "bench",
     "break",
     "chaos",
@@ -16,6 +16,7 @@ const SUBCOMMANDS: [&str; 12] = [
     "init",
     "inspect",
     "man",
+    "nodes",
     "run",
 ];
 
@@ -60,7 +61,7 @@ fn there_is_a_manual_page_of_each_subcommand() {
 
 #[test]
 fn the_help_of_every_subcommand_has_examples() {
-    for subcommand in SUBCOMMANDS.into_iter().chain(["config check", "config show"]) {
+    for subcommand in SUBCOMMANDS.into_iter().chain(["config check", "config show", "nodes forget"]) {
         let arguments: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
         let help = output(&arguments);
         let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
@@ -73,9 +74,18 @@ fn the_help_of_every_subcommand_has_examples() {
 
 #[test]
 fn what_a_script_may_want_to_read_there_is_as_json() {
-    for subcommand in
-        ["bench", "break", "config check", "config show", "demo", "dev", "doctor", "init", "inspect"]
-    {
+    for subcommand in [
+        "bench",
+        "break",
+        "config check",
+        "config show",
+        "demo",
+        "dev",
+        "doctor",
+        "init",
+        "inspect",
+        "nodes forget",
+    ] {
         let arguments: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();
         assert!(output(&arguments).contains("--json"), "{subcommand}");
     }

@@ -49,10 +49,18 @@ fn help_and_version_are_no_errors_and_show_no_password() {
 
 #[test]
 fn settings_that_cannot_be_used_are_78_and_show_no_password() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 6] = [
         (&["run", "--node", "http://u:hunter2@h", "k", "--", "true"], "scheme \"http\""),
         (&["run", "--node", "redis://:hunter2@h:x", "k", "--", "true"], "invalid port"),
         (&["run", "--node", "redis://127.0.0.1:1", "--ttl", "1ms", "k", "--", "true"], "ttl: 1ms"),
+        (
+            &["run", "--node", "redis://127.0.0.1:1", "--ttl", "1h", "k", "--", "true"],
+            "ttl: 3600s; must be between 10ms and max_ttl = 20s; --max-ttl or --set max_ttl=... raises",
+        ),
+        (
+            &["run", "--node", "redis://127.0.0.1:1", "--ttl", "1h", "--max-ttl", "30m", "k", "--", "true"],
+            "max_ttl = 1800s",
+        ),
         (
             &["run", "--node", "redis://127.0.0.1:1", "redlock-quorum:k", "--", "true"],
             "resource \"redlock-quorum:k\"",

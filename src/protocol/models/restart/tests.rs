@@ -1,33 +1,170 @@
 //! What is searched.
 
 use super::super::{BOUNDS, Bounds, exhaust, find};
-use super::rules::TTL;
-use super::{Begin, ONE_HOLDER, Renewals, Restarts, Rule};
+use super::{Aim, Config, Fault, Founding, Lost, NODES, ONE_HOLDER, Renewals, Restarts, Rule, Step, Visitor};
 
-fn restarts(rule: Rule) -> Restarts {
-    // Time begins when the first nodes are just old enough; the first lease may end, and another begin.
-    Restarts { rule, end: 2 * TTL, restarts: 1, renewals: Renewals::No, begin: Begin::Held }
+const LOCK: Aim = Aim::LockAfterMeetingAll;
+const ALL: [usize; NODES] = [0, 1, 2];
+
+fn visitor(ttl: u8, aim: Aim) -> Visitor {
+    Visitor { ttl, meets: ALL.to_vec(), aim }
 }
 
+/// The first client meets all nodes and holds the lock on nodes 0 and 1, and others come.
+fn scenario(rule: Rule, menu: &[Fault]) -> Restarts {
+    Restarts {
+        rule,
+        steps: 4,
+        menu: menu.iter().copied().chain([Fault::Look(2, 1)]).collect(),
+        config: Config::Durable,
+        founding: Founding::LongAgo,
+        // The third greets a node at any time, before the second comes.
+        clients: vec![visitor(2, LOCK), visitor(2, LOCK), visitor(2, Aim::LookAround)],
+        renewals: Renewals::No,
+        script: vec![Step::Start(0), Step::Execute(0, 0), Step::Execute(0, 1)],
+    }
+}
+
+/// Loses all, is met, and restarts once more with what it has.
+fn wiped(rule: Rule) -> Restarts {
+    let [lost, kept] = [Lost::All, Lost::Nothing].map(|lost| Fault::Restart(1, lost, Config::Durable));
+    scenario(rule, &[lost, kept])
+}
+
+/// Weak at first, and durable when it is met again: it keeps its record, but not its locks.
+fn weak(rule: Rule) -> Restarts {
+    let [lost, kept] = [Lost::Locks, Lost::Nothing].map(|lost| Fault::Restart(1, lost, Config::Durable));
+    Restarts { config: Config::Weak, ..scenario(rule, &[lost, kept]) }
+}
+
+/// A replica attaches, and takes the place of a durable master that nobody has looked at since.
+fn promoted(rule: Rule) -> Restarts {
+    scenario(rule, &[Fault::Attach(1), Fault::Promote(1)])
+}
+
+/// A wiped node gets its first replica, and may restart.
+fn attached(rule: Rule) -> Restarts {
+    let [lost, kept] = [Lost::All, Lost::Nothing].map(|lost| Fault::Restart(1, lost, Config::Durable));
+    scenario(rule, &[lost, Fault::Attach(1), kept])
+}
+
+fn declared(rule: Rule) -> Restarts {
+    let lost = [Lost::Locks, Lost::All].map(|lost| Fault::Restart(1, lost, Config::Weak));
+    Restarts { config: Config::Weak, founding: Founding::Declared, ..scenario(rule, &lost) }
+}
+
+/// Another server that is old becomes node 1, and the first comes back.
+fn swapped(rule: Rule) -> Restarts {
+    Restarts { steps: 6, ..scenario(rule, &[Fault::Swap(1, 3), Fault::Swap(1, 1)]) }
+}
+
+/// The same with a server that has been the node before.
+fn in_turns(rule: Rule) -> Restarts {
+    Restarts { founding: Founding::InTurns, ..swapped(rule) }
+}
+
+/// The holder has a longer TTL than the client that comes next and has greeted some nodes before.
+fn unequal(rule: Rule) -> Restarts {
+    let mut model = scenario(rule, &[Fault::Restart(1, Lost::All, Config::Durable)]);
+    model.steps = 5;
+    model.menu.truncate(1);
+    model.menu.extend(ALL.map(|node| Fault::Look(1, node)));
+    model.clients = vec![visitor(4, LOCK), visitor(1, LOCK)];
+    model
+}
+
+/// The second client has greeted a node before the holder comes, and cannot look at it again when it wants the lock.
+fn stale(rule: Rule) -> Restarts {
+    let mut model = unequal(rule);
+    model.clients[0] = Visitor { ttl: 4, meets: vec![0, 1], aim: Aim::Lock };
+    model.clients[1] = Visitor { ttl: 1, meets: vec![1, 2], aim: LOCK };
+    model.script.splice(0..0, [Step::Happens(Fault::Look(1, 0)), Step::TimePasses]);
+    model
+}
+
+/// Restarts, is met, and restarts with a file from before.
+fn rolled_back(rule: Rule) -> Restarts {
+    let kept = Fault::Restart(1, Lost::Nothing, Config::Durable);
+    let mut model = scenario(rule, &[Fault::Load(1)]);
+    // The holder comes when the node has restarted once.
+    model.menu.extend([Fault::Save(1), kept]);
+    let before = [Step::Happens(Fault::Save(1)), Step::Happens(kept)];
+    model.script.splice(0..0, before);
+    model
+}
+
+/// A holder that renews plants its key again where it is missing.
+fn healed(rule: Rule) -> Restarts {
+    let lost = Fault::Restart(1, Lost::All, Config::Weak);
+    let mut model = Restarts { config: Config::Weak, renewals: Renewals::Yes, ..scenario(rule, &[lost]) };
+    model.menu.truncate(1);
+    model
+}
+
+/// A holder that has not met all of its nodes tells the others of those that it uses.
+fn partly_met(rule: Rule) -> Restarts {
+    let mut model = scenario(rule, &[Fault::Swap(1, 3)]);
+    model.founding = Founding::InTurns;
+    model.clients[0] = Visitor { ttl: 2, meets: vec![1, 2], aim: Aim::Lock };
+    model.script = vec![Step::Start(0), Step::Execute(0, 1), Step::Execute(0, 2)];
+    model
+}
+
+type Scenario = (&'static str, fn(Rule) -> Restarts);
+
+/// Those that take seconds, also in a debug build.
+const QUICK: [Scenario; 2] =
+    [("restarts, a promotion", promoted), ("restarts, an old file is loaded", rolled_back)];
+
+const FULL: [Scenario; 10] = [
+    ("restarts, a wiped node restarts twice", wiped),
+    ("restarts, a weak node becomes durable", weak),
+    ("restarts, a replica attaches to a wiped node", attached),
+    ("restarts, a declared node forgets", declared),
+    ("restarts, another server at the address, and back", swapped),
+    ("restarts, servers that take turns", in_turns),
+    ("restarts, a holder that has not met all nodes", partly_met),
+    ("restarts, clients with other TTLs", unequal),
+    ("restarts, a client that cannot look again", stale),
+    ("restarts, a holder renews and heals", healed),
+];
+
 #[test]
-fn a_node_that_forgets_and_is_quarantined_lets_no_two_leases_overlap() {
-    exhaust("restarts, a node forgets a held lock", &restarts(Rule::Shipped), &[ONE_HOLDER]);
+fn no_two_leases_overlap_whatever_nodes_forget() {
+    for (name, model) in QUICK {
+        exhaust(name, &model(Rule::Shipped), &[ONE_HOLDER]);
+    }
     if BOUNDS == Bounds::Full {
-        let nothing = Restarts { begin: Begin::Nothing, ..restarts(Rule::Shipped) };
-        exhaust("restarts, a node forgets", &nothing, &[ONE_HOLDER]);
-        let twice = Restarts { restarts: 2, end: 2 * TTL + 1, ..restarts(Rule::Shipped) };
-        exhaust("restarts, nodes forget twice, a held lock", &twice, &[ONE_HOLDER]);
-        let renewing = Restarts { renewals: Renewals::Yes, ..restarts(Rule::Shipped) };
-        exhaust("restarts, a node forgets a held lock, renewals", &renewing, &[ONE_HOLDER]);
+        for (name, model) in FULL {
+            exhaust(name, &model(Rule::Shipped), &[ONE_HOLDER]);
+        }
+        // Rules that stand in for each other.
+        exhaust("restarts, wiped, and no lists", &wiped(Rule::ServerNotNoticed), &[ONE_HOLDER]);
     }
 }
 
 #[test]
-fn wrong_rules_are_found_wrong() {
-    find("restarts, without quarantine", restarts(Rule::NoGuard), &[ONE_HOLDER]);
-    find("restarts, a quarantine that is too short", restarts(Rule::TooShort), &[ONE_HOLDER]);
+fn each_rule_is_needed() {
+    let quick = [
+        ("restarts, durability not noted", weak(Rule::DurabilityNotNoted)),
+        ("restarts, a promotion ignored", promoted(Rule::PromotionIgnored)),
+        ("restarts, another server not noticed", swapped(Rule::ServerNotNoticed)),
+        ("restarts, a declaration kept", declared(Rule::DeclarationKept)),
+        ("restarts, an old file not noticed", rolled_back(Rule::RollbackNotNoticed)),
+        ("restarts, a quarantine that is too short", promoted(Rule::TooShort)),
+    ];
+    for (name, model) in quick {
+        find(name, model, &[ONE_HOLDER]);
+    }
     if BOUNDS == Bounds::Full {
-        let heals = Restarts { renewals: Renewals::Yes, ..restarts(Rule::HealsAlways) };
-        find("restarts, a key is planted again without a quorum", heals, &[ONE_HOLDER]);
+        let full = [
+            ("restarts, a record believed because another process made it", wiped(Rule::MadeRecordBelieved)),
+            ("restarts, longer TTLs of others not heard", unequal(Rule::OwnTtlAlone)),
+            ("restarts, TTLs not read again", stale(Rule::TtlNotReadAgain)),
+            ("restarts, a key is planted again without a quorum", healed(Rule::HealsAlways)),
+        ];
+        for (name, model) in full {
+            find(name, model, &[ONE_HOLDER]);
+        }
     }
 }
