@@ -178,7 +178,9 @@ impl Judge<'_> {
 
     /// Its data is older than what clients have met. Written down with the next look; until then it began now.
     fn rolled_back(&self, own: &Known) -> Option<Quarantine> {
-        if lacking(&own.record, others(self.node, self.known)).is_empty() {
+        // Another client may have changed the record since we looked, in the same process; older data needs another one.
+        let lacking = lacking(&own.record, others(self.node, self.known));
+        if lacking.iter().all(|change| change.run == own.record.run) {
             return None;
         }
         let until = own.received + self.span_of_longest();

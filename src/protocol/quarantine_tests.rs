@@ -178,7 +178,8 @@ fn data_older_than_what_clients_have_met_waits_until_that_is_written_down() {
         })
     };
     let rolled_back = Some((124, QuarantineCause::RolledBack));
-    assert_eq!((told("a1", 7), told("a1", 8)), (None, rolled_back));
+    // Another client has looked since we did.
+    assert_eq!((told("a1", 7), told("a1", 8)), (None, None));
     assert_eq!((told("a0", 3), told("a0", 4)), (None, rolled_back));
     assert_eq!(told("a2", 1), rolled_back);
 }

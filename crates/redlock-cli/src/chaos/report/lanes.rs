@@ -118,7 +118,9 @@ fn ways(log: &Log, client: usize, seconds: impl Fn(u64) -> f64) -> Vec<Stretch> 
             None => ways.push((Stretch { from, until, class, title: what }, vec![node])),
         }
     }
-    let told = |(stretch, nodes): (Stretch, Vec<String>)| {
+    let told = |(stretch, mut nodes): (Stretch, Vec<String>)| {
+        // They began together: which of them came first is chance.
+        nodes.sort_unstable();
         let (from, until) = (seconds(stretch.from), seconds(stretch.until));
         let title = format!(
             "its way to {}: {} at {from:.1} s, healed at {until:.1} s",
