@@ -234,7 +234,30 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
              master_replid:cd\r\nsecond_repl_offset:-1\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\
              aof_enabled:1\r\naof_last_write_status:ok\r\n"
         )),
-        "CONFIG" => array(&[word(2), "always"]),
+        "CONFIG" => array(&["appendfsync", "always", "no-appendfsync-on-rewrite", "no"]),
+        // The record of a node that an operator has declared, the same with each look.
+        "HGETALL" => array(&[
+            "id",
+            &format!("n{node}"),
+            "sequence",
+            "1",
+            "run",
+            &format!("ab{node}"),
+            "past",
+            "",
+            "replication_id",
+            "cd",
+            "made",
+            "1",
+            "whole",
+            "1",
+            "broken_by",
+            "made",
+            "declared",
+            "1",
+            "evicted_keys",
+            "0",
+        ]),
         "SCRIPT" => bulk("0123456789012345678901234567890123456789"),
         "TIME" => array(&["1800000000", "0"]),
         "SET" => "+OK\r\n".to_owned(),
@@ -248,11 +271,8 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
             // Into the queue of a lock: after another; and out of it.
             ("2", _, 10) => format!("*2\r\n:2\r\n{}", bulk("1")),
             ("2", _, _) => ":1\r\n".to_owned(),
-            // The record: greeted with a time to live, joined with a list of nodes.
-            (_, key, _) if key.ends_with(":node") && word(5).parse::<u64>().is_ok() => {
-                array(&[&node.to_string(), "ab:cd", "1", "ab:cd", "1000", "1000", "12"])
-            }
-            (_, key, _) if key.ends_with(":node") => bulk(word(5)),
+            // The record: written down.
+            (_, key, _) if key.ends_with(":node") => ":1\r\n".to_owned(),
             (_, key, _) if key.ends_with(":none") => bulk(""),
             (_, key, _) if key.ends_with(":fences") => ":0\r\n".to_owned(),
             // Released with a token, a time and a queue; extended with a token and a time.

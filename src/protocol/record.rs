@@ -231,10 +231,11 @@ impl Record {
         let is_promoted = self.replication_id != look.replication_id && look.was_replica;
         // The present process has loaded what the one before it was seen to write.
         let is_kept = self.is_durable && syncs && !is_rewriting && !was_rewritten;
-        if !look.lacks.is_empty() {
-            self.broken(look.now, Break::RolledBack);
-        } else if is_promoted {
+        // A replica that was behind lacks changes of its record, too.
+        if is_promoted {
             self.broken(look.now, Break::Promoted);
+        } else if !look.lacks.is_empty() {
+            self.broken(look.now, Break::RolledBack);
         } else if !is_same && !is_kept {
             self.broken(look.now, Break::Restarted);
         }

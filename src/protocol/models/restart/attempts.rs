@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::looks::{at, ttl};
-use super::{
-    Aim, Answer, Client, Command, Key, Message, NODES, Phase, Renewals, Restarts, Rule, State, Visitor,
-};
+use super::{Aim, Answer, Client, Command, Key, Message, NODES, Phase, Renewals, Restarts, State, Visitor};
 use crate::protocol::{Connection, Decision, Drift, Lease, Quorum, QuorumSize, Round, Vote};
 use crate::types::NodeId;
 
@@ -98,7 +96,7 @@ impl Restarts {
         let is = |message: &Message, answer| *message == Message::Answered(Command::Extend, answer);
         let renewed = client.messages.iter().filter(|message| is(message, Answer::Yes)).count();
         let is_alive = renewed >= quorum().needed() && client.lease.deadline(at(now)).is_some();
-        if !is_alive && self.rule != Rule::HealsAlways {
+        if !is_alive {
             return;
         }
         for (i, message) in client.messages.iter_mut().enumerate() {

@@ -159,12 +159,13 @@ impl Restarts {
                 | Rule::DurabilityNotNoted
                 | Rule::PromotionIgnored
                 | Rule::DeclarationKept
-                | Rule::TooShort
-                | Rule::HealsAlways => {}
+                | Rule::TooShort => {}
             }
             Some(known)
         });
-        if self.rule != Rule::ServerNotNoticed && !is_introduced(node, &known) {
+        // To be told of each other, nodes have to be looked at again, too.
+        let is_left_out = matches!(self.rule, Rule::ServerNotNoticed | Rule::TtlNotReadAgain);
+        if !is_left_out && !is_introduced(node, &known) {
             return Some(Quarantine { until: Moment::NEVER, cause: QuarantineCause::Replaced });
         }
         let guard = RestartGuard::On { clock_drift_factor: 0.0, eviction: Eviction::Refused };

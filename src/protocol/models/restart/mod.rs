@@ -46,8 +46,6 @@ enum Rule {
     DeclarationKept,
     RollbackNotNoticed,
     TooShort,
-    /// A node is given the key again although no quorum has renewed.
-    HealsAlways,
 }
 
 #[derive(Clone, Debug)]
