@@ -36,18 +36,18 @@ mod protocol;
 mod types;
 
 pub use client::{
-    Broken, Holder, Inspection, LockState, NodeInspection, NodeStatus, NodeSurvey, Redlock, Under,
+    Holder, Inspection, KeyContent, LockState, NodeInspection, NodeResult, NodeStatus, NodeSurvey, Redlock,
 };
 #[cfg(feature = "config")]
 pub use config::Setting;
 pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
 pub use coordinator::{Attempts, Losses, NodeStats, Removal, Renewals, Stats, VoteCounts};
 pub use error::{
-    ExtendError, LockError, Loss, NodeFailure, NodeVote, Place, ReleaseError, Released, RunError,
+    ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingOrigin,
     SettingsError, TlsCause, Votes,
 };
 pub use lock::{Guard, Mutex};
-pub use node::{Declared, NodeFacts, Others};
+pub use node::{Declared, NodeFacts, OtherClients};
 pub use protocol::Retry;
 #[cfg(feature = "testing")]
 #[doc(inline)]

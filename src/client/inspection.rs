@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::coordinator::Removal;
 use crate::error::NodeFailure;
 use crate::node::{KeyKind, Seen};
 use crate::types::FoundValue;
@@ -27,7 +26,7 @@ pub struct NodeInspection {
 /// What there is under the name of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Under {
+pub enum KeyContent {
     /// Nothing: the lock is free there.
     Nothing,
     /// A lock.
@@ -136,14 +135,14 @@ impl NodeInspection {
 
     /// What it holds; `None` where it did not answer.
     #[must_use]
-    pub fn under(&self) -> Option<Under> {
+    pub fn content(&self) -> Option<KeyContent> {
         let seen = self.seen.as_ref().ok()?;
         Some(match (seen.key, &seen.value) {
-            (KeyKind::Other, _) => Under::Other,
+            (KeyKind::Other, _) => KeyContent::Other,
             (KeyKind::Plain, Some(value)) => {
-                Under::Lock(Holder { owner: value.owner(), remaining: ttl(seen) })
+                KeyContent::Lock(Holder { owner: value.owner(), remaining: ttl(seen) })
             }
-            (KeyKind::Absent, _) | (KeyKind::Plain, None) => Under::Nothing,
+            (KeyKind::Absent, _) | (KeyKind::Plain, None) => KeyContent::Nothing,
         })
     }
 
@@ -156,34 +155,6 @@ impl NodeInspection {
 
 fn ttl(seen: &Seen) -> Option<Duration> {
     seen.ttl_ms.map(Duration::from_millis)
-}
-
-/// What became of a lock that was broken, on one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    name: Arc<str>,
-    removal: Result<Removal, NodeFailure>,
-}
-
-impl Broken {
-    pub(super) fn new(name: Arc<str>, removal: Result<Removal, NodeFailure>) -> Self {
-        Self { name, removal }
-    }
-
-    /// The node's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What became of the key there.
-    ///
-    /// # Errors
-    ///
-    /// Why it is not known.
-    pub fn removal(&self) -> Result<Removal, &NodeFailure> {
-        self.removal.as_ref().copied()
-    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
-use crate::coordinator::{Coordinator, Machine, Stats};
-use crate::error::{NodeFailure, SettingsError};
+use crate::coordinator::{Coordinator, Machine, Removal, Stats};
+use crate::error::SettingsError;
 use crate::lock::Mutex;
 use crate::node::Declared;
 use crate::types::Ambient;
 
-pub use inspection::{Broken, Holder, Inspection, LockState, NodeInspection, Under};
-pub use nodes::{NodeStatus, NodeSurvey};
+pub use inspection::{Holder, Inspection, KeyContent, LockState, NodeInspection};
+pub use nodes::{NodeResult, NodeStatus, NodeSurvey};
 
 /// A client of N independent Redis masters. Cheap to clone; a service keeps one.
 ///
@@ -172,10 +172,12 @@ impl Redlock {
     /// # Cancel safety
     ///
     /// Dropped early, some nodes may have lost the key and others not.
-    pub async fn dangerous_break(&self, name: impl AsRef<str>) -> Result<Vec<Broken>, SettingsError> {
+    pub async fn dangerous_break(
+        &self,
+        name: impl AsRef<str>,
+    ) -> Result<Vec<NodeResult<Removal>>, SettingsError> {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
-        let broken = self.coordinator.break_lock(&resource).await;
-        Ok(broken.into_iter().map(|(node, answer)| Broken::new(node, answer)).collect())
+        Ok(NodeResult::of_all(self.coordinator.break_lock(&resource).await))
     }
 
     /// Declares that all nodes are new and nobody holds a lock on them, so that their votes count at once instead of
@@ -188,8 +190,8 @@ impl Redlock {
     /// # Cancel safety
     ///
     /// Dropped early, some nodes may have been declared and others not.
-    pub async fn dangerous_declare_new(&self) -> Vec<(Arc<str>, Result<Declared, NodeFailure>)> {
-        self.coordinator.declare_new().await
+    pub async fn dangerous_declare_new(&self) -> Vec<NodeResult<Declared>> {
+        NodeResult::of_all(self.coordinator.declare_new().await)
     }
 
     /// Has every node forget what its clients have told: which nodes and quorum they use, and their longest leases. Clients
@@ -204,8 +206,8 @@ impl Redlock {
     /// # Cancel safety
     ///
     /// Dropped early, some nodes may have forgotten and others not.
-    pub async fn dangerous_forget_clients(&self) -> Vec<(Arc<str>, Result<(), NodeFailure>)> {
-        self.coordinator.forget_clients().await
+    pub async fn dangerous_forget_clients(&self) -> Vec<NodeResult<()>> {
+        NodeResult::of_all(self.coordinator.forget_clients().await)
     }
 
     /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::coordinator::{Known, Probed};
+use crate::coordinator::{Probed, StatusParts};
 use crate::error::NodeFailure;
-use crate::node::{NodeFacts, Others};
+use crate::node::{NodeFacts, OtherClients};
 
 /// One node as the client sees it.
 #[derive(Clone, Debug)]
@@ -14,12 +14,12 @@ pub struct NodeStatus {
     failure: Option<NodeFailure>,
     facts: Option<Arc<NodeFacts>>,
     id: String,
-    others: Others,
+    others: OtherClients,
 }
 
 impl NodeStatus {
-    pub(super) fn new(known: Known) -> Self {
-        let Known { name, failure, facts, id, others } = known;
+    pub(super) fn new(known: StatusParts) -> Self {
+        let StatusParts { name, failure, facts, id, others } = known;
         Self { name, failure, facts, id, others }
     }
 
@@ -39,7 +39,7 @@ impl NodeStatus {
     /// Whether there is a connection to it, so that it is asked: its vote counts, or it is in quarantine.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. } | NodeFailure::NotLookedAt))
+        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. } | NodeFailure::NotObserved))
     }
 
     /// What it said of itself when the client last connected to it, or tried to; `None` when it got no answer.
@@ -49,7 +49,7 @@ impl NodeStatus {
     }
 
     /// The random name that it gave itself when a client first met it, and keeps as long as its data; `None` until it
-    /// has been met. [`Others::Different`] calls nodes by it.
+    /// has been met. [`OtherClients::Different`] calls nodes by it.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         Some(self.id.as_str()).filter(|id| !id.is_empty())
@@ -57,12 +57,40 @@ impl NodeStatus {
 
     /// Whether other clients use it together with the same nodes and quorum as we do.
     #[must_use]
-    pub fn others(&self) -> &Others {
+    pub fn other_clients(&self) -> &OtherClients {
         &self.others
     }
 }
 
-/// What a look at one node gave.
+/// What one node answered to an operation that asks every node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeResult<T> {
+    name: Arc<str>,
+    result: Result<T, NodeFailure>,
+}
+
+impl<T> NodeResult<T> {
+    pub(super) fn of_all(results: Vec<(Arc<str>, Result<T, NodeFailure>)>) -> Vec<Self> {
+        results.into_iter().map(|(name, result)| Self { name, result }).collect()
+    }
+
+    /// The node's name, as [`NodeStatus::name`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node's answer.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer. Whether the node did what it was asked for is then not known.
+    pub fn result(&self) -> Result<&T, &NodeFailure> {
+        self.result.as_ref()
+    }
+}
+
+/// The round trips, clock and clients of one node, as [`Redlock::survey`](crate::Redlock::survey) measured them.
 #[derive(Clone, Debug)]
 pub struct NodeSurvey {
     status: NodeStatus,

@@ -12,7 +12,7 @@ use super::layers::{conflict, nearest_of, note_password, unknown};
 use super::raw::{Given, Raw, Wrong};
 use super::table::Setting;
 use super::{NodeOptions, RedlockBuilder};
-use crate::error::{Place, SettingsError};
+use crate::error::{SettingOrigin, SettingsError};
 use crate::types::Secret;
 
 /// Largest settings file in bytes: more is another file.
@@ -57,8 +57,8 @@ pub(super) fn parse(builder: &mut RedlockBuilder, path: &str, base: &Path, text:
     }
     // What is left of a file that is not TOML may miss anything: to go on would find mistakes that are none.
     builder.mistakes.extend(errors.iter().map(|error| {
-        let place = source.place(&error.span().unwrap_or(0..0));
-        SettingsError::Syntax { problem: error.message().to_owned() }.at(&place)
+        let origin = source.origin(&error.span().unwrap_or(0..0));
+        SettingsError::Syntax { problem: error.message().to_owned() }.at(&origin)
     }));
 }
 
@@ -69,10 +69,10 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn place(&self, span: &Range<usize>) -> Place {
+    fn origin(&self, span: &Range<usize>) -> SettingOrigin {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place::File {
+        SettingOrigin::File {
             path: Arc::clone(&self.path),
             line: before.matches('\n').count() + 1,
             column: before[line..].chars().count() + 1,
@@ -88,27 +88,27 @@ impl Source<'_> {
         let mut passwords = Vec::new();
         for (key, value) in table {
             let name = format!("{prefix}{}", key.get_ref());
-            let place = self.place(&value.span());
+            let origin = self.origin(&value.span());
             match (Setting::find(&name), value.get_ref()) {
-                (Some(_), DeValue::Array(nodes)) if name == NODES => self.nodes(builder, nodes, place),
+                (Some(_), DeValue::Array(nodes)) if name == NODES => self.nodes(builder, nodes, origin),
                 (Some(setting), _) if name == NODES => {
                     let mistake = Wrong::Kind(NODES_KIND).of(setting.name(), raw(value.get_ref()));
-                    builder.mistakes.push(mistake.at(&place));
+                    builder.mistakes.push(mistake.at(&origin));
                 }
                 (Some(setting), value) => {
-                    note_password(&mut passwords, setting.name(), &place);
-                    builder.give(setting, &self.given(value), place);
+                    note_password(&mut passwords, setting.name(), &origin);
+                    builder.give(setting, &self.given(value), origin);
                 }
                 (None, DeValue::Table(inner)) if prefix.is_empty() && is_table(&name) => {
                     self.table(builder, &format!("{name}."), inner);
                 }
-                (None, _) => builder.mistakes.push(unknown(&name).at(&self.place(&key.span()))),
+                (None, _) => builder.mistakes.push(unknown(&name).at(&self.origin(&key.span()))),
             }
         }
         builder.mistakes.extend(conflict(&passwords));
     }
 
-    fn nodes(&self, builder: &mut RedlockBuilder, list: &DeArray<'_>, place: Place) {
+    fn nodes(&self, builder: &mut RedlockBuilder, list: &DeArray<'_>, origin: SettingOrigin) {
         let mut nodes = Vec::with_capacity(list.len());
         for node in list {
             match self.node(builder, node) {
@@ -117,7 +117,7 @@ impl Source<'_> {
             }
         }
         builder.nodes = nodes;
-        builder.places.set(NODES, place);
+        builder.origins.set(NODES, origin);
     }
 
     fn node(
@@ -125,8 +125,8 @@ impl Source<'_> {
         builder: &mut RedlockBuilder,
         node: &Spanned<DeValue<'_>>,
     ) -> Result<NodeOptions, SettingsError> {
-        let place = self.place(&node.span());
-        let mut options = NodeOptions { place: place.clone(), ..NodeOptions::new("") };
+        let origin = self.origin(&node.span());
+        let mut options = NodeOptions { origin: origin.clone(), ..NodeOptions::new("") };
         let table = match node.get_ref() {
             DeValue::String(url) => {
                 options.url = Secret::new(url.to_string());
@@ -137,22 +137,22 @@ impl Source<'_> {
             | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
-            | DeValue::Array(_)) => return Err(Wrong::Kind(NODES_KIND).of(NODES, raw(other)).at(&place)),
+            | DeValue::Array(_)) => return Err(Wrong::Kind(NODES_KIND).of(NODES, raw(other)).at(&origin)),
         };
         let mut passwords = Vec::new();
         let mut has_url = false;
         for (key, value) in table {
-            let place = self.place(&value.span());
+            let origin = self.origin(&value.span());
             let Some(field) = NODE_FIELDS.into_iter().find(|field| field == key.get_ref()) else {
                 let nearest = nearest_of(key.get_ref(), &NODE_FIELDS).map(|field| format!("nodes.{field}"));
                 let unknown = SettingsError::Unknown { name: format!("nodes.{}", key.get_ref()), nearest };
-                builder.mistakes.push(unknown.at(&self.place(&key.span())));
+                builder.mistakes.push(unknown.at(&self.origin(&key.span())));
                 continue;
             };
-            note_password(&mut passwords, field, &place);
+            note_password(&mut passwords, field, &origin);
             has_url |= field == "url";
             if let Err((setting, wrong)) = set_field(&mut options, field, &self.given(value.get_ref())) {
-                let mistake = wrong.of(setting, raw(value.get_ref())).at(&place);
+                let mistake = wrong.of(setting, raw(value.get_ref())).at(&origin);
                 if field == "url" {
                     return Err(mistake);
                 }
@@ -164,7 +164,7 @@ impl Source<'_> {
             return Ok(options);
         }
         Err(SettingsError::Malformed { setting: NODES, value: "a table".into(), expected: NODES_KIND }
-            .at(&place))
+            .at(&origin))
     }
 }
 
@@ -173,7 +173,7 @@ fn set_field(
     field: &'static str,
     given: &Given<'_>,
 ) -> Result<(), (&'static str, Wrong)> {
-    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
+    let NodeOptions { url, name, credentials, sentinel, tls, origin: _ } = options;
     let of = |setting| move |wrong| (setting, wrong);
     match field {
         "name" => *name = Some(given.text().map_err(of("nodes.name"))?.to_owned()),

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::places::PASSWORDS;
+use super::origins::PASSWORDS;
 use super::raw::{Given, Raw};
 use super::table::Setting;
 use super::{RedlockBuilder, file};
-use crate::error::{Place, SettingsError};
+use crate::error::{SettingOrigin, SettingsError};
 
 /// Beginning of the environment variables that are settings.
 pub(super) const PREFIX: &str = "REDLOCK_";
@@ -55,7 +55,7 @@ impl RedlockBuilder {
         ours.sort();
         let mut passwords = Vec::new();
         for (variable, value) in ours {
-            let place = Place::Environment { variable: variable.as_str().into() };
+            let origin = SettingOrigin::Environment { variable: variable.as_str().into() };
             let name = variable[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
             let Some(setting) = Setting::find(&name).filter(|setting| setting.variable() == variable) else {
                 let nearest = nearest(&name).map(Setting::variable);
@@ -65,8 +65,8 @@ impl RedlockBuilder {
             let text = value.to_string_lossy();
             // Text that is not UTF-8 is no value of any setting.
             let value = value.to_str().map_or(Raw::Other("not UTF-8"), |_| Raw::Bare(&text));
-            note_password(&mut passwords, setting.name(), &place);
-            self.give(setting, &Given { value, base: Path::new("") }, place);
+            note_password(&mut passwords, setting.name(), &origin);
+            self.give(setting, &Given { value, base: Path::new("") }, origin);
         }
         self.mistakes.extend(conflict(&passwords));
         self
@@ -75,25 +75,25 @@ impl RedlockBuilder {
     /// Takes a setting from a command line: `flag` is what the program calls it, for messages; `setting` and
     /// `value` are as in a file, but without quotes.
     pub fn flag(mut self, flag: &str, setting: &str, value: &str) -> Self {
-        let place = Place::Flag { flag: flag.into() };
+        let origin = SettingOrigin::Flag { flag: flag.into() };
         match Setting::find(setting) {
             Some(setting) => {
-                self.give(setting, &Given { value: Raw::Bare(value), base: Path::new("") }, place);
+                self.give(setting, &Given { value: Raw::Bare(value), base: Path::new("") }, origin);
             }
-            None => self.mistakes.push(unknown(setting).at(&place)),
+            None => self.mistakes.push(unknown(setting).at(&origin)),
         }
         self
     }
 
-    pub(super) fn give(&mut self, setting: &'static Setting, given: &Given<'_>, place: Place) {
+    pub(super) fn give(&mut self, setting: &'static Setting, given: &Given<'_>, origin: SettingOrigin) {
         match setting.set(self, given) {
             Ok(()) => {
                 if setting.name() == "nodes" {
-                    self.nodes.iter_mut().for_each(|node| node.place = place.clone());
+                    self.nodes.iter_mut().for_each(|node| node.origin = origin.clone());
                 }
-                self.places.set(setting.name(), place);
+                self.origins.set(setting.name(), origin);
             }
-            Err(wrong) => self.mistakes.push(wrong.of(setting.name(), given.value).at(&place)),
+            Err(wrong) => self.mistakes.push(wrong.of(setting.name(), given.value).at(&origin)),
         }
     }
 }
@@ -127,17 +127,21 @@ pub(super) fn nearest_of<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Remembers which of the ways to give a password one source uses.
-pub(super) fn note_password(seen: &mut Vec<(&'static str, Place)>, setting: &'static str, place: &Place) {
+pub(super) fn note_password(
+    seen: &mut Vec<(&'static str, SettingOrigin)>,
+    setting: &'static str,
+    origin: &SettingOrigin,
+) {
     if PASSWORDS.as_flattened().contains(&setting) {
-        seen.push((setting, place.clone()));
+        seen.push((setting, origin.clone()));
     }
 }
 
 /// A source may use one of them.
-pub(super) fn conflict(passwords: &[(&'static str, Place)]) -> Option<SettingsError> {
+pub(super) fn conflict(passwords: &[(&'static str, SettingOrigin)]) -> Option<SettingsError> {
     PASSWORDS.iter().find_map(|same| {
         let mut given = passwords.iter().filter(|(setting, _)| same.contains(setting));
-        let ((other, _), (setting, place)) = (given.next()?, given.next_back()?);
-        Some(SettingsError::Conflict { setting, other }.at(place))
+        let ((other, _), (setting, origin)) = (given.next()?, given.next_back()?);
+        Some(SettingsError::Conflict { setting, other }.at(origin))
     })
 }

@@ -29,7 +29,10 @@ fn mistakes(builder: RedlockBuilder) -> Vec<String> {
 }
 
 fn effective(settings: &Settings) -> BTreeMap<&'static str, (String, String)> {
-    settings.effective().map(|(setting, value, place)| (setting.name(), (value, place.to_string()))).collect()
+    settings
+        .effective()
+        .map(|(setting, value, origin)| (setting.name(), (value, origin.to_string())))
+        .collect()
 }
 
 #[test]
@@ -39,9 +42,9 @@ fn the_example_file_is_what_the_code_says() {
     assert_eq!(text, Setting::example_file(), "write it anew with `redlock config example`");
     let settings = toml(&text).settings().unwrap();
     assert!(
-        settings
-            .effective()
-            .all(|(setting, _, place)| { (setting.name() == "nodes") == (*place != Place::Default) })
+        settings.effective().all(|(setting, _, origin)| {
+            (setting.name() == "nodes") == (*origin != SettingOrigin::Default)
+        })
     );
 }
 
@@ -71,8 +74,8 @@ fn each_line_of_the_example_file_is_the_default() {
             setting.bounds().contains("only for \"fixed\"").then_some("retry.strategy = \"fixed\"\n");
         let base = format!("{NODES}{}", strategy.unwrap_or_default());
         let given = toml(&format!("{base}{} = {}", setting.name(), setting.example())).settings().unwrap();
-        let (value, place) = &effective(&given)[setting.name()];
-        assert!(place.starts_with("r.toml:"), "{place}");
+        let (value, origin) = &effective(&given)[setting.name()];
+        assert!(origin.starts_with("r.toml:"), "{origin}");
         let default = effective(&toml(&base).settings().unwrap())[setting.name()].0.clone();
         assert_eq!(*value, default, "{}", setting.name());
         if setting.default_text().bytes().all(|byte| byte != b' ') {
@@ -137,8 +140,8 @@ fn later_sources_win_and_each_value_knows_its_own() {
         ("retry.first", "1ms", "r.toml:6:9"),
         ("retry.longest", "1s", "REDLOCK_RETRY__LONGEST"),
     ];
-    for (name, value, place) in expected {
-        assert_eq!(effective[name], (value.to_owned(), place.to_owned()), "{name}");
+    for (name, value, origin) in expected {
+        assert_eq!(effective[name], (value.to_owned(), origin.to_owned()), "{name}");
     }
     assert!(!effective.contains_key("retry.delay"), "it does not apply");
 }

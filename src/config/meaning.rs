@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Setting;
 use super::{Guarding, Location, Settings};
 #[cfg(feature = "config")]
-use crate::error::Place;
+use crate::error::SettingOrigin;
 use crate::protocol::span;
 use crate::types::{Eviction, Ttl};
 
@@ -25,7 +25,7 @@ impl Settings {
 
     /// How many nodes may be lost while locks can still be taken.
     #[must_use]
-    pub fn losses_survived(&self) -> usize {
+    pub fn tolerated_failures(&self) -> usize {
         self.quorum.spare()
     }
 
@@ -135,8 +135,8 @@ impl Settings {
 impl Settings {
     /// Every setting that applies with its effective value, as a file gives it but for quotes, and where it was
     /// given. Secrets are `***`.
-    pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, String, &Place)> {
+    pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, String, &SettingOrigin)> {
         Setting::all()
-            .filter_map(|setting| Some((setting, setting.show(self)?, self.places.of(setting.name()))))
+            .filter_map(|setting| Some((setting, setting.show(self)?, self.origins.of(setting.name()))))
     }
 }

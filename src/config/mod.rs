@@ -17,8 +17,8 @@ mod location;
 mod meaning;
 mod node;
 mod node_url;
+mod origins;
 mod owner;
-mod places;
 #[cfg(feature = "config")]
 mod raw;
 mod retry;
@@ -29,12 +29,12 @@ mod tls;
 
 use std::time::Duration;
 
-use crate::error::{Place, SettingsError};
+use crate::error::{SettingOrigin, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
 use crate::types::{Eviction, Ttl};
 
 use node::Common;
-use places::{Mistakes, Places};
+use origins::{Mistakes, SettingOrigins};
 use retry::RetryOptions;
 use settings::check;
 use tls::TlsOptions;
@@ -76,7 +76,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
 /// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
 /// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
-/// | `retry` | [`Retry::in_turn`] | nobody polls, and a release calls the next |
+/// | `retry` | [`Retry::fifo`] | nobody polls, and a release calls the next |
 /// | `fencing` | on | a holder that wakes up late can be refused only by its token |
 /// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
 /// | `fence_retention` | 7 days | far beyond any difference between clocks |
@@ -107,7 +107,7 @@ pub struct RedlockBuilder {
     guarding: Guarding,
     eviction: Eviction,
     key_prefix: String,
-    places: Places,
+    origins: SettingOrigins,
     /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
 }
@@ -143,7 +143,7 @@ impl RedlockBuilder {
             guarding: Guarding::On,
             eviction: Eviction::Refused,
             key_prefix: String::new(),
-            places: Places::default(),
+            origins: SettingOrigins::default(),
             mistakes: Vec::new(),
         }
     }
@@ -237,7 +237,7 @@ impl RedlockBuilder {
         self.retry = retry.into();
         ["retry.strategy", "retry.first", "retry.longest", "retry.attempts", "retry.delay"]
             .into_iter()
-            .for_each(|setting| self.places.set(setting, Place::Code));
+            .for_each(|setting| self.origins.set(setting, SettingOrigin::Code));
         self
     }
 
@@ -276,13 +276,13 @@ impl RedlockBuilder {
             guarding,
             eviction,
             key_prefix,
-            places,
+            origins,
             mistakes,
         } = self;
-        let mut mistakes = Mistakes::new(&places, mistakes);
+        let mut mistakes = Mistakes::new(&origins, mistakes);
         let configured = nodes.len();
         let nodes =
-            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &places));
+            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &origins));
         let quorum = mistakes.sift(parse_quorum(configured, quorum));
         mistakes.sift(check(
             "max_ttl",
@@ -304,7 +304,7 @@ impl RedlockBuilder {
             format_args!("above zero and below the ttl of {ttl:?}"),
         ));
         mistakes.sift(keep.check());
-        mistakes.sift_all(retry.check(&places));
+        mistakes.sift_all(retry.check(&origins));
         let owner = mistakes.sift(owner::parse(owner));
         let key_prefix = mistakes.sift(keys::parse(&key_prefix));
         let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
@@ -338,7 +338,7 @@ impl RedlockBuilder {
             #[cfg(feature = "config")]
             tls,
             #[cfg(feature = "config")]
-            places,
+            origins,
         })
     }
 
@@ -350,7 +350,7 @@ impl RedlockBuilder {
 
     /// Remembers that a value comes from the program itself.
     fn given(mut self, setting: &'static str) -> Self {
-        self.places.set(setting, Place::Code);
+        self.origins.set(setting, SettingOrigin::Code);
         self
     }
 }

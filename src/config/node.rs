@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use super::node_url::Scheme;
-use super::places::Places;
+use super::origins::SettingOrigins;
 #[cfg(feature = "tls")]
 use super::tls::TlsClients;
 use super::tls::TlsOptions;
 use super::{Credentials, Location, NodeUrl, Transport};
-use crate::error::{Place, SettingsError};
+use crate::error::{SettingOrigin, SettingsError};
 use crate::types::Secret;
 
 /// Longest name of a node in bytes: it is part of every message about it.
@@ -33,7 +33,7 @@ pub struct NodeOptions {
     pub(super) credentials: Credentials,
     pub(super) sentinel: Credentials,
     pub(super) tls: TlsOptions,
-    pub(super) place: Place,
+    pub(super) origin: SettingOrigin,
 }
 
 impl NodeOptions {
@@ -47,7 +47,7 @@ impl NodeOptions {
             credentials: Credentials::default(),
             sentinel: Credentials::default(),
             tls: TlsOptions::default(),
-            place: Place::Code,
+            origin: SettingOrigin::Code,
         }
     }
 
@@ -83,7 +83,7 @@ impl From<String> for NodeOptions {
 pub(super) fn parse_all(
     nodes: &[NodeOptions],
     mut common: Common<'_>,
-    places: &Places,
+    origins: &SettingOrigins,
 ) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
     let mut mistakes: Vec<SettingsError> = Vec::new();
     let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
@@ -103,7 +103,7 @@ pub(super) fn parse_all(
             Err(mistake) => {
                 // What is said for all nodes is wrong once.
                 let of_one = mistake.setting().starts_with("nodes");
-                let mistake = if of_one { mistake.at(&options.place) } else { located(mistake, places) };
+                let mistake = if of_one { mistake.at(&options.origin) } else { located(mistake, origins) };
                 if of_one || !mistakes.contains(&mistake) {
                     mistakes.push(mistake);
                 }
@@ -111,15 +111,15 @@ pub(super) fn parse_all(
         }
     }
     if mistakes.is_empty() && !parsed.is_empty() {
-        mistakes.extend(common.check_used(&parsed).err().map(|mistake| located(mistake, places)));
+        mistakes.extend(common.check_used(&parsed).err().map(|mistake| located(mistake, origins)));
     }
     if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
 }
 
 /// For what is said of all nodes.
-fn located(mistake: SettingsError, places: &Places) -> SettingsError {
-    let place = places.of(mistake.setting()).clone();
-    mistake.at(&place)
+fn located(mistake: SettingsError, origins: &SettingOrigins) -> SettingsError {
+    let origin = origins.of(mistake.setting()).clone();
+    mistake.at(&origin)
 }
 
 /// What is said for all nodes.
@@ -169,7 +169,7 @@ fn without_password(setting: &'static str, user: &str) -> SettingsError {
 }
 
 fn parse(number: usize, options: &NodeOptions, common: &mut Common<'_>) -> Result<NodeUrl, SettingsError> {
-    let NodeOptions { url, name, credentials, sentinel, tls, place: _ } = options;
+    let NodeOptions { url, name, credentials, sentinel, tls, origin: _ } = options;
     let mut node = NodeUrl::parse(number, url.reveal())?;
     if credentials.username.is_some() && node.credentials.username.is_some() {
         return Err(node.mistake(number, "the user is given both in the URL and beside it"));

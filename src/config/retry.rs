@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::places::Places;
-use crate::error::{Place, SettingsError};
+use super::origins::SettingOrigins;
+use crate::error::{SettingOrigin, SettingsError};
 use crate::protocol::{Retry, Strategy};
 
 /// What each strategy has for itself. Those of an exponential one are also for outages while one waits in turn.
@@ -22,7 +22,7 @@ pub(crate) struct RetryOptions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryKind {
-    InTurn,
+    Fifo,
     Exponential,
     Fixed,
 }
@@ -30,7 +30,7 @@ pub(super) enum RetryKind {
 impl RetryOptions {
     pub(super) fn retry(self) -> Retry {
         match self.kind {
-            RetryKind::InTurn => Retry::in_turn_with(self.first, self.longest),
+            RetryKind::Fifo => Retry::fifo_with(self.first, self.longest),
             RetryKind::Exponential => Retry::exponential(self.first, self.longest),
             RetryKind::Fixed => Retry::fixed(self.attempts, self.delay),
         }
@@ -39,17 +39,17 @@ impl RetryOptions {
     /// # Errors
     ///
     /// What is set and would do nothing.
-    pub(super) fn check(self, places: &Places) -> Result<(), Vec<SettingsError>> {
+    pub(super) fn check(self, origins: &SettingOrigins) -> Result<(), Vec<SettingsError>> {
         let (unused, strategy) = match self.kind {
-            RetryKind::InTurn | RetryKind::Exponential => (OF_FIXED, "fixed"),
+            RetryKind::Fifo | RetryKind::Exponential => (OF_FIXED, "fixed"),
             RetryKind::Fixed => (OF_EXPONENTIAL, "exponential"),
         };
         let mistakes: Vec<_> = unused
             .into_iter()
-            .filter(|setting| !matches!(places.of(setting), Place::Default | Place::Code))
+            .filter(|setting| !matches!(origins.of(setting), SettingOrigin::Default | SettingOrigin::Code))
             .map(|setting| {
                 let bound = format!("left out unless retry.strategy is {strategy:?}");
-                SettingsError::OutOfRange { setting, value: "given".into(), bound }.at(places.of(setting))
+                SettingsError::OutOfRange { setting, value: "given".into(), bound }.at(origins.of(setting))
             })
             .collect();
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
@@ -59,15 +59,15 @@ impl RetryOptions {
 impl From<Retry> for RetryOptions {
     fn from(retry: Retry) -> Self {
         let mut options = Self {
-            kind: RetryKind::InTurn,
+            kind: RetryKind::Fifo,
             first: Duration::from_millis(5),
             longest: Duration::from_millis(200),
             attempts: 5,
             delay: Duration::from_millis(200),
         };
         match retry.strategy() {
-            Strategy::InTurn { first, longest } => {
-                (options.kind, options.first, options.longest) = (RetryKind::InTurn, first, longest);
+            Strategy::Fifo { first, longest } => {
+                (options.kind, options.first, options.longest) = (RetryKind::Fifo, first, longest);
             }
             Strategy::Exponential { first, longest } => {
                 (options.kind, options.first, options.longest) = (RetryKind::Exponential, first, longest);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "config")]
-use super::places::Places;
+use super::origins::SettingOrigins;
 use super::retry::RetryOptions;
 use super::{Fencing, Guarding, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
@@ -43,7 +43,7 @@ pub struct Settings {
     #[cfg(feature = "config")]
     pub(super) tls: super::tls::TlsOptions,
     #[cfg(feature = "config")]
-    pub(super) places: Places,
+    pub(super) origins: SettingOrigins,
 }
 
 /// A TTL together with what has to be left of it.

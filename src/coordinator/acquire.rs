@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt::{LateAnswers, LockKeys, Stragglers};
 use super::fanout::{Fanout, Reply, vote_of};
-use super::held::{LateAnswers, Plants, Stragglers};
-use super::{Coordinator, Held, Links};
+use super::{Attempt, Coordinator, Links};
 use crate::config::{Fencing, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Acquire, Acquired, Fence};
-use crate::protocol::{Decision, Lease, Loss, Proposal, Raise};
+use crate::protocol::{Decision, Lease, Proposal, Raise, RoundFailure};
 use crate::types::{FencingToken, NodeId, Resource, Token, Wake};
 
 impl Coordinator {
@@ -25,7 +25,7 @@ impl Coordinator {
         terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
-    ) -> Result<Held, LockError> {
+    ) -> Result<Attempt, LockError> {
         self.counts.attempt(self.ask_all(resource, terms, limit, rollback)).await
     }
 
@@ -35,13 +35,13 @@ impl Coordinator {
         terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
-    ) -> Result<Held, LockError> {
+    ) -> Result<Attempt, LockError> {
         if self.is_shut_down() {
             return Err(LockError::ShutDown);
         }
         let LeaseTerms { ttl, min_validity } = terms;
         // A fresh token for every attempt: a late command of this one can never act on the next one's key.
-        let mut held = self.nothing_held(resource, terms, rollback);
+        let mut held = self.new_attempt(resource, terms, rollback);
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
@@ -53,10 +53,10 @@ impl Coordinator {
         for (i, link) in links.into_iter().enumerate() {
             match link {
                 Ok(link) => {
-                    held.plants.lease.handle_sent(NodeId(i));
-                    held.plants.epochs[i] = link.epoch();
+                    held.keys.lease.handle_sent(NodeId(i));
+                    held.keys.epochs[i] = link.epoch();
                     if let Some(failure) = self.refusal(NodeId(i), sent_at) {
-                        held.plants.lease.handle_quarantined(NodeId(i));
+                        held.keys.lease.handle_quarantined(NodeId(i));
                         fanout.handle_quarantined(NodeId(i), failure);
                     }
                     fanout.answers.send(NodeId(i), link, &command);
@@ -64,7 +64,7 @@ impl Coordinator {
                 Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
             }
         }
-        let lease = &mut held.plants.lease;
+        let lease = &mut held.keys.lease;
         let record = |node, reply: &_| {
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
@@ -80,19 +80,19 @@ impl Coordinator {
         let Fanout { round, votes, answers, .. } = fanout;
         if answers.are_open() {
             let stragglers = Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl };
-            held.plants.last_round.set(Box::new(stragglers));
+            held.keys.last_round.set(Box::new(stragglers));
         }
         self.counts.observe_votes(&votes);
         match decision {
             Decision::Won => {}
-            Decision::Lost | Decision::Pending => {
-                let loss = round.loss();
+            Decision::Failed | Decision::Pending => {
+                let loss = round.failure();
                 match loss {
-                    Loss::Contended => {}
+                    RoundFailure::Contended => {}
                     // Others may reach more nodes, and have seen our keys. It is not tried again at once.
-                    Loss::NoQuorum => held.rollback = Wake::Next,
+                    RoundFailure::NoQuorum => held.rollback = Wake::Next,
                 }
-                return Err(self.lost(resource, loss, votes));
+                return Err(self.failed(resource, loss, votes));
             }
         }
         if let Some(proposal) = proposal {
@@ -100,7 +100,7 @@ impl Coordinator {
         }
         // Last of all: whatever took its time above, enough of the lease is left now.
         let now = self.now();
-        let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        let left = held.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
             let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
             return Err(LockError::TooLate { resource, left, min_validity, votes });
@@ -108,27 +108,27 @@ impl Coordinator {
         Ok(held)
     }
 
-    pub(super) fn nothing_held(
+    pub(super) fn new_attempt(
         self: &Arc<Self>,
         resource: &Resource,
         terms: LeaseTerms,
         rollback: Wake,
-    ) -> Held {
+    ) -> Attempt {
         let quorum = self.settings.quorum;
-        Held {
+        Attempt {
             coordinator: Arc::clone(self),
             resource: resource.clone(),
             token: Token::new(&self.settings.owner, self.random()),
-            plants: Plants::new(Lease::new(quorum, self.settings.drift), terms.ttl),
+            keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
             fence: FencingToken::new(0),
             rollback,
         }
     }
 
     /// The command to send, and the proposal that it carries unless fencing is off.
-    async fn command(&self, held: &Held, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
-        let Held { resource, token, plants, .. } = held;
-        let ttl = plants.ttl;
+    async fn command(&self, held: &Attempt, links: &Links) -> Result<(Acquire, Option<Proposal>), LockError> {
+        let Attempt { resource, token, keys, .. } = held;
+        let ttl = keys.ttl;
         match self.settings.fencing {
             Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
             Fencing::On => {
@@ -139,11 +139,13 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn lost(&self, resource: &Resource, loss: Loss, votes: Vec<NodeVote>) -> LockError {
+    pub(super) fn failed(&self, resource: &Resource, loss: RoundFailure, votes: Vec<NodeVote>) -> LockError {
         let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
         match loss {
-            Loss::Contended => LockError::Contended { resource, votes },
-            Loss::NoQuorum => LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes },
+            RoundFailure::Contended => LockError::Contended { resource, votes },
+            RoundFailure::NoQuorum => {
+                LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes }
+            }
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Lets a lease live on at the holder's own wish.
 
-use super::Leased;
+use super::HeldLease;
+use super::attempt::{LateAnswers, Stragglers};
 use super::fanout::{Fanout, vote_of};
-use super::held::{LateAnswers, Stragglers};
 use crate::error::{ExtendError, NodeVote};
 use crate::node::Extend;
 use crate::protocol::Decision;
 use crate::types::Ttl;
 
-impl Leased {
+impl HeldLease {
     /// Asks every node that can be asked to keep our key for `ttl` from now on.
     ///
     /// # Cancel safety
@@ -20,11 +20,11 @@ impl Leased {
         let sent_at = coordinator.now();
         let deadline = {
             let mut state = self.lock();
-            state.plants.settle_stragglers(sent_at);
+            state.keys.settle_stragglers(sent_at);
             let Some(deadline) = state.deadline(sent_at) else {
                 return Err(self.lost(fanout.votes));
             };
-            state.plants.ttl = state.plants.ttl.max(ttl);
+            state.keys.ttl = state.keys.ttl.max(ttl);
             deadline
         };
         let command = Extend::new(&self.resource, &self.token, ttl);
@@ -45,7 +45,7 @@ impl Leased {
         let mut state = self.lock();
         if answers.are_open() {
             let stragglers = Stragglers { answers: LateAnswers::ToExtend(answers), sent_at, ttl };
-            state.plants.last_round.set(Box::new(stragglers));
+            state.keys.last_round.set(Box::new(stragglers));
         }
         let deadline = state.deadline(now);
         self.reconsider(state, now);
@@ -54,7 +54,7 @@ impl Leased {
         };
         match decision {
             Decision::Won => Ok(()),
-            Decision::Lost | Decision::Pending => Err(ExtendError::NoQuorum {
+            Decision::Failed | Decision::Pending => Err(ExtendError::NoQuorum {
                 resource: self.resource.name().to_owned(),
                 left: now.until(deadline),
                 votes: coordinator.votes(votes),

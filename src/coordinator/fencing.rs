@@ -5,10 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::fanout::{Ballot, Fanout};
-use super::{Coordinator, Held, Links};
+use super::{Attempt, Coordinator, Links};
 use crate::error::LockError;
 use crate::node::{Command, FENCES, RaiseFence, ReadClock, ReadFence};
-use crate::protocol::{Decision, Loss, Proposal, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock};
+use crate::protocol::{
+    Decision, Proposal, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
+};
 use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
 
 /// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
@@ -106,7 +108,7 @@ impl Coordinator {
     /// Cancel safe: scores only grow, and a score that is too high costs nothing.
     pub(super) async fn fence(
         &self,
-        held: &Held,
+        held: &Attempt,
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
@@ -121,7 +123,7 @@ impl Coordinator {
     /// another attempt is faster and enough of the lease is left.
     async fn raise(
         &self,
-        held: &Held,
+        held: &Attempt,
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
@@ -139,12 +141,12 @@ impl Coordinator {
             let mut raise = self.ask(&nodes, &RaiseFence::new(resource, FencingToken::new(token)));
             match raise.decide(limit, |_, _| {}).await {
                 Decision::Won => return Ok(FencingToken::new(token)),
-                Decision::Lost | Decision::Pending => {}
+                Decision::Failed | Decision::Pending => {}
             }
             let now = self.now();
             let out_of_time = self.fencing_limit(held, now, min_validity).is_zero();
-            if raise.round.loss() == Loss::NoQuorum || out_of_time {
-                return Err(self.lost(resource, raise.round.loss(), raise.votes));
+            if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
+                return Err(self.failed(resource, raise.round.failure(), raise.votes));
             }
             // Somebody was faster by less than the two round trips that we took.
             margin = u64::try_from(started.until(now).as_micros()).unwrap_or(u64::MAX).max(margin * 2);
@@ -162,7 +164,9 @@ impl Coordinator {
         let decision = read.decide(limit, |_, reply| scores.extend(reply.iter().copied())).await;
         match decision {
             Decision::Won => Ok(scores),
-            Decision::Lost | Decision::Pending => Err(self.lost(resource, read.round.loss(), read.votes)),
+            Decision::Failed | Decision::Pending => {
+                Err(self.failed(resource, read.round.failure(), read.votes))
+            }
         }
     }
 
@@ -182,8 +186,8 @@ impl Coordinator {
         fanout
     }
 
-    fn fencing_limit(&self, held: &Held, now: Moment, min_validity: Duration) -> Duration {
-        let left = held.plants.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+    fn fencing_limit(&self, held: &Attempt, now: Moment, min_validity: Duration) -> Duration {
+        let left = held.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         left.saturating_sub(min_validity).min(self.settings.node_timeout)
     }
 }

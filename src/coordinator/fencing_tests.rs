@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::error::LockError;
-use crate::testing::{Data, LocalCluster, NodeState, Reply, Step};
+use crate::testing::{ClockStep, Data, LocalCluster, NodeState, Reply};
 use crate::types::{Ambient, Moment, Timer};
 use crate::{Fencing, Redlock, RedlockBuilder};
 
@@ -270,7 +270,7 @@ async fn a_client_and_a_node_that_agree_on_a_wrong_time_forget_no_token() {
         let token = lock_once(&first).await;
         first.shutdown().await;
 
-        cluster.step_clock(0, Step::Forward(STEP)).unwrap();
+        cluster.step_clock(0, ClockStep::Forward(STEP)).unwrap();
         if third == NodeState::Running {
             cluster.restart(2, Data::Kept).unwrap();
         }
@@ -282,7 +282,7 @@ async fn a_client_and_a_node_that_agree_on_a_wrong_time_forget_no_token() {
         let score = cluster.command(0, &["ZSCORE", "redlock-quorum:fences", "once"]).unwrap();
         assert_eq!(score.text(), Some(token.to_string().as_str()), "third node {third:?}");
 
-        cluster.step_clock(0, Step::Backward(STEP)).unwrap();
+        cluster.step_clock(0, ClockStep::Backward(STEP)).unwrap();
         cluster.kill(1).unwrap();
         if third == NodeState::Stopped {
             cluster.restart(2, Data::Kept).unwrap();

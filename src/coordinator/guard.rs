@@ -63,7 +63,7 @@ impl Guard {
         let quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
         Some(match quarantines[node.0].filter(|quarantine| now < quarantine.until) {
             Some(Quarantine { until, cause }) => NodeFailure::Quarantined { left: now.until(until), cause },
-            None => NodeFailure::NotLookedAt,
+            None => NodeFailure::NotObserved,
         })
     }
 

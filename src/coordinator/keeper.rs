@@ -1,4 +1,4 @@
-//! One task that looks after all leases of a client: renews them, ends them at their deadline, plants them where a
+//! One task that looks after all leases of a client: renews them, ends them at their deadline, keys them where a
 //! node has lost them. What it does at a look is in `renew.rs`; here is when.
 
 use std::future::poll_fn;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::Leased;
+use super::HeldLease;
 use super::renew::Work;
 use crate::error::{LockError, Loss, NodeFailure};
-use crate::protocol::Agenda;
+use crate::protocol::TimerQueue;
 use crate::types::{Ambient, Moment, NodeId, Resource};
 
 /// How many leases are looked at before answers are taken in and other tasks get their turn. A look costs about a
@@ -41,7 +41,7 @@ struct Shared {
 
 /// What is written down for the task.
 struct Board {
-    agenda: Agenda<Arc<Leased>>,
+    timers: TimerQueue<Arc<HeldLease>>,
     /// When the task wakes up by itself.
     alarm: Moment,
     task: Task,
@@ -91,7 +91,7 @@ impl Keeper {
     /// Must be called within a tokio runtime, in which the task will run.
     pub(super) fn new(nodes: usize, ambient: Arc<dyn Ambient>) -> Self {
         let board = Board {
-            agenda: Agenda::default(),
+            timers: TimerQueue::default(),
             alarm: Moment::NEVER,
             task: Task::Absent,
             access: Access::Open,
@@ -113,10 +113,10 @@ impl Keeper {
     }
 
     /// Looks after `leased` from now on.
-    pub(super) fn keep(&self, leased: Arc<Leased>, look: Moment) -> Result<(), Closed> {
+    pub(super) fn keep(&self, leased: Arc<HeldLease>, look: Moment) -> Result<(), Closed> {
         let mut board = self.0.board();
         board.open()?;
-        board.agenda.insert(look, leased.number, leased);
+        board.timers.insert(look, leased.number, leased);
         match board.task {
             Task::Absent => {
                 board.task = Task::Running;
@@ -138,8 +138,8 @@ impl Keeper {
     /// It has ended, and was written down for then.
     pub(super) fn forget(&self, look: Moment, number: u64, now: Moment) {
         let mut board = self.0.board();
-        let _ = board.agenda.remove(look, number);
-        if board.agenda.is_empty() && now + LINGER < board.alarm {
+        let _ = board.timers.remove(look, number);
+        if board.timers.is_empty() && now + LINGER < board.alarm {
             self.0.wake.notify_one();
         }
     }
@@ -147,8 +147,8 @@ impl Keeper {
     /// Moves a look. Answers where it is now: unchanged if the task has just taken it up.
     pub(super) fn move_look(&self, from: Moment, to: Moment, number: u64) -> Moment {
         let mut board = self.0.board();
-        let Some(leased) = board.agenda.remove(from, number) else { return from };
-        board.agenda.insert(to, number, leased);
+        let Some(leased) = board.timers.remove(from, number) else { return from };
+        board.timers.insert(to, number, leased);
         if to < board.alarm {
             self.0.wake.notify_one();
         }
@@ -156,20 +156,20 @@ impl Keeper {
     }
 
     /// Writes down a lease that the task has taken up, for its next look.
-    pub(super) fn write_down(&self, look: Moment, leased: Arc<Leased>) -> Result<(), Closed> {
+    pub(super) fn write_down(&self, look: Moment, leased: Arc<HeldLease>) -> Result<(), Closed> {
         let mut board = self.0.board();
         board.open()?;
-        board.agenda.insert(look, leased.number, leased);
+        board.timers.insert(look, leased.number, leased);
         Ok(())
     }
 
     /// Takes no lease any more, and answers those that are held. Those that are just being looked at have been ended
     /// when it returns.
-    pub(super) fn close(&self) -> Vec<Arc<Leased>> {
+    pub(super) fn close(&self) -> Vec<Arc<HeldLease>> {
         let leases = {
             let mut board = self.0.board();
             board.access = Access::Closed(Closed::ShutDown);
-            board.agenda.take_all()
+            board.timers.take_all()
         };
         self.0.wake.notify_one();
         drop(lock(&self.0.looking));
@@ -212,7 +212,7 @@ impl Shared {
     fn look(&self, work: &mut Work) -> usize {
         let _looking = lock(&self.looking);
         let now = self.ambient.now();
-        let due = self.board().agenda.take_due(now, LOOKS_MAX);
+        let due = self.board().timers.take_due(now, LOOKS_MAX);
         let looks = due.len();
         work.look_at(due, now);
         looks
@@ -221,11 +221,11 @@ impl Shared {
     /// Sets the alarm for what comes next, and answers it; `None` when there is nothing to be kept any more.
     fn set_alarm(&self, work: &Work) -> Option<Moment> {
         let mut board = self.board();
-        if board.agenda.is_empty() && work.is_done() {
+        if board.timers.is_empty() && work.is_done() {
             board.task = Task::Absent;
             return None;
         }
-        board.alarm = board.agenda.next().unwrap_or(Moment::NEVER);
+        board.alarm = board.timers.next().unwrap_or(Moment::NEVER);
         Some(board.alarm)
     }
 }
@@ -251,7 +251,7 @@ impl Drop for Presence {
         if board.access == Access::Open && !std::thread::panicking() {
             board.access = Access::Closed(Closed::RuntimeEnded);
         }
-        let leases = board.agenda.take_all();
+        let leases = board.timers.take_all();
         drop(board);
         if !leases.is_empty() {
             let locks = leases.len();
@@ -299,8 +299,8 @@ mod tests {
         let (resource, terms) =
             (settings.resource("job").unwrap(), settings.lease_terms(settings.ttl.as_duration(), None));
         for _ in 0..2 {
-            let held = coordinator.nothing_held(&resource, terms.clone().unwrap(), Wake::Next);
-            let held = Leased::hold(held, settings.keep);
+            let held = coordinator.new_attempt(&resource, terms.clone().unwrap(), Wake::Next);
+            let held = HeldLease::hold(held, settings.keep);
             assert_eq!(held.err(), Some(LockError::RuntimeEnded));
         }
         assert_eq!(coordinator.stats().leases_held, 0);

@@ -1,6 +1,7 @@
 //! Drives the protocol over the nodes: fan-out, rollback, extension, release.
 
 mod acquire;
+mod attempt;
 mod clock;
 mod connect;
 mod counts;
@@ -10,9 +11,8 @@ mod fencing;
 #[cfg(all(test, unix))]
 mod fencing_tests;
 mod guard;
-mod held;
+mod held_lease;
 mod keeper;
-mod leased;
 mod release;
 mod renew;
 #[cfg(any(feature = "config", feature = "tls"))]
@@ -31,16 +31,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Calls, Channel, Link, Node, NodeConfig, Roster, Trimming};
+use crate::node::{Channel, Link, Node, NodeConfig, Notifications, Roster, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
+pub(crate) use attempt::Attempt;
 pub(crate) use clock::Machine;
 pub use counts::{Attempts, Losses, NodeStats, Renewals, Stats, VoteCounts};
-pub(crate) use held::Held;
-pub(crate) use leased::Leased;
+pub(crate) use held_lease::HeldLease;
 pub use survey::Removal;
-pub(crate) use survey::{Known, Probed};
-pub(crate) use waiting::Standing;
+pub(crate) use survey::{Probed, StatusParts};
+pub(crate) use waiting::Position;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
@@ -58,7 +58,7 @@ pub(crate) struct Coordinator {
     ambient: Arc<dyn Ambient>,
     seen: fencing::Seen,
     keeper: keeper::Keeper,
-    lines: waiting::Lines,
+    wait_queues: waiting::WaitQueues,
     counts: Arc<counts::Counts>,
     shut_down: AtomicBool,
     quarantine_told: QuarantineTold,
@@ -73,11 +73,11 @@ impl Coordinator {
         let channel = Channel::new(ambient.random());
         let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
         let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));
-        let lines = waiting::Lines::new(channel, settings.nodes.len());
+        let wait_queues = waiting::WaitQueues::new(channel, settings.nodes.len());
         Arc::new_cyclic(|this| {
             let start = |node| {
-                let calls = calls(this, node, &lines, &counts);
-                start_node(node, &settings, &roster, &ambient, calls, &clock)
+                let notifications = notifications(this, node, &wait_queues, &counts);
+                start_node(node, &settings, &roster, &ambient, notifications, &clock)
             };
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
@@ -86,7 +86,7 @@ impl Coordinator {
                 keeper: keeper::Keeper::new(nodes.len(), Arc::clone(&ambient)),
                 nodes,
                 roster,
-                lines,
+                wait_queues,
                 counts,
                 ambient,
                 seen: fencing::Seen::default(),
@@ -143,7 +143,7 @@ impl Coordinator {
     /// node for as long as it gives one within `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
-        self.dissolve_lines();
+        self.close_wait_queues();
         for leased in self.keeper.close() {
             leased.lose(keeper::Closed::ShutDown);
         }
@@ -207,15 +207,19 @@ impl QuarantineTold {
 }
 
 /// How a node calls the client.
-fn calls(
+fn notifications(
     coordinator: &Weak<Coordinator>,
     node: NodeId,
-    lines: &waiting::Lines,
+    wait_queues: &waiting::WaitQueues,
     counts: &Arc<counts::Counts>,
-) -> Calls {
+) -> Notifications {
     let (coordinator, counts) = (Weak::clone(coordinator), Arc::clone(counts));
-    let listener = Arc::new(waiting::Ear { coordinator, node, counts });
-    Calls { channel: lines.channel.clone(), listener, complaint: lines.complaint.clone() }
+    let listener = Arc::new(waiting::Subscriber { coordinator, node, counts });
+    Notifications {
+        channel: wait_queues.channel.clone(),
+        listener,
+        notify_warning: wait_queues.notify_warning.clone(),
+    }
 }
 
 fn start_node(
@@ -223,7 +227,7 @@ fn start_node(
     settings: &Settings,
     roster: &Arc<Roster>,
     ambient: &Arc<dyn Ambient>,
-    calls: Calls,
+    notifications: Notifications,
     clock: &Arc<wall_clock::WallClock>,
 ) -> Node {
     let trimming = match settings.fencing {
@@ -240,7 +244,7 @@ fn start_node(
         connector: connect::connector(url, settings.connect_timeout),
         login: connect::login(&url.name, &url.credentials, settings.connect_timeout),
         db: url.db,
-        calls,
+        notifications,
         grace: settings.node_timeout,
         connect_timeout: settings.connect_timeout,
         hung_after: settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS,

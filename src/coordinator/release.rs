@@ -5,14 +5,14 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{FutureExt, poll_fn};
 
-use super::leased::{Releases, Stage};
-use super::{Coordinator, Leased};
+use super::held_lease::{Releases, Stage};
+use super::{Coordinator, HeldLease};
 use crate::config::Settings;
 use crate::error::{NodeFailure, NodeVote, ReleaseError, Released};
 use crate::node::{Answer, Answering, Release, Remove, Removed};
 use crate::types::{NodeId, Wake};
 
-impl Leased {
+impl HeldLease {
     /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations. A lease that
     /// is over has done so already.
     ///
@@ -61,7 +61,7 @@ struct Releasing {
 }
 
 impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &Leased) -> Self {
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &HeldLease) -> Self {
         let Settings { quorum, node_timeout, .. } = coordinator.settings;
         let now = coordinator.now();
         let mut this = Self {
@@ -72,14 +72,14 @@ impl Releasing {
             removed: 0,
             coordinator,
         };
-        let [calling, quiet] = [Wake::Next, Wake::Nobody]
+        let [notifying, quiet] = [Wake::Next, Wake::Nobody]
             .map(|wake| Remove::new(&leased.resource, leased.token.as_bytes(), wake, node_timeout));
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {
                     release.prepare(link.epoch(), now);
                     let command = match release.wake {
-                        Wake::Next => &calling,
+                        Wake::Next => &notifying,
                         Wake::Nobody => &quiet,
                     };
                     this.pending.push((node, release, link.send_now(command.clone())));
@@ -110,9 +110,9 @@ impl Releasing {
         let settled = answer.is_ok() && release.is_settled_by_an_answer();
         self.confirmed += usize::from(answer.is_ok());
         self.votes[node.0] = match answer {
-            Ok(Removed { key, called }) => {
+            Ok(Removed { key, notified }) => {
                 self.removed += usize::from(key == Answer::Yes);
-                self.coordinator.handle_wanted(&release.resource, called);
+                self.coordinator.handle_wanted(&release.resource, notified);
                 NodeVote::Granted
             }
             Err(failure) => NodeVote::Unknown(failure),

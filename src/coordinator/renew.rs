@@ -1,4 +1,4 @@
-//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, plants them again on
+//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, keys them again on
 //! nodes that have lost them, and ends what is over.
 
 use std::future::pending;
@@ -7,9 +7,9 @@ use std::sync::{Arc, MutexGuard};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::Leased;
+use super::HeldLease;
 use super::fanout::{Ballot, Reply, vote_of};
-use super::leased::{Renewing, Stage, State};
+use super::held_lease::{Renewing, Stage, State};
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
 use crate::planted;
@@ -34,7 +34,7 @@ pub(super) struct Work {
 struct Batch {
     node: NodeId,
     sent_at: Moment,
-    leases: Vec<Arc<Leased>>,
+    leases: Vec<Arc<HeldLease>>,
     reply: Reply<Vec<Answer>>,
 }
 
@@ -43,7 +43,7 @@ struct Heal {
     node: NodeId,
     sent_at: Moment,
     ttl: Ttl,
-    leased: Arc<Leased>,
+    leased: Arc<HeldLease>,
     reply: Reply<Acquired>,
 }
 
@@ -53,14 +53,14 @@ impl Work {
     }
 
     /// Looks at leases of one client, at `now`, which is before anything is sent.
-    pub(super) fn look_at(&mut self, due: Vec<Arc<Leased>>, now: Moment) {
+    pub(super) fn look_at(&mut self, due: Vec<Arc<HeldLease>>, now: Moment) {
         let Some(coordinator) = due.first().map(|leased| Arc::clone(&leased.coordinator)) else { return };
         let links = coordinator.links();
         let live =
             links.iter().enumerate().filter(|(_, link)| link.is_ok()).map(|(i, _)| NodeId(i)).collect();
         let mut asked = vec![Vec::new(); links.len()];
         for leased in due {
-            for node in Leased::look(&leased, live, now).iter() {
+            for node in HeldLease::look(&leased, live, now).iter() {
                 asked[node.0].push(Arc::clone(&leased));
             }
         }
@@ -71,7 +71,7 @@ impl Work {
         }
     }
 
-    fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<Leased>], sent_at: Moment) {
+    fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
         for leases in leases.chunks(BATCH_MAX) {
             let leases = leases.to_vec();
             let locks = leases.iter().map(|leased| (&leased.resource, &leased.token, leased.ttl));
@@ -105,7 +105,7 @@ impl Work {
                 if self.heals.len() < HEALS_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
                 {
-                    self.heals.extend(Leased::replant(leased, lacking, link));
+                    self.heals.extend(HeldLease::replant(leased, lacking, link));
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Heal {
         leased.coordinator.observe_heal(&leased.resource, node, vote_of(&reply));
         let mut state = leased.lock();
         if let Stage::Held = state.stage {
-            state.plants.lease.handle_replanted(node, sent_at, ttl, vote_of(&reply), now);
+            state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
         }
         let end = leased.end_if_over(&mut state, now);
         drop(state);
@@ -127,7 +127,7 @@ impl Heal {
     }
 }
 
-impl Leased {
+impl HeldLease {
     /// Ends it if it is over; otherwise says which of the `live` nodes to ask for a renewal, and writes down the
     /// next look.
     fn look(this: &Arc<Self>, live: NodeSet, now: Moment) -> NodeSet {
@@ -137,7 +137,7 @@ impl Leased {
             Stage::Held => {}
             Stage::Released | Stage::Lost(_) => return NodeSet::EMPTY,
         }
-        state_ref.plants.settle_stragglers(now);
+        state_ref.keys.settle_stragglers(now);
         if let end @ Some(_) = this.end_if_over(state_ref, now) {
             drop(state);
             this.finish(end, now);
@@ -177,10 +177,10 @@ impl Leased {
         now: Moment,
     ) {
         // What the node answered before comes first.
-        state.plants.settle_stragglers(now);
-        state.plants.lease.handle_extended(node, sent_at, ttl, vote, now);
+        state.keys.settle_stragglers(now);
+        state.keys.lease.handle_extended(node, sent_at, ttl, vote, now);
         if planted::is(planted::Fault::Revival) {
-            state.plants.lease.revive();
+            state.keys.lease.revive();
         }
         self.reconsider(state, now);
     }
@@ -211,9 +211,9 @@ impl Leased {
             // A later holder's token has to exceed ours, also where this node helps it to its quorum.
             Fencing::On => Acquire::fenced(&this.resource, &this.token, ttl, this.fencing_token()),
         };
-        let epoch = &mut state.plants.epochs[node.0];
+        let epoch = &mut state.keys.epochs[node.0];
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
-        state.plants.lease.handle_replanting(node, connection);
+        state.keys.lease.handle_restore_sent(node, connection);
         *epoch = link.epoch();
         let leased = Arc::clone(this);
         Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, leased, reply }).boxed())

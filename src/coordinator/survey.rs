@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::Coordinator;
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, Forget, KeyKind, Link, NodeFacts, Others, ReadClock,
-    Remove, Seen, View,
+    Answer, Command, CountClients, Declare, Declared, Forget, KeyKind, Link, NodeFacts, OtherClients,
+    ReadClock, Remove, Seen, View,
 };
 use crate::types::{NodeId, Resource, Wake};
 
@@ -17,13 +17,13 @@ use crate::types::{NodeId, Resource, Wake};
 pub(crate) const PROBES: usize = 50;
 
 /// What the client knows of a node without asking it.
-pub(crate) struct Known {
+pub(crate) struct StatusParts {
     pub(crate) name: Arc<str>,
     pub(crate) failure: Option<NodeFailure>,
     pub(crate) facts: Option<Arc<NodeFacts>>,
     /// The random name that it gave itself; empty until it has been met.
     pub(crate) id: String,
-    pub(crate) others: Others,
+    pub(crate) others: OtherClients,
 }
 
 /// What a look at a node gave.
@@ -54,7 +54,7 @@ type OfEach<T> = Vec<(Arc<str>, Result<T, NodeFailure>)>;
 
 impl Coordinator {
     /// Asks nobody.
-    pub(crate) fn known(&self) -> Vec<Known> {
+    pub(crate) fn known(&self) -> Vec<StatusParts> {
         let now = self.now();
         let known = |node: NodeId| {
             let failure = match self.node(node).link() {
@@ -62,7 +62,7 @@ impl Coordinator {
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
-            Known { name, failure, facts, id: self.roster.id(node), others: self.roster.others(node) }
+            StatusParts { name, failure, facts, id: self.roster.id(node), others: self.roster.others(node) }
         };
         self.node_ids().map(known).collect()
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use holding::{Loss, RunError};
 pub use node::NodeFailure;
-pub use settings::{Place, SettingsError};
+pub use settings::{SettingOrigin, SettingsError};
 pub use tls::TlsCause;
 
 /// What one node said to one attempt.

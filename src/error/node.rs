@@ -93,7 +93,7 @@ pub enum NodeFailure {
     /// Its grants do not count because the client has not looked at it lately, or has not told all nodes yet that it uses
     /// it: the client has just met it, or was stopped. The client is about to look.
     #[error("not looked at lately, because it was just met or this process was stopped; it is about to be")]
-    NotLookedAt,
+    NotObserved,
     /// It is not a master. A replica does not know what the other nodes granted.
     #[error("not a master but a {role}; name the masters themselves, each independent of the others")]
     NotMaster {
@@ -174,7 +174,7 @@ impl NodeFailure {
             Self::TooManyClients => "too many clients",
             Self::OutOfMemory => "out of memory",
             Self::Quarantined { .. } => "in quarantine",
-            Self::NotLookedAt => "not looked at",
+            Self::NotObserved => "not looked at",
             Self::NotMaster { .. } => "not a master",
             Self::NotStandalone { .. } => "not standalone",
             Self::Duplicate { .. } => "the same server twice",

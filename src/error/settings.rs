@@ -125,10 +125,10 @@ pub enum SettingsError {
         problem: &'static str,
     },
     /// One of the above, in a file, the environment or a flag.
-    #[error("{place}: {mistake}")]
+    #[error("{origin}: {mistake}")]
     At {
         /// Where the value was given.
-        place: Place,
+        origin: SettingOrigin,
         /// What is wrong with it; never `At`.
         mistake: Box<SettingsError>,
     },
@@ -163,8 +163,8 @@ impl SettingsError {
 
     /// Where the value was given; `None` for what was set in code, and for defaults.
     #[must_use]
-    pub fn place(&self) -> Option<&Place> {
-        if let Self::At { place, .. } = self { Some(place) } else { None }
+    pub fn origin(&self) -> Option<&SettingOrigin> {
+        if let Self::At { origin, .. } = self { Some(origin) } else { None }
     }
 
     /// Name of the setting; empty where it is about none.
@@ -189,12 +189,13 @@ impl SettingsError {
     }
 
     /// Says where it was given, unless that is said already or there is nothing to say.
-    pub(crate) fn at(self, place: &Place) -> Self {
-        match (place, &self) {
-            (Place::Default | Place::Code, _) | (_, Self::At { .. }) => self,
-            (Place::File { .. } | Place::Environment { .. } | Place::Flag { .. }, _) => {
-                Self::At { place: place.clone(), mistake: Box::new(self) }
-            }
+    pub(crate) fn at(self, origin: &SettingOrigin) -> Self {
+        match (origin, &self) {
+            (SettingOrigin::Default | SettingOrigin::Code, _) | (_, Self::At { .. }) => self,
+            (
+                SettingOrigin::File { .. } | SettingOrigin::Environment { .. } | SettingOrigin::Flag { .. },
+                _,
+            ) => Self::At { origin: origin.clone(), mistake: Box::new(self) },
         }
     }
 }
@@ -202,7 +203,7 @@ impl SettingsError {
 /// Where a value was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
+pub enum SettingOrigin {
     /// Nowhere: it is the default.
     #[default]
     Default,
@@ -229,7 +230,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::coordinator::Leased;
+use crate::coordinator::HeldLease;
 use crate::error::{ExtendError, Loss, ReleaseError, Released};
 use crate::types::FencingToken;
 
@@ -24,11 +24,11 @@ use crate::types::FencingToken;
 /// remains.
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct Guard {
-    leased: Arc<Leased>,
+    leased: Arc<HeldLease>,
 }
 
 impl Guard {
-    pub(super) fn new(leased: Arc<Leased>) -> Self {
+    pub(super) fn new(leased: Arc<HeldLease>) -> Self {
         Self { leased }
     }
 

@@ -10,7 +10,7 @@ use super::Guard;
 use super::quarantine::QuarantineNotice;
 use super::wait::is_final;
 use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
-use crate::coordinator::{Coordinator, Leased};
+use crate::coordinator::{Coordinator, HeldLease};
 use crate::error::{LockError, SettingsError};
 use crate::protocol::{Pause, Retry};
 use crate::types::{Moment, Resource, Wake};
@@ -112,7 +112,7 @@ impl Mutex {
         let span = tracing::debug_span!("lock", resource = self.resource.name());
         let wait = async {
             let mut waited = self.coordinator.start_wait();
-            let guard = if self.retry.is_in_turn() && !self.max_wait.is_zero() {
+            let guard = if self.retry.is_fifo() && !self.max_wait.is_zero() {
                 self.lock_in_turn(terms, give_up).await
             } else {
                 self.lock_by_trying(terms, give_up).await
@@ -182,7 +182,7 @@ impl Mutex {
         let started = self.coordinator.now();
         let attempt = async {
             let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
-            let guard = held.and_then(|held| Leased::hold(held, self.keep)).map(Guard::new);
+            let guard = held.and_then(|held| HeldLease::hold(held, self.keep)).map(Guard::new);
             let elapsed = || started.until(self.coordinator.now());
             match &guard {
                 Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),

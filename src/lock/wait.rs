@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::quarantine::QuarantineNotice;
 use super::{Guard, Mutex};
 use crate::config::LeaseTerms;
-use crate::coordinator::Standing;
+use crate::coordinator::Position;
 use crate::error::{LockError, NodeFailure};
 use crate::protocol::{Pause, Step};
 use crate::types::{Moment, Wake};
@@ -13,17 +13,17 @@ use crate::types::{Moment, Wake};
 impl Mutex {
     /// Waits in line; the head of it asks the nodes, when there is something to be had.
     pub(super) async fn lock_in_turn(&self, terms: LeaseTerms, give_up: Moment) -> Result<Guard, LockError> {
-        let mut place = self.coordinator.stand_in_line(&self.resource, self.retry);
+        let mut place = self.coordinator.join_wait_queue(&self.resource, self.retry);
         let (mut attempt, mut cut_short) = (0_u32, 0_u32);
         // Why our own terms could not be met, if the last attempt ended so.
         let mut unmet = None;
         let mut quarantine = QuarantineNotice::Due;
         loop {
             let now = self.coordinator.now();
-            let step = match place.standing(now) {
-                Standing::Dissolved => return Err(LockError::ShutDown),
-                Standing::Behind => Step::Sleep(give_up),
-                Standing::Head(step) => step,
+            let step = match place.position(now) {
+                Position::Closed => return Err(LockError::ShutDown),
+                Position::Behind => Step::Sleep(give_up),
+                Position::Head(step) => step,
             };
             let left = now.until(give_up);
             if left.is_zero() {
@@ -52,7 +52,7 @@ impl Mutex {
                             // Others may have terms that can be met: they go on at once.
                             unmet = Some(place.step_aside(error, unmet, limit));
                             tokio::time::sleep(pause.min(self.left(give_up))).await;
-                            place = self.coordinator.stand_in_line(&self.resource, self.retry);
+                            place = self.coordinator.join_wait_queue(&self.resource, self.retry);
                         }
                         Err(error) => {
                             unmet = None;

@@ -163,14 +163,14 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::super::connection::Epoch;
-    use super::super::releases::Planting;
+    use super::super::releases::SetStatus;
     use super::super::releases::tests::{at, release};
     use super::*;
 
     const OLD: Epoch = Epoch::FIRST;
 
-    fn push(backlog: &mut Backlog, planting: Planting, expires: Moment) {
-        backlog.push(Waiting::new(release(planting, expires)), at(0));
+    fn push(backlog: &mut Backlog, set_status: SetStatus, expires: Moment) {
+        backlog.push(Waiting::new(release(set_status, expires)), at(0));
     }
 
     fn refused() -> NodeFailure {
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn an_answered_set_needs_no_release_after_its_ttl() {
         let mut backlog = Backlog::default();
-        push(&mut backlog, Planting::Answered, at(10));
+        push(&mut backlog, SetStatus::Answered, at(10));
         assert!(backlog.take(at(10)).is_empty());
         assert!(backlog.is_empty());
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn an_unanswered_set_is_remembered_until_a_ttl_after_the_reconnect() {
         let mut backlog = Backlog::default();
-        push(&mut backlog, Planting::Unanswered(OLD), at(10));
+        push(&mut backlog, SetStatus::Unanswered(OLD), at(10));
         let mut taken = backlog.take(at(1000));
         taken[0].release.prepare(OLD.next(), at(1000));
         assert!(!taken[0].release.is_settled_by_an_answer());
@@ -202,7 +202,7 @@ mod tests {
     fn the_number_kept_is_bounded() {
         let mut backlog = Backlog::default();
         for i in 0..=RELEASES_MAX as u64 {
-            push(&mut backlog, Planting::Answered, at(10 + i));
+            push(&mut backlog, SetStatus::Answered, at(10 + i));
         }
         assert_eq!(backlog.len(), RELEASES_MAX);
         assert_eq!(backlog.take(at(0))[0].release.expires, at(11), "the oldest is forgotten");
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn strays_are_told_again_in_few_commands_ever_more_rarely() {
         let mut backlog = Backlog::default();
-        (0..11_600).for_each(|_| push(&mut backlog, Planting::Stray, at(3600)));
+        (0..11_600).for_each(|_| push(&mut backlog, SetStatus::Stray, at(3600)));
         let mut commands = Vec::new();
         let mut sent_last = vec![Moment::from_nanos(0); 2];
         for step in 0..20_000 {
@@ -237,7 +237,7 @@ mod tests {
     fn one_that_is_refused_is_told_apart_from_those_that_are_not() {
         let mut backlog = Backlog::default();
         for i in 0..BATCH_MAX as u64 {
-            push(&mut backlog, Planting::Answered, at(1000 + i));
+            push(&mut backlog, SetStatus::Answered, at(1000 + i));
         }
         let (mut now, mut commands, bad) = (at(0), 0, at(1007));
         while backlog.len() > 1 {
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn all_are_told_at_once_on_a_new_connection() {
         let mut backlog = Backlog::default();
-        push(&mut backlog, Planting::Stray, at(1000));
+        push(&mut backlog, SetStatus::Stray, at(1000));
         for second in [0, 1, 3, 7, 15] {
             let mut taken = backlog.take(at(second));
             backlog.repeat(taken.remove(0), at(second));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Answer, Called, Command, Removed, ScriptCall};
+use super::commands::{Answer, Command, Notified, Removed, ScriptCall};
 use super::scripts::RELEASE_MANY;
 use super::{failure, queue};
 use crate::error::NodeFailure;
@@ -24,7 +24,7 @@ pub(super) struct RemoveMany {
 }
 
 impl RemoveMany {
-    /// `grace`: for how long a waiter that was called is expected.
+    /// `grace`: for how long a waiter that was notified is expected.
     pub(super) fn new<'a>(
         locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token)> + Clone,
         grace: Duration,
@@ -58,14 +58,14 @@ impl Command for RemoveMany {
 }
 
 fn removed(digit: u8) -> Option<Removed> {
-    let (key, called) = match digit {
-        b'0' => (Answer::No, Called::Nobody),
-        b'1' => (Answer::Yes, Called::Nobody),
-        b'2' => (Answer::No, Called::Somebody),
-        b'3' => (Answer::Yes, Called::Somebody),
+    let (key, notified) = match digit {
+        b'0' => (Answer::No, Notified::Nobody),
+        b'1' => (Answer::Yes, Notified::Nobody),
+        b'2' => (Answer::No, Notified::Somebody),
+        b'3' => (Answer::Yes, Notified::Somebody),
         _ => return None,
     };
-    Some(Removed { key, called })
+    Some(Removed { key, notified })
 }
 
 #[cfg(all(test, unix))]

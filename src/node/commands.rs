@@ -234,12 +234,12 @@ fn answer(digit: u8) -> Option<Answer> {
 pub(crate) struct Removed {
     /// Yes if the key was ours and is gone now; no if it was not ours.
     pub(crate) key: Answer,
-    pub(crate) called: Called,
+    pub(crate) notified: Notified,
 }
 
 /// Whether a release called one of those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Called {
+pub(crate) enum Notified {
     Somebody,
     Nobody,
 }
@@ -267,15 +267,15 @@ impl Command for Remove {
     type Reply = Removed;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
-        let (key, called) = match self.0.run(connection).await {
-            Ok(Value::Int(0)) => (Answer::No, Called::Nobody),
-            Ok(Value::Int(1)) => (Answer::Yes, Called::Nobody),
-            Ok(Value::Int(2)) => (Answer::No, Called::Somebody),
-            Ok(Value::Int(3)) => (Answer::Yes, Called::Somebody),
+        let (key, notified) = match self.0.run(connection).await {
+            Ok(Value::Int(0)) => (Answer::No, Notified::Nobody),
+            Ok(Value::Int(1)) => (Answer::Yes, Notified::Nobody),
+            Ok(Value::Int(2)) => (Answer::No, Notified::Somebody),
+            Ok(Value::Int(3)) => (Answer::Yes, Notified::Somebody),
             Ok(other) => return Err(failure::of_reply("EVALSHA", &other)),
             Err(error) => return Err(failure::of_command(&error)),
         };
-        Ok(Removed { key, called })
+        Ok(Removed { key, notified })
     }
 }
 

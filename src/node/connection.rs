@@ -12,8 +12,8 @@ use super::commands::Command;
 use super::facts::NodeFacts;
 use super::failure;
 use super::login::LoginSource;
-use super::look::{Looked, Occasion, Visitor};
-use super::push::{Calls, Dialed, Hearing, dial};
+use super::observe::{ObservationKind, Observed, Observer};
+use super::push::{Dialed, Notifications, Subscription, dial};
 use super::stream::{Activity, Connector};
 use crate::error::NodeFailure;
 use crate::types::Moment;
@@ -35,7 +35,7 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
-    hearing: Hearing,
+    subscription: Subscription,
     about: Arc<About>,
 }
 
@@ -69,8 +69,8 @@ impl Link {
     }
 
     /// Whether the node can call us.
-    pub(crate) fn hearing(&self) -> Hearing {
-        self.hearing
+    pub(crate) fn subscription(&self) -> Subscription {
+        self.subscription
     }
 
     /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
@@ -88,15 +88,15 @@ impl Link {
     }
 
     /// Looks at the node again. Cancel safe.
-    pub(super) async fn look(&self, visitor: &Visitor) -> Result<(), Refusal> {
-        visitor.look(&mut self.connection.clone(), Occasion::Again).await.map(|_| ())
+    pub(super) async fn observe(&self, observer: &Observer) -> Result<(), Refusal> {
+        observer.observe(&mut self.connection.clone(), ObservationKind::Repeated).await.map(|_| ())
     }
 
     /// See [`Command::send`]; the command is queued at the first poll.
     pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
         let reply = command.send(self.connection).await;
         if let Err(NodeFailure::ReadOnly { .. }) = reply {
-            // It is not the master any more that it was when we looked at it.
+            // It is not the master any more that it was when we observed at it.
             self.about.activity.distrust();
         }
         reply
@@ -146,22 +146,22 @@ impl Connection {
         (login, db): (&LoginSource, i64),
         epoch: Epoch,
         limit: Duration,
-        (name, calls, visitor): (&str, &Calls, &Visitor),
+        (name, notifications, observer): (&str, &Notifications, &Observer),
     ) -> Result<Self, Refusal> {
         let has_login = AtomicBool::new(false);
         let handshake = async {
             let info = login.info(db).await?;
             has_login.store(true, Ordering::Relaxed);
-            let mut dialed = dial(connector, &info, calls).await?;
+            let mut dialed = dial(connector, &info, notifications).await?;
             let activity = Arc::clone(&dialed.activity);
-            let looked = visitor.look(&mut dialed.connection, Occasion::Connecting).await;
-            let looked = looked.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
-            let hearing = dialed.listen(calls, name).await;
+            let observed = observer.observe(&mut dialed.connection, ObservationKind::First).await;
+            let observed = observed.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
+            let subscription = dialed.listen(notifications, name).await;
             let Dialed { connection, driver, .. } = dialed;
-            let Looked { facts, node_id, at, wall_micros } = looked;
+            let Observed { facts, node_id, at, wall_micros } = observed;
             let clock = NodeClock { at, wall_micros };
             let about = Arc::new(About { node_id, clock, facts, activity: Arc::clone(&activity) });
-            Ok(Self { link: Link { connection, epoch, hearing, about }, activity, driver })
+            Ok(Self { link: Link { connection, epoch, subscription, about }, activity, driver })
         };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,

@@ -8,13 +8,14 @@ mod backlog;
 mod batch;
 mod commands;
 mod connection;
+mod connection_log;
 mod declare;
 mod facts;
 mod failure;
-mod journal;
+mod inspect;
 mod login;
-mod look;
 mod mistaken;
+mod observe;
 mod permissions;
 mod push;
 mod queue;
@@ -29,7 +30,6 @@ mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
 mod trim;
-mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,28 +43,28 @@ use crate::types::{Ambient, Eviction, Moment, NodeId};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Called, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, Notified, RaiseFence, ReadClock,
     ReadFence, Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
 pub use declare::Declared;
 pub use facts::NodeFacts;
+pub(crate) use inspect::{CountClients, KeyKind, Seen, View};
 #[cfg(feature = "tls")]
 pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
-pub(crate) use push::{Calls, Channel, Complaint, Hearing, Listener};
+pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscription};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use record::Forget;
-pub(crate) use releases::{Planting, Release};
-pub use roster::Others;
+pub(crate) use releases::{Release, SetStatus};
+pub use roster::OtherClients;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsClient;
 pub(crate) use trim::{Trimming, WallClock};
-pub(crate) use view::{CountClients, KeyKind, Seen, View};
 
 /// An answer to a release under way.
 pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
@@ -77,7 +77,7 @@ pub(crate) struct NodeConfig {
     /// Who we are to it.
     pub(crate) login: LoginSource,
     pub(crate) db: i64,
-    pub(crate) calls: Calls,
+    pub(crate) notifications: Notifications,
     /// For how long a waiter that was called is expected.
     pub(crate) grace: Duration,
     /// Limit of one connection attempt, handshake included.

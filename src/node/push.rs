@@ -27,7 +27,7 @@ const QUEUED_MAX: usize = 1 << 20;
 /// Who is told of what a node says.
 pub(crate) trait Listener: Send + Sync + 'static {
     /// The node called this client: the lock of this key was free there.
-    fn handle_call(&self, key: &str);
+    fn handle_notified(&self, key: &str);
     /// A release of ours called somebody: the lock is wanted.
     fn handle_wanted(&self, resource: &Resource);
     /// There is a connection that can be used.
@@ -60,18 +60,18 @@ impl Channel {
 
 /// How one node calls this client.
 #[derive(Clone)]
-pub(crate) struct Calls {
+pub(crate) struct Notifications {
     pub(crate) channel: Channel,
     pub(crate) listener: Arc<dyn Listener>,
-    pub(crate) complaint: Complaint,
+    pub(crate) notify_warning: NotifyWarning,
 }
 
 /// That calls do not work. Said once for each client: it is one and the same mistake on all nodes.
 #[derive(Clone, Default)]
-pub(crate) struct Complaint(Arc<AtomicBool>);
+pub(crate) struct NotifyWarning(Arc<AtomicBool>);
 
-impl Complaint {
-    pub(crate) fn say(&self, node: &str, reason: &str) {
+impl NotifyWarning {
+    pub(crate) fn warn_once(&self, node: &str, reason: &str) {
         if !self.0.swap(true, Ordering::Relaxed) {
             warn!(
                 node,
@@ -83,10 +83,10 @@ impl Complaint {
 
 /// Whether this client hears calls on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hearing {
-    Calls,
+pub(crate) enum Subscription {
+    Active,
     /// The node speaks RESP2 only, or our user may not subscribe or publish: then waiting goes by timers.
-    Nothing,
+    Absent,
 }
 
 /// A connection that has been set up, and may be asked for more.
@@ -101,12 +101,12 @@ pub(super) struct Dialed {
 pub(super) async fn dial(
     connector: &dyn Connector,
     info: &RedisConnectionInfo,
-    calls: &Calls,
+    notifications: &Notifications,
 ) -> Result<Dialed, NodeFailure> {
-    let dialed = match dial_by(ProtocolVersion::RESP3, connector, info, calls).await? {
+    let dialed = match dial_by(ProtocolVersion::RESP3, connector, info, notifications).await? {
         // What the server says of HELLO is not repeated: it may quote the password.
         Err(error) if is_about_hello(&error) => {
-            dial_by(ProtocolVersion::RESP2, connector, info, calls).await?
+            dial_by(ProtocolVersion::RESP2, connector, info, notifications).await?
         }
         dialed => dialed,
     };
@@ -126,12 +126,13 @@ async fn dial_by(
     protocol: ProtocolVersion,
     connector: &dyn Connector,
     info: &RedisConnectionInfo,
-    calls: &Calls,
+    notifications: &Notifications,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
-    let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&calls.listener));
+    let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&notifications.listener));
     // Time limits are the coordinator's: one timer for a round instead of one for each command.
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-    let config = if protocol.supports_resp3() { config.set_push_sender(calls.ear()) } else { config };
+    let config =
+        if protocol.supports_resp3() { config.set_push_sender(notifications.subscriber()) } else { config };
     let info = info.clone().set_protocol(protocol);
     let dialed = MultiplexedConnection::new_with_config(&info, stream, config).await;
     match (dialed, activity.fault()) {
@@ -147,28 +148,28 @@ async fn dial_by(
 
 impl Dialed {
     /// Subscribes to our channel, and calls ourselves, to see whether that works. Says once where it does not.
-    pub(super) async fn listen(&self, calls: &Calls, node: &str) -> Hearing {
+    pub(super) async fn listen(&self, notifications: &Notifications, node: &str) -> Subscription {
         let reason = if self.protocol.supports_resp3() {
             let (mut subscribe, mut call) = (self.connection.clone(), self.connection.clone());
             let mut publish = redis::cmd("PUBLISH");
-            publish.arg(calls.channel.as_str()).arg("");
+            publish.arg(notifications.channel.as_str()).arg("");
             // Queued in this order.
-            let subscribed = subscribe.subscribe(calls.channel.as_str());
+            let subscribed = subscribe.subscribe(notifications.channel.as_str());
             let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
             match subscribed.and(heard.and_then(Value::extract_error)) {
-                Ok(_) => return Hearing::Calls,
+                Ok(_) => return Subscription::Active,
                 Err(error) => failure::of_command(&error).to_string(),
             }
         } else {
             "the server does not speak RESP3".to_owned()
         };
-        calls.complaint.say(node, &reason);
-        Hearing::Nothing
+        notifications.notify_warning.warn_once(node, &reason);
+        Subscription::Absent
     }
 }
 
-impl Calls {
-    fn ear(&self) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+impl Notifications {
+    fn subscriber(&self) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
         let listener = Arc::clone(&self.listener);
         move |push| {
             if push.kind == PushKind::Message
@@ -177,7 +178,7 @@ impl Calls {
                 // Our own, of the handshake.
                 && !key.is_empty()
             {
-                listener.handle_call(key);
+                listener.handle_notified(key);
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! The commands about those who wait for a lock; `scripts/call.lua` says how a queue is kept.
+//! The commands about those who wait for a lock; `scripts/notify.lua` says how a queue is kept.
 
 use std::sync::Arc;
 use std::time::Duration;

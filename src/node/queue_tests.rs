@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::node::scripts::{LEAVE_TEXT, REGISTER_TEXT, RELEASE_TEXT};
-use crate::testing::{LocalCluster, Reply, Step};
+use crate::testing::{ClockStep, LocalCluster, Reply};
 
 const LOCK: &str = "job";
 const QUEUE: &str = "redlock-quorum:queue:job";
@@ -32,7 +32,7 @@ impl Scene {
     }
 
     fn set_clock_back(&self) {
-        self.cluster.step_clock(0, Step::Backward(Duration::from_secs(3600))).unwrap();
+        self.cluster.step_clock(0, ClockStep::Backward(Duration::from_secs(3600))).unwrap();
     }
 
     fn client(&self, name: &'static str) -> Client {

@@ -91,14 +91,14 @@ struct Asked {
 }
 
 /// A connector that remembers whether anybody was there.
-pub(super) struct Knock {
+pub(super) struct ConnectAttempt {
     connector: Arc<dyn Connector>,
     answered: AtomicBool,
     explanation: Explanation,
     now: Moment,
 }
 
-impl Knock {
+impl ConnectAttempt {
     pub(super) fn new(connector: Arc<dyn Connector>, explanation: Explanation, now: Moment) -> Self {
         Self { connector, answered: AtomicBool::new(false), explanation, now }
     }
@@ -108,7 +108,7 @@ impl Knock {
     }
 }
 
-impl Connector for Knock {
+impl Connector for ConnectAttempt {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
         async {
             let stream = self.connector.connect().await;

@@ -8,9 +8,9 @@ use redis::{Cmd, Value};
 
 use super::commands::{Command, ScriptCall, single};
 use super::failure;
-use super::scripts::NOTE;
+use super::scripts::WRITE_RECORD;
 use crate::error::NodeFailure;
-use crate::protocol::{Break, Change, Met, Record, Span, Use};
+use crate::protocol::{Change, ListUse, MemoryBreak, MetNode, Record, Span};
 use crate::types::internal_key;
 
 /// The record's internal key.
@@ -57,10 +57,10 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     let text = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
     let number = |name: &str| fields.get(name)?.parse::<u64>().ok();
     let broken_by = match fields.get("broken_by")?.as_str() {
-        "made" => Break::Made,
-        "restarted" => Break::Restarted,
-        "promoted" => Break::Promoted,
-        "rolled back" => Break::RolledBack,
+        "made" => MemoryBreak::Made,
+        "restarted" => MemoryBreak::Restarted,
+        "promoted" => MemoryBreak::Promoted,
+        "rolled back" => MemoryBreak::RolledBack,
         _ => return None,
     };
     let kind = |kind: &'static str| {
@@ -69,11 +69,11 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     let announced = kind(TTL).filter_map(|(ttl, value)| Some((ttl.parse().ok()?, span(value)?)));
     let lists = kind(LIST).filter_map(|(list, value)| {
         let Span { first, last } = span(value)?;
-        Some((list.to_owned(), Use { first, last, is_left: value.ends_with(LEFT) }))
+        Some((list.to_owned(), ListUse { first, last, is_left: value.ends_with(LEFT) }))
     });
     let met = kind(MET).filter_map(|(id, value)| {
         let (first, latest) = value.split_once(' ')?;
-        Some((id.to_owned(), Met { first: first.parse().ok()?, change: change(latest)? }))
+        Some((id.to_owned(), MetNode { first: first.parse().ok()?, change: change(latest)? }))
     });
     Some(Record {
         id: text("id")?,
@@ -130,10 +130,10 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
         met,
     } = record;
     let broken_by = match broken_by {
-        Break::Made => "made",
-        Break::Restarted => "restarted",
-        Break::Promoted => "promoted",
-        Break::RolledBack => "rolled back",
+        MemoryBreak::Made => "made",
+        MemoryBreak::Restarted => "restarted",
+        MemoryBreak::Promoted => "promoted",
+        MemoryBreak::RolledBack => "rolled back",
     };
     let mut fields = BTreeMap::from(
         [
@@ -157,31 +157,29 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
             .iter()
             .map(|(ttl, Span { first, last })| (format!("{TTL}{ttl}"), format!("{first} {last}"))),
     );
-    fields.extend(lists.iter().map(|(list, Use { first, last, is_left })| {
+    fields.extend(lists.iter().map(|(list, ListUse { first, last, is_left })| {
         let left = if *is_left { format!(" {LEFT}") } else { String::new() };
         (format!("{LIST}{list}"), format!("{first} {last}{left}"))
     }));
-    fields.extend(
-        met.iter().map(|(id, Met { first, change })| {
-            (format!("{MET}{id}"), format!("{first} {}", written(change)))
-        }),
-    );
+    fields.extend(met.iter().map(|(id, MetNode { first, change })| {
+        (format!("{MET}{id}"), format!("{first} {}", written(change)))
+    }));
     fields
 }
 
 /// Writes a record down, unless it has changed since it was read.
 #[derive(Clone)]
-pub(super) struct Note(Arc<ScriptCall>);
+pub(super) struct WriteRecord(Arc<ScriptCall>);
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(super) enum RecordWrite {
     Written,
     /// Another client was faster.
     Outdated,
 }
 
-impl Note {
+impl WriteRecord {
     pub(super) fn new(stored: &Stored, record: &Record) -> Self {
         let fields = fields(record);
         let is_ours = |name: &str| {
@@ -191,23 +189,23 @@ impl Note {
         // Fields of later versions of this library are left alone.
         let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
         let gone: Vec<_> = gone.collect();
-        let mut by_hash = NOTE.by_hash(1);
+        let mut by_hash = WRITE_RECORD.by_hash(1);
         by_hash.arg(internal_key(RECORD)).arg(&stored.version);
         by_hash.arg(gone.len()).arg(gone);
         for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
             by_hash.arg(name).arg(value);
         }
-        Self(Arc::new(ScriptCall { lua: &NOTE, by_hash }))
+        Self(Arc::new(ScriptCall { lua: &WRITE_RECORD, by_hash }))
     }
 }
 
-impl Command for Note {
-    type Reply = Noted;
+impl Command for WriteRecord {
+    type Reply = RecordWrite;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Noted, NodeFailure> {
+    async fn send(self, connection: MultiplexedConnection) -> Result<RecordWrite, NodeFailure> {
         match self.0.run(connection).await {
-            Ok(Value::Int(1)) => Ok(Noted::Written),
-            Ok(Value::Int(0)) => Ok(Noted::Outdated),
+            Ok(Value::Int(1)) => Ok(RecordWrite::Written),
+            Ok(Value::Int(0)) => Ok(RecordWrite::Outdated),
             Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
             Err(error) => Err(failure::of_command(&error)),
         }
@@ -226,10 +224,10 @@ impl Command for Forget {
             let reply = single(&mut connection, &read()).await;
             let stored = Stored::parse(&reply.map_err(|error| failure::of_command(&error))?)?;
             let Some(record) = &stored.record else { return Ok(()) };
-            let note = Note::new(&stored, &record.without_clients());
+            let note = WriteRecord::new(&stored, &record.without_clients());
             match note.send(connection.clone()).await? {
-                Noted::Written => return Ok(()),
-                Noted::Outdated => {}
+                RecordWrite::Written => return Ok(()),
+                RecordWrite::Outdated => {}
             }
         }
         Err(changes_all_the_time())
@@ -254,17 +252,17 @@ mod tests {
             is_durable: true,
             made: 1,
             whole: 2,
-            broken_by: Break::RolledBack,
+            broken_by: MemoryBreak::RolledBack,
             is_declared: true,
             evicted_keys: 3,
             evicted: Some(4),
             announced: [(20_000, Span { first: 5, last: 6 })].into(),
             lists: [
-                ("2 of aa bb cc".to_owned(), Use { first: 7, last: 8, is_left: false }),
-                ("2 of aa bb dd".to_owned(), Use { first: 9, last: 10, is_left: true }),
+                ("2 of aa bb cc".to_owned(), ListUse { first: 7, last: 8, is_left: false }),
+                ("2 of aa bb dd".to_owned(), ListUse { first: 9, last: 10, is_left: true }),
             ]
             .into(),
-            met: [("bb".to_owned(), Met { first: 11, change: Change { run: "s".into(), sequence: 13 } })]
+            met: [("bb".to_owned(), MetNode { first: 11, change: Change { run: "s".into(), sequence: 13 } })]
                 .into(),
         }
     }

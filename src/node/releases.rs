@@ -5,7 +5,7 @@ use crate::types::{Moment, Resource, Token, Ttl, Wake};
 
 /// What is known of the command that may have planted the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Planting {
+pub(crate) enum SetStatus {
     /// The node answered it: whatever is sent now comes later.
     Answered,
     /// It was sent on this connection and not answered. A release on the same connection is surely behind it.
@@ -20,7 +20,7 @@ pub(crate) enum Planting {
 pub(crate) struct Release {
     pub(crate) resource: Resource,
     pub(crate) token: Token,
-    pub(crate) planting: Planting,
+    pub(crate) set_status: SetStatus,
     pub(crate) wake: Wake,
     /// Longest time that the key lives once it is planted.
     pub(crate) ttl: Ttl,
@@ -32,39 +32,39 @@ impl Release {
     /// To be called before it is sent on a connection of this epoch. A command of an older connection, one that a
     /// stopped node has not read yet, may run now that the node is back: its key then lives for a TTL from now.
     pub(crate) fn prepare(&mut self, epoch: Epoch, now: Moment) {
-        match self.planting {
-            Planting::Unanswered(planted) if planted != epoch => {
-                self.planting = Planting::Stray;
+        match self.set_status {
+            SetStatus::Unanswered(planted) if planted != epoch => {
+                self.set_status = SetStatus::Stray;
                 self.expires = now + self.ttl.as_duration();
             }
-            Planting::Answered | Planting::Unanswered(_) | Planting::Stray => {}
+            SetStatus::Answered | SetStatus::Unanswered(_) | SetStatus::Stray => {}
         }
     }
 
     /// Whether an answer to this release, on the connection that it was prepared for, settles it.
     pub(crate) fn is_settled_by_an_answer(&self) -> bool {
-        match self.planting {
-            Planting::Answered | Planting::Unanswered(_) => true,
-            Planting::Stray => false,
+        match self.set_status {
+            SetStatus::Answered | SetStatus::Unanswered(_) => true,
+            SetStatus::Stray => false,
         }
     }
 
     /// To be called when the node refused it on the connection that it was prepared for. The command that may have
     /// planted the key is over by then, too: the key ends by itself a TTL from now at the latest.
     pub(super) fn handle_refusal(&mut self, now: Moment) {
-        match self.planting {
-            Planting::Unanswered(_) => {
-                self.planting = Planting::Answered;
+        match self.set_status {
+            SetStatus::Unanswered(_) => {
+                self.set_status = SetStatus::Answered;
                 self.expires = now + self.ttl.as_duration();
             }
-            Planting::Answered | Planting::Stray => {}
+            SetStatus::Answered | SetStatus::Stray => {}
         }
     }
 
     pub(super) fn is_needed(&self, now: Moment) -> bool {
-        match self.planting {
-            Planting::Unanswered(_) => true,
-            Planting::Answered | Planting::Stray => now < self.expires,
+        match self.set_status {
+            SetStatus::Unanswered(_) => true,
+            SetStatus::Answered | SetStatus::Stray => now < self.expires,
         }
     }
 }
@@ -75,11 +75,11 @@ pub(super) mod tests {
     use crate::types::KeyPrefix;
     use std::time::Duration;
 
-    pub(in crate::node) fn release(planting: Planting, expires: Moment) -> Release {
+    pub(in crate::node) fn release(set_status: SetStatus, expires: Moment) -> Release {
         Release {
             resource: Resource::parse(&KeyPrefix::default(), "r").unwrap(),
             token: Token::new("me", 7),
-            planting,
+            set_status,
             wake: Wake::Next,
             ttl: Ttl::from_duration(Duration::from_secs(10)),
             expires,
@@ -94,7 +94,7 @@ pub(super) mod tests {
 
     #[test]
     fn on_the_connection_of_its_set_an_answer_settles_it() {
-        let mut release = release(Planting::Unanswered(OLD), at(10));
+        let mut release = release(SetStatus::Unanswered(OLD), at(10));
         release.prepare(OLD, at(1));
         assert!(release.is_settled_by_an_answer());
     }
@@ -102,7 +102,7 @@ pub(super) mod tests {
     /// A node that refused it went on to be asked for as long as the connection lived.
     #[test]
     fn a_release_that_was_refused_ends_with_the_key() {
-        let mut release = release(Planting::Unanswered(OLD), at(10));
+        let mut release = release(SetStatus::Unanswered(OLD), at(10));
         release.prepare(OLD, at(1));
         release.handle_refusal(at(2));
         assert!(release.is_needed(at(11)));

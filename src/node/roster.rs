@@ -8,8 +8,8 @@ use tracing::warn;
 
 use crate::error::NodeFailure;
 use crate::protocol::{
-    Change, Known, Record, UNMET, fresh_for, is_complete, is_introduced, lacking, longest_announced,
-    look_every, span,
+    Change, NodeView, Record, UNMET, is_complete, is_introduced, lacking, longest_announced,
+    observation_lasts, observe_every, span,
 };
 use crate::types::{Moment, NodeId, Ttl};
 
@@ -31,8 +31,8 @@ pub(crate) struct Roster {
 struct Member {
     /// The process that may vote under this name; empty where none may.
     run_id: String,
-    known: Option<Known>,
-    others: Others,
+    known: Option<NodeView>,
+    others: OtherClients,
     /// The list that we told it last that we have left.
     left: String,
 }
@@ -40,7 +40,7 @@ struct Member {
 /// Which nodes and quorum other clients use together with one of ours: two quorums of different lists may not meet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Others {
+pub enum OtherClients {
     /// Not known: not all of our nodes have been met yet, or this one has not answered.
     #[default]
     Unknown,
@@ -58,7 +58,7 @@ struct List {
 }
 
 /// What a look at one node has to tell it.
-pub(super) struct Told {
+pub(super) struct Announcement {
     /// Its id belongs to another of our nodes.
     pub(super) is_copy: bool,
     /// Changes of its record that clients have met and that it does not know.
@@ -89,8 +89,8 @@ impl Roster {
     }
 
     /// Until when grants count of a node that was looked at then.
-    pub(crate) fn fresh_until(&self, looked: Moment) -> Moment {
-        looked + fresh_for(look_every(self.max_ttl))
+    pub(crate) fn fresh_until(&self, observed: Moment) -> Moment {
+        observed + observation_lasts(observe_every(self.max_ttl))
     }
 
     /// The longest lease that we may hold.
@@ -105,7 +105,7 @@ impl Roster {
     }
 
     /// What is known of all nodes.
-    pub(crate) fn known(&self) -> Vec<Option<Known>> {
+    pub(crate) fn known(&self) -> Vec<Option<NodeView>> {
         self.members.borrow().iter().map(|member| member.known.clone()).collect()
     }
 
@@ -120,7 +120,7 @@ impl Roster {
     }
 
     /// What other clients of `node` use for nodes and quorum.
-    pub(crate) fn others(&self, node: NodeId) -> Others {
+    pub(crate) fn others(&self, node: NodeId) -> OtherClients {
         self.members.borrow()[node.0].others.clone()
     }
 
@@ -130,7 +130,11 @@ impl Roster {
             return;
         }
         // The sender is ours.
-        let _ = self.members.subscribe().wait_for(|members| members[node.0].others != Others::Unknown).await;
+        let _ = self
+            .members
+            .subscribe()
+            .wait_for(|members| members[node.0].others != OtherClients::Unknown)
+            .await;
     }
 
     /// Whether a quorum has been met, so that there is a list to be told.
@@ -165,7 +169,7 @@ impl Roster {
                 Some(other) => {
                     // Who it was before must not be forgotten: the name may lead to yet another server next.
                     members[node.0].run_id.clear();
-                    members[node.0].others = Others::Unknown;
+                    members[node.0].others = OtherClients::Unknown;
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
                 }
                 None => run_id.clone_into(&mut members[node.0].run_id),
@@ -176,7 +180,7 @@ impl Roster {
     }
 
     /// What has to be told to a node that was admitted and has this record.
-    pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Told {
+    pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Announcement {
         let members = self.members.borrow();
         let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
         let met = others().filter_map(|other| other.known.as_ref());
@@ -195,16 +199,16 @@ impl Roster {
             lacks
         });
         let before = self.list.borrow().before.clone();
-        // Told once: a client that still uses it takes it back.
+        // Announcement once: a client that still uses it takes it back.
         let left = if members[node.0].left == before { String::new() } else { before };
         let list = self.list.borrow().now.clone();
-        Told { is_copy, lacks, list, left, met }
+        Announcement { is_copy, lacks, list, left, met }
     }
 
     /// What was seen of a node; the record is as it was written down.
-    pub(super) fn handle_look(&self, node: NodeId, mut seen: Known, told: &Told) {
+    pub(super) fn handle_observed(&self, node: NodeId, mut seen: NodeView, told: &Announcement) {
         let others = self.others_of(&seen, &told.list);
-        if self.members.borrow()[node.0].others != others && matches!(others, Others::Different(_)) {
+        if self.members.borrow()[node.0].others != others && matches!(others, OtherClients::Different(_)) {
             warn!(
                 node = %self.names[node.0],
                 "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
@@ -273,9 +277,9 @@ impl Roster {
         });
     }
 
-    fn others_of(&self, seen: &Known, list: &str) -> Others {
+    fn others_of(&self, seen: &NodeView, list: &str) -> OtherClients {
         if list.is_empty() || !is_complete(list) {
-            return Others::Unknown;
+            return OtherClients::Unknown;
         }
         let until = |last: u64| seen.clock.saturating_sub(last);
         let recent = span(self.max_ttl(), 0.0).as_micros();
@@ -289,7 +293,7 @@ impl Roster {
                 && used.first <= since
                 && u128::from(until(used.last)) <= recent
         });
-        different.map_or(Others::Same, |(theirs, _)| Others::Different(theirs.clone()))
+        different.map_or(OtherClients::Same, |(theirs, _)| OtherClients::Different(theirs.clone()))
     }
 }
 

@@ -7,22 +7,23 @@ use redis::{Arg, Cmd, Pipeline, Script};
 /// What a release does when nobody waits comes before everything else: making functions takes a server longer than that.
 pub(super) const RELEASE_TEXT: &str = concat!(
     include_str!("scripts/release.lua"),
-    include_str!("scripts/call.lua"),
-    include_str!("scripts/release_call.lua")
+    include_str!("scripts/notify.lua"),
+    include_str!("scripts/release_notify.lua")
 );
 pub(super) const RELEASE_MANY_TEXT: &str =
-    concat!(include_str!("scripts/call.lua"), include_str!("scripts/release_many.lua"));
+    concat!(include_str!("scripts/notify.lua"), include_str!("scripts/release_many.lua"));
 pub(super) const REGISTER_TEXT: &str =
-    concat!(include_str!("scripts/call.lua"), include_str!("scripts/register.lua"));
+    concat!(include_str!("scripts/notify.lua"), include_str!("scripts/register.lua"));
 pub(super) const LEAVE_TEXT: &str =
-    concat!(include_str!("scripts/call.lua"), include_str!("scripts/leave.lua"));
+    concat!(include_str!("scripts/notify.lua"), include_str!("scripts/leave.lua"));
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_TEXT));
 pub(super) static RELEASE_MANY: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_MANY_TEXT));
 pub(super) static REGISTER: LazyLock<Lua> = LazyLock::new(|| Lua::new(REGISTER_TEXT));
 pub(super) static LEAVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(LEAVE_TEXT));
 pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
-pub(super) static NOTE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/note.lua")));
+pub(super) static WRITE_RECORD: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/write_record.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 /// Sent as a text at each connect; see its head.
@@ -31,7 +32,7 @@ pub(super) static PERMISSIONS: LazyLock<Lua> =
 
 /// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &NOTE, &DECLARE] {
+    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &WRITE_RECORD, &DECLARE] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

@@ -11,11 +11,11 @@ use tracing::{debug, info, warn};
 
 use super::backlog::{Backlog, Waiting};
 use super::batch::RemoveMany;
-use super::commands::{Called, Remove, Removed};
+use super::commands::{Notified, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal};
-use super::journal::{Journal, Line};
-use super::look::Visitor;
-use super::reconnect::{Explanation, Knock, Pauses, STEADY_AFTER};
+use super::connection_log::{ConnectionLog, LogLine};
+use super::observe::Observer;
+use super::reconnect::{ConnectAttempt, Explanation, Pauses, STEADY_AFTER};
 use super::releases::Release;
 
 use super::trim::keep_trimming;
@@ -41,7 +41,7 @@ pub(super) fn run(
         epoch: Epoch::FIRST,
         pauses: Pauses::default(),
         explanation: Explanation::default(),
-        journal: Journal::default(),
+        connection_log: ConnectionLog::default(),
         backlog: Backlog::default(),
         sent: FuturesUnordered::new(),
         unanswered: 0,
@@ -64,7 +64,7 @@ struct Supervisor {
     epoch: Epoch,
     pauses: Pauses,
     explanation: Explanation,
-    journal: Journal,
+    connection_log: ConnectionLog,
     backlog: Backlog,
     sent: FuturesUnordered<Sent>,
     /// How many releases that are.
@@ -96,9 +96,9 @@ impl Drop for Supervisor {
         }
         let failure = NodeFailure::RuntimeEnded;
         if let State::Up(_) = &*self.publish.borrow() {
-            self.config.calls.listener.handle_down(&failure);
+            self.config.notifications.listener.handle_down(&failure);
         }
-        self.config.calls.listener.handle_pending(0);
+        self.config.notifications.listener.handle_pending(0);
         self.publish.send_replace(State::Down(failure.into()));
     }
 }
@@ -106,16 +106,16 @@ impl Drop for Supervisor {
 impl Supervisor {
     async fn run(mut self) {
         while let Some(mut connection) = self.connect().await {
-            self.config.calls.listener.handle_up();
+            self.config.notifications.listener.handle_up();
             self.publish.send_replace(State::Up(connection.link.clone()));
             self.handle_up();
             let end = self.serve(&mut connection).await;
             match end {
-                End::Finished => return self.config.calls.listener.handle_finished(),
+                End::Finished => return self.config.notifications.listener.handle_finished(),
                 End::Lost(refusal) => {
                     self.tell_lost(&refusal.failure);
                     self.config.roster.handle_down(self.config.node);
-                    self.config.calls.listener.handle_down(&refusal.failure);
+                    self.config.notifications.listener.handle_down(&refusal.failure);
                     self.publish.send_replace(State::Down(refusal));
                     connection.abandon();
                     self.collect_unanswered().await;
@@ -133,31 +133,32 @@ impl Supervisor {
         loop {
             self.epoch = self.epoch.next();
             let (connector, explanation) = (Arc::clone(&self.config.connector), self.explanation.clone());
-            let knock = Arc::new(Knock::new(connector, explanation, self.ambient.now()));
-            match self.attempt(Arc::clone(&knock)).await? {
+            let connect_attempt = Arc::new(ConnectAttempt::new(connector, explanation, self.ambient.now()));
+            match self.attempt(Arc::clone(&connect_attempt)).await? {
                 Ok(connection) => return Some(connection),
                 Err(refusal) => self.publish_refusal(refusal),
             }
-            let pause = self.pauses.handle_failed(knock.peer(), self.ambient.random());
+            let pause = self.pauses.handle_failed(connect_attempt.peer(), self.ambient.random());
             self.meanwhile(tokio::time::sleep(pause).boxed()).await?;
         }
     }
 
-    async fn attempt(&mut self, connector: Arc<Knock>) -> Option<Result<Connection, Refusal>> {
+    async fn attempt(&mut self, connector: Arc<ConnectAttempt>) -> Option<Result<Connection, Refusal>> {
         // Moved out for the time of the attempt, so that requests can be handled meanwhile.
-        let (calls, name) = (self.config.calls.clone(), Arc::clone(&self.config.name));
+        let (notifications, name) = (self.config.notifications.clone(), Arc::clone(&self.config.name));
         let (login, db) = (self.config.login.clone(), self.config.db);
         let (epoch, limit) = (self.epoch, self.config.connect_timeout);
-        let visitor = self.visitor();
+        let observer = self.observer();
         let attempt = async move {
-            Connection::open(&*connector, (&login, db), epoch, limit, (&name, &calls, &visitor)).await
+            Connection::open(&*connector, (&login, db), epoch, limit, (&name, &notifications, &observer))
+                .await
         };
         self.meanwhile(attempt.boxed()).await
     }
 
-    fn visitor(&self) -> Visitor {
+    fn observer(&self) -> Observer {
         let NodeConfig { node, roster, eviction, connector, .. } = &self.config;
-        Visitor {
+        Observer {
             node: *node,
             roster: Arc::clone(roster),
             eviction: *eviction,
@@ -169,20 +170,20 @@ impl Supervisor {
     fn publish_refusal(&mut self, refusal: Refusal) {
         self.config.roster.handle_down(self.config.node);
         let (node, reason) = (&self.config.name, &refusal.failure);
-        match self.journal.handle_failure(reason, self.ambient.now()) {
-            Line::Told { repeated } => {
+        match self.connection_log.handle_failure(reason, self.ambient.now()) {
+            LogLine::Announcement { repeated } => {
                 warn!(%node, %reason, repeated, "cannot be used; trying on in the background");
             }
-            Line::Nothing => debug!(%node, %reason, "failed again"),
+            LogLine::Nothing => debug!(%node, %reason, "failed again"),
         }
         self.publish.send_replace(State::Down(refusal));
     }
 
     fn tell_lost(&mut self, reason: &NodeFailure) {
         let node = &self.config.name;
-        match self.journal.handle_failure(reason, self.ambient.now()) {
-            Line::Told { repeated } => warn!(%node, %reason, repeated, "node is down"),
-            Line::Nothing => debug!(%node, %reason, "failed again"),
+        match self.connection_log.handle_failure(reason, self.ambient.now()) {
+            LogLine::Announcement { repeated } => warn!(%node, %reason, repeated, "node is down"),
+            LogLine::Nothing => debug!(%node, %reason, "failed again"),
         }
     }
 
@@ -190,14 +191,14 @@ impl Supervisor {
         let now = self.ambient.now();
         self.pauses.handle_up(now);
         self.backlog.handle_connected(now);
-        let line = self.journal.handle_up();
+        let line = self.connection_log.handle_up();
         self.tell_up(line);
     }
 
-    fn tell_up(&self, line: Line) {
+    fn tell_up(&self, line: LogLine) {
         match line {
-            Line::Told { repeated } => info!(node = %self.config.name, repeated, "node is up"),
-            Line::Nothing => {}
+            LogLine::Announcement { repeated } => info!(node = %self.config.name, repeated, "node is up"),
+            LogLine::Nothing => {}
         }
     }
 
@@ -232,7 +233,7 @@ impl Supervisor {
         let trimming = self.config.trimming.clone();
         let trimming = keep_trimming(link.clone(), self.config.node, trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
-        let mut looking = std::pin::pin!(keep_looking(link.clone(), self.visitor()));
+        let mut looking = std::pin::pin!(keep_observing(link.clone(), self.observer()));
         let connector = Arc::clone(&self.config.connector);
         let mut superseded = connector.superseded();
         let mut steady = std::pin::pin!(tokio::time::sleep(STEADY_AFTER).fuse());
@@ -252,7 +253,7 @@ impl Supervisor {
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
                 () = &mut steady => {
-                    let line = self.journal.handle_steady();
+                    let line = self.connection_log.handle_steady();
                     self.tell_up(line);
                 }
                 () = connection.driver.ended() => {
@@ -295,12 +296,12 @@ impl Supervisor {
         let now = self.ambient.now();
         match answer {
             Ok(removed) => {
-                for (waiting, Removed { key: _, called }) in told.into_iter().zip(removed) {
-                    match called {
-                        Called::Somebody => {
-                            self.config.calls.listener.handle_wanted(&waiting.release.resource);
+                for (waiting, Removed { key: _, notified }) in told.into_iter().zip(removed) {
+                    match notified {
+                        Notified::Somebody => {
+                            self.config.notifications.listener.handle_wanted(&waiting.release.resource);
                         }
-                        Called::Nobody => {}
+                        Notified::Nobody => {}
                     }
                     if !waiting.release.is_settled_by_an_answer() {
                         self.backlog.repeat(waiting, now);
@@ -354,7 +355,7 @@ impl Supervisor {
 
     /// Without a connection nothing is sent, and so nothing awaited.
     fn answer_flushes(&mut self) {
-        self.config.calls.listener.handle_pending(self.unanswered + self.backlog.len());
+        self.config.notifications.listener.handle_pending(self.unanswered + self.backlog.len());
         let is_due = self.is_connected() && self.backlog.is_due(self.ambient.now());
         if self.sent.is_empty() && self.notices.is_empty() && !is_due {
             for done in self.flushes.drain(..) {
@@ -379,16 +380,16 @@ fn lost(failure: NodeFailure) -> End {
 
 /// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
 /// more.
-async fn keep_looking(link: Link, visitor: Visitor) -> Refusal {
-    let mut changes = visitor.roster.list_changes();
+async fn keep_observing(link: Link, observer: Observer) -> Refusal {
+    let mut changes = observer.roster.list_changes();
     // The last node that was missing on the list may have been met while we connected.
-    let mut pause = if visitor.roster.has_list() { Duration::ZERO } else { visitor.every() };
+    let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = changes.changed() => {}
         }
-        match link.look(&visitor).await {
+        match link.observe(&observer).await {
             Ok(()) => {}
             // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
             // too old.
@@ -398,6 +399,6 @@ async fn keep_looking(link: Link, visitor: Visitor) -> Refusal {
             }) => {}
             Err(refusal) => return refusal,
         }
-        pause = visitor.every();
+        pause = observer.every();
     }
 }

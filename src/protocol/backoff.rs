@@ -6,13 +6,13 @@ use std::time::Duration;
 ///
 /// # Defaults
 ///
-/// [`Retry::in_turn`].
+/// [`Retry::fifo`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry(Strategy);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
-    InTurn { first: Duration, longest: Duration },
+    Fifo { first: Duration, longest: Duration },
     Fixed { attempts: u32, delay: Duration },
     Exponential { first: Duration, longest: Duration },
 }
@@ -36,13 +36,13 @@ impl Retry {
     /// subscribe and publish on channels that begin with `redlock-quorum:wake:`, and while there is no quorum, it tries again
     /// as [`Retry::exponential`] does, with pauses from 5 ms to 200 ms.
     #[must_use]
-    pub const fn in_turn() -> Self {
-        Self::in_turn_with(Duration::from_millis(5), Duration::from_millis(200))
+    pub const fn fifo() -> Self {
+        Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200))
     }
 
-    /// The same with other pauses, for outages and where there are no calls.
-    pub(crate) const fn in_turn_with(first: Duration, longest: Duration) -> Self {
-        Self(Strategy::InTurn { first, longest })
+    /// The same with other pauses, for outages and where there are no notifications.
+    pub(crate) const fn fifo_with(first: Duration, longest: Duration) -> Self {
+        Self(Strategy::Fifo { first, longest })
     }
 
     /// So many attempts in all, at least one, with the same delay between any two: `Retry::fixed(5,
@@ -63,8 +63,8 @@ impl Retry {
         Self(Strategy::Exponential { first, longest })
     }
 
-    pub(crate) fn is_in_turn(self) -> bool {
-        matches!(self.0, Strategy::InTurn { .. })
+    pub(crate) fn is_fifo(self) -> bool {
+        matches!(self.0, Strategy::Fifo { .. })
     }
 
     pub(crate) const fn strategy(self) -> Strategy {
@@ -77,7 +77,7 @@ impl Retry {
             Strategy::Fixed { attempts, delay: _ } if attempt >= attempts => Pause::GiveUp,
             Strategy::Fixed { attempts: _, delay } => Pause::For(delay),
             // Where waiters are called, pauses are for outages.
-            Strategy::InTurn { first, longest } | Strategy::Exponential { first, longest } => {
+            Strategy::Fifo { first, longest } | Strategy::Exponential { first, longest } => {
                 let doublings = attempt.saturating_sub(1).min(31);
                 let limit = first.saturating_mul(1 << doublings).min(longest);
                 Pause::For(scale(limit, random))
@@ -88,7 +88,7 @@ impl Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self::in_turn()
+        Self::fifo()
     }
 }
 

@@ -41,9 +41,9 @@ pub(crate) struct Contender {
     next: Next,
     ticket: Option<Ticket>,
     /// Since the last attempt began.
-    called: Called,
+    is_notified: bool,
     /// Whether the queue node had us make the last attempt.
-    prompted: Prompted,
+    is_prompted: bool,
     /// Attempts in a row that the queue node had us make, and that were lost.
     misled: u32,
     outages: u32,
@@ -57,30 +57,18 @@ enum Next {
     SleepThenAttempt(Moment),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Called {
-    Yes,
-    No,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prompted {
-    Yes,
-    No,
-}
-
 impl Contender {
     pub(crate) fn new(demand: Demand) -> Self {
         let next = match demand {
             Demand::Unknown => Next::Attempt,
             Demand::Wanted => Next::Register(Manner::Eager),
         };
-        Self { next, ticket: None, called: Called::No, prompted: Prompted::No, misled: 0, outages: 0 }
+        Self { next, ticket: None, is_notified: false, is_prompted: false, misled: 0, outages: 0 }
     }
 
     /// Asked again, without anything having been handled since, it answers the same.
     pub(crate) fn step(&self, now: Moment) -> Step {
-        if self.called == Called::Yes {
+        if self.is_notified {
             return Step::Attempt;
         }
         match self.next {
@@ -101,30 +89,29 @@ impl Contender {
     /// The next attempt begins. Until its end is handled the next step is an attempt: when the head is dropped half way,
     /// the next waiter makes it in its place, and answers the call.
     pub(crate) fn handle_attempt(&mut self) {
-        if self.called == Called::Yes {
-            self.prompted = Prompted::Yes;
+        if self.is_notified {
+            self.is_prompted = true;
         }
-        self.called = Called::No;
+        self.is_notified = false;
         self.next = Next::Attempt;
     }
 
     /// It was lost to others.
     pub(crate) fn handle_lost(&mut self) {
         self.outages = 0;
-        let manner = match self.prompted {
-            Prompted::No => Manner::Eager,
-            Prompted::Yes => {
-                self.misled = self.misled.saturating_add(1);
-                Manner::Patient
-            }
+        let manner = if self.is_prompted {
+            self.misled = self.misled.saturating_add(1);
+            Manner::Patient
+        } else {
+            Manner::Eager
         };
-        self.prompted = Prompted::No;
+        self.is_prompted = false;
         self.next = Next::Register(manner);
     }
 
     /// It failed for another reason, or there is no node to register on.
     pub(crate) fn handle_outage(&mut self, retry: Retry, now: Moment, random: u64) {
-        self.prompted = Prompted::No;
+        self.is_prompted = false;
         self.outages = self.outages.saturating_add(1);
         self.next = Next::SleepThenAttempt(now + pause(retry, self.outages, random));
     }
@@ -135,7 +122,7 @@ impl Contender {
         self.outages = 0;
         let sleep = match turn {
             Turn::Ours => {
-                self.prompted = Prompted::Yes;
+                self.is_prompted = true;
                 self.next = Next::Attempt;
                 return;
             }
@@ -162,8 +149,8 @@ impl Contender {
     }
 
     /// The lock was released, here or by another process, and it is our turn.
-    pub(crate) fn handle_called(&mut self) {
-        self.called = Called::Yes;
+    pub(crate) fn handle_notified(&mut self) {
+        self.is_notified = true;
     }
 }
 
@@ -248,7 +235,7 @@ mod tests {
     #[test]
     fn whoever_is_called_asks_all_nodes_at_once() {
         let mut contender = waiting(others(10_000));
-        contender.handle_called();
+        contender.handle_notified();
         assert_eq!(contender.step(at(1)), Step::Attempt);
         contender.handle_attempt();
         contender.handle_lost();
@@ -263,7 +250,7 @@ mod tests {
     fn an_attempt_that_is_given_up_half_way_is_made_by_the_next() {
         for turn in [others(10_000), Turn::Endless, Turn::Ours, Turn::Free] {
             let mut contender = waiting(turn);
-            contender.handle_called();
+            contender.handle_notified();
             contender.handle_attempt();
             assert_eq!(contender.step(at(1)), Step::Attempt, "{turn:?}");
             contender.handle_attempt();
@@ -276,7 +263,7 @@ mod tests {
     fn a_call_that_comes_during_an_attempt_is_not_lost() {
         let mut contender = waiting(Turn::Ours);
         contender.handle_attempt();
-        contender.handle_called();
+        contender.handle_notified();
         contender.handle_lost();
         assert_eq!(contender.step(at(0)), Step::Attempt);
         contender.handle_attempt();
@@ -314,10 +301,10 @@ mod tests {
         for pause in [5, 10, 20, 40, 80, 160, 200, 200] {
             assert_eq!(contender.step(at(0)), Step::Attempt);
             contender.handle_attempt();
-            contender.handle_outage(Retry::in_turn(), at(0), ALL);
+            contender.handle_outage(Retry::fifo(), at(0), ALL);
             let Step::Sleep(until) = contender.step(at(0)) else { panic!("it sleeps") };
             assert!(until <= at(pause) && until > at(pause - 1), "{until:?} of {pause} ms");
-            contender.handle_called();
+            contender.handle_notified();
         }
     }
 
@@ -327,7 +314,7 @@ mod tests {
         contender.handle_queue_lost();
         assert_eq!(contender.step(at(0)), Step::Register(Manner::Eager));
         let mut contender = Contender::new(Demand::Unknown);
-        contender.handle_outage(Retry::in_turn(), at(0), ALL);
+        contender.handle_outage(Retry::fifo(), at(0), ALL);
         let step = contender.step(at(0));
         contender.handle_queue_lost();
         assert_eq!(contender.step(at(0)), step);
@@ -361,14 +348,14 @@ mod tests {
                 let now = at(i as u64);
                 match event {
                     Event::Lost => { contender.handle_attempt(); contender.handle_lost(); }
-                    Event::Outage => contender.handle_outage(Retry::in_turn(), now, random),
+                    Event::Outage => contender.handle_outage(Retry::fifo(), now, random),
                     Event::Registered(-2) => contender.handle_registered(Turn::Free, ticket(), now, random),
                     Event::Registered(-1) => contender.handle_registered(Turn::Endless, ticket(), now, random),
                     Event::Registered(0) => contender.handle_registered(Turn::Ours, ticket(), now, random),
                     Event::Registered(ms) => {
                         contender.handle_registered(others(ms.unsigned_abs()), ticket(), now, random);
                     }
-                    Event::Called => contender.handle_called(),
+                    Event::Called => contender.handle_notified(),
                     Event::QueueLost => contender.handle_queue_lost(),
                 }
                 if let Step::Sleep(until) = contender.step(now) {

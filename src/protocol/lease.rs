@@ -7,7 +7,7 @@ use crate::types::{Moment, NodeId, Ttl};
 /// What is known of our key on one node from the last command that could have planted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
-pub(crate) enum Planted {
+pub(crate) enum KeyState {
     /// No such command was ever queued: there is nothing to remove.
     NotSent,
     /// It was queued, and the answer is not known: it may run at any time.
@@ -31,7 +31,7 @@ pub(crate) enum Connection {
 #[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Lease {
     deadlines: Deadlines,
-    planted: Box<[Planted]>,
+    key_states: Box<[KeyState]>,
     /// Nodes that have said that they lack our key, and have not been given it since.
     denied: NodeSet,
     /// Nodes that may have forgotten locks when the acquire was sent: their grants to it prove nothing.
@@ -44,7 +44,7 @@ impl Lease {
     pub(crate) fn new(quorum: Quorum, drift: Drift) -> Self {
         Self {
             deadlines: Deadlines::new(quorum),
-            planted: vec![Planted::NotSent; quorum.nodes()].into(),
+            key_states: vec![KeyState::NotSent; quorum.nodes()].into(),
             denied: NodeSet::EMPTY,
             quarantined: NodeSet::EMPTY,
             drift,
@@ -53,12 +53,12 @@ impl Lease {
     }
 
     pub(crate) fn nodes(&self) -> usize {
-        self.planted.len()
+        self.key_states.len()
     }
 
     /// An acquire was queued for `node`.
     pub(crate) fn handle_sent(&mut self, node: NodeId) {
-        self.planted[node.0] = Planted::Unknown;
+        self.key_states[node.0] = KeyState::Unknown;
     }
 
     /// `node` is in quarantine: whatever it answers to the acquire, its grant does not count. It is asked all the
@@ -75,12 +75,12 @@ impl Lease {
     pub(crate) fn handle_acquired(&mut self, node: NodeId, sent_at: Moment, ttl: Ttl, vote: Vote) {
         match vote {
             Vote::Granted => {
-                self.planted[node.0] = Planted::Granted;
+                self.key_states[node.0] = KeyState::Granted;
                 if !self.quarantined.contains(node) {
                     self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
                 }
             }
-            Vote::Denied => self.planted[node.0] = Planted::Denied,
+            Vote::Denied => self.key_states[node.0] = KeyState::Denied,
             Vote::Unknown => {}
         }
     }
@@ -112,18 +112,18 @@ impl Lease {
     }
 
     /// The key is queued for `node` once more, because it has said that it lacks it.
-    pub(crate) fn handle_replanting(&mut self, node: NodeId, connection: Connection) {
-        let planted = &mut self.planted[node.0];
+    pub(crate) fn handle_restore_sent(&mut self, node: NodeId, connection: Connection) {
+        let planted = &mut self.key_states[node.0];
         *planted = match (*planted, connection) {
-            (Planted::Stray, _) | (Planted::Unknown, Connection::Another) => Planted::Stray,
-            (Planted::Unknown, Connection::Same)
-            | (Planted::NotSent | Planted::Granted | Planted::Denied, _) => Planted::Unknown,
+            (KeyState::Stray, _) | (KeyState::Unknown, Connection::Another) => KeyState::Stray,
+            (KeyState::Unknown, Connection::Same)
+            | (KeyState::NotSent | KeyState::Granted | KeyState::Denied, _) => KeyState::Unknown,
         };
     }
 
     /// `node`'s answer, known at `now`, to a key that was queued once more after `sent_at`. As little as an
     /// extension does it revive a lease that is over.
-    pub(crate) fn handle_replanted(
+    pub(crate) fn handle_restored(
         &mut self,
         node: NodeId,
         sent_at: Moment,
@@ -136,13 +136,13 @@ impl Lease {
             Vote::Granted => {
                 self.deadlines.raise(node, sent_at, self.drift.validity(ttl));
                 self.denied.remove(node);
-                Planted::Granted
+                KeyState::Granted
             }
-            Vote::Denied => Planted::Denied,
+            Vote::Denied => KeyState::Denied,
             Vote::Unknown => return,
         };
-        let planted = &mut self.planted[node.0];
-        if *planted != Planted::Stray {
+        let planted = &mut self.key_states[node.0];
+        if *planted != KeyState::Stray {
             *planted = known;
         }
     }
@@ -176,14 +176,15 @@ impl Lease {
 
     /// Nodes that may hold our key, with what is known of it: all but those that denied it or were never asked.
     /// A grant whose answer was lost is among them, as the Redlock specification demands. Each is named once.
-    pub(crate) fn take_nodes_to_release(&mut self) -> Vec<(NodeId, Planted)> {
-        let take = |(i, planted): (usize, &mut Planted)| match std::mem::replace(planted, Planted::NotSent) {
-            Planted::NotSent | Planted::Denied => None,
-            may_be_there @ (Planted::Unknown | Planted::Granted | Planted::Stray) => {
+    pub(crate) fn take_nodes_to_release(&mut self) -> Vec<(NodeId, KeyState)> {
+        let take = |(i, planted): (usize, &mut KeyState)| match std::mem::replace(planted, KeyState::NotSent)
+        {
+            KeyState::NotSent | KeyState::Denied => None,
+            may_be_there @ (KeyState::Unknown | KeyState::Granted | KeyState::Stray) => {
                 Some((NodeId(i), may_be_there))
             }
         };
-        self.planted.iter_mut().enumerate().filter_map(take).collect()
+        self.key_states.iter_mut().enumerate().filter_map(take).collect()
     }
 }
 
@@ -270,7 +271,7 @@ mod tests {
         }
         assert_eq!(lease.deadline(at(1)), None, "one of three counts");
         let mut released = lease.clone();
-        let both = [(NodeId(0), Planted::Granted), (NodeId(1), Planted::Granted)];
+        let both = [(NodeId(0), KeyState::Granted), (NodeId(1), KeyState::Granted)];
         assert_eq!(released.take_nodes_to_release(), both);
         lease.handle_sent(NodeId(2));
         lease.handle_acquired(NodeId(2), at(0), ttl(1000), Vote::Granted);
@@ -290,7 +291,7 @@ mod tests {
         // Node 3 was down: nothing was ever sent.
         assert_eq!(
             lease.take_nodes_to_release(),
-            [(NodeId(0), Planted::Granted), (NodeId(2), Planted::Unknown)]
+            [(NodeId(0), KeyState::Granted), (NodeId(2), KeyState::Unknown)]
         );
         assert_eq!(lease.take_nodes_to_release(), [], "once");
     }
@@ -299,8 +300,8 @@ mod tests {
     fn replanted(connection: Connection, vote: Vote) -> Lease {
         let mut lease = held();
         lease.handle_extended(NodeId(2), at(500), ttl(1000), Vote::Denied, at(501));
-        lease.handle_replanting(NodeId(2), connection);
-        lease.handle_replanted(NodeId(2), at(510), ttl(1000), vote, at(511));
+        lease.handle_restore_sent(NodeId(2), connection);
+        lease.handle_restored(NodeId(2), at(510), ttl(1000), vote, at(511));
         lease
     }
 
@@ -317,8 +318,8 @@ mod tests {
     fn a_replanted_key_does_not_revive_the_lease() {
         let mut lease = held();
         for node in 0..3 {
-            lease.handle_replanting(NodeId(node), Connection::Same);
-            lease.handle_replanted(NodeId(node), at(980), ttl(1000), Vote::Granted, at(990));
+            lease.handle_restore_sent(NodeId(node), Connection::Same);
+            lease.handle_restored(NodeId(node), at(980), ttl(1000), Vote::Granted, at(990));
         }
         assert_eq!(lease.deadline(at(991)), None);
     }
@@ -329,10 +330,10 @@ mod tests {
     fn a_stray_key_is_released_whatever_the_node_answers_later() {
         for vote in [Vote::Granted, Vote::Denied, Vote::Unknown] {
             let mut lease = replanted(Connection::Another, vote);
-            assert!(lease.take_nodes_to_release().contains(&(NodeId(2), Planted::Stray)), "{vote:?}");
+            assert!(lease.take_nodes_to_release().contains(&(NodeId(2), KeyState::Stray)), "{vote:?}");
         }
         let last = |vote| replanted(Connection::Same, vote).take_nodes_to_release().last().copied();
-        assert_eq!(last(Vote::Granted), Some((NodeId(2), Planted::Granted)));
-        assert_eq!(last(Vote::Denied), Some((NodeId(1), Planted::Granted)), "nothing of ours is on node 2");
+        assert_eq!(last(Vote::Granted), Some((NodeId(2), KeyState::Granted)));
+        assert_eq!(last(Vote::Denied), Some((NodeId(1), KeyState::Granted)), "nothing of ours is on node 2");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::record::{Break, Change, Record, has_member, is_complete, members};
+use super::record::{Change, MemoryBreak, Record, has_member, is_complete, members};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
 /// How much longer than the longest lease and its drift a quarantine is. Covers what a round trip hides of a node's
@@ -13,20 +13,20 @@ use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Longest pause between two looks of a client at a node.
-pub(crate) const LOOK_LONGEST: Duration = Duration::from_millis(2500);
+pub(crate) const OBSERVE_EVERY_MAX: Duration = Duration::from_millis(2500);
 /// Shortest one: a look costs a server some 0.1 ms.
-const LOOK_SHORTEST: Duration = Duration::from_millis(250);
+const OBSERVE_EVERY_MIN: Duration = Duration::from_millis(250);
 
 /// How often a client with leases of at most `max_ttl` looks at a node: several times in the life of its longest lease.
-pub(crate) fn look_every(max_ttl: Ttl) -> Duration {
-    (max_ttl.as_duration() / 8).clamp(LOOK_SHORTEST, LOOK_LONGEST)
+pub(crate) fn observe_every(max_ttl: Ttl) -> Duration {
+    (max_ttl.as_duration() / 8).clamp(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX)
 }
 
 /// How long after a look the grants of a node count, for a client that looks so often. A client that was stopped for
 /// longer has to look first, because the nodes may have forgotten meanwhile that it uses them. Half of the margin of a
 /// quarantine is for looks that are late.
-pub(crate) fn fresh_for(look_every: Duration) -> Duration {
-    look_every * 2 + MARGIN / 2
+pub(crate) fn observation_lasts(observe_every: Duration) -> Duration {
+    observe_every * 2 + MARGIN / 2
 }
 
 /// How long a node is not believed that may have forgotten leases of this length.
@@ -43,7 +43,7 @@ pub(crate) enum RestartGuard {
 
 /// What a client knows of one of its nodes.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct NodeView {
     pub(crate) record: Record,
     pub(crate) persistence: Persistence,
     /// The node's clock at the look, and ours before and after it.
@@ -68,7 +68,7 @@ pub(crate) struct Quarantine {
 impl RestartGuard {
     /// Until when the grants of a node do not count, by what is known of all nodes of the client; `None` where they have
     /// counted from the first.
-    pub(crate) fn quarantine(self, node: usize, known: &[Option<Known>]) -> Option<Quarantine> {
+    pub(crate) fn quarantine(self, node: usize, known: &[Option<NodeView>]) -> Option<Quarantine> {
         let Self::On { clock_drift_factor, eviction } = self else { return None };
         let judge = Judge { node, known, clock_drift_factor };
         let own = known[node].as_ref()?;
@@ -86,43 +86,43 @@ impl RestartGuard {
 }
 
 /// The changes of a record that clients of these other nodes have met and that it does not know.
-pub(crate) fn lacking<'a>(record: &Record, others: impl IntoIterator<Item = &'a Known>) -> Vec<Change> {
+pub(crate) fn lacking<'a>(record: &Record, others: impl IntoIterator<Item = &'a NodeView>) -> Vec<Change> {
     let told = others.into_iter().filter_map(|other| other.record.met.get(&record.id));
     told.map(|met| &met.change).filter(|change| !record.knows(change)).cloned().collect()
 }
 
 /// Whether all other nodes have been told that we use a node. Before that nobody would notice that another server has
 /// taken its place while we hold leases that count on it.
-pub(crate) fn is_introduced(node: usize, known: &[Option<Known>]) -> bool {
+pub(crate) fn is_introduced(node: usize, known: &[Option<NodeView>]) -> bool {
     let Some(own) = &known[node] else { return false };
     others(node, known).all(|other| !other.is_up || has_member(&other.told, &own.record.id))
 }
 
 /// The longest lease that clients have announced to any of the nodes.
-pub(crate) fn longest_announced(known: &[Option<Known>]) -> Option<Ttl> {
+pub(crate) fn longest_announced(known: &[Option<NodeView>]) -> Option<Ttl> {
     let all = known.iter().flatten().flat_map(|known| known.record.announced.keys());
     all.max().map(|ttl| Ttl::from_duration(Duration::from_millis(*ttl)))
 }
 
-fn others(node: usize, known: &[Option<Known>]) -> impl Iterator<Item = &Known> {
+fn others(node: usize, known: &[Option<NodeView>]) -> impl Iterator<Item = &NodeView> {
     known.iter().enumerate().filter(move |(i, _)| *i != node).filter_map(|(_, known)| known.as_ref())
 }
 
 struct Judge<'a> {
     node: usize,
-    known: &'a [Option<Known>],
+    known: &'a [Option<NodeView>],
     clock_drift_factor: f64,
 }
 
 impl Judge<'_> {
     /// The memory of the node is younger than leases may be.
-    fn forgot(&self, own: &Known) -> Option<Quarantine> {
+    fn forgot(&self, own: &NodeView) -> Option<Quarantine> {
         if own.record.is_declared {
             return None;
         }
         let whole = own.latest(own.record.whole);
         // Announced later, no lease of that length can have been forgotten.
-        let before = |(known, ttl): (&Known, (&u64, &super::record::Span))| {
+        let before = |(known, ttl): (&NodeView, (&u64, &super::record::Span))| {
             (known.earliest(ttl.1.first) <= whole + MARGIN).then_some(*ttl.0)
         };
         let announced = self.known.iter().flatten();
@@ -137,14 +137,14 @@ impl Judge<'_> {
     }
 
     /// Locks may have been thrown away while the memory was full.
-    fn evicted(&self, own: &Known) -> Option<Quarantine> {
+    fn evicted(&self, own: &NodeView) -> Option<Quarantine> {
         let evicted = own.record.evicted?;
         let until = own.latest(evicted) + self.span_of_longest();
         Some(Quarantine { until, cause: QuarantineCause::Evicted })
     }
 
     /// Another server was the node before, and clients may hold leases that count on that one.
-    fn replaced(&self, own: &Known) -> Option<Quarantine> {
+    fn replaced(&self, own: &NodeView) -> Option<Quarantine> {
         let span = self.span_of_longest();
         let by_us = own.replaced.map(|at| at + span);
         let by_others = others(self.node, self.known).filter_map(|other| {
@@ -161,7 +161,7 @@ impl Judge<'_> {
 
     /// When clients last used `other` without the node, by the clock of `other`. Lists that came into use after one that
     /// the node is on do not count: whoever joins has no say about those who are there.
-    fn others_without(&self, own: &Known, other: &Known) -> Option<u64> {
+    fn others_without(&self, own: &NodeView, other: &NodeView) -> Option<u64> {
         let (id, gap) = (&own.record.id, other.record.gap());
         let lists = &other.record.lists;
         let with =
@@ -177,8 +177,8 @@ impl Judge<'_> {
     }
 
     /// Its data is older than what clients have met. Written down with the next look; until then it began now.
-    fn rolled_back(&self, own: &Known) -> Option<Quarantine> {
-        // Another client may have changed the record since we looked, in the same process; older data needs another one.
+    fn rolled_back(&self, own: &NodeView) -> Option<Quarantine> {
+        // Another client may have changed the record since we observed, in the same process; older data needs another one.
         let lacking = lacking(&own.record, others(self.node, self.known));
         if lacking.iter().all(|change| change.run == own.record.run) {
             return None;
@@ -198,7 +198,7 @@ impl Judge<'_> {
     /// How long a client may use a list without having said so again: its grants count for two looks, and a look after
     /// less than half of one writes nothing down.
     fn late(&self) -> Duration {
-        look_every(self.longest()) * 5 / 2
+        observe_every(self.longest()) * 5 / 2
     }
 
     fn longest(&self) -> Ttl {
@@ -214,7 +214,7 @@ impl Judge<'_> {
     }
 }
 
-impl Known {
+impl NodeView {
     /// A time of the node's clock by ours, not earlier than it was.
     fn latest(&self, at: u64) -> Moment {
         self.received.ago(Duration::from_micros(self.clock.saturating_sub(at)))
@@ -228,12 +228,14 @@ impl Known {
     /// What would have to change first for the node to keep its vote the next time.
     fn cause(&self) -> QuarantineCause {
         match (self.record.broken_by, self.persistence) {
-            (Break::Promoted, _) => QuarantineCause::Promoted,
-            (Break::RolledBack, _) => QuarantineCause::RolledBack,
-            (Break::Made | Break::Restarted, Persistence::Weak) => QuarantineCause::NotDurable,
-            (Break::Made | Break::Restarted, Persistence::NotTold) => QuarantineCause::DurabilityUnknown,
-            (Break::Made, Persistence::Durable) => QuarantineCause::NewOrWiped,
-            (Break::Restarted, Persistence::Durable) => QuarantineCause::Restarted,
+            (MemoryBreak::Promoted, _) => QuarantineCause::Promoted,
+            (MemoryBreak::RolledBack, _) => QuarantineCause::RolledBack,
+            (MemoryBreak::Made | MemoryBreak::Restarted, Persistence::Weak) => QuarantineCause::NotDurable,
+            (MemoryBreak::Made | MemoryBreak::Restarted, Persistence::NotTold) => {
+                QuarantineCause::DurabilityUnknown
+            }
+            (MemoryBreak::Made, Persistence::Durable) => QuarantineCause::NewOrWiped,
+            (MemoryBreak::Restarted, Persistence::Durable) => QuarantineCause::Restarted,
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::super::record::{Met, Span, Use};
+use super::super::record::{ListUse, MetNode, Span};
 use super::*;
 
 const S: u64 = 1_000_000;
@@ -16,13 +16,13 @@ fn told(first: u64, last: u64) -> Span {
     Span { first: (first + OFFSET) * S, last: (last + OFFSET) * S }
 }
 
-fn used(first: u64, last: u64) -> Use {
+fn used(first: u64, last: u64) -> ListUse {
     let Span { first, last } = told(first, last);
-    Use { first, last, is_left: false }
+    ListUse { first, last, is_left: false }
 }
 
 /// A node that was looked at at 100 s of our clock, whose memory is unbroken since `whole`, and that was told of 20 s long ago.
-fn node(id: &str, whole: u64) -> Known {
+fn node(id: &str, whole: u64) -> NodeView {
     let record = Record {
         id: id.into(),
         sequence: 7,
@@ -32,7 +32,7 @@ fn node(id: &str, whole: u64) -> Known {
         is_durable: true,
         made: 0,
         whole: (whole + OFFSET) * S,
-        broken_by: Break::Made,
+        broken_by: MemoryBreak::Made,
         is_declared: false,
         evicted_keys: 0,
         evicted: None,
@@ -40,7 +40,7 @@ fn node(id: &str, whole: u64) -> Known {
         lists: BTreeMap::from([("2 of a b c".to_owned(), used(0, 100))]),
         met: BTreeMap::new(),
     };
-    Known {
+    NodeView {
         record,
         persistence: Persistence::Durable,
         clock: (100 + OFFSET) * S,
@@ -52,12 +52,12 @@ fn node(id: &str, whole: u64) -> Known {
     }
 }
 
-fn nodes() -> [Option<Known>; 3] {
+fn nodes() -> [Option<NodeView>; 3] {
     ["a", "b", "c"].map(|id| Some(node(id, 0)))
 }
 
 /// Until when, in seconds, and why node 0 is in quarantine after the change; at 100 s.
-fn judged(change: impl FnOnce(&mut [Known; 3])) -> Option<(u64, QuarantineCause)> {
+fn judged(change: impl FnOnce(&mut [NodeView; 3])) -> Option<(u64, QuarantineCause)> {
     let mut known = nodes().map(Option::unwrap);
     change(&mut known);
     let quarantine = GUARD.quarantine(0, &known.map(Some)).filter(|quarantine| quarantine.until > at(100))?;
@@ -68,7 +68,7 @@ fn judged(change: impl FnOnce(&mut [Known; 3])) -> Option<(u64, QuarantineCause)
 fn memory_that_is_too_young_counts_when_the_longest_lease_its_drift_and_a_margin_have_passed() {
     // 20 s, a tenth of it, and 2 s.
     assert_eq!(judged(|known| known[0] = node("a", 90)), Some((114, QuarantineCause::NewOrWiped)));
-    let declared = |known: &mut [Known; 3]| {
+    let declared = |known: &mut [NodeView; 3]| {
         known[0] = node("a", 90);
         known[0].record.is_declared = true;
     };
@@ -80,7 +80,7 @@ fn memory_that_is_too_young_counts_when_the_longest_lease_its_drift_and_a_margin
 #[test]
 fn a_longer_lease_counts_whichever_node_tells_of_it_unless_it_was_announced_after_the_break() {
     for (first, until) in [(92, 90 + 68), (93, 114)] {
-        let longer = |known: &mut [Known; 3]| {
+        let longer = |known: &mut [NodeView; 3]| {
             known[0] = node("a", 90);
             known[2].record.announced.insert(60_000, told(first, 100));
         };
@@ -115,12 +115,12 @@ fn evicted_locks_keep_a_node_out_unless_that_is_allowed() {
 
 #[test]
 fn another_server_at_the_name_waits_since_this_client_saw_it() {
-    let replaced = |known: &mut [Known; 3]| known[0].replaced = Some(at(99));
+    let replaced = |known: &mut [NodeView; 3]| known[0].replaced = Some(at(99));
     assert_eq!(judged(replaced), Some((123, QuarantineCause::Replaced)));
 }
 
 /// The server "d" is node 0 now, and b knows these lists.
-fn newcomer(lists: &[(&str, Use)], met: Option<u64>) -> Option<u64> {
+fn newcomer(lists: &[(&str, ListUse)], met: Option<u64>) -> Option<u64> {
     judged(|known| {
         known[0] = node("d", 0);
         known[0].record.lists.clear();
@@ -128,7 +128,7 @@ fn newcomer(lists: &[(&str, Use)], met: Option<u64>) -> Option<u64> {
             other.record.lists = lists.iter().map(|(list, used)| ((*list).to_owned(), *used)).collect();
         }
         for id in ["b", "c"] {
-            let met = met.map(|first| Met {
+            let met = met.map(|first| MetNode {
                 first: (first + OFFSET) * S,
                 change: Change { run: format!("{id}1"), sequence: 7 },
             });
@@ -165,7 +165,7 @@ fn whoever_joins_has_no_say_about_those_who_are_there() {
 
 #[test]
 fn a_list_that_was_left_counts_as_one_in_use() {
-    let left = Use { is_left: true, ..used(0, 98) };
+    let left = ListUse { is_left: true, ..used(0, 98) };
     assert_eq!(newcomer(&[("2 of a b c", left)], Some(0)), Some(128), "its leases may live");
 }
 
@@ -174,7 +174,7 @@ fn data_older_than_what_clients_have_met_waits_until_that_is_written_down() {
     let told = |run: &'static str, sequence| {
         judged(move |known| {
             let change = Change { run: run.into(), sequence };
-            known[1].record.met.insert("a".into(), Met { first: 0, change });
+            known[1].record.met.insert("a".into(), MetNode { first: 0, change });
         })
     };
     let rolled_back = Some((124, QuarantineCause::RolledBack));
@@ -186,7 +186,7 @@ fn data_older_than_what_clients_have_met_waits_until_that_is_written_down() {
 
 #[test]
 fn a_node_counts_when_all_others_have_been_told_of_it() {
-    let introduced = |change: fn(&mut Known)| {
+    let introduced = |change: fn(&mut NodeView)| {
         let mut known = nodes().map(Option::unwrap);
         change(&mut known[2]);
         is_introduced(0, &known.map(Some))
@@ -207,6 +207,6 @@ fn lists_of_clients_that_have_not_met_all_nodes_count_where_they_name_strangers(
 
 #[test]
 fn looks_are_several_in_the_life_of_a_lease() {
-    let every = |ms| look_every(Ttl::from_duration(Duration::from_millis(ms)));
+    let every = |ms| observe_every(Ttl::from_duration(Duration::from_millis(ms)));
     assert_eq!([10, 8_000, 60_000].map(every), [250, 1_000, 2_500].map(Duration::from_millis));
 }

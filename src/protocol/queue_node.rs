@@ -46,7 +46,7 @@ pub(crate) enum Health {
 /// While all is well everybody waits on the first. When something is wrong others may see it otherwise: then it calls
 /// wherever somebody may wait. A waiter that can win at all misses no more nodes than a quorum can spare, so that its
 /// queue is on one of so many and one more. Trouble that only the waiter sees has it look for itself.
-pub(crate) fn nodes_to_call(
+pub(crate) fn nodes_to_notify(
     quorum: Quorum,
     health: Health,
     reached: impl Iterator<Item = (Rank, NodeId)>,
@@ -109,7 +109,7 @@ mod tests {
         let all = [0, 1, 2, 3, 4];
         for i in 0..20 {
             let key = format!("job-{i}");
-            let called: Vec<_> = nodes_to_call(quorum, Health::All, ranked(&key, &all)).iter().collect();
+            let called: Vec<_> = nodes_to_notify(quorum, Health::All, ranked(&key, &all)).iter().collect();
             assert_eq!(called, [NodeId(among(&key, &all))]);
         }
     }
@@ -127,7 +127,7 @@ mod tests {
                 for mask in (0..32_u32).filter(|mask| mask.count_ones() as usize >= size) {
                     let queue = NodeId(among(&key, &subsets(mask)));
                     for reached in (0..32_u32).filter(|reached| reached & (1 << queue.0) != 0) {
-                        let called = nodes_to_call(quorum, Health::Some, ranked(&key, &subsets(reached)));
+                        let called = nodes_to_notify(quorum, Health::Some, ranked(&key, &subsets(reached)));
                         assert!(called.contains(queue), "{key} {mask:b} {reached:b}");
                         left_out += reached.count_ones() as usize - called.len();
                     }

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::quarantine::{LOOK_LONGEST, span};
+use super::quarantine::{OBSERVE_EVERY_MAX, span};
 use crate::types::Ttl;
 
 /// How many of its processes a record remembers. After more restarts than that between two looks of all clients its data
@@ -44,7 +44,7 @@ pub(crate) struct Record {
     /// Since when the memory of locks is unbroken.
     pub(crate) whole: u64,
     /// What broke it then.
-    pub(crate) broken_by: Break,
+    pub(crate) broken_by: MemoryBreak,
     /// An operator has said that nobody held a lock on the node when its memory began.
     pub(crate) is_declared: bool,
     /// How many keys the present process has evicted.
@@ -54,14 +54,14 @@ pub(crate) struct Record {
     /// The longest leases that clients announced, in milliseconds.
     pub(crate) announced: BTreeMap<u64, Span>,
     /// The quorums and node ids that clients use together with this node, as `2 of ID ID ID`.
-    pub(crate) lists: BTreeMap<String, Use>,
+    pub(crate) lists: BTreeMap<String, ListUse>,
     /// The other nodes that clients use together with this one, by id.
-    pub(crate) met: BTreeMap<String, Met>,
+    pub(crate) met: BTreeMap<String, MetNode>,
 }
 
 /// Why the memory of a node is not older than it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Break {
+pub(crate) enum MemoryBreak {
     /// There was no record: the node is new, or lost its data.
     Made,
     /// Another process runs, and the one before it was not seen to keep every write, or this one does not.
@@ -89,7 +89,7 @@ pub(crate) struct Change {
 
 /// Another node, as clients of both have told of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Met {
+pub(crate) struct MetNode {
     /// When a client first told of it.
     pub(crate) first: u64,
     /// The latest change of its record that was met.
@@ -98,7 +98,7 @@ pub(crate) struct Met {
 
 /// The use of one node list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Use {
+pub(crate) struct ListUse {
     /// Since when it has been used without a longer pause.
     pub(crate) first: u64,
     pub(crate) last: u64,
@@ -108,7 +108,7 @@ pub(crate) struct Use {
 
 /// What a client sees of a node, and tells it.
 #[derive(Clone, Debug)]
-pub(crate) struct Look<'a> {
+pub(crate) struct Observation<'a> {
     /// The node's clock.
     pub(crate) now: u64,
     pub(crate) run_id: &'a str,
@@ -153,7 +153,7 @@ pub(crate) struct Durability {
 
 impl Record {
     /// The record after a look. Equal to `old` where there is nothing to be written down.
-    pub(crate) fn after(old: Option<&Self>, look: &Look<'_>) -> Self {
+    pub(crate) fn after(old: Option<&Self>, look: &Observation<'_>) -> Self {
         let mut record = match old {
             Some(old) if !look.is_copy => old.clone(),
             Some(_) | None => Self::made(look),
@@ -188,7 +188,7 @@ impl Record {
         (span(Ttl::from_duration(shortest), 0.0) / 2).min(GAP_LONGEST)
     }
 
-    fn made(look: &Look<'_>) -> Self {
+    fn made(look: &Observation<'_>) -> Self {
         Self {
             id: look.new_id.to_owned(),
             sequence: 0,
@@ -198,7 +198,7 @@ impl Record {
             is_durable: false,
             made: look.now,
             whole: look.now,
-            broken_by: if look.was_replica { Break::Promoted } else { Break::Made },
+            broken_by: if look.was_replica { MemoryBreak::Promoted } else { MemoryBreak::Made },
             // What it has copied from a master was said of that one.
             is_declared: look.is_declared && !look.is_copy && !look.was_replica,
             evicted_keys: look.evicted_keys,
@@ -225,7 +225,7 @@ impl Record {
         }
     }
 
-    fn handle_process(&mut self, look: &Look<'_>) {
+    fn handle_process(&mut self, look: &Observation<'_>) {
         let Durability { syncs, is_rewriting, was_rewritten } = look.durability;
         let is_same = self.run == look.run_id;
         let is_promoted = self.replication_id != look.replication_id && look.was_replica;
@@ -233,11 +233,11 @@ impl Record {
         let is_kept = self.is_durable && syncs && !is_rewriting && !was_rewritten;
         // A replica that was behind lacks changes of its record, too.
         if is_promoted {
-            self.broken(look.now, Break::Promoted);
+            self.broken(look.now, MemoryBreak::Promoted);
         } else if !look.lacks.is_empty() {
-            self.broken(look.now, Break::RolledBack);
+            self.broken(look.now, MemoryBreak::RolledBack);
         } else if !is_same && !is_kept {
-            self.broken(look.now, Break::Restarted);
+            self.broken(look.now, MemoryBreak::Restarted);
         }
         if !is_same {
             let run = std::mem::replace(&mut self.run, look.run_id.to_owned());
@@ -273,11 +273,11 @@ impl Record {
         Change { run: self.run.clone(), sequence: self.sequence }
     }
 
-    fn broken(&mut self, now: u64, by: Break) {
+    fn broken(&mut self, now: u64, by: MemoryBreak) {
         (self.whole, self.broken_by, self.is_declared) = (now, by, false);
     }
 
-    fn handle_eviction(&mut self, look: &Look<'_>) {
+    fn handle_eviction(&mut self, look: &Observation<'_>) {
         let is_new_process = look.evicted_keys < self.evicted_keys;
         if look.evicted_keys > self.evicted_keys || is_new_process && look.evicted_keys > 0 {
             self.evicted = Some(look.now);
@@ -285,19 +285,19 @@ impl Record {
         self.evicted_keys = look.evicted_keys;
     }
 
-    fn handle_announcement(&mut self, look: &Look<'_>) {
+    fn handle_announcement(&mut self, look: &Observation<'_>) {
         let (now, ours) = (look.now, look.max_ttl.as_millis());
         let first = now.saturating_sub(micros(look.age));
         let told = self.announced.entry(ours).or_insert(Span { first, last: now });
         if first < told.first {
             // A client that has used it elsewhere. Not for a difference of a look or two of the same one.
-            told.first = if told.first - first > micros(LOOK_LONGEST) { first } else { told.first };
+            told.first = if told.first - first > micros(OBSERVE_EVERY_MAX) { first } else { told.first };
         }
         if is_due(told.last, look) {
             told.last = now;
         }
         self.announced.retain(|ttl, told| {
-            let kept = span(Ttl::from_duration(Duration::from_millis(*ttl)), 0.1) + LOOK_LONGEST * 4;
+            let kept = span(Ttl::from_duration(Duration::from_millis(*ttl)), 0.1) + OBSERVE_EVERY_MAX * 4;
             *ttl == ours || now - told.last <= micros(kept)
         });
         // Of too many the shortest are taken for as long as the next longer one.
@@ -311,7 +311,7 @@ impl Record {
         }
     }
 
-    fn handle_list(&mut self, look: &Look<'_>) {
+    fn handle_list(&mut self, look: &Observation<'_>) {
         let now = look.now;
         let gap = self.gap();
         let mut since = now;
@@ -334,7 +334,7 @@ impl Record {
         if look.list.is_empty() {
             return;
         }
-        let fresh = Use { first: since, last: now, is_left: false };
+        let fresh = ListUse { first: since, last: now, is_left: false };
         let list = self.lists.entry(look.list.to_owned()).or_insert(fresh);
         list.is_left = false;
         if !list.is_in_use(now, gap) {
@@ -353,13 +353,13 @@ impl Record {
 
     /// What has changed on other nodes is written down along with something else. Alone it would go to and fro, because
     /// each record that is written is such a change to the others.
-    fn handle_met(&mut self, look: &Look<'_>, old: Option<&Self>) {
+    fn handle_met(&mut self, look: &Observation<'_>, old: Option<&Self>) {
         let is_written = old != Some(&*self) || look.met.iter().any(|(id, _)| !self.met.contains_key(id));
         if !is_written {
             return;
         }
         for (id, change) in look.met {
-            let met = Met { first: look.now, change: change.clone() };
+            let met = MetNode { first: look.now, change: change.clone() };
             let met = self.met.entry(id.clone()).or_insert(met);
             if met.change.sequence < change.sequence {
                 met.change.clone_from(change);
@@ -375,7 +375,7 @@ impl Record {
     }
 }
 
-impl Use {
+impl ListUse {
     /// Whether clients have told of it all the time until `now`. Pauses that count are shorter than half of any
     /// quarantine, so that no node that took the place of another has had a vote meanwhile.
     pub(crate) fn is_in_use(&self, now: u64, gap: Duration) -> bool {
@@ -404,7 +404,7 @@ pub(crate) const UNMET: &str = "~";
 
 /// Whether a time is old enough to be written down anew. Not with every look, because each write costs a node with
 /// `appendfsync always` a sync.
-fn is_due(last: u64, look: &Look<'_>) -> bool {
+fn is_due(last: u64, look: &Observation<'_>) -> bool {
     look.now - last >= micros(look.every / 2)
 }
 

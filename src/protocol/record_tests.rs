@@ -14,8 +14,8 @@ const DURABLE: Durability = Durability { syncs: true, is_rewriting: false, was_r
 const WEAK: Durability = Durability { syncs: false, ..DURABLE };
 
 /// A look by a client with leases of 20 s.
-fn look(seconds: u64, run_id: &'static str, durability: Durability) -> Look<'static> {
-    Look {
+fn observe(seconds: u64, run_id: &'static str, durability: Durability) -> Observation<'static> {
+    Observation {
         now: seconds * S,
         run_id,
         replication_id: "p",
@@ -37,7 +37,7 @@ fn look(seconds: u64, run_id: &'static str, durability: Durability) -> Look<'sta
 
 /// Made at 10 s by run "r1" and declared.
 fn declared(durability: Durability) -> Record {
-    Record::after(None, &Look { is_declared: true, ..look(10, "r1", durability) })
+    Record::after(None, &Observation { is_declared: true, ..observe(10, "r1", durability) })
 }
 
 #[test]
@@ -46,8 +46,12 @@ fn only_what_was_noted_as_durable_and_is_durable_is_kept() {
     for old in before {
         for new in before {
             let kept = old.syncs && !old.is_rewriting && new == DURABLE;
-            let record = Record::after(Some(&declared(old)), &look(50, "r2", new));
-            let expected = if kept { (10 * S, Break::Made, true) } else { (50 * S, Break::Restarted, false) };
+            let record = Record::after(Some(&declared(old)), &observe(50, "r2", new));
+            let expected = if kept {
+                (10 * S, MemoryBreak::Made, true)
+            } else {
+                (50 * S, MemoryBreak::Restarted, false)
+            };
             let seen = (record.whole, record.broken_by, record.is_declared);
             assert_eq!(seen, expected, "{old:?}, then {new:?}");
         }
@@ -58,29 +62,31 @@ fn only_what_was_noted_as_durable_and_is_durable_is_kept() {
 fn a_process_stays_durable_while_its_file_is_written_anew_but_does_not_become_so() {
     let rewriting = durability(true, true, false);
     for (before, after) in [(DURABLE, true), (WEAK, false), (rewriting, false)] {
-        let record = Record::after(Some(&declared(before)), &look(50, "r1", rewriting));
+        let record = Record::after(Some(&declared(before)), &observe(50, "r1", rewriting));
         assert_eq!((record.is_durable, record.whole), (after, 10 * S), "{before:?}");
     }
 }
 
 #[test]
 fn a_second_restart_proves_nothing_of_the_first() {
-    let wiped = Record::after(None, &look(50, "r2", DURABLE));
-    let again = Record::after(Some(&wiped), &look(60, "r3", DURABLE));
-    assert_eq!((again.whole, again.broken_by), (50 * S, Break::Made));
+    let wiped = Record::after(None, &observe(50, "r2", DURABLE));
+    let again = Record::after(Some(&wiped), &observe(60, "r3", DURABLE));
+    assert_eq!((again.whole, again.broken_by), (50 * S, MemoryBreak::Made));
 }
 
 #[test]
 fn a_promotion_breaks_and_a_replica_that_attaches_does_not() {
     let old = declared(DURABLE);
-    for (was_replica, run, whole, by) in
-        [(false, "r1", 10, Break::Made), (true, "r1", 50, Break::Promoted), (true, "r2", 50, Break::Promoted)]
-    {
-        let look = Look { replication_id: "q", was_replica, ..look(50, run, DURABLE) };
+    for (was_replica, run, whole, by) in [
+        (false, "r1", 10, MemoryBreak::Made),
+        (true, "r1", 50, MemoryBreak::Promoted),
+        (true, "r2", 50, MemoryBreak::Promoted),
+    ] {
+        let look = Observation { replication_id: "q", was_replica, ..observe(50, run, DURABLE) };
         let record = Record::after(Some(&old), &look);
         assert_eq!((record.whole, record.broken_by), (whole * S, by), "{was_replica} {run}");
         // The same promotion breaks nothing twice.
-        let later = Record::after(Some(&record), &Look { now: 60 * S, ..look });
+        let later = Record::after(Some(&record), &Observation { now: 60 * S, ..look });
         assert_eq!(later.whole, whole * S);
     }
 }
@@ -90,8 +96,11 @@ fn a_rollback_breaks_once() {
     let old = declared(DURABLE);
     let lacks = [Change { run: "r2".into(), sequence: old.sequence + 5 }];
     assert!(!old.knows(&lacks[0]) && old.knows(&old.change()));
-    let record = Record::after(Some(&old), &Look { lacks: &lacks, ..look(50, "r3", DURABLE) });
-    assert_eq!((record.whole, record.broken_by, record.is_declared), (50 * S, Break::RolledBack, false));
+    let record = Record::after(Some(&old), &Observation { lacks: &lacks, ..observe(50, "r3", DURABLE) });
+    assert_eq!(
+        (record.whole, record.broken_by, record.is_declared),
+        (50 * S, MemoryBreak::RolledBack, false)
+    );
     assert!(record.knows(&lacks[0]) && record.knows(&old.change()) && record.sequence > lacks[0].sequence);
     // Later changes of an earlier process are not known because there was one after it.
     assert!(!record.knows(&Change { run: "r1".into(), sequence: old.sequence + 1 }));
@@ -99,7 +108,8 @@ fn a_rollback_breaks_once() {
 
 #[test]
 fn a_copy_is_another_node() {
-    let record = Record::after(Some(&declared(DURABLE)), &Look { is_copy: true, ..look(50, "r2", DURABLE) });
+    let record =
+        Record::after(Some(&declared(DURABLE)), &Observation { is_copy: true, ..observe(50, "r2", DURABLE) });
     assert_eq!((record.id.as_str(), record.whole, record.is_declared), ("n", 50 * S, false));
     assert_eq!((record.run.as_str(), record.sequence), ("r2", 1));
 }
@@ -108,14 +118,14 @@ fn a_copy_is_another_node() {
 fn no_time_is_later_than_now_after_the_clock_was_set_back() {
     let old = Record::after(
         Some(&declared(DURABLE)),
-        &Look {
+        &Observation {
             evicted_keys: 1,
             list: "2 of n b c",
             met: &[("b".to_owned(), Change { run: "s1".into(), sequence: 7 })],
-            ..look(50, "r1", DURABLE)
+            ..observe(50, "r1", DURABLE)
         },
     );
-    let record = Record::after(Some(&old), &Look { evicted_keys: 1, ..look(5, "r1", DURABLE) });
+    let record = Record::after(Some(&old), &Observation { evicted_keys: 1, ..observe(5, "r1", DURABLE) });
     assert_eq!((record.made, record.whole, record.evicted), (5 * S, 5 * S, Some(5 * S)));
     assert!(record.announced.values().all(|told| told.first <= 5 * S && told.last <= 5 * S));
     assert!(record.lists.values().all(|list| list.first <= 5 * S && list.last <= 5 * S));
@@ -125,7 +135,7 @@ fn no_time_is_later_than_now_after_the_clock_was_set_back() {
 #[test]
 fn evictions_are_noticed_also_by_another_process() {
     let evicting = |old: &Record, seconds, run, evicted_keys| {
-        Record::after(Some(old), &Look { evicted_keys, ..look(seconds, run, DURABLE) })
+        Record::after(Some(old), &Observation { evicted_keys, ..observe(seconds, run, DURABLE) })
     };
     let none = declared(DURABLE);
     let some = evicting(&none, 20, "r1", 5);
@@ -141,7 +151,7 @@ fn a_longest_lease_is_forgotten_after_as_long_and_no_earlier() {
     // 20 s and a tenth, the margin, and four pauses between looks.
     let kept = 20 + 2 + 2 + 10;
     for (later, is_kept) in [(kept, true), (kept + 1, false)] {
-        let shorter = Look { max_ttl: ttl(1), ..look(10 + later, "r1", DURABLE) };
+        let shorter = Observation { max_ttl: ttl(1), ..observe(10 + later, "r1", DURABLE) };
         let record = Record::after(Some(&old), &shorter);
         assert_eq!(record.announced.contains_key(&20_000), is_kept, "after {later} s");
     }
@@ -151,7 +161,10 @@ fn a_longest_lease_is_forgotten_after_as_long_and_no_earlier() {
 fn of_too_many_lengths_the_shortest_count_as_the_next_longer() {
     let mut record = declared(DURABLE);
     for seconds in 100..200 {
-        record = Record::after(Some(&record), &Look { max_ttl: ttl(seconds), ..look(11, "r1", DURABLE) });
+        record = Record::after(
+            Some(&record),
+            &Observation { max_ttl: ttl(seconds), ..observe(11, "r1", DURABLE) },
+        );
     }
     assert_eq!(record.announced.len(), ANNOUNCED_MAX);
     let (_, shortest) = record.announced.first_key_value().unwrap();
@@ -166,7 +179,7 @@ fn nothing_grows_without_limit() {
         let (run, list) = (format!("r{i}"), format!("2 of n {i} c"));
         let change = |run: &str| Change { run: run.into(), sequence: i };
         let met = [(format!("b{i}"), change("s")), ("c".to_owned(), change("t"))];
-        let look = Look { run_id: &run, list: &list, met: &met, ..look(11 + i, "", DURABLE) };
+        let look = Observation { run_id: &run, list: &list, met: &met, ..observe(11 + i, "", DURABLE) };
         record = Record::after(Some(&record), &look);
         assert!(record.lists.contains_key(&list) && record.met.contains_key(&met[0].0));
     }
@@ -177,20 +190,20 @@ fn nothing_grows_without_limit() {
 #[test]
 fn a_list_that_was_not_told_for_a_while_is_used_anew() {
     let with = |old: &Record, seconds| {
-        Record::after(Some(old), &Look { list: "2 of n b c", ..look(seconds, "r1", DURABLE) })
+        Record::after(Some(old), &Observation { list: "2 of n b c", ..observe(seconds, "r1", DURABLE) })
     };
     let first = |record: &Record| record.lists["2 of n b c"].first / S;
     let begun = with(&declared(DURABLE), 20);
     assert_eq!(first(&with(&begun, 30)), 20, "a gap of 10 s");
     assert_eq!(first(&with(&begun, 31)), 31, "a longer one");
-    let shorter = Record::after(Some(&begun), &Look { max_ttl: ttl(2), ..look(21, "r1", DURABLE) });
+    let shorter = Record::after(Some(&begun), &Observation { max_ttl: ttl(2), ..observe(21, "r1", DURABLE) });
     assert_eq!(first(&with(&shorter, 23)), 23, "half of the quarantine of the shortest lease is too long");
 }
 
 #[test]
 fn a_longer_list_stands_for_the_shorter_ones_that_it_covers() {
     let tell = |old: &Record, seconds, list| {
-        Record::after(Some(old), &Look { list, ..look(seconds, "r1", DURABLE) })
+        Record::after(Some(old), &Observation { list, ..observe(seconds, "r1", DURABLE) })
     };
     let part = tell(&declared(DURABLE), 20, "2 of n b ~");
     let other = tell(&part, 21, "2 of n d ~");
@@ -202,7 +215,7 @@ fn a_longer_list_stands_for_the_shorter_ones_that_it_covers() {
 #[test]
 fn a_list_is_left_until_somebody_uses_it_again() {
     let tell = |old: &Record, seconds, list, left| {
-        Record::after(Some(old), &Look { list, left, ..look(seconds, "r1", DURABLE) })
+        Record::after(Some(old), &Observation { list, left, ..observe(seconds, "r1", DURABLE) })
     };
     let old = tell(&declared(DURABLE), 20, "2 of n b c", "");
     let left = tell(&old, 21, "2 of n b d", "2 of n b c");
@@ -213,10 +226,10 @@ fn a_list_is_left_until_somebody_uses_it_again() {
 #[test]
 fn a_look_that_sees_nothing_new_writes_nothing() {
     let met = [("b".to_owned(), Change { run: "s1".into(), sequence: 7 })];
-    let look = |seconds| Look { list: "2 of n b c", met: &met, ..look(seconds, "r1", DURABLE) };
-    let record = Record::after(None, &look(20));
-    assert_eq!(Record::after(Some(&record), &look(21)), record);
-    assert_ne!(Record::after(Some(&record), &look(22)), record, "half a pause later it does");
+    let again = |seconds| Observation { list: "2 of n b c", met: &met, ..observe(seconds, "r1", DURABLE) };
+    let record = Record::after(None, &again(20));
+    assert_eq!(Record::after(Some(&record), &again(21)), record);
+    assert_ne!(Record::after(Some(&record), &again(22)), record, "half a pause later it does");
 }
 
 proptest::proptest! {
@@ -228,7 +241,7 @@ proptest::proptest! {
             now += pause;
             let run = ["r1", "r2", "r3"][run];
             let seen = [DURABLE, WEAK, durability(true, true, false), durability(true, false, true)][usize::from(kind)];
-            let look = Look { was_replica, replication_id: if kind == 0 { "p" } else { "q" }, ..look(now, run, seen) };
+            let look = Observation { was_replica, replication_id: if kind == 0 { "p" } else { "q" }, ..observe(now, run, seen) };
             let record = Record::after(old.as_ref(), &look);
             proptest::prop_assert!(record.whole <= look.now && record.made <= record.whole);
             if let Some(old) = &old {

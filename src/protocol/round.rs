@@ -1,6 +1,6 @@
 //! One fan-out of one command to all nodes, as a state machine.
 
-use super::{Decision, Loss, Quorum, Tally, Vote};
+use super::{Decision, Quorum, RoundFailure, Tally, Vote};
 use crate::types::NodeId;
 
 /// Collects one vote from each node and decides as early as possible.
@@ -44,7 +44,7 @@ impl Round {
         self.tally.decision()
     }
 
-    pub(crate) fn loss(&self) -> Loss {
+    pub(crate) fn failure(&self) -> RoundFailure {
         self.tally.loss()
     }
 }
@@ -88,7 +88,7 @@ mod tests {
                         let expected = if count(so_far, Vote::Granted) >= quorum.needed() {
                             Decision::Won
                         } else if !can_still_win(so_far, quorum) {
-                            Decision::Lost
+                            Decision::Failed
                         } else {
                             Decision::Pending
                         };
@@ -96,7 +96,7 @@ mod tests {
                     }
                     assert_ne!(round.decision(), Decision::Pending, "all votes decide");
                     let no_quorum = nodes - count(&votes, Vote::Unknown) < quorum.needed();
-                    assert_eq!(round.loss() == Loss::NoQuorum, no_quorum, "{quorum:?} {votes:?}");
+                    assert_eq!(round.failure() == RoundFailure::NoQuorum, no_quorum, "{quorum:?} {votes:?}");
                     seen += 1;
                 }
             }
@@ -120,7 +120,7 @@ mod tests {
                     let decision = round.handle_vote(NodeId(*node), votes[*node]);
                     match (first, decision) {
                         (None, Decision::Pending) => {}
-                        (None, Decision::Won | Decision::Lost) => first = Some(decision),
+                        (None, Decision::Won | Decision::Failed) => first = Some(decision),
                         (Some(earlier), later) => assert_eq!(earlier, later, "a decision is final"),
                     }
                 }
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_timeout_makes_silent_nodes_unknown() {
-        for (granted, expected) in [(0, Decision::Lost), (2, Decision::Lost), (3, Decision::Won)] {
+        for (granted, expected) in [(0, Decision::Failed), (2, Decision::Failed), (3, Decision::Won)] {
             let mut round = Round::new(Quorum::new(5, QuorumSize::Majority).unwrap());
             for node in 0..granted {
                 round.handle_vote(NodeId(node), Vote::Granted);
@@ -154,8 +154,8 @@ mod tests {
         round.handle_vote(NodeId(0), Vote::Granted);
         round.handle_vote(NodeId(1), Vote::Granted);
         assert_eq!(round.handle_vote(NodeId(2), Vote::Denied), Decision::Pending);
-        assert_eq!(round.handle_vote(NodeId(3), Vote::Denied), Decision::Lost);
-        assert_eq!(round.loss(), Loss::Contended);
+        assert_eq!(round.handle_vote(NodeId(3), Vote::Denied), Decision::Failed);
+        assert_eq!(round.failure(), RoundFailure::Contended);
     }
 
     fn permutations(n: usize) -> Vec<Vec<usize>> {

@@ -15,12 +15,12 @@ pub(crate) enum Vote {
 pub(crate) enum Decision {
     Pending,
     Won,
-    Lost,
+    Failed,
 }
 
 /// Why a lost round was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Loss {
+pub(crate) enum RoundFailure {
     /// Enough nodes answered; too many of them said no.
     Contended,
     /// So many nodes did not answer that no quorum could be had, whatever the others said.
@@ -54,14 +54,14 @@ impl Tally {
         if self.granted >= self.quorum.needed() {
             Decision::Won
         } else if self.denied + self.unknown > self.quorum.spare() {
-            Decision::Lost
+            Decision::Failed
         } else {
             Decision::Pending
         }
     }
 
     /// How a lost round is called. Ask after the votes that have already arrived are counted.
-    pub(crate) fn loss(&self) -> Loss {
-        if self.unknown > self.quorum.spare() { Loss::NoQuorum } else { Loss::Contended }
+    pub(crate) fn loss(&self) -> RoundFailure {
+        if self.unknown > self.quorum.spare() { RoundFailure::NoQuorum } else { RoundFailure::Contended }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use redlock_quorum::testing::{Builder, LocalCluster};
+use redlock_quorum::testing::{LocalCluster, LocalClusterBuilder};
 use redlock_quorum::{NodeFailure, Redlock, Released};
 
 use crate::support::{SLACK, builder, client, eventually, no_quorum, software};
@@ -46,7 +46,7 @@ async fn a_server_that_says_more_of_itself_votes_as_well() {
 const UNKNOWN: [&str; 2] = ["Bad directive", "Module Configuration detected"];
 
 /// None for a server that does not know a directive.
-fn known(builder: Builder) -> Option<LocalCluster> {
+fn known(builder: LocalClusterBuilder) -> Option<LocalCluster> {
     match builder.start() {
         Ok(cluster) => Some(cluster),
         Err(error) if UNKNOWN.iter().any(|said| error.to_string().contains(said)) => None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{Data, Durability, LocalCluster};
 use redlock_quorum::{
-    Declared, Guard, Loss, NodeFailure, NodeStatus, Others, QuarantineCause, Redlock, RedlockBuilder,
+    Declared, Guard, Loss, NodeFailure, NodeStatus, OtherClients, QuarantineCause, Redlock, RedlockBuilder,
 };
 
 use crate::support::{SLACK, eventually, name, no_quorum, now, plant};
@@ -198,7 +198,11 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
         Redlock::builder().nodes(urls).connect().await.unwrap()
     };
     let told = |redlock: &Redlock| {
-        redlock.nodes().iter().filter(|node| matches!(node.others(), Others::Different(_))).count()
+        redlock
+            .nodes()
+            .iter()
+            .filter(|node| matches!(node.other_clients(), OtherClients::Different(_)))
+            .count()
     };
     let first = three([0, 1, 2]).await;
     let noted = |node| record(&cluster, node).iter().any(|field| field.starts_with("list:"));
@@ -210,10 +214,10 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     let stricter = stricter.connect().await.unwrap();
     eventually(SLACK, "three nodes have clients with another quorum", || told(&stricter) == 3).await;
     assert_eq!((told(&first), told(&same)), (0, 0));
-    assert!(first.survey().await.iter().all(|node| *node.status().others() == Others::Same));
-    let theirs = stricter.nodes()[0].others().clone();
+    assert!(first.survey().await.iter().all(|node| *node.status().other_clients() == OtherClients::Same));
+    let theirs = stricter.nodes()[0].other_clients().clone();
     let ids = first.nodes().into_iter().map(|node| node.id().unwrap().to_owned());
-    let Others::Different(theirs) = theirs else { panic!("{theirs:?}") };
+    let OtherClients::Different(theirs) = theirs else { panic!("{theirs:?}") };
     assert!(theirs.starts_with("2 of ") && ids.into_iter().all(|id| theirs.contains(&id)), "{theirs}");
     drop((other, stricter));
     // A node that lost its data has another name. Those who knew it by the old one leave that list, so it is no finding.
@@ -222,7 +226,7 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     eventually(SLACK, "it has another name", renamed).await;
     let newcomer = three([0, 1, 2]).await;
     let survey = newcomer.survey().await;
-    assert!(matches!(survey[0].status().others(), Others::Same), "{survey:?}");
+    assert!(matches!(survey[0].status().other_clients(), OtherClients::Same), "{survey:?}");
     assert_eq!(told(&first), 0);
 }
 
@@ -268,7 +272,7 @@ async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
     assert!(text.contains("redlock init") && text.contains(" s: it is new"), "{text} {left:?}");
     let declared = async || {
         let nodes = redlock.dangerous_declare_new().await;
-        nodes.into_iter().map(|(_, declared)| declared.unwrap()).collect::<Vec<_>>()
+        nodes.iter().map(|node| *node.result().unwrap()).collect::<Vec<_>>()
     };
     plant(&cluster, 1, "foreign");
     cluster.command(1, &["PEXPIRE", "foreign", "100000"]).unwrap();
@@ -281,14 +285,15 @@ async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
         cluster.restart(1, Data::Kept).unwrap();
         client(&cluster).await.dangerous_declare_new().await[1].clone()
     };
-    assert_eq!(after_a_restart().await, (name(&cluster, 1).into(), Ok(Declared::Now)));
+    let declared = after_a_restart().await;
+    assert_eq!((declared.name(), declared.result()), (name(&cluster, 1).as_str(), Ok(&Declared::Now)));
     let newcomer = client(&cluster).await;
     assert!(newcomer.nodes().iter().all(|node| node.failure().is_none()), "{newcomer:?}");
     assert!(newcomer.mutex(KEY).unwrap().try_lock().await.is_ok());
     cluster.command(1, &["CONFIG", "SET", "appendfsync", "everysec"]).unwrap();
     let noted = || !record(&cluster, 1).contains(&"durable".to_owned());
     eventually(SLACK, "it was seen not to keep every write", noted).await;
-    assert_eq!(after_a_restart().await, (name(&cluster, 1).into(), Ok(Declared::Older)));
+    assert_eq!(after_a_restart().await.result(), Ok(&Declared::Older));
 }
 
 /// The fields of a node's record.

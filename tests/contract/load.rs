@@ -33,7 +33,7 @@ async fn many_names_at_once(world: World) {
 }
 
 async fn one_name_for_many_in_turn(world: World) {
-    one_name_for_many(world, Retry::in_turn()).await;
+    one_name_for_many(world, Retry::fifo()).await;
 }
 
 async fn one_name_for_many_that_poll(world: World) {

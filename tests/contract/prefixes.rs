@@ -136,7 +136,7 @@ async fn the_nodes_record_is_that_of_all_prefixes() {
     let cluster = LocalCluster::start(3).unwrap();
     let longer = builder(cluster.urls()).max_ttl(LONG * 3).key_prefix("app:").connect().await.unwrap();
     let declared = longer.dangerous_declare_new().await;
-    assert!(declared.iter().all(|(_, declared)| *declared == Ok(Declared::Before)), "{declared:?}");
+    assert!(declared.iter().all(|node| node.result() == Ok(&Declared::Before)), "{declared:?}");
     assert_eq!(client(cluster.urls()).await.longest_max_ttl(), LONG * 3);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[cfg(feature = "tls")]
 use redlock_quorum::testing::TlsFiles;
-use redlock_quorum::testing::{Builder, Data, LocalCluster, Reply};
+use redlock_quorum::testing::{Data, LocalCluster, LocalClusterBuilder, Reply};
 use redlock_quorum::{Login, NodeFailure, NodeOptions, QuarantineCause, Redlock, RedlockBuilder, Released};
 use tempfile::TempDir;
 
@@ -34,7 +34,10 @@ impl Service {
         Self::with(|servers| servers, |sentinels| sentinels)
     }
 
-    fn with(servers: impl FnOnce(Builder) -> Builder, sentinels: impl FnOnce(Builder) -> Builder) -> Self {
+    fn with(
+        servers: impl FnOnce(LocalClusterBuilder) -> LocalClusterBuilder,
+        sentinels: impl FnOnce(LocalClusterBuilder) -> LocalClusterBuilder,
+    ) -> Self {
         let builder = LocalCluster::builder().nodes(2).directive("user", WATCHER);
         let servers = servers(builder).start().unwrap();
         let follow = ["REPLICAOF", "127.0.0.1", &servers.port(0).to_string()];

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use redlock_quorum::testing::{Data, LocalCluster};
 use redlock_quorum::{
-    Declared, ExtendError, LockError, LockState, NodeFailure, NodeOptions, QuarantineCause, Redlock,
-    ReleaseError, Released, Removal, SettingsError, Under,
+    Declared, ExtendError, KeyContent, LockError, LockState, NodeFailure, NodeOptions, QuarantineCause,
+    Redlock, ReleaseError, Released, Removal, SettingsError,
 };
 
 use crate::support::{LONG, SLACK, builder, client, contended, eventually, no_quorum, value};
@@ -280,8 +280,8 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     let cluster = LocalCluster::start(3).unwrap();
     let urls = |db: u8| cluster.urls().into_iter().map(move |url| format!("{url}/{db}"));
     // What is declared is a database, for that is where the record is.
-    for (node, declared) in client(urls(3)).await.dangerous_declare_new().await {
-        assert_eq!(declared, Ok(Declared::Now), "{node}");
+    for node in client(urls(3)).await.dangerous_declare_new().await {
+        assert_eq!(node.result(), Ok(&Declared::Now), "{node:?}");
     }
     let (first, second) = (client(urls(0)).await, client(urls(3)).await);
     let one = first.mutex(KEY).unwrap().try_lock().await.unwrap();
@@ -322,12 +322,15 @@ async fn values_that_are_no_text_are_shown_and_removed() {
     plant(1, r"\254\0job\27[2J");
     let inspection = redlock.inspect(KEY).await.unwrap();
     assert_eq!(inspection.state(), LockState::NotHeld);
-    let owners: Vec<_> = inspection.nodes().map(|node| node.under().unwrap()).collect();
-    assert!(matches!(&owners[1], Under::Lock(holder) if holder.owner().starts_with(r"\xfe")), "{owners:?}");
-    assert_eq!(owners[2], Under::Nothing);
+    let owners: Vec<_> = inspection.nodes().map(|node| node.content().unwrap()).collect();
+    assert!(
+        matches!(&owners[1], KeyContent::Lock(holder) if holder.owner().starts_with(r"\xfe")),
+        "{owners:?}"
+    );
+    assert_eq!(owners[2], KeyContent::Nothing);
 
     let broken = redlock.dangerous_break(KEY).await.unwrap();
-    let removals: Vec<_> = broken.iter().map(|node| node.removal().unwrap()).collect();
+    let removals: Vec<_> = broken.iter().map(|node| *node.result().unwrap()).collect();
     assert_eq!(removals, [Removal::Removed, Removal::Removed, Removal::Absent]);
     redlock.mutex(KEY).unwrap().try_lock().await.unwrap().release().await.unwrap();
 }

@@ -126,7 +126,7 @@ impl Worker {
     /// Some wait their turn, some poll.
     fn retry(&mut self) -> Retry {
         if self.random.one_in(2) {
-            Retry::in_turn()
+            Retry::fifo()
         } else {
             Retry::exponential(Duration::from_millis(1), Duration::from_millis(50))
         }

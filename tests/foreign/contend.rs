@@ -46,7 +46,7 @@ async fn validity_windows_do_not_overlap_and_everybody_gets_on() {
     let mut our_clients = Vec::new();
     // Nobody calls those who wait in turn when a foreign lock is given back, so they look now and then, as the other
     // one does all the time.
-    for (id, retry) in [Retry::in_turn(), Retry::exponential(FIRST_PAUSE, HOLD_MAX)].into_iter().enumerate() {
+    for (id, retry) in [Retry::fifo(), Retry::exponential(FIRST_PAUSE, HOLD_MAX)].into_iter().enumerate() {
         let redlock = ours(&cluster).retry(retry).max_wait(MAX_WAIT);
         let recorder = Recorder::new(id, format!("ours {id}"), Arc::clone(&run));
         our_clients.push(tokio::spawn(contend(redlock.connect().await.unwrap(), recorder)));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::{LocalCluster, Reply};
-use redlock_quorum::{LockError, LockState, NodeStatus, Redlock, Removal, Under};
+use redlock_quorum::{KeyContent, LockError, LockState, NodeStatus, Redlock, Removal};
 
 use crate::{LONG, NODES, SLACK, eventually, ours};
 
@@ -89,9 +89,9 @@ async fn a_hash_of_redisson_excludes_us_and_our_key_is_an_error_to_it() {
         other => panic!("Redisson holds it: {other:?}"),
     }
     let inspection = redlock.inspect("job").await.unwrap();
-    assert!(inspection.nodes().all(|node| node.under() == Some(Under::Other)), "{inspection:?}");
+    assert!(inspection.nodes().all(|node| node.content() == Some(KeyContent::Other)), "{inspection:?}");
     let broken = redlock.dangerous_break("job").await.unwrap();
-    assert!(broken.iter().all(|node| node.removal() == Ok(Removal::NoLock)), "{broken:?}");
+    assert!(broken.iter().all(|node| node.result() == Ok(&Removal::NoLock)), "{broken:?}");
     (0..NODES).for_each(|node| drop(cluster.command(node, &["DEL", "job"]).unwrap()));
 
     let guard = redlock.mutex("job").unwrap().try_lock().await.unwrap();

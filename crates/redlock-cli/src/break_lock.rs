@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use redlock_quorum::{Broken, Inspection, LockState, Removal, Under};
+use redlock_quorum::{Inspection, KeyContent, LockState, NodeResult, Removal};
 use serde_json::{Value, json};
 
 use crate::confirm::{ConfirmArgs, Word};
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
 
 /// Whether there is something to remove, on any node.
 fn is_locked(inspection: &Inspection) -> bool {
-    inspection.nodes().any(|node| matches!(node.under(), Some(Under::Lock(_))))
+    inspection.nodes().any(|node| matches!(node.content(), Some(KeyContent::Lock(_))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,25 +99,25 @@ enum End {
 }
 
 impl End {
-    fn of(before: &Inspection, broken: &[Broken]) -> Self {
+    fn of(before: &Inspection, broken: &[NodeResult<Removal>]) -> Self {
         if broken.is_empty() {
             return match before.state() {
                 LockState::NotHeld => Self::NothingThere,
                 LockState::Held(_) | LockState::Unknown | _ => Self::NotKnown,
             };
         }
-        let silent = broken.iter().filter(|node| node.removal().is_err()).count();
+        let silent = broken.iter().filter(|node| node.result().is_err()).count();
         if silent < before.quorum() { Self::Broken } else { Self::NotKnown }
     }
 }
 
-fn as_text(before: &Inspection, broken: &[Broken], end: End, medium: Medium) -> String {
+fn as_text(before: &Inspection, broken: &[NodeResult<Removal>], end: End, medium: Medium) -> String {
     let mut text = String::new();
     if broken.is_empty() && end == End::NotKnown {
         text.push_str(&inspect::failures(before, medium));
     }
     for node in broken {
-        let (word, tone, rest) = match node.removal() {
+        let (word, tone, rest) = match node.result() {
             Ok(Removal::Removed) => ("removed", Tone::Good, String::new()),
             Ok(Removal::Absent) => ("nothing there", Tone::Faint, String::new()),
             Ok(Removal::TooLate) => {
@@ -149,9 +149,9 @@ fn as_text(before: &Inspection, broken: &[Broken], end: End, medium: Medium) -> 
     text
 }
 
-fn as_json(before: &Inspection, broken: &[Broken], end: End) -> Value {
-    let node = |node: &Broken| {
-        let removal = match node.removal() {
+fn as_json(before: &Inspection, broken: &[NodeResult<Removal>], end: End) -> Value {
+    let node = |node: &NodeResult<Removal>| {
+        let removal = match node.result() {
             Ok(Removal::Removed) => Some("removed"),
             Ok(Removal::Absent) => Some("absent"),
             Ok(Removal::TooLate) => Some("too_late"),
@@ -159,7 +159,7 @@ fn as_json(before: &Inspection, broken: &[Broken], end: End) -> Value {
             Ok(_) => Some("let_be"),
             Err(_) => None,
         };
-        let failure = node.removal().err().map(ToString::to_string);
+        let failure = node.result().err().map(ToString::to_string);
         json!({ "name": node.name(), "removal": removal, "failure": failure })
     };
     let result = match end {

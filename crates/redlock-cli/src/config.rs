@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redlock_quorum::{Place, Setting, Settings, SettingsError};
+use redlock_quorum::{Setting, SettingOrigin, Settings, SettingsError};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -36,7 +36,7 @@ Examples:
   redlock config show
   redlock config show --set quorum=4          what that would mean
   redlock config show | grep -v 'default$'    what has been set
-  redlock config show --json | jq .means.losses_survived
+  redlock config show --json | jq .means.tolerated_failures
 
 On a terminal the values are a table, elsewhere tab-separated lines. Passwords are not shown.";
 
@@ -115,33 +115,35 @@ fn check(args: CheckArgs) -> Result<Exit, Failure> {
 }
 
 fn mistake_as_json(mistake: &SettingsError) -> Value {
-    let place = mistake.place();
+    let origin = mistake.origin();
     json!({
         "setting": mistake.setting(),
-        "place": place.map(place_as_json),
+        "origin": origin.map(origin_as_json),
         "message": mistake.reason().to_string(),
     })
 }
 
-fn place_as_json(place: &Place) -> Value {
-    match place {
-        Place::File { path, line, column } => json!({ "file": **path, "line": line, "column": column }),
-        Place::Environment { variable } => json!({ "variable": **variable }),
-        Place::Flag { flag } => json!({ "flag": **flag }),
-        Place::Default | Place::Code | _ => Value::Null,
+fn origin_as_json(origin: &SettingOrigin) -> Value {
+    match origin {
+        SettingOrigin::File { path, line, column } => {
+            json!({ "file": **path, "line": line, "column": column })
+        }
+        SettingOrigin::Environment { variable } => json!({ "variable": **variable }),
+        SettingOrigin::Flag { flag } => json!({ "flag": **flag }),
+        SettingOrigin::Default | SettingOrigin::Code | _ => Value::Null,
     }
 }
 
 fn as_json(settings: &Settings) -> Value {
-    let values = settings.effective().map(|(setting, value, place)| {
-        (setting.name().to_owned(), json!({ "value": value, "place": place_as_json(place) }))
+    let values = settings.effective().map(|(setting, value, origin)| {
+        (setting.name().to_owned(), json!({ "value": value, "origin": origin_as_json(origin) }))
     });
     json!({
         "settings": values.collect::<serde_json::Map<_, _>>(),
         "means": {
             "nodes": settings.nodes(),
             "quorum": settings.quorum(),
-            "losses_survived": settings.losses_survived(),
+            "tolerated_failures": settings.tolerated_failures(),
             "validity_ms": millis(settings.validity_after(Duration::ZERO)),
             "validity_by_round_trip": ROUND_TRIPS.map(|(round_trip, _)| json!({
                 "round_trip_ms": millis(round_trip),
@@ -157,17 +159,17 @@ fn as_json(settings: &Settings) -> Value {
 
 fn as_text(settings: &Settings, medium: Medium) -> String {
     let mut rows = Vec::new();
-    for (setting, value, place) in settings.effective() {
+    for (setting, value, origin) in settings.effective() {
         let name = setting.name();
         // URLs have no comma with a blank behind it.
         let values = if name == "nodes" { value.split(", ").collect() } else { vec![value.as_str()] };
-        rows.extend(values.into_iter().map(|value| (name, value.to_owned(), place)));
+        rows.extend(values.into_iter().map(|value| (name, value.to_owned(), origin)));
     }
     let mut text = match medium {
         Medium::Terminal { .. } => aligned(&rows, medium),
         // For `cut` and `awk`.
         Medium::Pipe => {
-            rows.iter().map(|(name, value, place)| format!("{name}\t{value}\t{place}\n")).collect()
+            rows.iter().map(|(name, value, origin)| format!("{name}\t{value}\t{origin}\n")).collect()
         }
     };
     let _ = writeln!(text, "\n{}", medium.paint("What this means", Tone::Strong));
@@ -177,15 +179,15 @@ fn as_text(settings: &Settings, medium: Medium) -> String {
     text + &warnings("  ", settings, medium)
 }
 
-fn aligned(rows: &[(&str, String, &Place)], medium: Medium) -> String {
+fn aligned(rows: &[(&str, String, &SettingOrigin)], medium: Medium) -> String {
     let name_width = rows.iter().map(|(name, _, _)| name.len()).max().unwrap_or(0);
     let values = rows.iter().map(|(_, value, _)| value.chars().count());
     let value_width = values.filter(|width| *width <= ALIGNED_CHARS).max().unwrap_or(0);
     let (mut text, mut last) = (String::new(), "");
-    for (name, value, place) in rows {
+    for (name, value, origin) in rows {
         let shown = if *name == last { "" } else { name };
-        let line = format!("{shown:name_width$}  {value:value_width$}  {place}");
-        let tone = if **place == Place::Default { Tone::Faint } else { Tone::Plain };
+        let line = format!("{shown:name_width$}  {value:value_width$}  {origin}");
+        let tone = if **origin == SettingOrigin::Default { Tone::Faint } else { Tone::Plain };
         let _ = writeln!(text, "{}", medium.paint(&line, tone));
         last = name;
     }
@@ -229,7 +231,7 @@ fn meaning(settings: &Settings) -> Vec<String> {
 
 fn survival(settings: &Settings) -> String {
     let (nodes, quorum) = (settings.nodes(), settings.quorum());
-    let losses = match settings.losses_survived() {
+    let losses = match settings.tolerated_failures() {
         0 => "none may be lost".to_owned(),
         losses => format!("{losses} may be lost"),
     };

@@ -1,9 +1,8 @@
 //! `redlock nodes forget`: has the nodes forget what clients have told them.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use redlock_quorum::{NodeFailure, NodeStatus, Others, Redlock, Settings};
+use redlock_quorum::{NodeResult, NodeStatus, OtherClients, Redlock, Settings};
 use serde_json::{Value, json};
 
 use crate::confirm::{ConfirmArgs, Word};
@@ -69,9 +68,6 @@ struct Args {
     json: bool,
 }
 
-/// What became of each node.
-type Told = [(Arc<str>, Result<(), NodeFailure>)];
-
 fn after_help() -> String {
     format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
 }
@@ -103,8 +99,8 @@ pub(crate) async fn run(args: NodesArgs, report: Report) -> Result<Exit, Failure
     })
 }
 
-fn forgotten(told: &Told) -> usize {
-    told.iter().filter(|(_, result)| result.is_ok()).count()
+fn forgotten(told: &[NodeResult<()>]) -> usize {
+    told.iter().filter(|node| node.result().is_ok()).count()
 }
 
 /// What the nodes remember, for whoever is asked.
@@ -129,36 +125,36 @@ fn known(redlock: &Redlock, settings: &Settings) -> String {
 }
 
 fn remembered(node: &NodeStatus) -> String {
-    match (node.others(), node.failure()) {
-        (Others::Different(_), _) => "other clients use other nodes or another quorum".to_owned(),
-        (Others::Unknown, Some(failure)) => failure.to_string(),
-        (Others::Same, _) => "all clients use these nodes and this quorum".to_owned(),
-        (Others::Unknown | _, _) => "it has not told what other clients use".to_owned(),
+    match (node.other_clients(), node.failure()) {
+        (OtherClients::Different(_), _) => "other clients use other nodes or another quorum".to_owned(),
+        (OtherClients::Unknown, Some(failure)) => failure.to_string(),
+        (OtherClients::Same, _) => "all clients use these nodes and this quorum".to_owned(),
+        (OtherClients::Unknown | _, _) => "it has not told what other clients use".to_owned(),
     }
 }
 
-fn as_text(told: &Told, settings: &Settings, medium: Medium) -> String {
+fn as_text(told: &[NodeResult<()>], settings: &Settings, medium: Medium) -> String {
     let mut text = String::new();
-    for (name, result) in told {
-        let (word, tone, rest) = match result {
+    for node in told {
+        let (word, tone, rest) = match node.result() {
             Ok(()) => ("forgotten", Tone::Good, String::new()),
             Err(failure) => {
                 ("not forgotten", Tone::Bad, format!(": {failure}; see to it and run this again"))
             }
         };
-        let line = medium.fill(&format!("{name}: "), &format!("{word}{rest}"));
+        let line = medium.fill(&format!("{}: ", node.name()), &format!("{word}{rest}"));
         let _ = writeln!(text, "{}", line.replacen(word, &medium.paint(word, tone), 1));
     }
     let _ = writeln!(text, "{} of {} nodes have forgotten it", forgotten(told), settings.nodes());
     text
 }
 
-fn as_json(told: &Told, settings: &Settings) -> Value {
-    let node = |(name, result): &(Arc<str>, Result<(), NodeFailure>)| {
+fn as_json(told: &[NodeResult<()>], settings: &Settings) -> Value {
+    let node = |node: &NodeResult<()>| {
         json!({
-            "name": **name,
-            "forgotten": result.is_ok(),
-            "failure": result.as_ref().err().map(ToString::to_string),
+            "name": node.name(),
+            "forgotten": node.result().is_ok(),
+            "failure": node.result().err().map(ToString::to_string),
         })
     };
     json!({

@@ -1,9 +1,8 @@
 //! `redlock init`: an operator's word that nodes are new.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use redlock_quorum::{Declared, NodeFailure, NodeStatus, QuarantineCause, Redlock, Settings};
+use redlock_quorum::{Declared, NodeFailure, NodeResult, NodeStatus, QuarantineCause, Redlock, Settings};
 use serde_json::{Value, json};
 
 use crate::confirm::{ConfirmArgs, Word};
@@ -88,27 +87,22 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
 
 /// What became of one node: `failure` is why its vote does not count, now that it has been declared or not.
 struct Outcome {
-    name: Arc<str>,
-    declared: Result<Declared, NodeFailure>,
+    declared: NodeResult<Declared>,
     failure: Option<NodeFailure>,
 }
 
 impl Outcome {
     fn is_declared(&self) -> bool {
-        matches!(self.declared, Ok(Declared::Now | Declared::Before))
+        matches!(self.declared.result(), Ok(Declared::Now | Declared::Before))
     }
 }
 
 /// A client that is connected notices at its next connection only, so another one looks.
-async fn outcomes(
-    declared: Vec<(Arc<str>, Result<Declared, NodeFailure>)>,
-    settings: &Settings,
-) -> Vec<Outcome> {
+async fn outcomes(declared: Vec<NodeResult<Declared>>, settings: &Settings) -> Vec<Outcome> {
     let newcomer: Redlock = settings.clone().connect().await;
     newcomer.survey().await;
     let after = newcomer.nodes();
-    let outcome = |((name, declared), status): ((Arc<str>, _), &NodeStatus)| Outcome {
-        name,
+    let outcome = |(declared, status): (NodeResult<Declared>, &NodeStatus)| Outcome {
         declared,
         failure: status.failure().cloned(),
     };
@@ -148,7 +142,7 @@ fn as_text(outcomes: &[Outcome], settings: &Settings, votes: usize, medium: Medi
     let mut text = String::new();
     for outcome in outcomes {
         let (word, tone, advice) = describe(outcome);
-        let line = medium.fill(&format!("{}: ", outcome.name), &format!("{word}{advice}"));
+        let line = medium.fill(&format!("{}: ", outcome.declared.name()), &format!("{word}{advice}"));
         let _ = writeln!(text, "{}", line.replacen(word, &medium.paint(word, tone), 1));
     }
     let (needed, nodes) = (settings.quorum(), settings.nodes());
@@ -168,7 +162,7 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
         }
         Some(failure) => format!("; it has no vote: {failure}"),
     };
-    match &outcome.declared {
+    match outcome.declared.result() {
         Ok(Declared::Now) => ("declared new", Tone::Good, vote),
         Ok(Declared::Before) => ("declared before", Tone::Good, vote),
         Ok(Declared::Older) => (
@@ -196,7 +190,7 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
 
 fn as_json(outcomes: &[Outcome], settings: &Settings, votes: usize) -> Value {
     let node = |outcome: &Outcome| {
-        let declared = match outcome.declared {
+        let declared = match outcome.declared.result() {
             Ok(Declared::Now) => "now",
             Ok(Declared::Before) => "before",
             Ok(Declared::Older) => "refused_older",
@@ -207,7 +201,7 @@ fn as_json(outcomes: &[Outcome], settings: &Settings, votes: usize) -> Value {
         };
         let quarantine = outcome.failure.as_ref().and_then(NodeFailure::quarantine);
         json!({
-            "name": *outcome.name,
+            "name": outcome.declared.name(),
             "declared": declared,
             "votes": outcome.failure.is_none(),
             "failure": outcome.failure.as_ref().map(ToString::to_string),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use redlock_quorum::{Holder, Inspection, LockState, NodeInspection, Under};
+use redlock_quorum::{Holder, Inspection, KeyContent, LockState, NodeInspection};
 use serde_json::{Value, json};
 
 use crate::exit::{self, Exit};
@@ -81,10 +81,10 @@ pub(crate) fn failures(inspection: &Inspection, medium: Medium) -> String {
 }
 
 fn row(node: &NodeInspection) -> Vec<(String, Tone)> {
-    let (owner, left) = match node.under() {
-        Some(Under::Lock(holder)) => ((holder.owner().to_owned(), Tone::Strong), left(&holder)),
-        Some(Under::Nothing) => (("nobody".to_owned(), Tone::Faint), "-".to_owned()),
-        Some(Under::Other | _) => (("a key that is no lock".to_owned(), Tone::Bad), "-".to_owned()),
+    let (owner, left) = match node.content() {
+        Some(KeyContent::Lock(holder)) => ((holder.owner().to_owned(), Tone::Strong), left(&holder)),
+        Some(KeyContent::Nothing) => (("nobody".to_owned(), Tone::Faint), "-".to_owned()),
+        Some(KeyContent::Other | _) => (("a key that is no lock".to_owned(), Tone::Bad), "-".to_owned()),
         None => (("not known".to_owned(), Tone::Bad), "-".to_owned()),
     };
     let fence = node.fence().map_or_else(|| "-".to_owned(), |fence| format!("{fence:.0}"));
@@ -99,7 +99,7 @@ fn left(holder: &Holder) -> String {
 pub(crate) fn summary(inspection: &Inspection) -> String {
     let (key, needed, all) = (inspection.resource(), inspection.quorum(), inspection.nodes().len());
     let answered = inspection.nodes().filter(|node| node.failure().is_none()).count();
-    let locks = |node: &&NodeInspection| matches!(node.under(), Some(Under::Lock(_)));
+    let locks = |node: &&NodeInspection| matches!(node.content(), Some(KeyContent::Lock(_)));
     let with_key = inspection.nodes().filter(locks).count();
     match inspection.state() {
         LockState::Held(holder) => {
@@ -145,10 +145,10 @@ pub(crate) fn state_as_json(inspection: &Inspection) -> Value {
 }
 
 fn node_as_json(node: &NodeInspection) -> Value {
-    let (under, holder) = match node.under() {
-        Some(Under::Nothing) => (Some("nothing"), None),
-        Some(Under::Lock(holder)) => (Some("lock"), Some(holder)),
-        Some(Under::Other | _) => (Some("other"), None),
+    let (under, holder) = match node.content() {
+        Some(KeyContent::Nothing) => (Some("nothing"), None),
+        Some(KeyContent::Lock(holder)) => (Some("lock"), Some(holder)),
+        Some(KeyContent::Other | _) => (Some("other"), None),
         None => (None, None),
     };
     let remaining: Option<Duration> = holder.as_ref().and_then(Holder::remaining);

@@ -30,7 +30,7 @@ const ROOM_PER_NODE: u64 = 160 * 1024 * 1024;
 /// What a [`LocalCluster`] is to be; [`LocalCluster::builder`] makes one.
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before start()"]
-pub struct Builder {
+pub struct LocalClusterBuilder {
     nodes: usize,
     durability: Durability,
     directives: Vec<(String, String)>,
@@ -56,7 +56,7 @@ enum Record {
     Absent,
 }
 
-impl Builder {
+impl LocalClusterBuilder {
     pub(super) fn new() -> Self {
         Self {
             nodes: NODES,

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::builder::Builder;
+use super::builder::LocalClusterBuilder;
 use super::clock::Clocks;
 use super::error::ClusterError;
-use super::nemesis::{Memory, Step};
+use super::nemesis::{ClockStep, Memory};
 use super::resp::{self, Reply};
 use super::server::{Data, NodeState, Ports, Server, Setup, address};
 
@@ -44,7 +44,7 @@ const RECORD: &str = "redlock-quorum:node";
 /// # Defaults
 ///
 /// - every answered write survives a kill ([`Durability::Always`](super::Durability::Always))
-/// - declared new ([`undeclared`](Builder::undeclared) leaves that out), so that their votes count at once. After
+/// - declared new ([`undeclared`](LocalClusterBuilder::undeclared) leaves that out), so that their votes count at once. After
 ///   [`Data::Lost`] they do not, until the restart guard lets them
 /// - `maxmemory-policy noeviction`, no snapshots (`save ""`)
 /// - the server: `REDIS_SERVER` (a path or a name on `PATH`), else `redis-server`, else `valkey-server`
@@ -70,14 +70,14 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`].
+    /// As [`LocalClusterBuilder::start`].
     pub fn start(nodes: usize) -> Result<Self, ClusterError> {
         Self::builder().nodes(nodes).start()
     }
 
     /// A cluster of 3 nodes with the defaults, to be changed before it starts.
-    pub fn builder() -> Builder {
-        Builder::new()
+    pub fn builder() -> LocalClusterBuilder {
+        LocalClusterBuilder::new()
     }
 
     pub(super) fn launch(
@@ -216,8 +216,8 @@ impl LocalCluster {
     /// # Errors
     ///
     /// [`ClusterError::ClocksNotAdjustable`] when the cluster was started without
-    /// [`adjustable_clocks`](Builder::adjustable_clocks); [`ClusterError::System`].
-    pub fn step_clock(&self, node: usize, step: Step) -> Result<(), ClusterError> {
+    /// [`adjustable_clocks`](LocalClusterBuilder::adjustable_clocks); [`ClusterError::System`].
+    pub fn step_clock(&self, node: usize, step: ClockStep) -> Result<(), ClusterError> {
         self.adjustable()?;
         self.server(node).clock().step(step)?;
         std::thread::sleep(CLOCK_KEPT);

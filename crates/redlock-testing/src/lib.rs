@@ -29,10 +29,12 @@ mod resp;
 mod server;
 mod wait;
 
-pub use builder::{Builder, TlsFiles};
+pub use builder::{LocalClusterBuilder, TlsFiles};
 pub use cluster::{LocalCluster, MAX_NODES};
 pub use error::ClusterError;
 pub use links::{Clients, Link, Linked, MAX_CLIENTS};
-pub use nemesis::{ClientFault, DockerNodes, Nemesis, NemesisError, Nodes, Refusal, RemoteNodes, Span, Step};
+pub use nemesis::{
+    ClientFault, ClockStep, DockerNodes, FaultDuration, Nemesis, NemesisError, Nodes, Refusal, RemoteNodes,
+};
 pub use resp::Reply;
 pub use server::{Data, Durability, NodeState};

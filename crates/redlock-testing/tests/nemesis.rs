@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use redlock_quorum::{LockError, Redlock};
 use redlock_testing::{
-    ClientFault, Clients, Data, Link, Linked, LocalCluster, Nemesis, NemesisError, NodeState, Nodes, Refusal,
-    RemoteNodes, Reply, Span, Step,
+    ClientFault, Clients, ClockStep, Data, FaultDuration, Link, Linked, LocalCluster, Nemesis, NemesisError,
+    NodeState, Nodes, Refusal, RemoteNodes, Reply,
 };
 
 /// Far longer than any test.
@@ -28,7 +28,7 @@ fn all() -> Vec<Nemesis> {
         Nemesis::Pause,
         Nemesis::Cut,
         Nemesis::Link { from: Clients::One(0), link },
-        Nemesis::ClockStep { step: Step::Backward(Duration::from_secs(1)) },
+        Nemesis::ClockStep { step: ClockStep::Backward(Duration::from_secs(1)) },
         Nemesis::ClockRate { ppm: 100_000 },
         Nemesis::MemoryFull,
         Nemesis::FlushAll,
@@ -90,8 +90,8 @@ fn what_cannot_work_is_refused_with_the_reason() {
             assert!(matches!(error, NemesisError::Refused { reason, .. } if reason == expected), "{error}");
         }
     }
-    assert_eq!(Nemesis::FlushAll.span(), Span::Momentary);
-    assert_eq!(Nemesis::Pause.span(), Span::Lasting);
+    assert_eq!(Nemesis::FlushAll.span(), FaultDuration::Momentary);
+    assert_eq!(Nemesis::Pause.span(), FaultDuration::Lasting);
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn clocks_are_stepped_and_run_at_another_rate() {
     for node in 0..2 {
         cluster.command(node, &["SET", "key", "1", "PX", LONG_MS]).unwrap();
     }
-    cluster.step_clock(0, Step::Forward(Duration::from_secs(601))).unwrap();
+    cluster.step_clock(0, ClockStep::Forward(Duration::from_secs(601))).unwrap();
     assert_eq!(pttl(&cluster, 0, "key"), -2, "it has expired by the node's clock");
     assert!(pttl(&cluster, 1, "key") > 500_000, "the other node's clock is left alone");
-    cluster.step_clock(1, Step::Backward(Duration::from_secs(100))).unwrap();
+    cluster.step_clock(1, ClockStep::Backward(Duration::from_secs(100))).unwrap();
     assert!(pttl(&cluster, 1, "key") > 600_000);
 
     // It survives the process, for the machine's clock does so, too.

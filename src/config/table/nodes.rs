@@ -2,7 +2,7 @@
 
 use super::{Access, Setting};
 use crate::config::Settings;
-use crate::config::places::PASSWORDS;
+use crate::config::origins::PASSWORDS;
 use crate::protocol::QuorumSize;
 
 pub(super) static SETTINGS: [Setting; 12] = [
@@ -212,5 +212,5 @@ fn urls(list: &str) -> Vec<String> {
 /// Of the ways to give the password, the one that was used.
 fn secret(settings: &Settings, name: &'static str) -> Option<String> {
     debug_assert!(PASSWORDS.as_flattened().contains(&name));
-    settings.places.is_given(name).then(|| "***".to_owned())
+    settings.origins.is_given(name).then(|| "***".to_owned())
 }

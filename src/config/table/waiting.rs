@@ -5,7 +5,7 @@ use crate::config::Settings;
 use crate::config::raw::Wrong;
 use crate::config::retry::RetryKind;
 
-const STRATEGIES: &str = "\"in-turn\", \"exponential\" or \"fixed\"";
+const STRATEGIES: &str = "\"fifo\", \"exponential\" or \"fixed\"";
 
 pub(super) static SETTINGS: [Setting; 6] = [
     Setting {
@@ -19,8 +19,8 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.strategy",
-        example: r#""in-turn""#,
-        default: "in-turn",
+        example: r#""fifo""#,
+        default: "fifo",
         bounds: "one of these",
         what: "How `lock` waits: until it is its turn, or by trying again.",
         why: "where locks are held by other implementations, that call nobody; \"fixed\" is the classic \"5 tries, 200 ms apart\"",
@@ -28,7 +28,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
             unit: STRATEGIES,
             set: |builder, given| {
                 builder.retry.kind = match given.text()? {
-                    "in-turn" => RetryKind::InTurn,
+                    "fifo" => RetryKind::Fifo,
                     "exponential" => RetryKind::Exponential,
                     "fixed" => RetryKind::Fixed,
                     _ => return Err(Wrong::Kind(STRATEGIES)),
@@ -37,7 +37,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
             },
             show: |settings| {
                 let name = match settings.retry.kind {
-                    RetryKind::InTurn => "in-turn",
+                    RetryKind::Fifo => "fifo",
                     RetryKind::Exponential => "exponential",
                     RetryKind::Fixed => "fixed",
                 };

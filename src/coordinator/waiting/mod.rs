@@ -1,7 +1,7 @@
 //! The lines of those who wait in this process, and what nodes and holders have to say to them. The rules are in
 //! `protocol/line.rs` and `protocol/contender.rs`.
 
-mod place;
+mod waiter;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,15 +11,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::counts::Counts;
-use super::leased::AfterRelease;
+use super::held_lease::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
-use crate::node::{Called, Channel, Complaint, Epoch, Hearing, Leave, Link, Listener, Node};
-use crate::protocol::{Demand, Health, Line, NodeSet, QueueOrder, Retry, nodes_to_call};
+use crate::node::{Channel, Epoch, Leave, Link, Listener, Node, Notified, NotifyWarning, Subscription};
+use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
 use crate::types::{Moment, NodeId, Resource, Wake};
 
-use place::Place;
-pub(crate) use place::Standing;
+pub(crate) use waiter::Position;
+use waiter::Waiter;
 
 /// For how long a lock counts as wanted after its last wait or the last call by a release. Waiting one's turn costs a
 /// free lock one round trip more; not doing so costs others theirs.
@@ -28,9 +28,9 @@ const WANTED_FOR: Duration = Duration::from_secs(1);
 const WANTED_MAX: usize = 1024;
 
 /// All lines of a client.
-pub(super) struct Lines {
+pub(super) struct WaitQueues {
     pub(super) channel: Channel,
-    pub(super) complaint: Complaint,
+    pub(super) notify_warning: NotifyWarning,
     board: Mutex<Board>,
     numbers: AtomicU64,
     /// Of each node: until when it is not asked to keep queues.
@@ -39,25 +39,25 @@ pub(super) struct Lines {
 
 #[derive(Default)]
 struct Board {
-    lines: HashMap<Resource, Waiters>,
+    queues: HashMap<Resource, Queue>,
     wanted: HashMap<Resource, Moment>,
 }
 
 /// A line, and how the last attempt of its head ended.
-struct Waiters {
-    line: Line<Arc<Notify>>,
+struct Queue {
+    waiters: WaitQueue<Arc<Notify>>,
     /// Where a head has registered: the client may be in the queue there until the line ends, or a head registers
     /// elsewhere.
     at: Option<(NodeId, Epoch)>,
     last: Option<LockError>,
 }
 
-impl Lines {
+impl WaitQueues {
     pub(super) fn new(channel: Channel, nodes: usize) -> Self {
         let avoided = (0..nodes).map(|_| AtomicU64::new(0)).collect();
         Self {
             channel,
-            complaint: Complaint::default(),
+            notify_warning: NotifyWarning::default(),
             board: Mutex::default(),
             numbers: AtomicU64::new(0),
             avoided,
@@ -68,9 +68,9 @@ impl Lines {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lock is about to be released by its holder: whom the release calls.
+    /// A lock is about to be released by its holder: whom the release notifications.
     pub(super) fn wake(&self, resource: &Resource, now: Moment) -> Wake {
-        self.board().lines.get(resource).map_or(Wake::Next, |waiters| waiters.line.wake(now))
+        self.board().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
     }
 }
 
@@ -96,31 +96,31 @@ impl Board {
 
 impl Coordinator {
     /// At the end of the line for a lock. `retry`: pauses for outages.
-    pub(crate) fn stand_in_line(self: &Arc<Self>, resource: &Resource, retry: Retry) -> Place {
-        let number = self.lines.numbers.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn join_wait_queue(self: &Arc<Self>, resource: &Resource, retry: Retry) -> Waiter {
+        let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
-        let mut board = self.lines.board();
-        let waiters = match board.lines.get_mut(resource) {
-            Some(waiters) => waiters,
+        let mut board = self.wait_queues.board();
+        let queue = match board.queues.get_mut(resource) {
+            Some(queue) => queue,
             None => {
-                let line = Line::new(board.demand(resource, now), now);
-                board.lines.entry(resource.clone()).or_insert(Waiters { line, at: None, last: None })
+                let waiters = WaitQueue::new(board.demand(resource, now), now);
+                board.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
             }
         };
-        waiters.line.join(number, Arc::clone(&woken));
+        queue.waiters.join(number, Arc::clone(&woken));
         drop(board);
-        Place::new(Arc::clone(self), resource.clone(), retry, number, woken)
+        Waiter::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
     /// Where the releases of a lock call who waits.
-    pub(super) fn nodes_to_call(&self, resource: &Resource, wake: Wake) -> NodeSet {
+    pub(super) fn nodes_to_notify(&self, resource: &Resource, wake: Wake) -> NodeSet {
         match wake {
             Wake::Nobody => NodeSet::EMPTY,
             Wake::Next => {
                 let order = QueueOrder::new(resource.key());
                 let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
-                nodes_to_call(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
+                nodes_to_notify(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
             }
         }
     }
@@ -129,41 +129,45 @@ impl Coordinator {
     pub(super) fn handle_released(&self, resource: &Resource, after: AfterRelease) {
         match after {
             AfterRelease::HandOver => self.hand_over(resource),
-            AfterRelease::CallNext(nodes) => self.call_next(resource, nodes),
+            AfterRelease::NotifyNext(nodes) => self.notify_next(resource, nodes),
         }
     }
 
     /// A release of ours may have called somebody.
-    pub(super) fn handle_wanted(&self, resource: &Resource, called: Called) {
-        match called {
-            Called::Somebody => self.lines.board().remember_wanted(resource, self.now()),
-            Called::Nobody => {}
+    pub(super) fn handle_wanted(&self, resource: &Resource, notified: Notified) {
+        match notified {
+            Notified::Somebody => self.wait_queues.board().remember_wanted(resource, self.now()),
+            Notified::Nobody => {}
         }
     }
 
     /// A release that calls nobody was queued: the head of the line attempts at once, or others are called after all.
     fn hand_over(&self, resource: &Resource) {
-        let head =
-            self.lines.board().lines.get_mut(resource).and_then(|waiters| waiters.line.handle_handed_over());
+        let head = self
+            .wait_queues
+            .board()
+            .queues
+            .get_mut(resource)
+            .and_then(|queue| queue.waiters.handle_handed_over());
         match head {
             Some(head) => head.notify_one(),
-            None => self.call_next(resource, self.nodes_to_call(resource, Wake::Next)),
+            None => self.notify_next(resource, self.nodes_to_notify(resource, Wake::Next)),
         }
     }
 
     /// Has nodes call those who wait there, if the lock is free.
-    fn call_next(&self, resource: &Resource, nodes: NodeSet) {
+    fn notify_next(&self, resource: &Resource, nodes: NodeSet) {
         for id in nodes.iter() {
             self.node(id).notify(Leave::of_nobody(resource, self.settings.node_timeout));
         }
     }
 
     /// Ends all waits. What they leave on the nodes is taken away before anything that is sent later.
-    pub(super) fn dissolve_lines(&self) {
-        let lines = std::mem::take(&mut self.lines.board().lines);
-        for (resource, waiters) in lines {
+    pub(super) fn close_wait_queues(&self) {
+        let lines = std::mem::take(&mut self.wait_queues.board().queues);
+        for (resource, queue) in lines {
             self.leave_queues(&resource);
-            waiters.line.waiters().for_each(|waiter| waiter.notify_one());
+            queue.waiters.waiters().for_each(|waiter| waiter.notify_one());
         }
     }
 
@@ -171,60 +175,60 @@ impl Coordinator {
     /// half way, others have to be called.
     fn leave_queues(&self, resource: &Resource) {
         for id in self.node_ids() {
-            self.node(id).notify(Leave::new(resource, &self.lines.channel, self.settings.node_timeout));
+            self.node(id).notify(Leave::new(resource, &self.wait_queues.channel, self.settings.node_timeout));
         }
     }
 
     /// The node that keeps the queue of a lock for now; `None` where none can call us.
     fn queue_node(&self, resource: &Resource) -> Option<(NodeId, Link)> {
         let order = QueueOrder::new(resource.key());
-        let usable = self.node_ids().filter(|id| self.can_call(*id));
+        let usable = self.node_ids().filter(|id| self.can_notify(*id));
         let links = usable.filter_map(|id| Some((id, self.node(id).link().ok()?)));
         links.max_by_key(|(_, link)| order.rank(link.node_id()))
     }
 
     fn health(&self) -> Health {
-        if self.node_ids().all(|id| self.can_call(id)) { Health::All } else { Health::Some }
+        if self.node_ids().all(|id| self.can_notify(id)) { Health::All } else { Health::Some }
     }
 
     /// Whether a node can call us, as far as is known.
-    fn can_call(&self, node: NodeId) -> bool {
-        let avoided_until = self.lines.avoided[node.0].load(Ordering::Relaxed);
+    fn can_notify(&self, node: NodeId) -> bool {
+        let avoided_until = self.wait_queues.avoided[node.0].load(Ordering::Relaxed);
         // Mostly it never was, and the clock need not be read.
         let avoided = avoided_until != 0 && self.now() < Moment::from_nanos(avoided_until);
-        !avoided && self.node(node).of_live(Link::hearing) == Some(Hearing::Calls)
+        !avoided && self.node(node).of_live(Link::subscription) == Some(Subscription::Active)
     }
 
     /// It did not answer in time. When it hangs, its connection is given up within so long.
     fn avoid(&self, node: NodeId) {
         let until = self.now() + self.settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS * 2;
-        self.lines.avoided[node.0].store(until.as_nanos(), Ordering::Relaxed);
+        self.wait_queues.avoided[node.0].store(until.as_nanos(), Ordering::Relaxed);
     }
 }
 
 /// Hears what one node says.
-pub(super) struct Ear {
+pub(super) struct Subscriber {
     pub(super) coordinator: Weak<Coordinator>,
     pub(super) node: NodeId,
     pub(super) counts: Arc<Counts>,
 }
 
-impl Listener for Ear {
-    fn handle_call(&self, key: &str) {
+impl Listener for Subscriber {
+    fn handle_notified(&self, key: &str) {
         let Some(coordinator) = self.coordinator.upgrade() else { return };
-        let Coordinator { settings, lines, .. } = &*coordinator;
+        let Coordinator { settings, wait_queues, .. } = &*coordinator;
         let name = key.strip_prefix(settings.key_prefix.as_str()).unwrap_or(key);
         let Ok(resource) = settings.resource(name) else { return };
         let node: &Node = coordinator.node(self.node);
         tracing::debug!(resource = resource.name(), node = %node.name(), "called");
-        let head = lines.board().lines.get_mut(&resource).and_then(|waiters| {
-            waiters.line.contender.handle_called();
-            waiters.line.head()
+        let head = wait_queues.board().queues.get_mut(&resource).and_then(|queue| {
+            queue.waiters.contender.handle_notified();
+            queue.waiters.head()
         });
         match head {
             Some(head) => head.notify_one(),
             // Whoever waited has left: pass it on.
-            None => node.notify(Leave::new(&resource, &lines.channel, settings.node_timeout)),
+            None => node.notify(Leave::new(&resource, &wait_queues.channel, settings.node_timeout)),
         }
     }
 
@@ -254,7 +258,7 @@ impl Listener for Ear {
 
     fn handle_wanted(&self, resource: &Resource) {
         if let Some(coordinator) = self.coordinator.upgrade() {
-            coordinator.handle_wanted(resource, Called::Somebody);
+            coordinator.handle_wanted(resource, Notified::Somebody);
         }
     }
 }

@@ -1,6 +1,6 @@
 -- Declares a node new, on an operator's word: nobody holds a lock on it. Refuses where that can be seen to be wrong.
 --
--- KEYS[1]  the node's record; scripts/note.lua says what is in it
+-- KEYS[1]  the node's record; scripts/write_record.lua says what is in it
 -- ARGV[1]  what the library's own keys begin with
 -- ARGV[2]  how many keys are looked at; a node with more is not new
 -- Returns  'declared'; 'again', it was before; 'older', its memory has been broken since clients first met it; 'held',

@@ -1,5 +1,5 @@
 
--- Stands behind call.lua. Removes locks that the caller still owns, and calls the first who waits for each that is
+-- Stands behind notify.lua. Removes locks that the caller still owns, and calls the first who waits for each that is
 -- absent afterwards. Where nothing is to be done, three commands do it for all of them.
 --
 -- KEYS[i]      a lock; the same one may stand there several times, with other tokens

@@ -324,9 +324,9 @@ fn settings(args: &Args, scenario: &Scenario) -> Result<redlock_quorum::Settings
 
 /// Settings that somebody has chosen. Passwords are hidden by the library; nodes have a place of their own.
 fn shown(settings: &redlock_quorum::Settings) -> Vec<(String, String)> {
-    let chosen = settings
-        .effective()
-        .filter(|(setting, _, place)| **place != redlock_quorum::Place::Default && setting.name() != "nodes");
+    let chosen = settings.effective().filter(|(setting, _, place)| {
+        **place != redlock_quorum::SettingOrigin::Default && setting.name() != "nodes"
+    });
     chosen.map(|(setting, value, _)| (setting.name().to_owned(), value)).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{NodeFacts, NodeFailure, NodeStatus, NodeSurvey, Others, Persistence};
+use redlock_quorum::{NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence};
 
 /// One node. `failure` is why it has no vote now.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Examined {
     pub(super) id: Option<String>,
     pub(super) failure: Option<NodeFailure>,
     pub(super) facts: Option<NodeFacts>,
-    pub(super) others: Others,
+    pub(super) others: OtherClients,
     pub(super) measured: Option<Measured>,
 }
 
@@ -43,7 +43,7 @@ impl Examined {
             // A node that hangs is not known to until it is asked.
             failure: status.failure().or(survey.failure()).cloned(),
             facts: status.facts().cloned(),
-            others: status.others().clone(),
+            others: status.other_clients().clone(),
             measured: Measured::of(survey),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{NodeFailure, Others, Persistence, QuarantineCause, Settings};
+use redlock_quorum::{NodeFailure, OtherClients, Persistence, QuarantineCause, Settings};
 
 use super::examined::Examined;
 use super::tuning::Bounds;
@@ -134,7 +134,7 @@ fn advice(failure: &NodeFailure) -> &'static str {
 fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for node in nodes {
-        let Others::Different(theirs) = &node.others else { continue };
+        let OtherClients::Different(theirs) = &node.others else { continue };
         match groups.iter_mut().find(|(members, _)| members == theirs) {
             Some((_, names)) => names.push(node.name.clone()),
             None => groups.push((theirs, vec![node.name.clone()])),
@@ -234,7 +234,8 @@ mod tests {
             others,
             measured: None,
         };
-        let nodes = [node("a", Others::Same), node("b", Others::Different("2 of id-b 77".into()))];
+        let nodes =
+            [node("a", OtherClients::Same), node("b", OtherClients::Different("2 of id-b 77".into()))];
         let [one] = &other_members(&nodes)[..] else { panic!() };
         assert_eq!(one.nodes, ["b"]);
         assert!(one.advice.contains("or if it is only that a lost its data or was replaced"), "{one:?}");

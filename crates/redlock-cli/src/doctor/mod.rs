@@ -96,7 +96,7 @@ impl Quorum {
         }
     }
 
-    fn losses_survived(self) -> usize {
+    fn tolerated_failures(self) -> usize {
         self.voting.saturating_sub(self.needed)
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn as_text(
 fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
     let Quorum { nodes: all, needed, voting } = quorum;
     let vote = format!("{voting} of {all} nodes vote, {needed} have to agree");
-    match quorum.losses_survived() {
+    match quorum.tolerated_failures() {
         _ if voting < needed => match recovery(nodes, needed - voting) {
             Some(left) => format!("{vote}; nobody can take a lock for another {}", short(left)),
             None => format!("{vote}; nobody can take a lock"),
@@ -140,7 +140,7 @@ pub(super) fn as_json(nodes: &[Examined], findings: &[Finding], quorum: Quorum, 
             "nodes": quorum.nodes,
             "needed": quorum.needed,
             "voting": quorum.voting,
-            "losses_survived": quorum.losses_survived(),
+            "tolerated_failures": quorum.tolerated_failures(),
         },
         "nodes": nodes.iter().map(node_as_json).collect::<Vec<_>>(),
         "findings": findings.iter().map(finding_as_json).collect::<Vec<_>>(),

@@ -184,7 +184,7 @@ fn number_of_nodes(bounds: &Bounds) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use redlock_quorum::Others;
+    use redlock_quorum::OtherClients;
 
     use super::*;
 
@@ -209,7 +209,7 @@ mod tests {
             id: Some(format!("id-{name}")),
             failure: None,
             facts: None,
-            others: Others::Same,
+            others: OtherClients::Same,
             measured: Some(measured),
         }
     }

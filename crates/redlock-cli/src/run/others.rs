@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redlock_quorum::{NodeFailure, NodeStatus, Others, Redlock, Settings};
+use redlock_quorum::{NodeFailure, NodeStatus, OtherClients, Redlock, Settings};
 use tokio::time::{sleep, timeout};
 
 use crate::failure::Failure;
@@ -31,7 +31,7 @@ pub(super) async fn check(
     report: Report,
 ) -> Result<(), Failure> {
     let told = async {
-        while redlock.nodes().iter().any(|node| *node.others() == Others::Unknown)
+        while redlock.nodes().iter().any(|node| *node.other_clients() == OtherClients::Unknown)
             && redlock.nodes().iter().all(is_to_be_awaited)
         {
             sleep(LOOK).await;
@@ -44,9 +44,9 @@ pub(super) async fn check(
         nodes.iter().filter(|node| !is_in_quarantine(node)).filter_map(NodeStatus::id).collect();
     let is_explained =
         |theirs: &str| nodes.iter().any(is_in_quarantine) && is_excluded(settings.quorum(), &voting, theirs);
-    let differ = |node: &&NodeStatus| match node.others() {
-        Others::Different(theirs) => !is_explained(theirs),
-        Others::Unknown | Others::Same | _ => false,
+    let differ = |node: &&NodeStatus| match node.other_clients() {
+        OtherClients::Different(theirs) => !is_explained(theirs),
+        OtherClients::Unknown | OtherClients::Same | _ => false,
     };
     let different: Vec<String> = nodes.iter().filter(differ).map(|node| node.name().to_owned()).collect();
     if different.is_empty() {

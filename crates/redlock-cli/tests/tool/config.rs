@@ -67,7 +67,7 @@ fn settings_are_shown_with_their_places_and_what_they_mean() {
     assert!(!stdout.contains("has no vote for"), "there is no quarantine:\n{stdout}");
     let (_, stdout, _) = run(directory.path(), settings, &["show", "--json", "--config", "r.toml"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(json["means"]["losses_survived"], 1);
+    assert_eq!(json["means"]["tolerated_failures"], 1);
     assert_eq!(json["means"]["validity_by_round_trip"][1]["validity_ms"], 4848.0);
     assert_eq!(json["means"]["outage_after_crash_ms"], 5050.0);
 }

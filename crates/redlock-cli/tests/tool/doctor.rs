@@ -54,7 +54,7 @@ fn five_healthy_nodes() {
     let scene = Scene::new(5);
     let (result, text) = examine(&scene, &[], 0);
     assert_eq!(result["findings"], Value::Array(vec![]));
-    assert_eq!(result["quorum"]["losses_survived"], 2);
+    assert_eq!(result["quorum"]["tolerated_failures"], 2);
     assert!(text.contains("also if another 2 nodes are lost"), "{text}");
     for node in result["nodes"].as_array().unwrap() {
         let expected = [("state", "votes"), ("role", "master"), ("appendfsync", "always")];

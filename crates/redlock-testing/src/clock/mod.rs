@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::error::ClusterError;
-use super::nemesis::Step;
+use super::nemesis::ClockStep;
 
 const SOURCE: &str = include_str!("shim.c");
 /// Names the file to the preloaded library.
@@ -102,10 +102,10 @@ impl Clock {
         Ok(clock)
     }
 
-    pub(super) fn step(&self, step: Step) -> Result<(), ClusterError> {
+    pub(super) fn step(&self, step: ClockStep) -> Result<(), ClusterError> {
         let (by, sign) = match step {
-            Step::Forward(by) => (by, 1),
-            Step::Backward(by) => (by, -1),
+            ClockStep::Forward(by) => (by, 1),
+            ClockStep::Backward(by) => (by, -1),
         };
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX / 2).min(i64::MAX / 2);
         self.change(|record| record.offset_micros = record.offset_micros.saturating_add(sign * micros))

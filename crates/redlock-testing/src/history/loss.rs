@@ -4,7 +4,7 @@ use super::verdict::{Verdict, Violation};
 
 /// What a holder was told about the end of its lease. All times are nanoseconds of the sections' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Loss {
+pub struct LossNotice {
     /// Who held it.
     pub client: String,
     /// What.
@@ -30,7 +30,7 @@ pub struct Standstill {
 
 /// Judges announcements of loss: every holder is told within `bound` nanoseconds of its deadline, or of the end of a
 /// standstill that it falls into; and what is lost stays lost.
-pub fn check_losses(losses: &[Loss], standstills: &[Standstill], bound: u64) -> Verdict {
+pub fn check_losses(losses: &[LossNotice], standstills: &[Standstill], bound: u64) -> Verdict {
     let violations = losses.iter().flat_map(|loss| {
         let due = standstills
             .iter()

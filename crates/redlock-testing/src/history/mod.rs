@@ -51,7 +51,7 @@ mod verdict;
 mod writes;
 
 pub use breach::{Assumption, Breach};
-pub use loss::{Loss, Standstill, check_losses};
+pub use loss::{LossNotice, Standstill, check_losses};
 pub use progress::{LeftKey, Waiter, check_left_keys, check_progress, check_progress_of};
 pub use section::{Section, Sharing};
 pub use verdict::{OVERLAP_LIMIT, Order, Verdict, Violation};

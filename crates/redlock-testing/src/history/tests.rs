@@ -236,7 +236,7 @@ fn what_a_breach_allows_is_set_apart() {
 
 #[test]
 fn a_loss_is_told_in_time_and_stays_one() {
-    let loss = |told_at, valid_again_at| Loss {
+    let loss = |told_at, valid_again_at| LossNotice {
         client: "a".to_owned(),
         resource: "r".to_owned(),
         deadline: 100,
@@ -244,7 +244,7 @@ fn a_loss_is_told_in_time_and_stays_one() {
         valid_again_at,
     };
     let stood = |client: &str, from, until| Standstill { client: client.to_owned(), from, until };
-    let table: [(&str, Loss, &[Standstill], &[&str]); 8] = [
+    let table: [(&str, LossNotice, &[Standstill], &[&str]); 8] = [
         ("early", loss(90, None), &[], &[]),
         ("in time", loss(110, None), &[], &[]),
         ("late", loss(111, None), &[], &["late a"]),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::loss::Loss;
+use super::loss::LossNotice;
 use super::progress::{LeftKey, Waiter};
 use super::section::Section;
 use super::writes::Write;
@@ -72,7 +72,7 @@ pub enum Violation {
     /// A holder was not told in time that it had lost the lock.
     LossLate {
         /// What it was told, and when.
-        loss: Loss,
+        loss: LossNotice,
         /// The deadline, or the end of the standstill into which it fell: nanoseconds.
         due: u64,
         /// Within how many nanoseconds of that it had to be told.
@@ -81,7 +81,7 @@ pub enum Violation {
     /// A lock was held again after its holder had been told that it was lost.
     Revived {
         /// The loss that was taken back.
-        loss: Loss,
+        loss: LossNotice,
     },
     /// The store accepted a write after one with a larger token.
     StaleWrite {

@@ -10,7 +10,7 @@ pub enum Refusal {
     #[error("clients reach these nodes directly; a proxy has to be in between (testing::Linked)")]
     NoProxy,
     /// The servers read the machine's own clock. Start them with
-    /// [`Builder::adjustable_clocks`](super::super::Builder::adjustable_clocks).
+    /// [`LocalClusterBuilder::adjustable_clocks`](super::super::LocalClusterBuilder::adjustable_clocks).
     #[error("these servers read the machine's clock; start local nodes with adjustable clocks")]
     MachineClock,
     /// Containers read the clock of their host, which is not to be touched. Use local nodes.

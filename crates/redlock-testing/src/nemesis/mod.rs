@@ -23,7 +23,7 @@ use super::resp::Reply;
 use super::server::Data;
 
 /// One thing that goes wrong with one node. Applied by [`Nodes::apply`], and undone by [`Nodes::heal`] unless it is
-/// [momentary](Span::Momentary).
+/// [momentary](FaultDuration::Momentary).
 ///
 /// | nemesis | local | docker | by URL | undone by |
 /// |---|---|---|---|---|
@@ -32,7 +32,7 @@ use super::server::Data;
 /// | [`Pause`](Self::Pause) | SIGSTOP | `docker pause` | | letting it go on |
 /// | [`Cut`](Self::Cut) | by [`Linked`](super::Linked) | `docker network disconnect` | by `Linked` | mending it |
 /// | [`Link`](Self::Link) | by `Linked` | by `Linked` | by `Linked` | an open link |
-/// | [`ClockStep`](Self::ClockStep) | [adjustable clocks](super::Builder::adjustable_clocks) | | | |
+/// | [`ClockStep`](Self::ClockStep) | [adjustable clocks](super::LocalClusterBuilder::adjustable_clocks) | | | |
 /// | [`ClockRate`](Self::ClockRate) | adjustable clocks | | | the right rate; what it gained stays |
 /// | [`MemoryFull`](Self::MemoryFull) | `CONFIG SET maxmemory` | the same | | the limit it had |
 /// | [`FlushAll`](Self::FlushAll) | yes | yes | | |
@@ -66,7 +66,7 @@ pub enum Nemesis {
     /// Its wall clock jumps, and stays so.
     ClockStep {
         /// How far.
-        step: Step,
+        step: ClockStep,
     },
     /// Its wall clock runs too fast or too slow.
     ClockRate {
@@ -83,7 +83,7 @@ pub enum Nemesis {
 
 /// A jump of a wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum ClockStep {
     /// Keys expire early.
     Forward(Duration),
     /// Keys expire late.
@@ -92,7 +92,7 @@ pub enum Step {
 
 /// Whether a nemesis lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
+pub enum FaultDuration {
     /// It is over as soon as it has happened; there is nothing to heal.
     Momentary,
     /// It lasts until it is healed.
@@ -174,16 +174,16 @@ impl<N: Nodes + ?Sized> Nodes for Box<N> {
 impl Nemesis {
     /// Whether it lasts until it is healed.
     #[must_use]
-    pub fn span(&self) -> Span {
+    pub fn span(&self) -> FaultDuration {
         match self {
             Self::Kill { .. }
             | Self::Pause
             | Self::Cut
             | Self::Link { .. }
             | Self::ClockRate { .. }
-            | Self::MemoryFull => Span::Lasting,
+            | Self::MemoryFull => FaultDuration::Lasting,
             Self::Restart { .. } | Self::ClockStep { .. } | Self::FlushAll | Self::ScriptFlush => {
-                Span::Momentary
+                FaultDuration::Momentary
             }
         }
     }
@@ -201,8 +201,8 @@ impl fmt::Display for Nemesis {
             Self::Cut => f.write_str("cut off"),
             Self::Link { from: Clients::All, link } => write!(f, "{link} for everyone"),
             Self::Link { from: Clients::One(client), link } => write!(f, "{link} for client {client}"),
-            Self::ClockStep { step: Step::Forward(by) } => write!(f, "clock stepped forward by {by:?}"),
-            Self::ClockStep { step: Step::Backward(by) } => write!(f, "clock stepped back by {by:?}"),
+            Self::ClockStep { step: ClockStep::Forward(by) } => write!(f, "clock stepped forward by {by:?}"),
+            Self::ClockStep { step: ClockStep::Backward(by) } => write!(f, "clock stepped back by {by:?}"),
             Self::ClockRate { ppm } if *ppm < 0 => {
                 write!(f, "clock slow by {} ppm", ppm.unsigned_abs())
             }

@@ -100,7 +100,7 @@ impl Fencing {
         match round.decision() {
             Decision::Pending => return None,
             Decision::Won => *phase = Phase::Returned(token),
-            Decision::Lost => {
+            Decision::Failed => {
                 *lost += 1;
                 *phase = if usize::from(*lost) < self.rounds { Phase::Reading } else { Phase::GivenUp };
             }

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::looks::{at, ttl};
-use super::{Aim, Answer, Client, Command, Key, Message, NODES, Phase, Renewals, Restarts, State, Visitor};
+use super::{Aim, Answer, Client, Command, Key, Message, NODES, Observer, Phase, Renewals, Restarts, State};
 use crate::protocol::{Connection, Decision, Drift, Lease, Quorum, QuorumSize, Round, Vote};
 use crate::types::NodeId;
 
 impl Restarts {
     /// An attempt that may be won begins.
     pub(super) fn start(&self, state: &mut State, number: usize) -> Option<()> {
-        let Visitor { meets, aim, .. } = &self.clients[number];
+        let Observer { meets, aim, .. } = &self.clients[number];
         if *aim == Aim::LookAround || state.clients[number].phase != Phase::Idle {
             return None;
         }
         // Again, because all nodes are known only when the last has been met.
         for node in meets.iter().chain(meets) {
-            self.look(state, number, *node);
+            self.observe(state, number, *node);
         }
         let (now, client) = (state.now, &state.clients[number]);
         let may = *aim == Aim::Lock || client.seen.iter().all(Option::is_some);
@@ -81,7 +81,7 @@ impl Restarts {
         match command {
             Command::Acquire => lease.handle_acquired(node, sent, ttl(lasts), vote),
             Command::Extend => lease.handle_extended(node, renewed, ttl(lasts), vote, at(now)),
-            Command::Plant(sent) => lease.handle_replanted(node, at(sent), ttl(lasts), vote, at(now)),
+            Command::Plant(sent) => lease.handle_restored(node, at(sent), ttl(lasts), vote, at(now)),
         }
         match client.phase {
             Phase::Asking => client.decide(now),
@@ -91,7 +91,7 @@ impl Restarts {
         Some(())
     }
 
-    /// Plants the key where it is missing, once enough nodes have renewed.
+    /// LockKeys the key where it is missing, once enough nodes have renewed.
     fn heal(&self, client: &mut Client, now: u8) {
         let is = |message: &Message, answer| *message == Message::Answered(Command::Extend, answer);
         let renewed = client.messages.iter().filter(|message| is(message, Answer::Yes)).count();
@@ -101,7 +101,7 @@ impl Restarts {
         }
         for (i, message) in client.messages.iter_mut().enumerate() {
             if is(message, Answer::No) {
-                client.lease.handle_replanting(NodeId(i), Connection::Same);
+                client.lease.handle_restore_sent(NodeId(i), Connection::Same);
                 *message = Message::Sent(Command::Plant(now));
             }
         }
@@ -131,7 +131,7 @@ impl Client {
         self.phase = match round.decision() {
             Decision::Pending => return,
             Decision::Won if self.lease.deadline(at(now)).is_some() => Phase::Holding,
-            Decision::Won | Decision::Lost => Phase::Over,
+            Decision::Won | Decision::Failed => Phase::Over,
         };
     }
 }
@@ -167,7 +167,7 @@ impl State {
     }
 }
 
-pub(super) fn nothing_held() -> Lease {
+pub(super) fn new_attempt() -> Lease {
     Lease::new(quorum(), Drift { factor: 0.0, floor: Duration::ZERO })
 }
 

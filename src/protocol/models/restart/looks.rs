@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::attempts::nothing_held;
+use super::attempts::new_attempt;
 use super::{BEGIN, Client, Config, Data, Founding, NODES, Phase, Restarts, Rule, Seen, Server, State};
 use crate::protocol::{
-    Break, Change, Durability, Known, Look, Quarantine, Record, RestartGuard, UNMET, is_introduced, lacking,
-    look_every,
+    Change, Durability, MemoryBreak, NodeView, Observation, Quarantine, Record, RestartGuard, UNMET,
+    is_introduced, lacking, observe_every,
 };
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
@@ -23,7 +23,7 @@ impl Restarts {
         };
         let record = |server: usize, list: &str| {
             let name = SERVERS[server];
-            let look = Look {
+            let look = Observation {
                 now: micros(now),
                 run_id: &format!("{name}:0"),
                 replication_id: "0",
@@ -36,7 +36,7 @@ impl Restarts {
                 lacks: &[],
                 max_ttl: ttl(1),
                 age: Duration::ZERO,
-                every: look_every(ttl(1)),
+                every: observe_every(ttl(1)),
                 list,
                 left: "",
                 met: &[],
@@ -61,7 +61,7 @@ impl Restarts {
             phase: Phase::Idle,
             sent_at: 0,
             renewed_at: 0,
-            lease: nothing_held(),
+            lease: new_attempt(),
             messages: [super::Message::None; NODES],
         };
         State {
@@ -75,7 +75,7 @@ impl Restarts {
     }
 
     /// As the node's supervisor does, in one step: whoever is overtaken by another client begins again.
-    pub(super) fn look(&self, state: &mut State, number: usize, node: usize) {
+    pub(super) fn observe(&self, state: &mut State, number: usize, node: usize) {
         let (now, server) = (state.now, state.names[node]);
         let run_id = state.run_id(server);
         let Server { replication, was_replica, has_replica, config, ref data, .. } = state.servers[server];
@@ -104,7 +104,7 @@ impl Restarts {
         });
         let Durability { syncs, .. } = durability(config);
         let max_ttl = ttl(self.clients[number].ttl);
-        let look = Look {
+        let look = Observation {
             now: micros(now),
             run_id: &run_id,
             replication_id: &replication.to_string(),
@@ -118,7 +118,7 @@ impl Restarts {
             lacks: &lacks,
             max_ttl,
             age: STEP * u32::from(now - client.since.unwrap_or(now)),
-            every: look_every(max_ttl),
+            every: observe_every(max_ttl),
             list: &client.list,
             left: &client.left,
             met: &met,
@@ -127,7 +127,7 @@ impl Restarts {
         if self.rule == Rule::DeclarationKept {
             record.is_declared |= old.is_some_and(|old| old.is_declared && old.id == record.id);
         }
-        client.handle_look(node, record.clone(), now);
+        client.handle_observed(node, record.clone(), now);
         state.servers[server].data.record = Some(record);
     }
 
@@ -179,12 +179,12 @@ impl Restarts {
 
 impl Record {
     fn is_of_another_process(&self) -> bool {
-        self.broken_by == Break::Made && !self.run.ends_with(":0")
+        self.broken_by == MemoryBreak::Made && !self.run.ends_with(":0")
     }
 }
 
 impl Client {
-    fn handle_look(&mut self, node: usize, record: Record, now: u8) {
+    fn handle_observed(&mut self, node: usize, record: Record, now: u8) {
         let (before, told) = (self.seen[node].take(), self.list.clone());
         let is_same = before.as_ref().is_none_or(|before| before.record.id == record.id);
         let replaced = before.and_then(|before| before.replaced);
@@ -206,8 +206,8 @@ impl Client {
 }
 
 impl Seen {
-    pub(super) fn known(&self) -> Known {
-        Known {
+    pub(super) fn known(&self) -> NodeView {
+        NodeView {
             record: self.record.clone(),
             persistence: Persistence::Durable,
             clock: micros(self.at),
@@ -227,10 +227,11 @@ impl State {
 }
 
 /// The fourth server has been the second node, too.
-fn in_turns(record: &Record, look: &Look<'_>) -> Record {
+fn in_turns(record: &Record, look: &Observation<'_>) -> Record {
     let met = SERVERS.map(|name| (name.to_string(), Change { run: format!("{name}:0"), sequence: 1 }));
     let met: Vec<_> = met.into_iter().filter(|(id, _)| *id != record.id).collect();
-    let tell = |old: &Record, list| Record::after(Some(old), &Look { list, met: &met, ..look.clone() });
+    let tell =
+        |old: &Record, list| Record::after(Some(old), &Observation { list, met: &met, ..look.clone() });
     tell(&tell(record, "2 of a b c"), "2 of a c d")
 }
 

@@ -57,7 +57,7 @@ struct Restarts {
     /// What all servers are configured to.
     config: Config,
     founding: Founding,
-    clients: Vec<Visitor>,
+    clients: Vec<Observer>,
     renewals: Renewals,
     /// What has happened before the search begins.
     script: Vec<Step>,
@@ -65,7 +65,7 @@ struct Restarts {
 
 /// What a client does.
 #[derive(Clone, Debug)]
-struct Visitor {
+struct Observer {
     /// Its `max_ttl`, and the TTL of its lease, in steps.
     ttl: u8,
     /// The nodes that it can reach when it starts an attempt. It looks at all of them then.
@@ -251,7 +251,7 @@ impl Restarts {
                 let mark = 1 << number;
                 next.happened = (state.happened & mark == 0).then_some(state.happened | mark)?;
                 if let Fault::Look(client, node) = fault {
-                    self.look(&mut next, client, node);
+                    self.observe(&mut next, client, node);
                 } else {
                     next.happens(fault)?;
                 }

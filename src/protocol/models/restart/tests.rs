@@ -1,13 +1,15 @@
 //! What is searched.
 
 use super::super::{BOUNDS, Bounds, exhaust, find};
-use super::{Aim, Config, Fault, Founding, Lost, NODES, ONE_HOLDER, Renewals, Restarts, Rule, Step, Visitor};
+use super::{
+    Aim, Config, Fault, Founding, Lost, NODES, ONE_HOLDER, Observer, Renewals, Restarts, Rule, Step,
+};
 
 const LOCK: Aim = Aim::LockAfterMeetingAll;
 const ALL: [usize; NODES] = [0, 1, 2];
 
-fn visitor(ttl: u8, aim: Aim) -> Visitor {
-    Visitor { ttl, meets: ALL.to_vec(), aim }
+fn observer(ttl: u8, aim: Aim) -> Observer {
+    Observer { ttl, meets: ALL.to_vec(), aim }
 }
 
 /// The first client meets all nodes and holds the lock on nodes 0 and 1, and others come.
@@ -19,7 +21,7 @@ fn scenario(rule: Rule, menu: &[Fault]) -> Restarts {
         config: Config::Durable,
         founding: Founding::LongAgo,
         // The third greets a node at any time, before the second comes.
-        clients: vec![visitor(2, LOCK), visitor(2, LOCK), visitor(2, Aim::LookAround)],
+        clients: vec![observer(2, LOCK), observer(2, LOCK), observer(2, Aim::LookAround)],
         renewals: Renewals::No,
         script: vec![Step::Start(0), Step::Execute(0, 0), Step::Execute(0, 1)],
     }
@@ -69,15 +71,15 @@ fn unequal(rule: Rule) -> Restarts {
     model.steps = 4;
     model.menu.truncate(1);
     model.menu.extend(ALL.map(|node| Fault::Look(1, node)));
-    model.clients = vec![visitor(3, LOCK), visitor(1, LOCK)];
+    model.clients = vec![observer(3, LOCK), observer(1, LOCK)];
     model
 }
 
 /// The second client has greeted a node before the holder comes, and cannot look at it again when it wants the lock.
 fn stale(rule: Rule) -> Restarts {
     let mut model = unequal(rule);
-    model.clients[0] = Visitor { ttl: 3, meets: vec![0, 1], aim: Aim::Lock };
-    model.clients[1] = Visitor { ttl: 1, meets: vec![1, 2], aim: LOCK };
+    model.clients[0] = Observer { ttl: 3, meets: vec![0, 1], aim: Aim::Lock };
+    model.clients[1] = Observer { ttl: 1, meets: vec![1, 2], aim: LOCK };
     model.script.splice(0..0, [Step::Happens(Fault::Look(1, 0)), Step::TimePasses]);
     model
 }
@@ -105,7 +107,7 @@ fn healed(rule: Rule) -> Restarts {
 fn partly_met(rule: Rule) -> Restarts {
     let mut model = scenario(rule, &[Fault::Swap(1, 3)]);
     model.founding = Founding::InTurns;
-    model.clients[0] = Visitor { ttl: 2, meets: vec![1, 2], aim: Aim::Lock };
+    model.clients[0] = Observer { ttl: 2, meets: vec![1, 2], aim: Aim::Lock };
     model.script = vec![Step::Start(0), Step::Execute(0, 1), Step::Execute(0, 2)];
     model
 }

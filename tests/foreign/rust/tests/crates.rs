@@ -133,7 +133,7 @@ async fn a_lock_of_random_bytes_can_be_broken() {
         let value = theirs.lock().await.expect(implementation);
         all_hold(&cluster, &hex(&value)).await;
         let broken = redlock.dangerous_break(RESOURCE).await.unwrap();
-        assert!(broken.iter().all(|node| node.removal() == Ok(Removal::Removed)), "{broken:?}");
+        assert!(broken.iter().all(|node| node.result() == Ok(&Removal::Removed)), "{broken:?}");
         redlock.mutex(RESOURCE).unwrap().try_lock().await.unwrap().release().await.unwrap();
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use redlock_testing::history::{
-    self, Answer as Stored, Loss, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
+    self, Answer as Stored, LossNotice, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
 };
 
 pub(crate) use self::availability::Availability;
@@ -128,7 +128,7 @@ pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
         ended_at: section.ended_at.map(at),
         ..section.clone()
     };
-    let loss = |loss: &Loss| Loss {
+    let loss = |loss: &LossNotice| LossNotice {
         deadline: at(loss.deadline),
         told_at: at(loss.told_at),
         valid_again_at: loss.valid_again_at.map(at),
@@ -199,7 +199,7 @@ fn sections(log: &Log) -> Vec<Section> {
 }
 
 /// The losses, and the releases of leases that were over.
-fn losses(log: &Log) -> Vec<Loss> {
+fn losses(log: &Log) -> Vec<LossNotice> {
     let mut losses = Vec::new();
     for (client, log) in log.clients.iter().enumerate() {
         for visit in &log.visits {
@@ -210,7 +210,7 @@ fn losses(log: &Log) -> Vec<Loss> {
                 (None, End::Released { at }) if *at <= visit.deadline => continue,
                 (None, End::Released { at } | End::Lost { at, .. }) => *at,
             };
-            losses.push(Loss {
+            losses.push(LossNotice {
                 client: client_name(client),
                 resource: resource_name(visit.resource),
                 deadline: visit.deadline,

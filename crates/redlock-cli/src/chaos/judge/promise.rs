@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redlock_quorum::Settings;
 use redlock_testing::history::{Assumption, Breach};
-use redlock_testing::{ClientFault, Clients, Data, Nemesis, Step};
+use redlock_testing::{ClientFault, Clients, ClockStep, Data, Nemesis};
 
 use super::super::log::{Hit, Log};
 use super::super::plan::Act;
@@ -85,7 +85,9 @@ impl Promise {
     pub(crate) fn broken_by(&self, nemesis: &Nemesis) -> Option<Assumption> {
         match nemesis {
             Nemesis::FlushAll => Some(Assumption::Memory),
-            Nemesis::ClockStep { step: Step::Forward(by) } if *by > self.drift => Some(Assumption::Clocks),
+            Nemesis::ClockStep { step: ClockStep::Forward(by) } if *by > self.drift => {
+                Some(Assumption::Clocks)
+            }
             Nemesis::ClockRate { ppm } if i64::from(*ppm) > self.drift_ppm => Some(Assumption::Clocks),
             // These leave keys and clocks alone, or let keys live longer; the restart guard is there for lost data.
             Nemesis::Kill { .. }
@@ -155,8 +157,8 @@ impl Promise {
             | Nemesis::FlushAll => Some(self.quarantine + Self::RECONNECT),
             Nemesis::ScriptFlush | Nemesis::ClockRate { .. } => None,
             // Keys live longer by the step.
-            Nemesis::ClockStep { step: Step::Backward(by) } => Some(*by),
-            Nemesis::ClockStep { step: Step::Forward(_) } => None,
+            Nemesis::ClockStep { step: ClockStep::Backward(by) } => Some(*by),
+            Nemesis::ClockStep { step: ClockStep::Forward(_) } => None,
             Nemesis::Kill { data: Data::Kept }
             | Nemesis::Restart { data: Data::Kept }
             | Nemesis::Pause

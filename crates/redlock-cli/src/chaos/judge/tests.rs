@@ -1,6 +1,6 @@
 //! Runs as they might have been. Times are milliseconds since the run began.
 
-use redlock_testing::{ClientFault, Data, Nemesis, Step};
+use redlock_testing::{ClientFault, ClockStep, Data, Nemesis};
 
 use super::super::event::{Event, What, Why};
 use super::super::log::Hit;
@@ -89,9 +89,9 @@ fn a_run_without_anything_wrong_is_clean() {
 
 #[test]
 fn an_overlap_is_excused_by_what_breaks_an_assumption_and_by_nothing_else() {
-    let within = Nemesis::ClockStep { step: Step::Forward(Duration::from_millis(30)) };
-    let beyond = Nemesis::ClockStep { step: Step::Forward(Duration::from_millis(40)) };
-    let back = Nemesis::ClockStep { step: Step::Backward(Duration::from_secs(40)) };
+    let within = Nemesis::ClockStep { step: ClockStep::Forward(Duration::from_millis(30)) };
+    let beyond = Nemesis::ClockStep { step: ClockStep::Forward(Duration::from_millis(40)) };
+    let back = Nemesis::ClockStep { step: ClockStep::Backward(Duration::from_secs(40)) };
     let table = [
         (Nemesis::FlushAll, 100, true),
         (Nemesis::FlushAll, 5_000, false),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_testing::{ClientFault, Clients, Data, Link, Nemesis, Span, Step};
+use redlock_testing::{ClientFault, Clients, ClockStep, Data, FaultDuration, Link, Nemesis};
 use toml::de::DeValue;
 
 use super::document::{Fields, Spot, shown, suggestion};
@@ -238,12 +238,12 @@ fn read(mut fields: Fields<'_, '_>, cast: Cast<'_>, timing: Timing) -> Option<Fa
     let span = match &harm {
         Some(Harm::Node(nemesis)) => nemesis.span(),
         // Its step is a mistake, and told.
-        None if kind == Kind::ClockStep => Span::Momentary,
-        Some(Harm::Way { .. } | Harm::Client(_)) | None => Span::Lasting,
+        None if kind == Kind::ClockStep => FaultDuration::Momentary,
+        Some(Harm::Way { .. } | Harm::Client(_)) | None => FaultDuration::Lasting,
     };
     let lasts = match span {
-        Span::Lasting => fields.required("for", &what, text::range),
-        Span::Momentary => None,
+        FaultDuration::Lasting => fields.required("for", &what, text::range),
+        FaultDuration::Momentary => None,
     };
     let one = Reach::Drawn(Count::Number(1));
     let reach = match kind {
@@ -326,12 +326,12 @@ fn data(fields: &mut Fields<'_, '_>) -> Data {
 }
 
 /// `"2s"`, or `"-2s"` to step back.
-fn step(value: &DeValue<'_>) -> Result<Step, String> {
+fn step(value: &DeValue<'_>) -> Result<ClockStep, String> {
     let expected = || "must be a duration such as \"2s\", or \"-2s\" to step back".to_owned();
     let DeValue::String(text) = value else { return Err(expected()) };
     let parse = |text: &str| humantime::parse_duration(text.trim()).map_err(|_| expected());
     match text.strip_prefix('-') {
-        Some(back) => parse(back).map(Step::Backward),
-        None => parse(text.trim_start_matches('+')).map(Step::Forward),
+        Some(back) => parse(back).map(ClockStep::Backward),
+        None => parse(text.trim_start_matches('+')).map(ClockStep::Forward),
     }
 }

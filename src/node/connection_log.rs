@@ -13,10 +13,10 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 
 /// Since the node was last up for good.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(super) struct ConnectionLog {
     told: Vec<NodeFailure>,
     told_up: bool,
-    last: Option<Said>,
+    last: Option<LoggedState>,
     /// Failures that were not told.
     untold: u64,
     /// When a repetition is told, and how long after the one before.
@@ -24,24 +24,24 @@ pub(super) struct Journal {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum LoggedState {
     Up,
     Down,
 }
 
 /// What to write, if anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum LogLine {
     /// With how many failures there were since the last line that were not told, if there were any.
-    Told {
+    Announcement {
         repeated: Option<u64>,
     },
     Nothing,
 }
 
-impl Journal {
+impl ConnectionLog {
     /// The node cannot be used, or its connection is lost.
-    pub(super) fn handle_failure(&mut self, failure: &NodeFailure, now: Moment) -> Line {
+    pub(super) fn handle_failure(&mut self, failure: &NodeFailure, now: Moment) -> LogLine {
         let is_news = !self.told.contains(failure) && self.told.len() < REASONS_MAX;
         let is_time = self.next.is_some_and(|(at, _)| at <= now);
         if is_news {
@@ -52,33 +52,33 @@ impl Journal {
             self.next = Some((now + after, after));
         }
         if is_news || is_time {
-            return self.line(Said::Down);
+            return self.line(LoggedState::Down);
         }
         self.untold += 1;
-        Line::Nothing
+        LogLine::Nothing
     }
 
     /// It can be used.
-    pub(super) fn handle_up(&mut self) -> Line {
+    pub(super) fn handle_up(&mut self) -> LogLine {
         if self.told_up {
-            return Line::Nothing;
+            return LogLine::Nothing;
         }
         self.told_up = true;
-        self.line(Said::Up)
+        self.line(LoggedState::Up)
     }
 
     /// It could be used for long enough to believe that it stays so.
-    pub(super) fn handle_steady(&mut self) -> Line {
-        let is_news = self.untold > 0 || self.last == Some(Said::Down);
-        let line = if is_news { self.line(Said::Up) } else { Line::Nothing };
+    pub(super) fn handle_steady(&mut self) -> LogLine {
+        let is_news = self.untold > 0 || self.last == Some(LoggedState::Down);
+        let line = if is_news { self.line(LoggedState::Up) } else { LogLine::Nothing };
         *self = Self::default();
         line
     }
 
-    fn line(&mut self, said: Said) -> Line {
+    fn line(&mut self, said: LoggedState) -> LogLine {
         self.last = Some(said);
         let untold = std::mem::take(&mut self.untold);
-        Line::Told { repeated: (untold > 0).then_some(untold) }
+        LogLine::Announcement { repeated: (untold > 0).then_some(untold) }
     }
 }
 
@@ -94,34 +94,34 @@ mod tests {
         Moment::from_nanos(seconds * 1_000_000_000)
     }
 
-    const TOLD: Line = Line::Told { repeated: None };
+    const TOLD: LogLine = LogLine::Announcement { repeated: None };
 
     #[test]
     fn an_outage_is_two_lines() {
-        let mut journal = Journal::default();
-        assert_eq!(journal.handle_up(), TOLD);
-        assert_eq!(journal.handle_steady(), Line::Nothing);
-        assert_eq!(journal.handle_failure(&failure("closed"), at(10)), TOLD);
-        assert_eq!(journal.handle_failure(&failure("refused"), at(11)), TOLD);
+        let mut connection_log = ConnectionLog::default();
+        assert_eq!(connection_log.handle_up(), TOLD);
+        assert_eq!(connection_log.handle_steady(), LogLine::Nothing);
+        assert_eq!(connection_log.handle_failure(&failure("closed"), at(10)), TOLD);
+        assert_eq!(connection_log.handle_failure(&failure("refused"), at(11)), TOLD);
         (12..18).for_each(|second| {
-            assert_eq!(journal.handle_failure(&failure("refused"), at(second)), Line::Nothing);
+            assert_eq!(connection_log.handle_failure(&failure("refused"), at(second)), LogLine::Nothing);
         });
-        assert_eq!(journal.handle_up(), Line::Told { repeated: Some(6) });
-        assert_eq!(journal.handle_steady(), Line::Nothing);
-        assert_eq!(journal.handle_failure(&failure("closed"), at(30)), TOLD, "that is another outage");
+        assert_eq!(connection_log.handle_up(), LogLine::Announcement { repeated: Some(6) });
+        assert_eq!(connection_log.handle_steady(), LogLine::Nothing);
+        assert_eq!(connection_log.handle_failure(&failure("closed"), at(30)), TOLD, "that is another outage");
     }
 
     /// 3,405 lines in 5 s.
     #[test]
     fn a_node_that_comes_and_goes_is_few_lines_however_often_it_does() {
-        let mut journal = Journal::default();
+        let mut connection_log = ConnectionLog::default();
         let (mut lines, mut told) = (0, 0);
         for i in 0..10_000 {
             // Reasons that alternate, and each time another text.
             for (failure, up) in [(failure("closed"), true), (failure(&format!("number {i}")), false)] {
-                let up = if up { journal.handle_up() } else { Line::Nothing };
-                for line in [up, journal.handle_failure(&failure, at(i / 10))] {
-                    if let Line::Told { repeated } = line {
+                let up = if up { connection_log.handle_up() } else { LogLine::Nothing };
+                for line in [up, connection_log.handle_failure(&failure, at(i / 10))] {
+                    if let LogLine::Announcement { repeated } = line {
                         lines += 1;
                         told += repeated.unwrap_or(0);
                     }
@@ -129,7 +129,9 @@ mod tests {
             }
         }
         assert!((10..20).contains(&lines), "{lines} lines in 1,000 s");
-        let Line::Told { repeated } = journal.handle_steady() else { panic!("nobody is told that it is up") };
+        let LogLine::Announcement { repeated } = connection_log.handle_steady() else {
+            panic!("nobody is told that it is up")
+        };
         // All lines but one are about a failure.
         assert_eq!(told + repeated.unwrap_or(0) + lines - 1, 20_000);
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::{LATE_MAX, LockKeys};
 use super::counts::End;
-use super::held::{LATE_MAX, Plants};
 use super::keeper::Closed;
 use super::timer::Alarm;
-use super::{Coordinator, Held};
+use super::{Attempt, Coordinator};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
 use crate::node::Release;
@@ -24,7 +24,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(20);
 /// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
 /// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
 /// ended it.
-pub(crate) struct Leased {
+pub(crate) struct HeldLease {
     /// Its number among the leases of this client.
     pub(super) number: u64,
     pub(super) coordinator: Arc<Coordinator>,
@@ -41,7 +41,7 @@ pub(crate) struct Leased {
 }
 
 pub(super) struct State {
-    pub(super) plants: Plants,
+    pub(super) keys: LockKeys,
     pub(super) renewing: Renewing,
     /// Where the keeper has written it down.
     pub(super) look: Moment,
@@ -74,25 +74,25 @@ pub(super) enum AfterRelease {
     /// Somebody in this process may go on.
     HandOver,
     /// These nodes call as well, although they did not hold the key: others may wait there.
-    CallNext(NodeSet),
+    NotifyNext(NodeSet),
 }
 
-impl Leased {
+impl HeldLease {
     /// Puts a lease that was just won into the keeper's care.
     ///
     /// # Errors
     ///
     /// [`LockError::ShutDown`]; then nothing is left behind. [`LockError::RuntimeEnded`].
-    pub(crate) fn hold(mut held: Held, keep: Keep) -> Result<Arc<Self>, LockError> {
+    pub(crate) fn hold(mut held: Attempt, keep: Keep) -> Result<Arc<Self>, LockError> {
         let coordinator = Arc::clone(&held.coordinator);
         let (now, quorum) = (coordinator.now(), coordinator.settings.quorum);
         let number = coordinator.keeper.next_number();
-        let ttl = held.plants.ttl;
+        let ttl = held.keys.ttl;
         let renewing = match keep.alive {
             KeepAlive::No => Renewing::Off,
             KeepAlive::Yes => {
                 // It counts from before its keys were asked for, and so do its renewals.
-                let deadline = held.plants.lease.deadline(now).unwrap_or(now);
+                let deadline = held.keys.lease.deadline(now).unwrap_or(now);
                 let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
                 Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
             }
@@ -102,9 +102,9 @@ impl Leased {
             MaxHold::Unbounded => Moment::NEVER,
             MaxHold::For(max_hold) => now + max_hold,
         };
-        let plants = held.take_plants();
+        let keys = held.take_keys();
         let mut state =
-            State { plants, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
+            State { keys, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
         let look = state.next_look(now).min(now + FIRST_LOOK);
         state.look = look;
         let leased = Arc::new(Self {
@@ -215,7 +215,7 @@ impl Leased {
         let wake = match stage {
             // Somebody in this process may go on with it.
             Stage::Released if state.deadline(now).is_some() => {
-                self.coordinator.lines.wake(&self.resource, now)
+                self.coordinator.wait_queues.wake(&self.resource, now)
             }
             Stage::Held | Stage::Released | Stage::Lost(_) => Wake::Next,
         };
@@ -229,12 +229,12 @@ impl Leased {
         };
         self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.look, self.number, now);
-        let calling = self.coordinator.nodes_to_call(&self.resource, wake);
-        let list = state.plants.take_releases(&self.resource, &self.token, calling, now);
+        let notifying = self.coordinator.nodes_to_notify(&self.resource, wake);
+        let list = state.keys.take_releases(&self.resource, &self.token, notifying, now);
         let after = match wake {
             Wake::Nobody => AfterRelease::HandOver,
             Wake::Next => {
-                AfterRelease::CallNext(calling.without(list.iter().map(|(node, _)| *node).collect()))
+                AfterRelease::NotifyNext(notifying.without(list.iter().map(|(node, _)| *node).collect()))
             }
         };
         Some(Releases { list, after })
@@ -249,7 +249,7 @@ impl Leased {
         if state.deadline(now).is_some() {
             return None;
         }
-        if planted::is(planted::Fault::Revival) && !state.plants.lease.is_denied() {
+        if planted::is(planted::Fault::Revival) && !state.keys.lease.is_denied() {
             return None;
         }
         let loss = self.reason(state, now);
@@ -280,9 +280,9 @@ impl Leased {
             MaxHold::For(_) | MaxHold::Unbounded => {}
         }
         let votes = self.votes(state, now);
-        if state.plants.lease.is_denied() {
+        if state.keys.lease.is_denied() {
             let forgot = |node: &NodeId| {
-                let denied = state.plants.lease.known_of(*node, now) == Vote::Denied;
+                let denied = state.keys.lease.known_of(*node, now) == Vote::Denied;
                 denied && self.coordinator.is_quarantined(*node, now)
             };
             let forgetful = self.coordinator.node_ids().filter(forgot);
@@ -295,7 +295,7 @@ impl Leased {
 
     /// What was last heard of each node.
     fn votes(&self, state: &State, now: Moment) -> Votes {
-        let vote = |node| match (state.plants.lease.known_of(node, now), &state.renewing) {
+        let vote = |node| match (state.keys.lease.known_of(node, now), &state.renewing) {
             (Vote::Granted, _) => NodeVote::Granted,
             (Vote::Denied, _) => NodeVote::Denied,
             (Vote::Unknown, Renewing::Off) => NodeVote::NotAwaited,
@@ -323,13 +323,13 @@ impl State {
             Stage::Held => {}
             Stage::Released | Stage::Lost(_) => return None,
         }
-        let deadline = self.plants.lease.deadline(now)?.min(self.hold_until);
+        let deadline = self.keys.lease.deadline(now)?.min(self.hold_until);
         (now < deadline).then_some(deadline)
     }
 
     /// Whether a renewal could only reach beyond what is allowed.
     pub(super) fn reaches_max_hold(&self, now: Moment) -> bool {
-        self.plants.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
+        self.keys.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
     }
 
     /// When the keeper has to look at it again.
@@ -340,7 +340,7 @@ impl State {
             Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
             Renewing::On(_) | Renewing::Off => Moment::NEVER,
         };
-        let late_answers = if self.plants.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
+        let late_answers = if self.keys.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
         deadline.min(renewal).min(late_answers)
     }
 }

@@ -7,15 +7,15 @@ use crate::types::Moment;
 /// Items by the moment at which each is due. An item is found again by that moment and its number, so that one
 /// that has gone costs nothing until then.
 #[derive(Debug)]
-pub(crate) struct Agenda<T>(BTreeMap<(Moment, u64), T>);
+pub(crate) struct TimerQueue<T>(BTreeMap<(Moment, u64), T>);
 
-impl<T> Default for Agenda<T> {
+impl<T> Default for TimerQueue<T> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<T> Agenda<T> {
+impl<T> TimerQueue<T> {
     pub(crate) fn insert(&mut self, at: Moment, number: u64, item: T) {
         self.0.insert((at, number), item);
     }
@@ -62,43 +62,43 @@ mod tests {
 
     #[test]
     fn many_items_at_one_moment_are_all_kept() {
-        let mut agenda = Agenda::default();
+        let mut timers = TimerQueue::default();
         for number in 0..5 {
-            agenda.insert(at(7), number, number);
+            timers.insert(at(7), number, number);
         }
-        assert_eq!(agenda.remove(at(7), 3), Some(3));
-        assert_eq!(agenda.remove(at(7), 3), None, "once");
-        assert!(agenda.take_due(at(6), 10).is_empty(), "the moment has not come");
-        assert_eq!(agenda.take_due(at(7), 3), [0, 1, 2]);
-        assert_eq!(agenda.take_due(at(7), 3), [4]);
-        assert!(agenda.is_empty());
+        assert_eq!(timers.remove(at(7), 3), Some(3));
+        assert_eq!(timers.remove(at(7), 3), None, "once");
+        assert!(timers.take_due(at(6), 10).is_empty(), "the moment has not come");
+        assert_eq!(timers.take_due(at(7), 3), [0, 1, 2]);
+        assert_eq!(timers.take_due(at(7), 3), [4]);
+        assert!(timers.is_empty());
     }
 
     proptest! {
         /// Against a list that is searched from end to end.
         #[test]
         fn it_gives_what_a_list_would(steps in proptest::collection::vec((0_u64..50, 0_u8..4), 1..200)) {
-            let mut agenda = Agenda::default();
+            let mut timers = TimerQueue::default();
             let mut list: Vec<(u64, u64)> = Vec::new();
             for (number, (time, step)) in steps.into_iter().enumerate() {
                 let number = number as u64;
                 match step {
                     0 | 1 => {
-                        agenda.insert(at(time), number, number);
+                        timers.insert(at(time), number, number);
                         list.push((time, number));
                     }
                     2 => if let Some((time, number)) = list.pop() {
-                        prop_assert_eq!(agenda.remove(at(time), number), Some(number));
+                        prop_assert_eq!(timers.remove(at(time), number), Some(number));
                     },
                     _ => {
                         list.sort_unstable();
                         let due = list.iter().filter(|(due, _)| *due <= time).map(|(_, number)| *number);
                         let due: Vec<_> = due.take(3).collect();
-                        prop_assert_eq!(agenda.take_due(at(time), 3), due.clone());
+                        prop_assert_eq!(timers.take_due(at(time), 3), due.clone());
                         list.retain(|(_, number)| !due.contains(number));
                     }
                 }
-                prop_assert_eq!(agenda.next(), list.iter().map(|(time, _)| at(*time)).min());
+                prop_assert_eq!(timers.next(), list.iter().map(|(time, _)| at(*time)).min());
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Place, SettingsError};
+use crate::error::{SettingOrigin, SettingsError};
 
 /// The place of every setting that is not at its default.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Places(BTreeMap<&'static str, Place>);
+pub(crate) struct SettingOrigins(BTreeMap<&'static str, SettingOrigin>);
 
 /// Settings that stand for the same thing: the last one given is the one that counts.
 pub(super) const PASSWORDS: [[&str; 3]; 2] = [
@@ -24,10 +24,10 @@ const DEPENDS: [(&str, &[&str]); 5] = [
     ("node_timeout", &["ttl"]),
 ];
 
-impl Places {
-    pub(super) fn set(&mut self, setting: &'static str, place: Place) {
+impl SettingOrigins {
+    pub(super) fn set(&mut self, setting: &'static str, origin: SettingOrigin) {
         others_for_the_same(setting).for_each(|other| drop(self.0.remove(other)));
-        self.0.insert(setting, place);
+        self.0.insert(setting, origin);
     }
 
     #[cfg(feature = "config")]
@@ -35,20 +35,21 @@ impl Places {
         self.0.contains_key(setting)
     }
 
-    pub(super) fn of(&self, setting: &str) -> &Place {
+    pub(super) fn of(&self, setting: &str) -> &SettingOrigin {
         let given = self.0.get(setting);
         let given = given.or_else(|| others_for_the_same(setting).find_map(|other| self.0.get(other)));
-        given.unwrap_or(&Place::Default)
+        given.unwrap_or(&SettingOrigin::Default)
     }
 
     /// Says of a mistake where to look for it.
     fn locate(&self, mistake: SettingsError) -> SettingsError {
         let setting = mistake.setting();
         let own = self.of(setting);
-        if *own != Place::Default {
+        if *own != SettingOrigin::Default {
             return mistake.at(own);
         }
-        let cause = dependencies(setting).iter().map(|other| self.of(other)).find(|p| **p != Place::Default);
+        let cause =
+            dependencies(setting).iter().map(|other| self.of(other)).find(|p| **p != SettingOrigin::Default);
         match (cause, mistake) {
             // What is written at that place is not the value that is wrong.
             (Some(cause), SettingsError::OutOfRange { setting, value, bound }) => {
@@ -78,13 +79,13 @@ fn dependencies(setting: &str) -> &'static [&'static str] {
 /// All that is wrong, without what only follows from something else that is.
 #[derive(Debug)]
 pub(super) struct Mistakes<'a> {
-    places: &'a Places,
+    origins: &'a SettingOrigins,
     found: Vec<SettingsError>,
 }
 
 impl<'a> Mistakes<'a> {
-    pub(super) fn new(places: &'a Places, found: Vec<SettingsError>) -> Self {
-        Self { places, found }
+    pub(super) fn new(origins: &'a SettingOrigins, found: Vec<SettingsError>) -> Self {
+        Self { origins, found }
     }
 
     /// The value, or `None` and the mistake noted.
@@ -99,7 +100,7 @@ impl<'a> Mistakes<'a> {
             return;
         }
         if !self.is_wrong(setting) && !dependencies(setting).iter().any(|other| self.is_wrong(other)) {
-            self.found.push(self.places.locate(mistake));
+            self.found.push(self.origins.locate(mistake));
         }
     }
 
@@ -131,11 +132,15 @@ impl<'a> Mistakes<'a> {
 
     /// As they follow each other in the file; what has no line comes last.
     pub(super) fn into_sorted(mut self) -> Vec<SettingsError> {
-        self.found.sort_by_key(|mistake| match mistake.place() {
-            Some(Place::File { line, column, .. }) => (*line, *column),
-            Some(Place::Default | Place::Code | Place::Environment { .. } | Place::Flag { .. }) | None => {
-                (usize::MAX, 0)
-            }
+        self.found.sort_by_key(|mistake| match mistake.origin() {
+            Some(SettingOrigin::File { line, column, .. }) => (*line, *column),
+            Some(
+                SettingOrigin::Default
+                | SettingOrigin::Code
+                | SettingOrigin::Environment { .. }
+                | SettingOrigin::Flag { .. },
+            )
+            | None => (usize::MAX, 0),
         });
         self.found
     }

@@ -13,13 +13,13 @@ const HAND_OVERS_FOR: Duration = Duration::from_millis(100);
 
 /// First come, first served. `W` is what a waiter is woken by.
 #[derive(Debug)]
-pub(crate) struct Line<W> {
+pub(crate) struct WaitQueue<W> {
     /// By number: growing with each that comes.
     waiters: BTreeMap<u64, W>,
     /// The head's, whoever that is.
     pub(crate) contender: Contender,
     chain: Chain,
-    handed_over: HandedOver,
+    is_handed_over: bool,
 }
 
 /// Hand-overs since the lock was last won against everybody.
@@ -29,30 +29,24 @@ struct Chain {
     until: Moment,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HandedOver {
-    Yes,
-    No,
-}
-
 /// What has changed for those who are left.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Gone<W> {
+pub(crate) enum AfterLeaving<W> {
     /// Nothing: it was not the head.
-    Behind,
+    SameHead,
     /// This one is the head now.
-    Head(W),
+    NewHead(W),
     /// Nobody is left.
-    Last,
+    Empty,
 }
 
-impl<W: Clone> Line<W> {
+impl<W: Clone> WaitQueue<W> {
     pub(crate) fn new(demand: Demand, now: Moment) -> Self {
         Self {
             waiters: BTreeMap::new(),
             contender: Contender::new(demand),
             chain: Chain::new(now),
-            handed_over: HandedOver::No,
+            is_handed_over: false,
         }
     }
 
@@ -74,31 +68,32 @@ impl<W: Clone> Line<W> {
     }
 
     /// One gives up. The next head goes on where it has stopped.
-    pub(crate) fn handle_left(&mut self, number: u64) -> Gone<W> {
+    pub(crate) fn handle_left(&mut self, number: u64) -> AfterLeaving<W> {
         let was_head = self.is_head(number);
         self.waiters.remove(&number);
         match self.head() {
-            None => Gone::Last,
-            Some(head) if was_head => Gone::Head(head),
-            Some(_) => Gone::Behind,
+            None => AfterLeaving::Empty,
+            Some(head) if was_head => AfterLeaving::NewHead(head),
+            Some(_) => AfterLeaving::SameHead,
         }
     }
 
     /// The head has the lock. The next one contends anew, behind those of other processes that have come meanwhile.
-    pub(crate) fn handle_acquired(&mut self, number: u64, now: Moment) -> Gone<W> {
-        match std::mem::replace(&mut self.handed_over, HandedOver::No) {
-            HandedOver::Yes => {}
-            HandedOver::No => self.chain = Chain::new(now),
+    pub(crate) fn handle_acquired(&mut self, number: u64, now: Moment) -> AfterLeaving<W> {
+        if !std::mem::take(&mut self.is_handed_over) {
+            self.chain = Chain::new(now);
         }
         let gone = self.handle_left(number);
         match gone {
-            Gone::Last => {}
-            Gone::Head(_) | Gone::Behind => self.contender = Contender::new(Demand::Wanted),
+            AfterLeaving::Empty => {}
+            AfterLeaving::NewHead(_) | AfterLeaving::SameHead => {
+                self.contender = Contender::new(Demand::Wanted);
+            }
         }
         gone
     }
 
-    /// The lock is about to be released in this process: whom the release calls.
+    /// The lock is about to be released in this process: whom the release notifications.
     pub(crate) fn wake(&self, now: Moment) -> Wake {
         let may = self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty();
         if may { Wake::Nobody } else { Wake::Next }
@@ -109,8 +104,8 @@ impl<W: Clone> Line<W> {
     pub(crate) fn handle_handed_over(&mut self) -> Option<W> {
         let head = self.head()?;
         self.chain.left = self.chain.left.saturating_sub(1);
-        self.handed_over = HandedOver::Yes;
-        self.contender.handle_called();
+        self.is_handed_over = true;
+        self.contender.handle_notified();
         Some(head)
     }
 }
@@ -132,8 +127,8 @@ mod tests {
     }
 
     /// Waiters 1 to `n`, who came in this order.
-    fn line(n: u64) -> Line<u64> {
-        let mut line = Line::new(Demand::Unknown, at(0));
+    fn line(n: u64) -> WaitQueue<u64> {
+        let mut line = WaitQueue::new(Demand::Unknown, at(0));
         (1..=n).for_each(|number| line.join(number, number));
         line
     }
@@ -142,28 +137,28 @@ mod tests {
     fn first_come_first_served() {
         let mut line = line(4);
         assert!(line.is_head(1) && !line.is_head(2));
-        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        assert_eq!(line.handle_acquired(1, at(0)), AfterLeaving::NewHead(2));
         line.join(5, 5);
         let served: Vec<_> = (2..=4).map(|number| line.handle_acquired(number, at(0))).collect();
-        assert_eq!(served, [Gone::Head(3), Gone::Head(4), Gone::Head(5)]);
-        assert_eq!(line.handle_acquired(5, at(0)), Gone::Last);
+        assert_eq!(served, [AfterLeaving::NewHead(3), AfterLeaving::NewHead(4), AfterLeaving::NewHead(5)]);
+        assert_eq!(line.handle_acquired(5, at(0)), AfterLeaving::Empty);
     }
 
     #[test]
     fn whoever_gives_up_leaves_at_once_and_the_next_goes_on() {
         let mut line = line(4);
-        assert_eq!(line.handle_left(3), Gone::Behind);
+        assert_eq!(line.handle_left(3), AfterLeaving::SameHead);
         line.contender.handle_lost();
-        assert_eq!(line.handle_left(1), Gone::Head(2));
+        assert_eq!(line.handle_left(1), AfterLeaving::NewHead(2));
         assert_eq!(line.contender.step(at(0)), Step::Register(Manner::Eager), "where the first has stopped");
-        assert_eq!(line.handle_left(2), Gone::Head(4));
-        assert_eq!(line.handle_left(4), Gone::Last);
+        assert_eq!(line.handle_left(2), AfterLeaving::NewHead(4));
+        assert_eq!(line.handle_left(4), AfterLeaving::Empty);
     }
 
     #[test]
     fn a_lock_is_handed_over_so_often_and_for_so_long() {
         let mut line = line(100);
-        assert_eq!(line.handle_acquired(1, at(0)), Gone::Head(2));
+        assert_eq!(line.handle_acquired(1, at(0)), AfterLeaving::NewHead(2));
         for number in 2..u64::from(HAND_OVERS_MAX) + 2 {
             assert_eq!(line.wake(at(1)), Wake::Nobody);
             assert_eq!(line.handle_handed_over(), Some(number));

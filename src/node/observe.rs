@@ -10,16 +10,16 @@ use redis::{Pipeline, Value};
 use super::commands::{Command, wall_micros};
 use super::connection::Refusal;
 use super::facts::{self, NodeFacts};
-use super::record::{self, Note, Noted, Stored};
-use super::roster::{Roster, Told};
+use super::record::{self, RecordWrite, Stored, WriteRecord};
+use super::roster::{Announcement, Roster};
 use super::stream::Management;
 use super::{failure, permissions, scripts};
-use crate::protocol::{Known, Look, Record};
+use crate::protocol::{NodeView, Observation, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
 /// What a client brings along when it looks at a node.
 #[derive(Clone)]
-pub(super) struct Visitor {
+pub(super) struct Observer {
     pub(super) node: NodeId,
     pub(super) roster: Arc<Roster>,
     pub(super) eviction: Eviction,
@@ -29,60 +29,60 @@ pub(super) struct Visitor {
 
 /// What there is to do besides looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Occasion {
+pub(super) enum ObservationKind {
     /// The connection is new: the scripts are loaded along the way.
-    Connecting,
-    Again,
+    First,
+    Repeated,
 }
 
 /// What was seen.
-pub(super) struct Looked {
+pub(super) struct Observed {
     pub(super) facts: Arc<NodeFacts>,
     pub(super) node_id: String,
     pub(super) at: Moment,
     pub(super) wall_micros: u64,
 }
 
-impl Visitor {
+impl Observer {
     /// # Errors
     ///
     /// Why the node has no vote. Refusals that come and go, as full memory, are found by the commands themselves.
-    pub(super) async fn look(
+    pub(super) async fn observe(
         &self,
         connection: &mut MultiplexedConnection,
-        occasion: Occasion,
-    ) -> Result<Looked, Refusal> {
-        let mut occasion = occasion;
+        kind: ObservationKind,
+    ) -> Result<Observed, Refusal> {
+        let mut kind = kind;
         for _ in 0..record::TRIES {
-            if let Some(looked) = self.try_to_look(connection, occasion).await? {
-                return Ok(looked);
+            if let Some(observed) = self.try_observe(connection, kind).await? {
+                return Ok(observed);
             }
-            occasion = Occasion::Again;
+            kind = ObservationKind::Repeated;
         }
         Err(record::changes_all_the_time().into())
     }
 
     /// `None` where another client has changed the record meanwhile.
-    async fn try_to_look(
+    async fn try_observe(
         &self,
         connection: &mut MultiplexedConnection,
-        occasion: Occasion,
-    ) -> Result<Option<Looked>, Refusal> {
+        kind: ObservationKind,
+    ) -> Result<Option<Observed>, Refusal> {
         let mut pipeline = Pipeline::new();
         facts::ask(&mut pipeline);
-        match occasion {
-            Occasion::Connecting => {
+        match kind {
+            ObservationKind::First => {
                 scripts::load_all(&mut pipeline);
                 permissions::ask(&mut pipeline);
             }
-            Occasion::Again => {}
+            ObservationKind::Repeated => {}
         }
         pipeline.add_command(record::read()).cmd("TIME");
         let sent = self.ambient.now();
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let received = self.ambient.now();
-        // What it says of itself explains what it refuses, so that is looked at first.
+        // What it says of itself explains what it refuses, so that is observed at first.
         let rest = replies.split_off(facts::REPLIES.min(replies.len()));
         let facts = Arc::new(NodeFacts::parse(replies)?);
         let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
@@ -94,20 +94,20 @@ impl Visitor {
         let [before @ .., stored, time] = rest.as_slice() else {
             return Err(refusal(failure::of_reply("a look", &Value::Array(rest))));
         };
-        if let (Occasion::Connecting, Some(permissions)) = (occasion, before.last()) {
+        if let (ObservationKind::First, Some(permissions)) = (kind, before.last()) {
             permissions::check(permissions).map_err(refusal)?;
         }
         let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
         let told = self.roster.told(self.node, stored.record.as_ref());
         let record = self.record(&facts, &stored, (sent, clock), &told);
         if stored.record.as_ref() != Some(&record) {
-            let note = Note::new(&stored, &record);
+            let note = WriteRecord::new(&stored, &record);
             match note.send(connection.clone()).await.map_err(refusal)? {
-                Noted::Written => {}
-                Noted::Outdated => return Ok(None),
+                RecordWrite::Written => {}
+                RecordWrite::Outdated => return Ok(None),
             }
         }
-        let looked = Looked {
+        let observed = Observed {
             node_id: record.id.clone(),
             at: received,
             wall_micros: clock,
@@ -115,7 +115,7 @@ impl Visitor {
         };
         let persistence = facts.persistence();
         // The roster knows what was met before.
-        let known = Known {
+        let known = NodeView {
             record,
             persistence,
             clock,
@@ -125,15 +125,21 @@ impl Visitor {
             told: told.list.clone(),
             replaced: None,
         };
-        self.roster.handle_look(self.node, known, &told);
-        Ok(Some(looked))
+        self.roster.handle_observed(self.node, known, &told);
+        Ok(Some(observed))
     }
 
-    fn record(&self, facts: &NodeFacts, stored: &Stored, (sent, now): (Moment, u64), told: &Told) -> Record {
-        let Told { is_copy, lacks, list, left, met } = told;
+    fn record(
+        &self,
+        facts: &NodeFacts,
+        stored: &Stored,
+        (sent, now): (Moment, u64),
+        told: &Announcement,
+    ) -> Record {
+        let Announcement { is_copy, lacks, list, left, met } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
-        let look = Look {
+        let look = Observation {
             now,
             run_id: facts.run_id(),
             replication_id: facts.replication_id(),
@@ -154,8 +160,8 @@ impl Visitor {
         Record::after(stored.record.as_ref(), &look)
     }
 
-    /// How often a node is looked at.
+    /// How often a node is observed at.
     pub(super) fn every(&self) -> Duration {
-        crate::protocol::look_every(self.roster.own_max_ttl())
+        crate::protocol::observe_every(self.roster.own_max_ttl())
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Coordinator;
 use super::fanout::{Answers, vote_of};
 use crate::config::Settings;
-use crate::node::{Acquired, Answer, Epoch, Planting, Release};
+use crate::node::{Acquired, Answer, Epoch, Release, SetStatus};
 use crate::planted;
-use crate::protocol::{Lease, NodeSet, Planted};
+use crate::protocol::{KeyState, Lease, NodeSet};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
@@ -17,42 +17,42 @@ use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 pub(super) const LATE_MAX: Duration = Duration::from_millis(250);
 
 /// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
-/// [held](super::Leased). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
+/// [held](super::HeldLease). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
 /// every node that may hold the key. Never blocks.
-pub(crate) struct Held {
+pub(crate) struct Attempt {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) resource: Resource,
     pub(super) token: Token,
-    pub(super) plants: Plants,
+    pub(super) keys: LockKeys,
     pub(super) fence: FencingToken,
     /// Whom the releases call if it is not to be held.
     pub(super) rollback: Wake,
 }
 
-impl Held {
+impl Attempt {
     /// The keys, for another owner.
-    pub(super) fn take_plants(&mut self) -> Plants {
+    pub(super) fn take_keys(&mut self) -> LockKeys {
         let Settings { quorum, drift, .. } = self.coordinator.settings;
-        let nothing = Plants::new(Lease::new(quorum, drift), self.plants.ttl);
-        std::mem::replace(&mut self.plants, nothing)
+        let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
+        std::mem::replace(&mut self.keys, nothing)
     }
 }
 
-impl Drop for Held {
+impl Drop for Attempt {
     fn drop(&mut self) {
         if planted::is(planted::Fault::NoRollback) {
             return;
         }
         let now = self.coordinator.now();
-        let calling = self.coordinator.nodes_to_call(&self.resource, self.rollback);
-        for (node, release) in self.plants.take_releases(&self.resource, &self.token, calling, now) {
+        let notifying = self.coordinator.nodes_to_notify(&self.resource, self.rollback);
+        for (node, release) in self.keys.take_releases(&self.resource, &self.token, notifying, now) {
             self.coordinator.node(node).release(release, now);
         }
     }
 }
 
 /// The keys of one lock, as far as they are known.
-pub(super) struct Plants {
+pub(super) struct LockKeys {
     pub(super) lease: Lease,
     /// The longest TTL that any of our commands asked for: no key of ours outlives its command by more.
     pub(super) ttl: Ttl,
@@ -61,7 +61,7 @@ pub(super) struct Plants {
     pub(super) last_round: LastRound,
 }
 
-impl Plants {
+impl LockKeys {
     pub(super) fn new(lease: Lease, ttl: Ttl) -> Self {
         let epochs = vec![Epoch::FIRST; lease.nodes()].into();
         Self { lease, ttl, epochs, last_round: LastRound::default() }
@@ -91,28 +91,28 @@ impl Plants {
     }
 
     /// A release for every node that may hold our key; afterwards there is none left to be made. Those for nodes of
-    /// `calling` call who waits there.
+    /// `notifying` call who waits there.
     pub(super) fn take_releases(
         &mut self,
         resource: &Resource,
         token: &Token,
-        calling: NodeSet,
+        notifying: NodeSet,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
         self.last_round.take();
         let expires = now + self.ttl.as_duration();
-        let release = |(node, planted): (NodeId, Planted)| {
-            let planting = match planted {
-                Planted::Granted => Planting::Answered,
-                Planted::Stray => Planting::Stray,
-                Planted::Unknown | Planted::NotSent | Planted::Denied => {
-                    Planting::Unanswered(self.epochs[node.0])
+        let release = |(node, planted): (NodeId, KeyState)| {
+            let set_status = match planted {
+                KeyState::Granted => SetStatus::Answered,
+                KeyState::Stray => SetStatus::Stray,
+                KeyState::Unknown | KeyState::NotSent | KeyState::Denied => {
+                    SetStatus::Unanswered(self.epochs[node.0])
                 }
             };
             let (resource, token) = (resource.clone(), token.clone());
-            let wake = if calling.contains(node) { Wake::Next } else { Wake::Nobody };
-            (node, Release { resource, token, planting, wake, ttl: self.ttl, expires })
+            let wake = if notifying.contains(node) { Wake::Next } else { Wake::Nobody };
+            (node, Release { resource, token, set_status, wake, ttl: self.ttl, expires })
         };
         self.lease.take_nodes_to_release().into_iter().map(release).collect()
     }

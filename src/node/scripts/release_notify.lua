@@ -1,5 +1,5 @@
 
--- The rest of release.lua, behind call.lua: somebody waits.
+-- The rest of release.lua, behind notify.lua: somebody waits.
 --
 -- A lock that was there had been taken by whoever was called before. One that was not may still be about to be taken.
 if removed == 0 and expected_for(queue, tonumber(ARGV[2])) > 0 then

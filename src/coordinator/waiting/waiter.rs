@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::Waiters;
+use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Leave, Register};
-use crate::protocol::{Contender, Gone, Loss, Retry, Step};
+use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
 use crate::types::{Manner, Moment, NodeId, Resource};
 
 /// Dropped, it leaves the line at once: the next one is the head, or, where nobody is left, others are called.
-pub(crate) struct Place {
+pub(crate) struct Waiter {
     coordinator: Arc<Coordinator>,
     resource: Resource,
     retry: Retry,
@@ -30,15 +30,15 @@ enum Stage {
 
 /// What a waiter has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Position {
     /// Nothing: others come first.
     Behind,
     Head(Step),
     /// The client is shut down.
-    Dissolved,
+    Closed,
 }
 
-impl Place {
+impl Waiter {
     pub(super) fn new(
         coordinator: Arc<Coordinator>,
         resource: Resource,
@@ -49,14 +49,14 @@ impl Place {
         Self { coordinator, resource, retry, number, woken, stage: Stage::Waiting }
     }
 
-    pub(crate) fn standing(&self, now: Moment) -> Standing {
-        let board = self.coordinator.lines.board();
-        match board.lines.get(&self.resource) {
-            None => Standing::Dissolved,
-            Some(waiters) if waiters.line.is_head(self.number) => {
-                Standing::Head(waiters.line.contender.step(now))
+    pub(crate) fn position(&self, now: Moment) -> Position {
+        let board = self.coordinator.wait_queues.board();
+        match board.queues.get(&self.resource) {
+            None => Position::Closed,
+            Some(queue) if queue.waiters.is_head(self.number) => {
+                Position::Head(queue.waiters.contender.step(now))
             }
-            Some(_) => Standing::Behind,
+            Some(_) => Position::Behind,
         }
     }
 
@@ -64,8 +64,7 @@ impl Place {
     pub(crate) async fn changed(&self, until: Moment) {
         let began = self.coordinator.now();
         // Those behind have nothing to do with it.
-        let at =
-            self.with_waiters(|waiters| waiters.line.is_head(self.number).then_some(waiters.at)?).flatten();
+        let at = self.with_queue(|queue| queue.waiters.is_head(self.number).then_some(queue.at)?).flatten();
         let gone = async {
             match at {
                 Some((node, epoch)) => self.coordinator.node(node).left(epoch).await,
@@ -76,9 +75,9 @@ impl Place {
             () = self.woken.notified() => {}
             () = tokio::time::sleep(began.until(until)) => {}
             () = gone => {
-                self.with_waiters(|waiters| {
-                    waiters.at = None;
-                    waiters.line.contender.handle_queue_lost();
+                self.with_queue(|queue| {
+                    queue.at = None;
+                    queue.waiters.contender.handle_queue_lost();
                 });
             }
         }
@@ -97,9 +96,9 @@ impl Place {
             self.handle_outage();
             return;
         };
-        let Some((before, ticket)) = self.with_waiters(|waiters| {
-            let before = waiters.at.replace((node, link.epoch()));
-            (before, waiters.line.contender.ticket().cloned())
+        let Some((before, ticket)) = self.with_queue(|queue| {
+            let before = queue.at.replace((node, link.epoch()));
+            (before, queue.waiters.contender.ticket().cloned())
         }) else {
             return;
         };
@@ -107,8 +106,13 @@ impl Place {
             self.leave_queue(before);
         }
         let node_timeout = coordinator.settings.node_timeout;
-        let command =
-            Register::new(&self.resource, &coordinator.lines.channel, ticket.as_ref(), manner, node_timeout);
+        let command = Register::new(
+            &self.resource,
+            &coordinator.wait_queues.channel,
+            ticket.as_ref(),
+            manner,
+            node_timeout,
+        );
         let answer = tokio::time::timeout(limit.min(node_timeout), link.send(command)).await;
         match answer {
             Ok(Ok((turn, ticket))) => {
@@ -118,7 +122,7 @@ impl Place {
             }
             Ok(Err(failure)) => {
                 if let NodeFailure::Permission { detail } = &failure {
-                    coordinator.lines.complaint.say(coordinator.node(node).name(), detail);
+                    coordinator.wait_queues.notify_warning.warn_once(coordinator.node(node).name(), detail);
                 }
                 self.handle_queue_lost(node, &failure);
             }
@@ -141,7 +145,7 @@ impl Place {
         earlier: Option<LockError>,
         limit: Duration,
     ) -> LockError {
-        let of_line = || self.with_waiters(|waiters| waiters.last.clone()).flatten();
+        let of_line = || self.with_queue(|queue| queue.last.clone()).flatten();
         if self.is_cut_by_the_wait(limit) { earlier.or_else(of_line).unwrap_or(error) } else { error }
     }
 
@@ -159,15 +163,15 @@ impl Place {
             | LockError::RuntimeEnded => {
                 self.handle_outage();
                 // It may have been called, and others may reach more nodes. They get in line before it.
-                if let Some((node, _)) = self.with_waiters(|waiters| waiters.at.take()).flatten() {
+                if let Some((node, _)) = self.with_queue(|queue| queue.at.take()).flatten() {
                     self.leave_queue(node);
                 }
             }
         }
         let cut_short = self.is_cut_by_the_wait(limit);
-        self.with_waiters(|waiters| match &waiters.last {
+        self.with_queue(|queue| match &queue.last {
             Some(_) if cut_short => {}
-            Some(_) | None => waiters.last = Some(error),
+            Some(_) | None => queue.last = Some(error),
         });
     }
 
@@ -178,11 +182,11 @@ impl Place {
 
     /// What keeps the lock from those in line.
     pub(crate) fn reason(&self) -> LockError {
-        let last = self.with_waiters(|waiters| waiters.last.clone()).flatten();
+        let last = self.with_queue(|queue| queue.last.clone()).flatten();
         // Otherwise a holder in this process has won it since, or nobody has needed to ask all nodes.
         last.unwrap_or_else(|| {
             let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
-            self.coordinator.lost(&self.resource, Loss::Contended, nobody_asked)
+            self.coordinator.failed(&self.resource, RoundFailure::Contended, nobody_asked)
         })
     }
 
@@ -195,20 +199,20 @@ impl Place {
     pub(crate) fn handle_acquired(mut self) {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
-        let mut board = self.coordinator.lines.board();
-        let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
+        let mut board = self.coordinator.wait_queues.board();
+        let Some(queue) = board.queues.get_mut(&self.resource) else { return };
         // Whoever is next takes over our entry in the queue, with a ticket of its own.
-        let at = waiters.at;
-        waiters.last = None;
-        match waiters.line.handle_acquired(self.number, now) {
-            Gone::Behind => {}
-            Gone::Head(head) => {
+        let at = queue.at;
+        queue.last = None;
+        match queue.waiters.handle_acquired(self.number, now) {
+            AfterLeaving::SameHead => {}
+            AfterLeaving::NewHead(head) => {
                 // Wakers run other people's code.
                 drop(board);
                 head.notify_one();
             }
-            Gone::Last => {
-                board.lines.remove(&self.resource);
+            AfterLeaving::Empty => {
+                board.queues.remove(&self.resource);
                 let Some((node, _)) = at else { return };
                 board.remember_wanted(&self.resource, now);
                 drop(board);
@@ -220,17 +224,17 @@ impl Place {
     }
 
     fn leave_queue(&self, node: NodeId) {
-        let Coordinator { lines, settings, .. } = &*self.coordinator;
-        let leave = Leave::new(&self.resource, &lines.channel, settings.node_timeout);
+        let Coordinator { wait_queues, settings, .. } = &*self.coordinator;
+        let leave = Leave::new(&self.resource, &wait_queues.channel, settings.node_timeout);
         self.coordinator.node(node).notify(leave);
     }
 
     fn handle_queue_lost(&self, node: NodeId, reason: &dyn std::fmt::Display) {
         self.trace(node, reason);
         self.coordinator.avoid(node);
-        self.with_waiters(|waiters| {
-            waiters.at = None;
-            waiters.line.contender.handle_queue_lost();
+        self.with_queue(|queue| {
+            queue.at = None;
+            queue.waiters.contender.handle_queue_lost();
         });
         // When it goes on it may register us, behind which comes this.
         self.leave_queue(node);
@@ -242,31 +246,31 @@ impl Place {
     }
 
     fn with_contender(&self, change: impl FnOnce(&mut Contender)) {
-        self.with_waiters(|waiters| change(&mut waiters.line.contender));
+        self.with_queue(|queue| change(&mut queue.waiters.contender));
     }
 
     /// `None` where the line is dissolved.
-    fn with_waiters<T>(&self, change: impl FnOnce(&mut Waiters) -> T) -> Option<T> {
-        self.coordinator.lines.board().lines.get_mut(&self.resource).map(change)
+    fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> Option<T> {
+        self.coordinator.wait_queues.board().queues.get_mut(&self.resource).map(change)
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiter {
     fn drop(&mut self) {
         match self.stage {
             Stage::Waiting => {}
             Stage::Acquired => return,
         }
-        let mut board = self.coordinator.lines.board();
-        let Some(waiters) = board.lines.get_mut(&self.resource) else { return };
-        match waiters.line.handle_left(self.number) {
-            Gone::Behind => {}
-            Gone::Head(head) => {
+        let mut board = self.coordinator.wait_queues.board();
+        let Some(queue) = board.queues.get_mut(&self.resource) else { return };
+        match queue.waiters.handle_left(self.number) {
+            AfterLeaving::SameHead => {}
+            AfterLeaving::NewHead(head) => {
                 drop(board);
                 head.notify_one();
             }
-            Gone::Last => {
-                board.lines.remove(&self.resource);
+            AfterLeaving::Empty => {
+                board.queues.remove(&self.resource);
                 drop(board);
                 self.coordinator.leave_queues(&self.resource);
             }
