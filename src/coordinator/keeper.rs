@@ -1,4 +1,4 @@
-//! One task that looks after all leases of a client: renews them, ends them at their deadline, keys them where a
+//! One task that looks after all leases of a client: renews them, ends them at their deadline, and sets their keys again where a
 //! node has lost them. What it does at a look is in `renew.rs`; here is when.
 
 use std::future::poll_fn;

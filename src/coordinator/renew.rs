@@ -1,4 +1,4 @@
-//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, keys them again on
+//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, sets lost keys again on
 //! nodes that have lost them, and ends what is over.
 
 use std::future::pending;

@@ -96,7 +96,7 @@ impl Link {
     pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
         let reply = command.send(self.connection).await;
         if let Err(NodeFailure::ReadOnly { .. }) = reply {
-            // It is not the master any more that it was when we observed at it.
+            // It is not the master any more that it was when we observed it.
             self.about.activity.distrust();
         }
         reply

@@ -82,7 +82,7 @@ impl Observer {
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let received = self.ambient.now();
-        // What it says of itself explains what it refuses, so that is observed at first.
+        // What it says of itself explains what it refuses, so that is parsed first.
         let rest = replies.split_off(facts::REPLIES.min(replies.len()));
         let facts = Arc::new(NodeFacts::parse(replies)?);
         let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
@@ -160,7 +160,7 @@ impl Observer {
         Record::after(stored.record.as_ref(), &look)
     }
 
-    /// How often a node is observed at.
+    /// How often a node is observed.
     pub(super) fn every(&self) -> Duration {
         crate::protocol::observe_every(self.roster.own_max_ttl())
     }

@@ -199,7 +199,7 @@ impl Roster {
             lacks
         });
         let before = self.list.borrow().before.clone();
-        // Announcement once: a client that still uses it takes it back.
+        // Told once: a client that still uses it takes it back.
         let left = if members[node.0].left == before { String::new() } else { before };
         let list = self.list.borrow().now.clone();
         Announcement { is_copy, lacks, list, left, met }

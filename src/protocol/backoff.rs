@@ -40,7 +40,7 @@ impl Retry {
         Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200))
     }
 
-    /// The same with other pauses, for outages and where there are no notifications.
+    /// The same with other pauses, for outages and where nodes cannot notify the client.
     pub(crate) const fn fifo_with(first: Duration, longest: Duration) -> Self {
         Self(Strategy::Fifo { first, longest })
     }

@@ -93,7 +93,7 @@ impl<W: Clone> WaitQueue<W> {
         gone
     }
 
-    /// The lock is about to be released in this process: whom the release notifications.
+    /// The lock is about to be released in this process: which waiter the release notifies.
     pub(crate) fn wake(&self, now: Moment) -> Wake {
         let may = self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty();
         if may { Wake::Nobody } else { Wake::Next }

@@ -11,7 +11,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 14] = [
     ("redlock_attempts_total", Kind::Counter, "Attempts at locks, by outcome"),
     ("redlock_attempt_seconds", Kind::Histogram, "How long an attempt takes, by outcome"),
     ("redlock_wait_seconds", Kind::Histogram, "How long lock() takes in all, by outcome"),
-    ("redlock_waiting", Kind::Gauge, "Notifications of lock() that are under way now"),
+    ("redlock_waiting", Kind::Gauge, "Calls of lock() that are under way now"),
     ("redlock_hold_seconds", Kind::Histogram, "How long locks are held"),
     ("redlock_leases_held", Kind::Gauge, "Locks that are held now"),
     ("redlock_losses_total", Kind::Counter, "Locks that ended under their holders' hands, by reason"),

@@ -112,7 +112,7 @@ impl NodeCounts {
         }
     }
 
-    /// Bytes went out. Notified by the one task of the connection, as the next one.
+    /// Bytes went out. Called by the one task of the connection, as the next one.
     pub(super) fn observe_written(&self, now: impl FnOnce() -> Moment) {
         if get(&self.asked_at) == 0 {
             self.asked_at.store(now().as_nanos(), Ordering::Relaxed);

@@ -68,7 +68,7 @@ impl WaitQueues {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lock is about to be released by its holder: whom the release notifications.
+    /// A lock is about to be released by its holder: which waiter the release notifies.
     pub(super) fn wake(&self, resource: &Resource, now: Moment) -> Wake {
         self.board().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
     }

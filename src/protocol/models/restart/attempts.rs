@@ -91,7 +91,7 @@ impl Restarts {
         Some(())
     }
 
-    /// LockKeys the key where it is missing, once enough nodes have renewed.
+    /// Sets the key again where it is missing, once enough nodes have renewed.
     fn heal(&self, client: &mut Client, now: u8) {
         let is = |message: &Message, answer| *message == Message::Answered(Command::Extend, answer);
         let renewed = client.messages.iter().filter(|message| is(message, Answer::Yes)).count();
