@@ -1,8 +1,8 @@
 //! Lets a lease live on at the holder's own wish.
 
 use super::HeldLease;
-use super::attempt::{LateAnswers, Stragglers};
 use super::fanout::{Fanout, vote_of};
+use super::keys::{LateAnswers, Stragglers};
 use crate::error::{ExtendError, NodeVote};
 use crate::node::Extend;
 use crate::protocol::Decision;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::fanout::{Ballot, Fanout};
-use super::{Attempt, Coordinator, Links};
+use super::fanout::{Ballot, Fanout, Reply};
+use super::lock::Attempt;
+use super::{Coordinator, Links};
+use crate::config::Fencing;
 use crate::error::LockError;
-use crate::node::{Command, FENCES, RaiseFence, ReadClock, ReadFence};
+use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence};
 use crate::protocol::{
-    Decision, Proposal, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
+    Decision, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
 };
 use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
 
@@ -101,6 +103,24 @@ impl Coordinator {
         }
     }
 
+    /// The command to send, and the proposal that it carries unless fencing is off.
+    pub(super) async fn acquire_command(
+        &self,
+        attempt: &Attempt,
+        links: &Links,
+    ) -> Result<(Acquire, Option<Proposal>), LockError> {
+        let Attempt { resource, token, keys, .. } = attempt;
+        let ttl = keys.ttl;
+        match self.settings.fencing {
+            Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
+            Fencing::On => {
+                let fence = self.propose(resource, links).await?;
+                let proposal = Proposal::new(self.settings.quorum, fence.get());
+                Ok((Acquire::fenced(resource, token, ttl, fence), Some(proposal)))
+            }
+        }
+    }
+
     /// The token of a lock that a quorum has granted: the proposal, or the result of a second round.
     ///
     /// # Cancel safety
@@ -108,14 +128,14 @@ impl Coordinator {
     /// Cancel safe: scores only grow, and a score that is too high costs nothing.
     pub(super) async fn fence(
         &self,
-        held: &Attempt,
+        attempt: &Attempt,
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
         if proposal.is_won() {
             return Ok(FencingToken::new(proposal.token()));
         }
-        self.raise(held, proposal, min_validity).await
+        self.raise(attempt, proposal, min_validity).await
     }
 
     /// Second round, for a lock that was granted by a quorum while fewer raised to the proposal: reads the scores
@@ -123,28 +143,28 @@ impl Coordinator {
     /// another attempt is faster and enough of the lease is left.
     async fn raise(
         &self,
-        held: &Attempt,
+        attempt: &Attempt,
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
-        let resource = &held.resource;
+        let resource = &attempt.resource;
         let nodes: Vec<NodeId> = proposal.granted().collect();
         let mut margin = 0;
         loop {
             let started = self.now();
-            let limit = self.fencing_limit(held, started, min_validity);
+            let limit = self.fencing_limit(attempt, started, min_validity);
             let scores = self.read_scores(&nodes, resource, limit).await?;
             let token = next_token(&scores, self.ambient.wall_micros(), margin)
                 .map_err(|score| too_high(resource, score))?;
             self.seen.insert(resource, token);
-            let limit = self.fencing_limit(held, self.now(), min_validity);
+            let limit = self.fencing_limit(attempt, self.now(), min_validity);
             let mut raise = self.ask(&nodes, &RaiseFence::new(resource, FencingToken::new(token)));
             match raise.decide(limit, |_, _| {}).await {
                 Decision::Won => return Ok(FencingToken::new(token)),
                 Decision::Failed | Decision::Pending => {}
             }
             let now = self.now();
-            let out_of_time = self.fencing_limit(held, now, min_validity).is_zero();
+            let out_of_time = self.fencing_limit(attempt, now, min_validity).is_zero();
             if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
                 return Err(self.failed(resource, raise.round.failure(), raise.votes));
             }
@@ -186,8 +206,8 @@ impl Coordinator {
         fanout
     }
 
-    fn fencing_limit(&self, held: &Attempt, now: Moment, min_validity: Duration) -> Duration {
-        let left = held.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+    fn fencing_limit(&self, attempt: &Attempt, now: Moment, min_validity: Duration) -> Duration {
+        let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         left.saturating_sub(min_validity).min(self.settings.node_timeout)
     }
 }
@@ -195,4 +215,13 @@ impl Coordinator {
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
     let (key, member) = (internal_key(FENCES), resource.key().to_owned());
     LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
+}
+
+/// What a grant says of the fencing token that was sent along.
+pub(super) fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
+    match reply {
+        Ok(Acquired::Granted(Fence::Raised)) => Some(Raise::Raised),
+        Ok(Acquired::Granted(Fence::Stale)) => Some(Raise::Stale),
+        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied) | Err(_) => None,
+    }
 }

@@ -1,20 +1,23 @@
-//! A lock that is held, shared by its guard and the keeper.
+//! A lock that is held, shared by its guard and the keeper, from the attempt that won it to its release.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::{FutureExt, poll_fn};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{LATE_MAX, LockKeys};
+use super::Coordinator;
 use super::counts::End;
-use super::keeper::Closed;
+use super::keys::LockKeys;
+use super::lock::Attempt;
+use super::renew::spread;
 use super::timer::Alarm;
-use super::{Attempt, Coordinator};
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
-use crate::error::{LockError, Loss, NodeFailure, NodeVote, Votes};
-use crate::node::Release;
+use crate::error::{LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released};
+use crate::node::{Answer, Answering, Release, Remove, Removed};
 use crate::planted;
-use crate::protocol::{NodeSet, Renewal, Vote};
+use crate::protocol::{NodeSet, Renewal};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
@@ -45,9 +48,9 @@ pub(super) struct State {
     pub(super) renewing: Renewing,
     /// Where the keeper has written it down.
     pub(super) look: Moment,
-    max_hold: MaxHold,
+    pub(super) max_hold: MaxHold,
     /// When it is over.
-    hold_until: Moment,
+    pub(super) hold_until: Moment,
     pub(super) stage: Stage,
 }
 
@@ -180,6 +183,42 @@ impl HeldLease {
         Alarm::new(Arc::clone(&self.coordinator.ambient))
     }
 
+    /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations. A lease that
+    /// is over has done so already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped after the first poll, the release goes on in the background.
+    pub(crate) async fn release(&self) -> Result<Released, ReleaseError> {
+        let coordinator = Arc::clone(&self.coordinator);
+        let now = coordinator.now();
+        let (in_time, end) = {
+            let mut state = self.lock();
+            (state.deadline(now).is_some(), self.end(&mut state, Stage::Released, now))
+        };
+        self.announce();
+        let Some(releases) = end else { return Ok(Released::AlreadyExpired) };
+        self.trace_released(now);
+        let Releases { list, after } = releases;
+        let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
+        // Behind them comes the attempt of whoever is next in this process.
+        coordinator.handle_released(&self.resource, after);
+        let limit = coordinator.settings.node_timeout;
+        let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
+            // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
+            Ok(()) => NodeVote::NotAwaited,
+            Err(_) => NodeVote::Unknown(NodeFailure::NoAnswer { after: limit }),
+        };
+        if releasing.confirmed < releasing.needed {
+            let votes = releasing.votes(&silent);
+            let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
+            return Err(ReleaseError::Unconfirmed { resource, votes });
+        }
+        // Removed by nobody: the keys were gone before us.
+        let was_ours = in_time && releasing.removed > 0;
+        Ok(if was_ours { Released::InTime } else { Released::AlreadyExpired })
+    }
+
     /// Releases it without waiting for confirmation. Never blocks; does nothing where it is over already.
     pub(crate) fn give_up(&self) {
         let now = self.coordinator.now();
@@ -192,17 +231,6 @@ impl HeldLease {
 
     pub(super) fn trace_released(&self, now: Moment) {
         tracing::debug!(resource = self.resource.name(), held = ?self.since.until(now), "released");
-    }
-
-    /// The same for a client that cannot keep it any more: to the holder it is a loss.
-    pub(super) fn lose(&self, why: Closed) {
-        let now = self.coordinator.now();
-        let end = self.end(&mut self.lock(), self.lost_by(why), now);
-        self.finish(end, now);
-    }
-
-    pub(super) fn lost_by(&self, why: Closed) -> Stage {
-        Stage::Lost(Box::new(why.loss(&self.resource)))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -272,48 +300,6 @@ impl HeldLease {
             token.cancel();
         }
     }
-
-    fn reason(&self, state: &State, now: Moment) -> Loss {
-        let resource = self.resource.name().to_owned();
-        match state.max_hold {
-            MaxHold::For(max_hold) if state.hold_until <= now => return Loss::MaxHold { resource, max_hold },
-            MaxHold::For(_) | MaxHold::Unbounded => {}
-        }
-        let votes = self.votes(state, now);
-        if state.keys.lease.is_denied() {
-            let forgot = |node: &NodeId| {
-                let denied = state.keys.lease.known_of(*node, now) == Vote::Denied;
-                denied && self.coordinator.is_quarantined(*node, now)
-            };
-            let forgetful = self.coordinator.node_ids().filter(forgot);
-            let quarantined = forgetful.map(|node| self.coordinator.node(node).name().to_string()).collect();
-            Loss::Denied { resource, votes, quarantined }
-        } else {
-            Loss::Expired { resource, votes }
-        }
-    }
-
-    /// What was last heard of each node.
-    fn votes(&self, state: &State, now: Moment) -> Votes {
-        let vote = |node| match (state.keys.lease.known_of(node, now), &state.renewing) {
-            (Vote::Granted, _) => NodeVote::Granted,
-            (Vote::Denied, _) => NodeVote::Denied,
-            (Vote::Unknown, Renewing::Off) => NodeVote::NotAwaited,
-            (Vote::Unknown, Renewing::On(renewal)) => self.why_not_renewed(node, renewal, now),
-        };
-        self.coordinator.votes(self.coordinator.node_ids().map(vote).collect())
-    }
-
-    fn why_not_renewed(&self, node: NodeId, renewal: &Renewal, now: Moment) -> NodeVote {
-        if let Err(failure) = self.coordinator.node(node).link() {
-            return NodeVote::Unknown(failure);
-        }
-        if let Some(asked) = renewal.unanswered_since(node) {
-            return NodeVote::Unknown(NodeFailure::NoAnswer { after: asked.until(now) });
-        }
-        // We may have been stopped ourselves, and have asked nobody.
-        self.coordinator.keeper.refusal(node).map_or(NodeVote::NotAwaited, NodeVote::Unknown)
-    }
 }
 
 impl State {
@@ -326,29 +312,92 @@ impl State {
         let deadline = self.keys.lease.deadline(now)?.min(self.hold_until);
         (now < deadline).then_some(deadline)
     }
+}
 
-    /// Whether a renewal could only reach beyond what is allowed.
-    pub(super) fn reaches_max_hold(&self, now: Moment) -> bool {
-        self.keys.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
+/// Releases under way. What is not answered when this is dropped, its nodes see to.
+struct Releasing {
+    coordinator: Arc<Coordinator>,
+    pending: Vec<(NodeId, Release, Answering)>,
+    votes: Vec<NodeVote>,
+    needed: usize,
+    confirmed: usize,
+    removed: usize,
+}
+
+impl Releasing {
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &HeldLease) -> Self {
+        let Settings { quorum, node_timeout, .. } = coordinator.settings;
+        let now = coordinator.now();
+        let mut this = Self {
+            pending: Vec::with_capacity(releases.len()),
+            votes: vec![NodeVote::NotAwaited; quorum.nodes()],
+            needed: quorum.needed().min(releases.len()),
+            confirmed: 0,
+            removed: 0,
+            coordinator,
+        };
+        let [notifying, quiet] = [Wake::Next, Wake::Nobody]
+            .map(|wake| Remove::new(&leased.resource, leased.token.as_bytes(), wake, node_timeout));
+        for (node, mut release) in releases {
+            match this.coordinator.node(node).link() {
+                Ok(link) => {
+                    release.prepare(link.epoch(), now);
+                    let command = match release.wake {
+                        Wake::Next => &notifying,
+                        Wake::Nobody => &quiet,
+                    };
+                    this.pending.push((node, release, link.send_now(command.clone())));
+                }
+                Err(failure) => this.handle_answer(node, release, Err(failure)),
+            }
+        }
+        this
     }
 
-    /// When the keeper has to look at it again.
-    pub(super) fn next_look(&mut self, now: Moment) -> Moment {
-        let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
-        let deadline = self.deadline(now).unwrap_or(over);
-        let renewal = match &self.renewing {
-            Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
-            Renewing::On(_) | Renewing::Off => Moment::NEVER,
+    /// Ready when a quorum has confirmed, or cannot any more.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut i = 0;
+        while i < self.pending.len() {
+            match self.pending[i].2.poll_unpin(cx) {
+                Poll::Pending => i += 1,
+                Poll::Ready(answer) => {
+                    let (node, release, _) = self.pending.swap_remove(i);
+                    self.handle_answer(node, release, answer);
+                }
+            }
+        }
+        let decided = self.confirmed >= self.needed || self.confirmed + self.pending.len() < self.needed;
+        if decided { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Removed, NodeFailure>) {
+        let settled = answer.is_ok() && release.is_settled_by_an_answer();
+        self.confirmed += usize::from(answer.is_ok());
+        self.votes[node.0] = match answer {
+            Ok(Removed { key, notified }) => {
+                self.removed += usize::from(key == Answer::Yes);
+                self.coordinator.handle_wanted(&release.resource, notified);
+                NodeVote::Granted
+            }
+            Err(failure) => NodeVote::Unknown(failure),
         };
-        let late_answers = if self.keys.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
-        deadline.min(renewal).min(late_answers)
+        if !settled {
+            self.coordinator.node(node).release(release, self.coordinator.now());
+        }
+    }
+
+    fn votes(&mut self, silent: &NodeVote) -> Vec<NodeVote> {
+        for (node, ..) in &self.pending {
+            self.votes[node.0] = silent.clone();
+        }
+        std::mem::take(&mut self.votes)
     }
 }
 
-/// Spreads leases evenly, whatever their number: multiples of the golden ratio leave no gap and no crowd.
-fn spread(number: u64) -> f64 {
-    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]
-    let parts = number.wrapping_mul(GOLDEN) as f64;
-    parts / 2_f64.powi(64)
+impl Drop for Releasing {
+    fn drop(&mut self) {
+        for (node, release, answer) in self.pending.drain(..) {
+            self.coordinator.node(node).await_release(release, answer);
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! Drives the protocol over the nodes: fan-out, rollback, extension, release.
 
-mod acquire;
-mod attempt;
 mod clock;
 mod connect;
 mod counts;
@@ -13,7 +11,9 @@ mod fencing_tests;
 mod guard;
 mod held_lease;
 mod keeper;
-mod release;
+mod keys;
+mod lock;
+mod loss;
 mod renew;
 #[cfg(any(feature = "config", feature = "tls"))]
 mod reread;
@@ -34,13 +34,12 @@ use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Channel, Link, Node, NodeConfig, Notifications, Roster, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
-pub(crate) use attempt::Attempt;
 pub(crate) use clock::Machine;
 pub use counts::{Attempts, Losses, NodeStats, Renewals, Stats, VoteCounts};
 pub(crate) use held_lease::HeldLease;
+pub(crate) use lock::LockRequest;
 pub use survey::Removal;
 pub(crate) use survey::{Probed, StatusParts};
-pub(crate) use waiting::Position;
 
 /// Each node's live connection, in the order of the configuration, or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;

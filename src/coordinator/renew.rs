@@ -10,6 +10,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::HeldLease;
 use super::fanout::{Ballot, Reply, vote_of};
 use super::held_lease::{Renewing, Stage, State};
+use super::keys::LATE_MAX;
 use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
 use crate::planted;
@@ -230,4 +231,31 @@ impl State {
         asked.iter().for_each(|node| renewal.handle_sent(node));
         asked
     }
+}
+
+impl State {
+    /// Whether a renewal could only reach beyond what is allowed.
+    pub(super) fn reaches_max_hold(&self, now: Moment) -> bool {
+        self.keys.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
+    }
+
+    /// When the keeper has to look at it again.
+    pub(super) fn next_look(&mut self, now: Moment) -> Moment {
+        let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
+        let deadline = self.deadline(now).unwrap_or(over);
+        let renewal = match &self.renewing {
+            Renewing::On(renewal) if !self.reaches_max_hold(now) => renewal.next_look(),
+            Renewing::On(_) | Renewing::Off => Moment::NEVER,
+        };
+        let late_answers = if self.keys.last_round.is_open() { now + LATE_MAX } else { Moment::NEVER };
+        deadline.min(renewal).min(late_answers)
+    }
+}
+
+/// Spreads leases evenly, whatever their number: multiples of the golden ratio leave no gap and no crowd.
+pub(super) fn spread(number: u64) -> f64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]
+    let parts = number.wrapping_mul(GOLDEN) as f64;
+    parts / 2_f64.powi(64)
 }

@@ -1,10 +1,6 @@
 //! The primitives: what users hold in their hands.
 
-mod guard;
 mod mutex;
-mod quarantine;
 mod run;
-mod wait;
 
-pub use guard::Guard;
-pub use mutex::Mutex;
+pub use mutex::{Guard, Mutex};

@@ -1,19 +1,19 @@
 //! One resource, one holder.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
 
-use tracing::Instrument as _;
+use tokio_util::sync::CancellationToken;
 
-use super::Guard;
-use super::quarantine::QuarantineNotice;
-use super::wait::is_final;
-use crate::config::{Keep, KeepAlive, LeaseTerms, MaxHold};
-use crate::coordinator::{Coordinator, HeldLease};
-use crate::error::{LockError, SettingsError};
-use crate::protocol::{Pause, Retry};
-use crate::types::{Moment, Resource, Wake};
+use crate::config::{Keep, KeepAlive, MaxHold};
+use crate::coordinator::{Coordinator, HeldLease, LockRequest};
+use crate::error::{ExtendError, LockError, Loss, ReleaseError, Released, SettingsError};
+use crate::protocol::Retry;
+use crate::types::{FencingToken, Resource};
 
 /// A named lock that one owner at a time can hold. Made by [`Redlock::mutex`](crate::Redlock::mutex); cheap to
 /// make and to clone.
@@ -22,12 +22,12 @@ use crate::types::{Moment, Resource, Wake};
 #[derive(Clone)]
 #[must_use = "a mutex does nothing until it is locked"]
 pub struct Mutex {
-    pub(super) coordinator: Arc<Coordinator>,
-    pub(super) resource: Resource,
+    coordinator: Arc<Coordinator>,
+    resource: Resource,
     ttl: Duration,
     min_validity: Option<Duration>,
     max_wait: Duration,
-    pub(super) retry: Retry,
+    retry: Retry,
     keep: Keep,
 }
 
@@ -106,51 +106,8 @@ impl Mutex {
     /// waiter goes on at once. A future that is neither polled nor dropped, as one that a `select!` in a loop has put aside
     /// for long, keeps those behind it in this process waiting.
     pub async fn lock(&self) -> Result<Guard, LockError> {
-        let terms = self.terms()?;
-        let started = self.coordinator.now();
-        let give_up = started + self.max_wait;
-        let span = tracing::debug_span!("lock", resource = self.resource.name());
-        let wait = async {
-            let mut waited = self.coordinator.start_wait();
-            let guard = if self.retry.is_fifo() && !self.max_wait.is_zero() {
-                self.lock_in_turn(terms, give_up).await
-            } else {
-                self.lock_by_trying(terms, give_up).await
-            };
-            waited.handle_ended(&guard);
-            tracing::debug!(elapsed = ?started.until(self.coordinator.now()), locked = guard.is_ok(), "waited");
-            guard
-        };
-        wait.instrument(span).await
-    }
-
-    /// Plain trying again.
-    async fn lock_by_trying(&self, terms: LeaseTerms, give_up: Moment) -> Result<Guard, LockError> {
-        let (mut attempt, mut last) = (1_u32, None);
-        let mut quarantine = QuarantineNotice::Due;
-        loop {
-            let limit = self.attempt_limit(give_up);
-            let error = match self.attempt(terms, limit, Wake::Next, attempt).await {
-                Ok(guard) => return Ok(guard),
-                Err(error) if is_final(&error) => return Err(error),
-                Err(error) => match last.take() {
-                    // An attempt that the end of the wait cut short has nothing to say of the nodes.
-                    Some(earlier) if limit < self.node_timeout() => earlier,
-                    Some(_) | None => error,
-                },
-            };
-            let pause = match self.retry.pause(attempt, self.coordinator.random_u64()) {
-                Pause::For(pause) => pause,
-                Pause::GiveUp => return Err(error),
-            };
-            quarantine.give(&error, self.left(give_up), &self.coordinator);
-            tokio::time::sleep(pause.min(self.left(give_up))).await;
-            if self.left(give_up).is_zero() {
-                return Err(self.timeout(error));
-            }
-            attempt = attempt.saturating_add(1);
-            last = Some(error);
-        }
+        let held = self.coordinator.lock(&self.request()?).await?;
+        Ok(Guard { held })
     }
 
     /// One attempt; never waits for another owner. At most `node_timeout`.
@@ -164,59 +121,19 @@ impl Mutex {
     ///
     /// Cancel safe. Dropped at any point, every node that may have planted the key is told to remove it.
     pub async fn try_lock(&self) -> Result<Guard, LockError> {
-        let terms = self.terms()?;
-        self.attempt(terms, self.node_timeout(), Wake::Next, 1).await
+        let held = self.coordinator.try_lock(&self.request()?).await?;
+        Ok(Guard { held })
     }
 
-    /// Attempt number `attempt`; `rollback`: whom its releases call if it is lost.
-    pub(super) async fn attempt(
-        &self,
-        terms: LeaseTerms,
-        limit: Duration,
-        rollback: Wake,
-        attempt: u32,
-    ) -> Result<Guard, LockError> {
-        // Answers that come when too little of the lease is left cannot win it any more.
-        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = self.resource.name(), attempt);
-        let started = self.coordinator.now();
-        let attempt = async {
-            let held = self.coordinator.acquire(&self.resource, terms, limit, rollback).await;
-            let guard = held.and_then(|held| HeldLease::hold(held, self.keep)).map(Guard::new);
-            let elapsed = || started.until(self.coordinator.now());
-            match &guard {
-                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
-                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt lost"),
-            }
-            guard
-        };
-        attempt.instrument(span).await
-    }
-
-    fn terms(&self) -> Result<LeaseTerms, SettingsError> {
+    fn request(&self) -> Result<LockRequest<'_>, SettingsError> {
         self.keep.check()?;
-        self.coordinator.settings().lease_terms(self.ttl, self.min_validity)
-    }
-
-    pub(super) fn timeout(&self, last: LockError) -> LockError {
-        LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
-    }
-
-    pub(super) fn node_timeout(&self) -> Duration {
-        self.coordinator.settings().node_timeout
-    }
-
-    /// An attempt ends with the wait, unless there is to be a single one.
-    fn attempt_limit(&self, give_up: Moment) -> Duration {
-        if self.max_wait.is_zero() {
-            self.node_timeout()
-        } else {
-            self.node_timeout().min(self.left(give_up))
-        }
-    }
-
-    pub(super) fn left(&self, give_up: Moment) -> Duration {
-        self.coordinator.now().until(give_up)
+        Ok(LockRequest {
+            resource: &self.resource,
+            terms: self.coordinator.settings().lease_terms(self.ttl, self.min_validity)?,
+            keep: self.keep,
+            retry: self.retry,
+            max_wait: self.max_wait,
+        })
     }
 }
 
@@ -228,5 +145,178 @@ impl fmt::Debug for Mutex {
             .field("max_wait", &self.max_wait)
             .field("retry", &self.retry)
             .finish_non_exhaustive()
+    }
+}
+
+/// A lock that is held, until its [`deadline`](Guard::deadline).
+///
+/// Dropping the guard releases the lock in the background: the release is handed to a task of the client and
+/// retried while the key could still be on a node. [`release`](Guard::release) does the same and waits for the
+/// confirmation.
+///
+/// The lease ends at its deadline whether the guard still exists or not. No lock service can stop a holder that is
+/// paused beyond it: check [`is_valid`](Guard::is_valid) close to what you protect, and see SAFETY.md for what
+/// remains.
+#[must_use = "the lock is reheld when its guard is dropped"]
+pub struct Guard {
+    held: Arc<HeldLease>,
+}
+
+impl Guard {
+    /// The name that is locked.
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        self.held.resource().name()
+    }
+
+    /// The value of the key on the nodes: the owner label and 128 random bits, never used by any other attempt.
+    /// Good for check-and-set on the resource itself.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.held.token().as_str()
+    }
+
+    /// A number larger than that of every earlier lock of this resource, for the resource to check: it should
+    /// refuse a token lower than the highest that it has seen. Extensions keep it. 0 when fencing is
+    /// [off](crate::Fencing::Off).
+    #[must_use]
+    pub fn fencing_token(&self) -> FencingToken {
+        self.held.fencing_token()
+    }
+
+    /// Whether the lease is ours at this moment, by a clock that counts suspend.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.held.deadline().is_some()
+    }
+
+    /// Time left until the deadline; zero once the lease is over. Drift is already subtracted.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.held.deadline().map_or(Duration::ZERO, |(now, deadline)| now.until(deadline))
+    }
+
+    /// The instant until which the lease is exclusively ours, in the past or now once it is over. Drift is
+    /// already subtracted.
+    ///
+    /// `Instant` stands still while the machine is suspended; the lease does not. After a suspend ask again.
+    #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "translates a moment of our clock into the standard library's"
+    )]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.remaining()
+    }
+
+    /// Lets the lease live for `ttl` from now on, 10 ms to `max_ttl`. Never shortens it: a quorum of nodes keeps
+    /// the lock at least as long as before.
+    ///
+    /// # Errors
+    ///
+    /// - [`ExtendError::Lost`]: the deadline has passed, or too many nodes no longer hold the lock. A lease that
+    ///   is over is never revived, for another client may have held the lock since.
+    /// - [`ExtendError::NoQuorum`]: too few nodes answered; the old deadline stands.
+    /// - [`ExtendError::Invalid`]: `ttl` is out of its bounds.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped half way, the old deadline stands.
+    pub async fn extend(&mut self, ttl: Duration) -> Result<(), ExtendError> {
+        let terms = self.held.settings().lease_terms(ttl, Some(Duration::ZERO))?;
+        self.held.extend(terms.ttl).await
+    }
+
+    /// Releases the lock and returns when a quorum of nodes has confirmed; the others are seen to in the
+    /// background. At most `node_timeout`.
+    ///
+    /// A lease that had already expired is no error: the outcome says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError::Unconfirmed`] when fewer nodes than a quorum answered. The release goes on in the
+    /// background.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half way, the release goes on in the background.
+    pub async fn release(self) -> Result<Released, ReleaseError> {
+        self.held.release().await
+    }
+
+    /// Returns when the lease is over although nobody reheld it, and why; never before it is in doubt. On Linux
+    /// within milliseconds of the deadline, and right after a resume that was too late for it. Any number of tasks
+    /// may wait, each with a timer of its own, in whatever runtime. When the runtime in which the client was connected
+    /// ends, the lease is lost with it, and that is told at once.
+    ///
+    /// # Panics
+    ///
+    /// In a tokio runtime whose timers are disabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn lost(&self) -> Loss {
+        let ended = self.held.cancellation_token();
+        let mut ended = pin!(ended.cancelled());
+        let mut alarm = self.held.alarm();
+        poll_fn(|cx| {
+            loop {
+                // Whoever was stopped or suspended learns at its first step, whatever its timers say.
+                if let Some(loss) = self.held.loss() {
+                    return Poll::Ready(loss);
+                }
+                let over = ended.as_mut().poll(cx).is_ready();
+                match self.held.deadline() {
+                    // An alarm of our own: the keeper's runtime may stand still. It has moved if the lease was renewed.
+                    Some((_, deadline)) if !over => ready!(alarm.poll_reached(deadline, cx)),
+                    // Between the questions.
+                    Some(_) | None => return self.held.loss().map_or(Poll::Pending, Poll::Ready),
+                }
+            }
+        })
+        .await
+    }
+
+    pub(super) fn loss(&self) -> Option<Loss> {
+        self.held.loss()
+    }
+
+    /// Cancelled as soon as the lease is over: when it is lost, and when it is reheld or its guard dropped. For
+    /// work that is not done where the guard is. A task in the runtime in which the client was connected sees to it: while
+    /// that runtime stands still only [`lost`](Self::lost) and [`Mutex::run`](crate::Mutex::run) notice the deadline.
+    #[must_use]
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.held.cancellation_token()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.held.give_up();
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("resource", &self.resource())
+            .field("token", &self.token())
+            .field("remaining", &self.remaining())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `&Guard` that lives across an await of a spawned task needs `Sync`.
+    #[test]
+    fn a_guard_can_be_shared_and_sent() {
+        fn assert_send_and_sync<T: Send + Sync + 'static>() {}
+        assert_send_and_sync::<Guard>();
+        assert_send_and_sync::<crate::Mutex>();
+        assert_send_and_sync::<crate::Redlock>();
     }
 }

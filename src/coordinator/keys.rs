@@ -1,55 +1,17 @@
-//! What an attempt planted. Whoever drops it has released it.
+//! The keys of one lock on the nodes: what is known of each, and the releases that remove them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Coordinator;
 use super::fanout::{Answers, vote_of};
-use crate::config::Settings;
 use crate::node::{Acquired, Answer, Epoch, Release, SetStatus};
-use crate::planted;
 use crate::protocol::{KeyState, Lease, NodeSet};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
+use crate::types::{Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
 /// after a burst of locks there may be very many, from a node that hangs or lags behind. A command that has not left
 /// the process by then is withdrawn, and the node given its key by a renewal.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(250);
-
-/// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
-/// [held](super::HeldLease). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
-/// every node that may hold the key. Never blocks.
-pub(crate) struct Attempt {
-    pub(super) coordinator: Arc<Coordinator>,
-    pub(super) resource: Resource,
-    pub(super) token: Token,
-    pub(super) keys: LockKeys,
-    pub(super) fence: FencingToken,
-    /// Whom the releases call if it is not to be held.
-    pub(super) rollback: Wake,
-}
-
-impl Attempt {
-    /// The keys, for another owner.
-    pub(super) fn take_keys(&mut self) -> LockKeys {
-        let Settings { quorum, drift, .. } = self.coordinator.settings;
-        let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
-        std::mem::replace(&mut self.keys, nothing)
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if planted::is(planted::Fault::NoRollback) {
-            return;
-        }
-        let now = self.coordinator.now();
-        let notifying = self.coordinator.nodes_to_notify(&self.resource, self.rollback);
-        for (node, release) in self.keys.take_releases(&self.resource, &self.token, notifying, now) {
-            self.coordinator.node(node).release(release, now);
-        }
-    }
-}
 
 /// The keys of one lock, as far as they are known.
 pub(super) struct LockKeys {

@@ -1,0 +1,387 @@
+//! One lock, from the request to the lease: waits until there is something to be had, asks all nodes, and leaves nothing
+//! behind where the attempt fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Instrument as _, warn};
+
+use super::fanout::{Fanout, vote_of};
+use super::fencing::raise_of;
+use super::keys::{LateAnswers, LockKeys, Stragglers};
+use super::waiting::Position;
+use super::{Coordinator, HeldLease};
+use crate::config::{Keep, LeaseTerms, Settings};
+use crate::error::{LockError, NodeFailure, NodeVote};
+use crate::planted;
+use crate::protocol::{Decision, Lease, Pause, Retry, RoundFailure, Step};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Wake};
+
+/// What a caller wants.
+pub(crate) struct LockRequest<'a> {
+    pub(crate) resource: &'a Resource,
+    pub(crate) terms: LeaseTerms,
+    pub(crate) keep: Keep,
+    pub(crate) retry: Retry,
+    /// Longest time that `lock` takes in all; zero means a single attempt.
+    pub(crate) max_wait: Duration,
+}
+
+impl Coordinator {
+    /// Waits until the lock is ours, for at most `max_wait`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. Dropped at any point, every node that may hold the key is told to remove it, and the next waiter goes
+    /// on at once.
+    pub(crate) async fn lock(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        let started = self.now();
+        let give_up = started + request.max_wait;
+        let span = tracing::debug_span!("lock", resource = request.resource.name());
+        let wait = async {
+            let mut waited = self.start_wait();
+            let held = if request.retry.is_fifo() && !request.max_wait.is_zero() {
+                self.lock_in_turn(request, give_up).await
+            } else {
+                self.lock_by_retrying(request, give_up).await
+            };
+            waited.handle_ended(&held);
+            tracing::debug!(elapsed = ?started.until(self.now()), locked = held.is_ok(), "waited");
+            held
+        };
+        wait.instrument(span).await
+    }
+
+    /// One attempt, of at most `node_timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`lock`](Self::lock).
+    pub(crate) async fn try_lock(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        self.attempt(request, self.settings.node_timeout, Wake::Next, 1).await
+    }
+
+    /// Waits in the wait queue; its head asks the nodes, when there is something to be had.
+    async fn lock_in_turn(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        give_up: Moment,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        let node_timeout = self.settings.node_timeout;
+        let mut waiter = self.join_wait_queue(request.resource, request.retry);
+        let (mut attempts, mut cut_short) = (0_u32, 0_u32);
+        // Why our own terms could not be met, if the last attempt ended so.
+        let mut unmet = None;
+        let mut is_quarantine_told = false;
+        loop {
+            let now = self.now();
+            let step = match waiter.position(now) {
+                Position::Closed => return Err(LockError::ShutDown),
+                Position::Behind => Step::Sleep(give_up),
+                Position::Head(step) => step,
+            };
+            let left = now.until(give_up);
+            if left.is_zero() {
+                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason())));
+            }
+            match step {
+                Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
+                Step::Register(manner) => waiter.register(manner, left).await,
+                Step::Attempt => {
+                    attempts = attempts.saturating_add(1);
+                    waiter.handle_attempt();
+                    // The waiter sees to it that nobody sleeps beside a free lock, also when it leaves the queue.
+                    let limit = node_timeout.min(left);
+                    match self.attempt(request, limit, Wake::Nobody, attempts).await {
+                        Ok(held) => {
+                            waiter.handle_acquired();
+                            return Ok(held);
+                        }
+                        Err(error) if is_final(&error) => return Err(error),
+                        Err(error) if is_cut_short(&error, node_timeout) => {
+                            cut_short = cut_short.saturating_add(1);
+                            let pause = match request.retry.pause(cut_short, self.random_u64()) {
+                                Pause::For(pause) => pause,
+                                Pause::GiveUp => return Err(error),
+                            };
+                            // Others may have terms that can be met: they go on at once.
+                            unmet = Some(waiter.step_aside(error, unmet, limit));
+                            tokio::time::sleep(pause.min(self.now().until(give_up))).await;
+                            waiter = self.join_wait_queue(request.resource, request.retry);
+                        }
+                        Err(error) => {
+                            unmet = None;
+                            self.tell_quarantine(&error, give_up, &mut is_quarantine_told);
+                            waiter.handle_failed(error, limit);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Attempts and pauses in turn, without a queue.
+    async fn lock_by_retrying(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        give_up: Moment,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        let node_timeout = self.settings.node_timeout;
+        let left = || self.now().until(give_up);
+        let (mut attempts, mut last) = (1_u32, None);
+        let mut is_quarantine_told = false;
+        loop {
+            // An attempt ends with the wait, unless there is to be a single one.
+            let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
+            let error = match self.attempt(request, limit, Wake::Next, attempts).await {
+                Ok(held) => return Ok(held),
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => match last.take() {
+                    // An attempt that the end of the wait cut short has nothing to say of the nodes.
+                    Some(earlier) if limit < node_timeout => earlier,
+                    Some(_) | None => error,
+                },
+            };
+            let pause = match request.retry.pause(attempts, self.random_u64()) {
+                Pause::For(pause) => pause,
+                Pause::GiveUp => return Err(error),
+            };
+            self.tell_quarantine(&error, give_up, &mut is_quarantine_told);
+            tokio::time::sleep(pause.min(left())).await;
+            if left().is_zero() {
+                return Err(request.timeout(error));
+            }
+            attempts = attempts.saturating_add(1);
+            last = Some(error);
+        }
+    }
+
+    /// A warning for each wait that a quarantine keeps waiting, if the wait is long enough for the quarantine to end; where
+    /// it is not, its error will tell. Without the warning a first deployment looks as if it hung.
+    fn tell_quarantine(&self, error: &LockError, give_up: Moment, is_told: &mut bool) {
+        let patience = self.now().until(give_up);
+        let Some(left) = error.quarantine().filter(|left| *left <= patience) else { return };
+        if !std::mem::replace(is_told, true) && self.may_tell_quarantine() {
+            let seconds = left.as_secs_f64();
+            warn!(%error, "waiting another {seconds:.1} s for nodes in quarantine; `redlock doctor` tells why");
+        }
+    }
+
+    /// Attempt number `number`; `rollback`: which waiter its releases notify if it fails.
+    async fn attempt(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        limit: Duration,
+        rollback: Wake,
+        number: u32,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        let &LockRequest { resource, terms, keep, .. } = request;
+        // Answers that come when too little of the lease is left cannot win it any more.
+        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
+        let span = tracing::debug_span!("attempt", resource = resource.name(), attempt = number);
+        let started = self.now();
+        let attempt = async {
+            let won = self.counts.attempt(self.acquire(resource, terms, limit, rollback)).await;
+            let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
+            let elapsed = || started.until(self.now());
+            match &held {
+                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
+                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt lost"),
+            }
+            held
+        };
+        attempt.instrument(span).await
+    }
+
+    /// Asks every node once, waits at most `limit` for a decision, and leaves nothing behind unless the attempt is won.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped at any point, every node that may hold the key is told to remove it.
+    async fn acquire(
+        self: &Arc<Self>,
+        resource: &Resource,
+        terms: LeaseTerms,
+        limit: Duration,
+        rollback: Wake,
+    ) -> Result<Attempt, LockError> {
+        if self.is_shut_down() {
+            return Err(LockError::ShutDown);
+        }
+        let LeaseTerms { ttl, min_validity } = terms;
+        // A fresh token for every attempt: a late command of this one can never act on the next one's key.
+        let mut attempt = self.new_attempt(resource, terms, rollback);
+        let links = self.links();
+        if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
+            return Err(LockError::RuntimeEnded);
+        }
+        let (command, mut proposal) = self.acquire_command(&attempt, &links).await?;
+        let mut fanout = Fanout::new(self);
+        // Before anything is queued: each key lives for a TTL from some later moment.
+        let sent_at = self.now();
+        for (i, link) in links.into_iter().enumerate() {
+            match link {
+                Ok(link) => {
+                    attempt.keys.lease.handle_sent(NodeId(i));
+                    attempt.keys.epochs[i] = link.epoch();
+                    if let Some(failure) = self.refusal(NodeId(i), sent_at) {
+                        attempt.keys.lease.handle_quarantined(NodeId(i));
+                        fanout.handle_quarantined(NodeId(i), failure);
+                    }
+                    fanout.answers.send(NodeId(i), link, &command);
+                }
+                Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
+            }
+        }
+        let lease = &mut attempt.keys.lease;
+        let record = |node, reply: &_| {
+            let (name, vote) = (self.node(node).name(), vote_of(reply));
+            tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
+            lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
+            // A node that may have forgotten locks may have forgotten tokens, too.
+            if let (Some(proposal), Some(raise), false) =
+                (&mut proposal, raise_of(reply), lease.is_quarantined(node))
+            {
+                proposal.handle_granted(node, raise);
+            }
+        };
+        let decision = fanout.decide(limit, record).await;
+        let Fanout { round, votes, answers, .. } = fanout;
+        if answers.are_open() {
+            let stragglers = Stragglers { answers: LateAnswers::ToAcquire(answers), sent_at, ttl };
+            attempt.keys.last_round.set(Box::new(stragglers));
+        }
+        self.counts.observe_votes(&votes);
+        match decision {
+            Decision::Won => {}
+            Decision::Failed | Decision::Pending => {
+                let loss = round.failure();
+                match loss {
+                    RoundFailure::Contended => {}
+                    // Others may reach more nodes, and have seen our keys. It is not tried again at once.
+                    RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
+                }
+                return Err(self.failed(resource, loss, votes));
+            }
+        }
+        if let Some(proposal) = proposal {
+            attempt.fence = self.fence(&attempt, &proposal, min_validity).await?;
+        }
+        // Last of all: whatever took its time above, enough of the lease is left now.
+        let now = self.now();
+        let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+        if left <= min_validity {
+            let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+            return Err(LockError::TooLate { resource, left, min_validity, votes });
+        }
+        Ok(attempt)
+    }
+
+    pub(super) fn new_attempt(
+        self: &Arc<Self>,
+        resource: &Resource,
+        terms: LeaseTerms,
+        rollback: Wake,
+    ) -> Attempt {
+        let quorum = self.settings.quorum;
+        Attempt {
+            coordinator: Arc::clone(self),
+            resource: resource.clone(),
+            token: Token::new(&self.settings.owner, self.random()),
+            keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
+            fence: FencingToken::new(0),
+            rollback,
+        }
+    }
+
+    pub(super) fn failed(&self, resource: &Resource, loss: RoundFailure, votes: Vec<NodeVote>) -> LockError {
+        let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+        match loss {
+            RoundFailure::Contended => LockError::Contended { resource, votes },
+            RoundFailure::NoQuorum => {
+                LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes }
+            }
+        }
+    }
+}
+
+impl LockRequest<'_> {
+    fn timeout(&self, last: LockError) -> LockError {
+        LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
+    }
+}
+
+/// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
+/// [held](super::HeldLease). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
+/// every node that may hold the key. Never blocks.
+pub(crate) struct Attempt {
+    pub(super) coordinator: Arc<Coordinator>,
+    pub(super) resource: Resource,
+    pub(super) token: Token,
+    pub(super) keys: LockKeys,
+    pub(super) fence: FencingToken,
+    /// Whom the releases call if it is not to be held.
+    pub(super) rollback: Wake,
+}
+
+impl Attempt {
+    /// The keys, for another owner.
+    pub(super) fn take_keys(&mut self) -> LockKeys {
+        let Settings { quorum, drift, .. } = self.coordinator.settings;
+        let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
+        std::mem::replace(&mut self.keys, nothing)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if planted::is(planted::Fault::NoRollback) {
+            return;
+        }
+        let now = self.coordinator.now();
+        let notifying = self.coordinator.nodes_to_notify(&self.resource, self.rollback);
+        for (node, release) in self.keys.take_releases(&self.resource, &self.token, notifying, now) {
+            self.coordinator.node(node).release(release, now);
+        }
+    }
+}
+
+/// Whether the attempt ended because its own terms, or the rest of its wait, left less time than a node may take. The
+/// nodes may be well, and others get the lock.
+fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
+    let early = |failure: &NodeFailure| {
+        if let NodeFailure::NoAnswer { after } = failure { *after < node_timeout } else { false }
+    };
+    match error {
+        LockError::TooLate { .. } => true,
+        LockError::NoQuorum { votes, .. } => votes.failures().any(|(_, failure)| early(failure)),
+        LockError::Contended { .. }
+        | LockError::ClockSkew { .. }
+        | LockError::FenceTooHigh { .. }
+        | LockError::Timeout { .. }
+        | LockError::Invalid(_)
+        | LockError::ShutDown
+        | LockError::RuntimeEnded => false,
+    }
+}
+
+/// Whether waiting does not help.
+fn is_final(error: &LockError) -> bool {
+    match error {
+        LockError::Invalid(_)
+        | LockError::ShutDown
+        | LockError::RuntimeEnded
+        | LockError::ClockSkew { .. }
+        | LockError::FenceTooHigh { .. } => true,
+        LockError::Contended { .. }
+        | LockError::NoQuorum { .. }
+        | LockError::TooLate { .. }
+        | LockError::Timeout { .. } => false,
+    }
+}
