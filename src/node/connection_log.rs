@@ -33,10 +33,10 @@ enum LoggedState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogLine {
     /// With how many failures there were since the last line that were not told, if there were any.
-    Announcement {
+    Write {
         repeated: Option<u64>,
     },
-    Nothing,
+    Skip,
 }
 
 impl ConnectionLog {
@@ -55,13 +55,13 @@ impl ConnectionLog {
             return self.line(LoggedState::Down);
         }
         self.untold += 1;
-        LogLine::Nothing
+        LogLine::Skip
     }
 
     /// It can be used.
     pub(super) fn handle_up(&mut self) -> LogLine {
         if self.told_up {
-            return LogLine::Nothing;
+            return LogLine::Skip;
         }
         self.told_up = true;
         self.line(LoggedState::Up)
@@ -70,7 +70,7 @@ impl ConnectionLog {
     /// It could be used for long enough to believe that it stays so.
     pub(super) fn handle_steady(&mut self) -> LogLine {
         let is_news = self.untold > 0 || self.last == Some(LoggedState::Down);
-        let line = if is_news { self.line(LoggedState::Up) } else { LogLine::Nothing };
+        let line = if is_news { self.line(LoggedState::Up) } else { LogLine::Skip };
         *self = Self::default();
         line
     }
@@ -78,7 +78,7 @@ impl ConnectionLog {
     fn line(&mut self, said: LoggedState) -> LogLine {
         self.last = Some(said);
         let untold = std::mem::take(&mut self.untold);
-        LogLine::Announcement { repeated: (untold > 0).then_some(untold) }
+        LogLine::Write { repeated: (untold > 0).then_some(untold) }
     }
 }
 
@@ -94,20 +94,20 @@ mod tests {
         Moment::from_nanos(seconds * 1_000_000_000)
     }
 
-    const TOLD: LogLine = LogLine::Announcement { repeated: None };
+    const TOLD: LogLine = LogLine::Write { repeated: None };
 
     #[test]
     fn an_outage_is_two_lines() {
         let mut connection_log = ConnectionLog::default();
         assert_eq!(connection_log.handle_up(), TOLD);
-        assert_eq!(connection_log.handle_steady(), LogLine::Nothing);
+        assert_eq!(connection_log.handle_steady(), LogLine::Skip);
         assert_eq!(connection_log.handle_failure(&failure("closed"), at(10)), TOLD);
         assert_eq!(connection_log.handle_failure(&failure("refused"), at(11)), TOLD);
         (12..18).for_each(|second| {
-            assert_eq!(connection_log.handle_failure(&failure("refused"), at(second)), LogLine::Nothing);
+            assert_eq!(connection_log.handle_failure(&failure("refused"), at(second)), LogLine::Skip);
         });
-        assert_eq!(connection_log.handle_up(), LogLine::Announcement { repeated: Some(6) });
-        assert_eq!(connection_log.handle_steady(), LogLine::Nothing);
+        assert_eq!(connection_log.handle_up(), LogLine::Write { repeated: Some(6) });
+        assert_eq!(connection_log.handle_steady(), LogLine::Skip);
         assert_eq!(connection_log.handle_failure(&failure("closed"), at(30)), TOLD, "that is another outage");
     }
 
@@ -119,9 +119,9 @@ mod tests {
         for i in 0..10_000 {
             // Reasons that alternate, and each time another text.
             for (failure, up) in [(failure("closed"), true), (failure(&format!("number {i}")), false)] {
-                let up = if up { connection_log.handle_up() } else { LogLine::Nothing };
+                let up = if up { connection_log.handle_up() } else { LogLine::Skip };
                 for line in [up, connection_log.handle_failure(&failure, at(i / 10))] {
-                    if let LogLine::Announcement { repeated } = line {
+                    if let LogLine::Write { repeated } = line {
                         lines += 1;
                         told += repeated.unwrap_or(0);
                     }
@@ -129,7 +129,7 @@ mod tests {
             }
         }
         assert!((10..20).contains(&lines), "{lines} lines in 1,000 s");
-        let LogLine::Announcement { repeated } = connection_log.handle_steady() else {
+        let LogLine::Write { repeated } = connection_log.handle_steady() else {
             panic!("nobody is told that it is up")
         };
         // All lines but one are about a failure.

@@ -8,12 +8,13 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 
 use super::commands::{Command, wall_micros};
-use super::connection::Refusal;
+use super::connection::{Link, Refusal};
 use super::facts::{self, NodeFacts};
 use super::record::{self, RecordWrite, Stored, WriteRecord};
 use super::roster::{Announcement, Roster};
 use super::stream::Management;
 use super::{failure, permissions, scripts};
+use crate::error::NodeFailure;
 use crate::protocol::{NodeView, Observation, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
@@ -163,5 +164,30 @@ impl Observer {
     /// How often a node is observed.
     pub(super) fn every(&self) -> Duration {
         crate::protocol::observe_every(self.roster.own_max_ttl())
+    }
+}
+
+/// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
+/// more.
+pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
+    let mut changes = observer.roster.list_changes();
+    // The last node that was missing on the list may have been met while we connected.
+    let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = changes.changed() => {}
+        }
+        match link.observe(&observer).await {
+            Ok(()) => {}
+            // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
+            // too old.
+            Err(Refusal {
+                failure: NodeFailure::OutOfMemory | NodeFailure::Loading | NodeFailure::Permission { .. },
+                ..
+            }) => {}
+            Err(refusal) => return refusal,
+        }
+        pause = observer.every();
     }
 }

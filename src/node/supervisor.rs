@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -14,10 +13,9 @@ use super::batch::RemoveMany;
 use super::commands::{Notified, Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal};
 use super::connection_log::{ConnectionLog, LogLine};
-use super::observe::Observer;
+use super::observe::{Observer, keep_observing};
 use super::reconnect::{ConnectAttempt, Explanation, Pauses, STEADY_AFTER};
 use super::releases::Release;
-
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
@@ -37,7 +35,7 @@ pub(super) fn run(
         ambient,
         publish,
         inbox,
-        handles: Handles::Alive,
+        has_handles: true,
         epoch: Epoch::FIRST,
         pauses: Pauses::default(),
         explanation: Explanation::default(),
@@ -60,7 +58,8 @@ struct Supervisor {
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
-    handles: Handles,
+    /// Whether anybody can still ask for something.
+    has_handles: bool,
     epoch: Epoch,
     pauses: Pauses,
     explanation: Explanation,
@@ -74,13 +73,6 @@ struct Supervisor {
     answered: Arc<AtomicU64>,
 }
 
-/// Whether anybody can still ask for something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Handles {
-    Alive,
-    Dropped,
-}
-
 /// Why a connection is not served any more.
 enum End {
     /// Nobody is left who could ask, and nothing is left to be sent.
@@ -91,7 +83,7 @@ enum End {
 impl Drop for Supervisor {
     /// Before it has finished: its runtime has ended.
     fn drop(&mut self) {
-        if self.handles == Handles::Dropped {
+        if !self.has_handles {
             return;
         }
         let failure = NodeFailure::RuntimeEnded;
@@ -171,10 +163,10 @@ impl Supervisor {
         self.config.roster.handle_down(self.config.node);
         let (node, reason) = (&self.config.name, &refusal.failure);
         match self.connection_log.handle_failure(reason, self.ambient.now()) {
-            LogLine::Announcement { repeated } => {
+            LogLine::Write { repeated } => {
                 warn!(%node, %reason, repeated, "cannot be used; trying on in the background");
             }
-            LogLine::Nothing => debug!(%node, %reason, "failed again"),
+            LogLine::Skip => debug!(%node, %reason, "failed again"),
         }
         self.publish.send_replace(State::Down(refusal));
     }
@@ -182,8 +174,8 @@ impl Supervisor {
     fn tell_lost(&mut self, reason: &NodeFailure) {
         let node = &self.config.name;
         match self.connection_log.handle_failure(reason, self.ambient.now()) {
-            LogLine::Announcement { repeated } => warn!(%node, %reason, repeated, "node is down"),
-            LogLine::Nothing => debug!(%node, %reason, "failed again"),
+            LogLine::Write { repeated } => warn!(%node, %reason, repeated, "node is down"),
+            LogLine::Skip => debug!(%node, %reason, "failed again"),
         }
     }
 
@@ -197,8 +189,8 @@ impl Supervisor {
 
     fn tell_up(&self, line: LogLine) {
         match line {
-            LogLine::Announcement { repeated } => info!(node = %self.config.name, repeated, "node is up"),
-            LogLine::Nothing => {}
+            LogLine::Write { repeated } => info!(node = %self.config.name, repeated, "node is up"),
+            LogLine::Skip => {}
         }
     }
 
@@ -207,7 +199,7 @@ impl Supervisor {
     async fn meanwhile<T>(&mut self, mut future: BoxFuture<'_, T>) -> Option<T> {
         loop {
             self.answer_flushes();
-            if self.handles == Handles::Dropped {
+            if !self.has_handles {
                 self.backlog.drop_expired(self.ambient.now());
                 if self.is_finished() {
                     return None;
@@ -215,9 +207,9 @@ impl Supervisor {
             }
             tokio::select! {
                 result = &mut future => return Some(result),
-                request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
+                request = self.inbox.recv(), if self.has_handles => match request {
                     Some(request) => self.handle_request(request),
-                    None => self.handles = Handles::Dropped,
+                    None => self.has_handles = false,
                 },
                 Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
@@ -240,14 +232,14 @@ impl Supervisor {
         loop {
             self.send_due(&link);
             self.answer_flushes();
-            if self.handles == Handles::Dropped && self.is_finished() {
+            if !self.has_handles && self.is_finished() {
                 return End::Finished;
             }
             let wait = self.backlog.wait(self.ambient.now());
             tokio::select! {
-                request = self.inbox.recv(), if self.handles == Handles::Alive => match request {
+                request = self.inbox.recv(), if self.has_handles => match request {
                     Some(request) => self.handle_request(request),
-                    None => self.handles = Handles::Dropped,
+                    None => self.has_handles = false,
                 },
                 Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
@@ -376,29 +368,4 @@ impl Supervisor {
 
 fn lost(failure: NodeFailure) -> End {
     End::Lost(failure.into())
-}
-
-/// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
-/// more.
-async fn keep_observing(link: Link, observer: Observer) -> Refusal {
-    let mut changes = observer.roster.list_changes();
-    // The last node that was missing on the list may have been met while we connected.
-    let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = changes.changed() => {}
-        }
-        match link.observe(&observer).await {
-            Ok(()) => {}
-            // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
-            // too old.
-            Err(Refusal {
-                failure: NodeFailure::OutOfMemory | NodeFailure::Loading | NodeFailure::Permission { .. },
-                ..
-            }) => {}
-            Err(refusal) => return refusal,
-        }
-        pause = observer.every();
-    }
 }

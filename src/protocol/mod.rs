@@ -9,6 +9,7 @@ mod fencing;
 mod lease;
 #[cfg(test)]
 mod models;
+mod node_list;
 mod node_set;
 mod quarantine;
 mod queue_node;
@@ -27,6 +28,7 @@ pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
 pub(crate) use lease::{Connection, KeyState, Lease};
+pub(crate) use node_list::{ListUse, UNMET, is_complete};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{
     NodeView, Quarantine, RestartGuard, is_introduced, lacking, longest_announced, observation_lasts,
@@ -34,9 +36,7 @@ pub(crate) use quarantine::{
 };
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_notify};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
-pub(crate) use record::{
-    Change, Durability, ListUse, MemoryBreak, MetNode, Observation, Record, Span, UNMET, is_complete,
-};
+pub(crate) use record::{Change, Durability, MemoryBreak, MetNode, Observation, Record, Span};
 pub(crate) use renewal::Renewal;
 pub(crate) use round::Round;
 pub(crate) use timer_queue::TimerQueue;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::record::{Change, MemoryBreak, Record, has_member, is_complete, members};
+use super::node_list::{has_member, is_complete, members};
+use super::record::{Change, MemoryBreak, Record};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
 /// How much longer than the longest lease and its drift a quarantine is. Covers what a round trip hides of a node's

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::super::record::{ListUse, MetNode, Span};
+use super::super::node_list::ListUse;
+use super::super::record::{MetNode, Span};
 use super::*;
 
 const S: u64 = 1_000_000;

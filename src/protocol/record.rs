@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::node_list::{ListUse, has_member, is_complete, members};
 use super::quarantine::{OBSERVE_EVERY_MAX, span};
 use crate::types::Ttl;
 
@@ -94,16 +95,6 @@ pub(crate) struct MetNode {
     pub(crate) first: u64,
     /// The latest change of its record that was met.
     pub(crate) change: Change,
-}
-
-/// The use of one node list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ListUse {
-    /// Since when it has been used without a longer pause.
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    /// A client that used it uses another one now, and no client has said since that it uses this one.
-    pub(crate) is_left: bool,
 }
 
 /// What a client sees of a node, and tells it.
@@ -374,33 +365,6 @@ impl Record {
         }
     }
 }
-
-impl ListUse {
-    /// Whether clients have told of it all the time until `now`. Pauses that count are shorter than half of any
-    /// quarantine, so that no node that took the place of another has had a vote meanwhile.
-    pub(crate) fn is_in_use(&self, now: u64, gap: Duration) -> bool {
-        now - self.last.min(now) <= micros(gap)
-    }
-}
-
-/// Whether the node of that id is on the list.
-pub(crate) fn has_member(list: &str, id: &str) -> bool {
-    members(list).any(|member| member == id)
-}
-
-/// The node ids of a list, as far as the client that told of it had met them.
-pub(crate) fn members(list: &str) -> impl Iterator<Item = &str> {
-    // Quorum, the word "of", and the ids.
-    list.split(' ').skip(2).filter(|id| *id != UNMET)
-}
-
-/// Whether the client that told of the list had met all nodes on it.
-pub(crate) fn is_complete(list: &str) -> bool {
-    !list.ends_with(UNMET)
-}
-
-/// How a client calls a node on its list that it has not met. Sorts behind all ids.
-pub(crate) const UNMET: &str = "~";
 
 /// Whether a time is old enough to be written down anew. Not with every look, because each write costs a node with
 /// `appendfsync always` a sync.
