@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     let exit = match catch_unwind(|| carry_out(cli.command, report)) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
+            stderr::end_log();
             // A log that fills the queue must not cost the last word.
             stderr::flush();
             report.notice(&failure);

@@ -18,7 +18,7 @@ use crate::stderr::{self, Stderr};
 const OUTPUT: &str = "Output";
 
 /// What the library says in its log that whoever waits for the tool should know without asking for the log.
-const NOTICES: &str = "redlock_quorum::lock::quarantine=warn";
+const NOTICES: &str = "redlock_quorum::coordinator::lock=warn";
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, clap::Args)]

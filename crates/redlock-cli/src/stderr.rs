@@ -2,8 +2,8 @@
 //! reading, and a disk may be full; none of that may hold up a lock.
 
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 const FLUSH_TRIES: u32 = 50;
 
 static TEXTS: OnceLock<SyncSender<Text>> = OnceLock::new();
+/// Whether the log is written. Locked while a line is queued, so that no line is queued after [`end_log`] has returned.
+static LOG: Mutex<bool> = Mutex::new(true);
 
 enum Text {
     Bytes(Vec<u8>),
@@ -28,7 +30,9 @@ pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        say(bytes.to_vec());
+        if *LOG.lock().unwrap_or_else(PoisonError::into_inner) {
+            say(bytes.to_vec());
+        }
         Ok(bytes.len())
     }
 
@@ -43,6 +47,11 @@ pub(crate) fn say(bytes: Vec<u8>) {
         // With stderr full or closed there is nobody to tell.
         Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
     }
+}
+
+/// Drops every later line of the log. The tasks of the client log until the process ends; the last word comes last.
+pub(crate) fn end_log() {
+    *LOG.lock().unwrap_or_else(PoisonError::into_inner) = false;
 }
 
 /// Waits until all has been written, for half a second at most.
