@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
-use crate::coordinator::{Coordinator, Machine, Removal, Stats};
+use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
 use crate::lock::Mutex;
 use crate::node::Declared;
@@ -251,7 +251,7 @@ impl RedlockBuilder {
 
     /// With time and randomness of the caller's.
     pub(crate) async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Result<Redlock, SettingsError> {
-        Ok(self.validate()?.connect_with(ambient).await)
+        Ok(self.validate()?.connect_by(ambient, &Internet).await)
     }
 }
 
@@ -266,10 +266,15 @@ impl Settings {
     ///
     /// Cancel safe; nothing is kept.
     pub async fn connect(self) -> Redlock {
-        self.connect_with(Arc::new(Machine)).await
+        self.connect_by(Arc::new(Machine), &Internet).await
     }
 
-    async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Redlock {
+    /// With time, randomness and network of the caller's.
+    pub(crate) async fn connect_by(
+        self,
+        ambient: Arc<dyn Ambient>,
+        network: &(dyn Network + Sync),
+    ) -> Redlock {
         let quorum = self.quorum;
         if quorum.nodes().is_multiple_of(2) {
             tracing::warn!(
@@ -278,7 +283,7 @@ impl Settings {
                 "an even number of nodes survives no more failures than one node less"
             );
         }
-        let coordinator = Coordinator::start(self, ambient);
+        let coordinator = Coordinator::start(self, ambient, network);
         coordinator.tried().await;
         Redlock { coordinator }
     }

@@ -16,8 +16,23 @@ use crate::types::Login;
 /// How much of what a provider says an error repeats.
 const DETAIL_CHARS_MAX: usize = 200;
 
+/// What connects to the nodes. A simulation puts its own nodes behind it.
+pub(crate) trait Network {
+    /// `limit` is for a connection to become usable.
+    fn connector(&self, node: &NodeUrl, limit: Duration) -> Arc<dyn Connector>;
+}
+
+/// The real one.
+pub(crate) struct Internet;
+
+impl Network for Internet {
+    fn connector(&self, node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
+        connector(node, limit)
+    }
+}
+
 /// `limit` is for a connection to become usable.
-pub(super) fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
+fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
     // One for all: the files are the same.
     let transport = transport(&node.transport, limit);
     let tcp = |Address { host, port }: &Address| Tcp {

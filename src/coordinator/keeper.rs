@@ -285,7 +285,7 @@ async fn run(mut presence: Presence) {
 mod tests {
     use super::*;
     use crate::config::RedlockBuilder;
-    use crate::coordinator::{Coordinator, Machine};
+    use crate::coordinator::{Coordinator, Internet, Machine};
     use crate::types::Wake;
 
     /// The task was dropped before its first step, and the keeper believed that it was running.
@@ -293,7 +293,7 @@ mod tests {
     fn a_lease_that_is_won_as_the_runtime_ends_is_refused() {
         let home = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let settings = RedlockBuilder::new().nodes(["redis://127.0.0.1:1"]).validate().unwrap();
-        let coordinator = home.block_on(async { Coordinator::start(settings, Arc::new(Machine)) });
+        let coordinator = home.block_on(async { Coordinator::start(settings, Arc::new(Machine), &Internet) });
         drop(home);
         let settings = coordinator.settings();
         let (resource, terms) =

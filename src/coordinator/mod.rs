@@ -31,10 +31,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Channel, Link, Node, NodeConfig, Notifications, Roster, Trimming};
+use crate::node::{Channel, Connector, Link, Node, NodeConfig, Notifications, Roster, Trimming};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
+pub(crate) use connect::{Internet, Network};
 pub use counts::{Attempts, Losses, NodeStats, Renewals, Stats, VoteCounts};
 pub(crate) use held_lease::HeldLease;
 pub(crate) use lock::LockRequest;
@@ -65,7 +66,7 @@ pub(crate) struct Coordinator {
 
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
-    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>) -> Arc<Self> {
+    pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>, network: &dyn Network) -> Arc<Self> {
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
         let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl, ambient.now()));
@@ -76,7 +77,8 @@ impl Coordinator {
         Arc::new_cyclic(|this| {
             let start = |node| {
                 let notifications = notifications(this, node, &wait_queues, &counts);
-                start_node(node, &settings, &roster, &ambient, notifications, &clock)
+                let connector = network.connector(&settings.nodes[node.0], settings.connect_timeout);
+                start_node(node, &settings, connector, (&roster, &ambient, &clock), notifications)
             };
             let nodes: Vec<_> = (0..settings.nodes.len()).map(NodeId).map(start).collect();
             Self {
@@ -224,10 +226,9 @@ fn notifications(
 fn start_node(
     node: NodeId,
     settings: &Settings,
-    roster: &Arc<Roster>,
-    ambient: &Arc<dyn Ambient>,
+    connector: Arc<dyn Connector>,
+    (roster, ambient, clock): (&Arc<Roster>, &Arc<dyn Ambient>, &Arc<wall_clock::WallClock>),
     notifications: Notifications,
-    clock: &Arc<wall_clock::WallClock>,
 ) -> Node {
     let trimming = match settings.fencing {
         Fencing::Off => None,
@@ -240,7 +241,7 @@ fn start_node(
     let url = &settings.nodes[node.0];
     let config = NodeConfig {
         name: Arc::clone(&url.name),
-        connector: connect::connector(url, settings.connect_timeout),
+        connector,
         login: connect::login(&url.name, &url.credentials, settings.connect_timeout),
         db: url.db,
         notifications,

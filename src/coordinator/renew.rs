@@ -84,6 +84,7 @@ impl Work {
     /// Takes in the next answer; waits for ever where none is under way. Cancel safe.
     pub(super) async fn next_answer(&mut self) {
         tokio::select! {
+            biased;
             Some(batch) = self.renewals.next() => self.handle_batch(batch),
             Some(heal) = self.heals.next() => heal.handle(),
             else => pending().await,

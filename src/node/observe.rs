@@ -175,6 +175,7 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
     let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             () = changes.changed() => {}
         }

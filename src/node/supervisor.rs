@@ -206,13 +206,15 @@ impl Supervisor {
                 }
             }
             tokio::select! {
+                // In the order of urgency, and the same in every run. Requests come last because they may never end.
+                biased;
                 result = &mut future => return Some(result),
+                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 request = self.inbox.recv(), if self.has_handles => match request {
                     Some(request) => self.handle_request(request),
                     None => self.has_handles = false,
                 },
-                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
-                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
             }
         }
     }
@@ -237,27 +239,29 @@ impl Supervisor {
             }
             let wait = self.backlog.wait(self.ambient.now());
             tokio::select! {
-                request = self.inbox.recv(), if self.has_handles => match request {
-                    Some(request) => self.handle_request(request),
-                    None => self.has_handles = false,
-                },
-                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
-                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
-                () = &mut steady => {
-                    let line = self.connection_log.handle_steady();
-                    self.tell_up(line);
-                }
+                // As in `meanwhile`: first what ends the connection, then answers, then requests.
+                biased;
+                refusal = &mut looking => return End::Lost(refusal),
                 () = connection.driver.ended() => {
                     return lost(NodeFailure::ConnectionLost { detail: "closed by the server".into() });
                 }
-                never = &mut trimming => match never {},
-                refusal = &mut looking => return End::Lost(refusal),
                 () = connection.activity.distrusted() => {
                     return lost(NodeFailure::ReadOnly { detail: "it does not take writes any more".into() });
                 }
                 failure = &mut superseded => return lost(failure),
                 () = &mut hung => return lost(failure::of_hung_connection(hung_after)),
+                () = &mut steady => {
+                    let line = self.connection_log.handle_steady();
+                    self.tell_up(line);
+                }
+                never = &mut trimming => match never {},
+                Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
+                Some(answer) = self.notices.next() => self.handle_noticed(&answer),
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                request = self.inbox.recv(), if self.has_handles => match request {
+                    Some(request) => self.handle_request(request),
+                    None => self.has_handles = false,
+                },
             }
         }
     }

@@ -53,6 +53,7 @@ impl TlsClient {
         let greeted = match tokio::time::timeout(PATIENCE, &mut greeting).await {
             Ok(greeted) => greeted,
             Err(_) => tokio::select! {
+                biased;
                 greeted = &mut greeting => greeted,
                 failure = not_tls(tcp) => return Err(failure),
             },

@@ -164,8 +164,11 @@ impl Coordinator {
 
     /// Ends all waits. What they leave on the nodes is taken away before anything that is sent later.
     pub(super) fn close_wait_queues(&self) {
-        let lines = std::mem::take(&mut self.wait_queues.board().queues);
-        for (resource, queue) in lines {
+        let queues = std::mem::take(&mut self.wait_queues.board().queues);
+        // In an order that is the same in every run; that of a hash map is not.
+        let mut queues: Vec<_> = queues.into_iter().collect();
+        queues.sort_unstable_by(|(a, _), (b, _)| a.key().cmp(b.key()));
+        for (resource, queue) in queues {
             self.leave_queues(&resource);
             queue.waiters.waiters().for_each(|waiter| waiter.notify_one());
         }

@@ -72,6 +72,7 @@ impl Waiter {
             }
         };
         tokio::select! {
+            biased;
             () = self.woken.notified() => {}
             () = tokio::time::sleep(began.until(until)) => {}
             () = gone => {
