@@ -44,7 +44,7 @@ pub enum LockState {
     /// No owner holds the lock, whatever the nodes that did not answer may hold. Keys on fewer nodes than a quorum
     /// belong to an attempt that failed or is still running.
     NotHeld,
-    /// The nodes that did not answer would decide.
+    /// Not known: it depends on the nodes that did not answer.
     Unknown,
 }
 
