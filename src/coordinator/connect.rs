@@ -18,7 +18,7 @@ const DETAIL_CHARS_MAX: usize = 200;
 
 /// What opens connections to `node`. `limit`: longest time for a connection to become usable.
 pub(super) fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
-    // All sentinels of a node share one transport, because they use the same TLS files.
+    // All connections of a node share one transport, because they use the same TLS files.
     let transport = transport(&node.transport, limit);
     let tcp = |Address { host, port }: &Address| Tcp {
         host: host.clone(),
