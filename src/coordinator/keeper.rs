@@ -38,7 +38,7 @@ struct Shared {
     wake: Notify,
     /// Locked while leases are checked, for about a millisecond at most. Leases under check are not on the board.
     looking: Mutex<()>,
-    /// For each node, why it did not answer the last renewals that it was sent.
+    /// For each node, why the last command that was to renew leases failed.
     refusals: Mutex<Vec<Option<NodeFailure>>>,
 }
 
@@ -187,12 +187,12 @@ impl Keeper {
         leases
     }
 
-    /// Remembers whether `node` answered the last renewals; `refusal` is the reason if it did not.
+    /// Remembers how the last command that was to renew leases on `node` ended; `refusal` is the reason if it failed.
     pub(super) fn note_answer(&self, node: NodeId, refusal: Option<NodeFailure>) {
         lock(&self.0.refusals)[node.0] = refusal;
     }
 
-    /// Why `node` did not answer the last renewals that it was sent; `None` if it did.
+    /// Why the last command that was to renew leases on `node` failed; `None` if the node answered it.
     pub(super) fn refusal(&self, node: NodeId) -> Option<NodeFailure> {
         lock(&self.0.refusals)[node.0].clone()
     }
