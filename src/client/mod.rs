@@ -208,9 +208,10 @@ impl Redlock {
     ///
     /// For an operator who knows that **no running client uses other nodes or a longer `max_ttl`**: if such a client
     /// still runs, two clients can hold the same lock at the same time. Without this call, a node forgets a client by
-    /// itself when no lease of that client can be left since its last announcement.
+    /// itself a little more than the client's `max_ttl` after its last announcement, because all its leases must have
+    /// expired by then.
     ///
-    /// A node's [result](NodeResult::result) is the reason if the node could not be asked or did not answer.
+    /// [`NodeResult::result`] contains the reason if a node could not be asked or did not answer.
     ///
     /// # Cancel safety
     ///

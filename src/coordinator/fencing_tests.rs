@@ -15,7 +15,7 @@ use crate::{Fencing, Redlock, RedlockBuilder};
 
 const MICROS: u64 = 1_000_000;
 
-/// The machine's clock and randomness, with a wall clock that is wrong by some microseconds.
+/// The machine's clock and randomness, with a wall clock that is wrong by a given number of microseconds.
 struct Skewed {
     ahead: AtomicU64,
     behind: AtomicU64,

@@ -22,7 +22,7 @@ pub(super) struct Guard {
     quarantines: Mutex<Vec<Option<Quarantine>>>,
 }
 
-/// In nanoseconds of our clock.
+/// From when to when the grants of one node count, in nanoseconds of our clock.
 #[derive(Default)]
 struct Counts {
     from: AtomicU64,

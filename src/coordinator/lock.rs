@@ -164,9 +164,9 @@ impl Coordinator {
         }
     }
 
-    /// Logs a warning, once in each wait, that the wait lasts until a quarantine ends. Without the warning a first
-    /// deployment looks hung. Logs nothing when the wait ends before the quarantine: the error then contains the
-    /// reason.
+    /// Logs a warning that a wait lasts until a quarantine ends: at most once in each wait, and for one of all waits
+    /// every 10 s. Without the warning a first deployment looks hung. Logs nothing when the wait ends before the
+    /// quarantine, because the error then contains the reason.
     fn tell_quarantine(&self, error: &LockError, give_up: Moment, is_told: &mut bool) {
         let patience = self.now().until(give_up);
         let Some(left) = error.quarantine().filter(|left| *left <= patience) else { return };
@@ -268,7 +268,7 @@ impl Coordinator {
                 match loss {
                     RoundFailure::Contended => {}
                     // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
-                    // No ping-pong results, because we pause before the next attempt.
+                    // Two clients do not notify each other in a loop, because we pause before the next attempt.
                     RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
                 }
                 return Err(self.failed(resource, loss, votes));

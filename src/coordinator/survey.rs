@@ -28,7 +28,7 @@ pub(crate) struct StatusParts {
 
 /// The measurements of a node.
 pub(crate) struct Probed {
-    /// Sorted; never empty.
+    /// All round trips, sorted; never empty.
     pub(crate) round_trips: Vec<Duration>,
     /// How many microseconds the node's wall clock is ahead of ours.
     pub(crate) clock_offset: i64,

@@ -95,8 +95,8 @@ impl Mutex {
     ///
     /// - [`LockError::Timeout`]: `max_wait` has passed; the error contains the last attempt's error.
     /// - [`LockError::Contended`], [`LockError::NoQuorum`], [`LockError::TooLate`]: the last attempt that the [`Retry`]
-    ///   strategy allows failed so. With [`Retry::fifo`], a waiter whose TTL or `min_validity` leaves the nodes too
-    ///   little time to answer goes to the end of the wait queue.
+    ///   strategy allows failed with this error. With [`Retry::fifo`], a waiter whose TTL or `min_validity` leaves the
+    ///   nodes too little time to answer goes to the end of the wait queue.
     /// - [`LockError::Invalid`]: a setting of this lock is out of its bounds.
     /// - [`LockError::ClockSkew`], [`LockError::FenceTooHigh`]: there is no valid fencing token; waiting does not help.
     /// - [`LockError::ShutDown`]: the client is shut down.
@@ -254,7 +254,7 @@ impl Guard {
     ///
     /// # Panics
     ///
-    /// In a tokio runtime whose timers are disabled.
+    /// When polled in a tokio runtime whose timers are disabled.
     ///
     /// # Cancel safety
     ///
