@@ -1,5 +1,5 @@
-//! Deliberate bugs in this client, to see that `redlock chaos` finds them. Only a build with `--cfg redlock_planted` has
-//! them, and no feature sets that flag; see `make planted`.
+//! Deliberate bugs in this client, to see that `redlock chaos` finds them. Only a build with `--cfg redlock_planted`
+//! has them, and no feature sets that flag; see `make planted`.
 
 use std::time::Duration;
 

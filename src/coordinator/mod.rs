@@ -41,7 +41,7 @@ pub(crate) use lock::LockRequest;
 pub use survey::Removal;
 pub(crate) use survey::{Probed, StatusParts};
 
-/// Each node's live connection, in the order of the configuration, or why there is none.
+/// For each node, in the order of the configuration, its live connection or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
 
 /// A node that answers nothing for this many node timeouts counts as hung: its connection is closed and made again. The

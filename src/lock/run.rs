@@ -8,11 +8,12 @@ use super::{Guard, Mutex};
 use crate::error::RunError;
 
 impl Mutex {
-    /// Acquires the lock as [`lock`](Mutex::lock) does, runs `body` while the lock is held, and releases the lock. When the
-    /// lease is lost, the body is dropped at the await that it has reached: the body is never polled after the deadline.
+    /// Acquires the lock as [`lock`](Mutex::lock) does, runs `body` while the lock is held, and releases the lock. When
+    /// the lease is lost, the body is dropped at the await that it has reached: the body is never polled after the
+    /// deadline.
     ///
-    /// The body's value is returned even if fewer nodes than a quorum confirm the release; the release then continues in
-    /// the background.
+    /// The body's value is returned even if fewer nodes than a quorum confirm the release; the release then continues
+    /// in the background.
     ///
     /// # Errors
     ///
