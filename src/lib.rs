@@ -1,4 +1,4 @@
-//! Redlock over N independent Redis masters: a quorum lock whose holder knows its deadline at any moment.
+//! Redlock over N independent Redis masters: a quorum lock whose holder can read its deadline at any time.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -52,7 +52,7 @@ pub use protocol::Retry;
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use redlock_testing as testing;
-/// What [`Guard::cancellation_token`] gives out.
+/// Re-exported because [`Guard::cancellation_token`] returns one.
 pub use tokio_util::sync::CancellationToken;
 pub use types::{FencingToken, Login, Persistence, QuarantineCause};
 

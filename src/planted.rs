@@ -1,18 +1,18 @@
-//! Faults that are planted in this client to see that `redlock chaos` finds them. Only a build with `--cfg
-//! redlock_planted` has them, which no feature turns on; see `make planted`.
+//! Deliberate bugs in this client, to see that `redlock chaos` finds them. Only a build with `--cfg redlock_planted`
+//! has them, and no feature sets that flag; see `make planted`.
 
 use std::time::Duration;
 
-/// What is done wrong.
+/// A deliberate bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// An attempt that failed leaves its keys behind.
     NoRollback,
-    /// A renewal that is answered after the deadline counts.
+    /// A renewal counts although its answer came after the deadline.
     Revival,
 }
 
-/// How often a lease is looked at that should have ended, and has not.
+/// How often the keeper checks a lease that should have ended but was revived.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Whether `fault` is planted: never.
@@ -26,7 +26,7 @@ pub(crate) const fn is(fault: Fault) -> bool {
 #[cfg(all(redlock_planted, not(debug_assertions)))]
 compile_error!("planted faults are for tests, and never part of a release build");
 
-/// Whether `PLANTED_FAULT` names it.
+/// Whether the environment variable `PLANTED_FAULT` names `fault`.
 #[cfg(redlock_planted)]
 pub(crate) fn is(fault: Fault) -> bool {
     static PLANTED: std::sync::LazyLock<String> =

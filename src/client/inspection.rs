@@ -1,4 +1,4 @@
-//! One resource on all nodes, for people.
+//! The state of one resource on all nodes, for people.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::error::NodeFailure;
 use crate::node::{KeyKind, Seen};
 use crate::types::FoundValue;
 
-/// Who held a resource, on each node.
+/// Who held a resource, on each node, when [`Redlock::inspect`](crate::Redlock::inspect) asked.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     resource: String,
@@ -23,28 +23,28 @@ pub struct NodeInspection {
     seen: Result<Seen, NodeFailure>,
 }
 
-/// What there is under the name of a resource.
+/// What a node holds under the key of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyContent {
-    /// Nothing: the lock is free there.
+    /// Nothing: the lock is free on this node.
     Nothing,
     /// A lock.
     Lock(Holder),
-    /// A key of another type, which is nobody's lock. Nobody can take one there until it is removed.
+    /// A key of another type, which is no lock. The node denies every attempt until somebody removes the key.
     Other,
 }
 
-/// Whether anybody holds a resource.
+/// Whether somebody holds a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {
-    /// A quorum of nodes holds it for one owner, for as long as that is a quorum.
+    /// One owner's key is on a quorum of nodes. The remaining time is how long the key stays on a quorum.
     Held(Holder),
-    /// Nobody does, whatever the nodes hold that did not answer. Keys on fewer nodes than a quorum may be left of an
-    /// attempt that failed, or be of one that is under way.
+    /// No owner holds the lock, whatever the nodes that did not answer may hold. Keys on fewer nodes than a quorum
+    /// belong to an attempt that failed or is still running.
     NotHeld,
-    /// It depends on what the nodes hold that did not answer.
+    /// Not known: it depends on the nodes that did not answer.
     Unknown,
 }
 
@@ -56,14 +56,15 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// The owner label; of another implementation's lock the key's whole value. One that is not printable text is shown
-    /// with escapes: `\xff` for a byte that is no text, `\u{1b}` for a control character, `\\` for a backslash.
+    /// The owner label, or the key's whole value if another implementation holds the lock. A label that is not
+    /// printable text is shown with escapes: `\xff` for a byte that is not UTF-8, `\u{1b}` for a control character,
+    /// `\\` for a backslash.
     #[must_use]
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// How long it lasts unless it is renewed; `None` for one that does not expire.
+    /// How long the lock lasts unless it is renewed; `None` for a lock that does not expire.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.remaining
@@ -80,13 +81,13 @@ impl Inspection {
         Self { resource: resource.to_owned(), quorum, nodes }
     }
 
-    /// The resource.
+    /// The name of the resource.
     #[must_use]
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// How many nodes have to agree.
+    /// How many nodes make a quorum.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.quorum
@@ -97,7 +98,7 @@ impl Inspection {
         self.nodes.iter()
     }
 
-    /// What the nodes say together.
+    /// Whether somebody holds the resource, derived from all answers.
     #[must_use]
     pub fn state(&self) -> LockState {
         let mut remaining: HashMap<&FoundValue, Vec<Duration>> = HashMap::new();
@@ -127,13 +128,13 @@ impl NodeInspection {
         &self.name
     }
 
-    /// Why it is not known what the node holds.
+    /// Why the node's content is not known; `None` if the node answered.
     #[must_use]
     pub fn failure(&self) -> Option<&NodeFailure> {
         self.seen.as_ref().err()
     }
 
-    /// What it holds; `None` where it did not answer.
+    /// What the node holds; `None` if the node did not answer.
     #[must_use]
     pub fn content(&self) -> Option<KeyContent> {
         let seen = self.seen.as_ref().ok()?;
@@ -146,7 +147,8 @@ impl NodeInspection {
         })
     }
 
-    /// The highest fencing token that it has seen of the resource; `None` where it has seen none, or did not answer.
+    /// The highest fencing token of the resource that the node remembers; `None` if the node remembers none or did not
+    /// answer.
     #[must_use]
     pub fn fence(&self) -> Option<f64> {
         self.seen.as_ref().ok().map(|seen| seen.score).filter(|score| *score > 0.0)

@@ -1,4 +1,4 @@
-//! The client: the one thing a service keeps.
+//! The client, of which a service needs one.
 
 mod inspection;
 mod nodes;
@@ -17,33 +17,33 @@ use crate::types::Ambient;
 pub use inspection::{Holder, Inspection, KeyContent, LockState, NodeInspection};
 pub use nodes::{NodeResult, NodeStatus, NodeSurvey};
 
-/// A client of N independent Redis masters. Cheap to clone; a service keeps one.
+/// A client of N independent Redis masters. Cheap to clone; a service needs one.
 ///
-/// Each node has one connection and one background task, and one more task keeps all leases alive. They end when the
-/// last clone and the last guard are dropped, after the releases that are still under way: guards keep working, and
-/// are kept alive, when the `Redlock` that they came from is dropped before them.
+/// Each node has one connection and one background task; one more task renews all leases. The tasks end when the last
+/// clone and the last guard are dropped and all pending releases are finished. A guard may outlive its `Redlock`: the
+/// guard keeps working, and its lease is still renewed.
 ///
-/// These tasks run in the tokio runtime in which the client was connected. Locks may be taken and held in others, while
-/// that one runs. When it ends, the client ends with it: its locks are lost at once
-/// ([`Loss::RuntimeEnded`](crate::Loss::RuntimeEnded)), there are no further ones
-/// ([`LockError::RuntimeEnded`](crate::LockError::RuntimeEnded)), and [`nodes`](Redlock::nodes) says why. So connect once
-/// in each runtime, and not in a static that several `#[tokio::test]`s share.
+/// **Connect once in each tokio runtime**, not in a static that several `#[tokio::test]`s share. The background tasks
+/// run in the runtime in which the client was connected. Locks may be acquired and held in other runtimes as long as
+/// the client's runtime runs. When the client's runtime ends, the client ends too: its locks are lost at once
+/// ([`Loss::RuntimeEnded`](crate::Loss::RuntimeEnded)), further attempts fail with
+/// [`LockError::RuntimeEnded`](crate::LockError::RuntimeEnded), and [`nodes`](Redlock::nodes) reports the reason.
 #[derive(Clone)]
 pub struct Redlock {
     coordinator: Arc<Coordinator>,
 }
 
 impl Redlock {
-    /// Connects with default settings; see [`RedlockBuilder`] for what can be set.
+    /// Connects with default settings; [`RedlockBuilder`] lists all settings.
     ///
     /// # Errors
     ///
-    /// A [`SettingsError`] when the list of nodes cannot be used. A node that is down is no error: it is a lost
-    /// vote until it is back, and the client keeps trying to reach it in the background.
+    /// A [`SettingsError`] when the list of nodes is invalid. A node that is down is no error: the vote of the node is
+    /// lost until it is back, and the client keeps trying to connect in the background.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; dropping the future closes all connections.
     ///
     /// # Examples
     ///
@@ -66,15 +66,15 @@ impl Redlock {
         Self::builder().nodes(urls).connect().await
     }
 
-    /// Connects with the settings of a TOML file; `redlock.example.toml` has them all.
+    /// Connects with the settings of a TOML file; `redlock.example.toml` shows every setting.
     ///
     /// # Errors
     ///
-    /// The first mistake in the file, with its line and column; [`RedlockBuilder::settings`] tells all of them.
+    /// The first mistake in the file, with its line and column; [`RedlockBuilder::settings`] returns all of them.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; dropping the future closes all connections.
     #[cfg(feature = "config")]
     pub async fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self, SettingsError> {
         Self::builder().file(path).connect().await
@@ -88,47 +88,52 @@ impl Redlock {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; dropping the future closes all connections.
     #[cfg(feature = "config")]
     pub async fn from_env() -> Result<Self, SettingsError> {
         Self::builder().environment().connect().await
     }
 
-    /// Settings to choose before connecting.
+    /// Returns a builder with default settings.
     pub fn builder() -> RedlockBuilder {
         RedlockBuilder::new()
     }
 
-    /// A lock on `name`: 1 to 512 bytes of UTF-8 without control characters, not beginning with `redlock-quorum:`, also
-    /// not together with the [`key_prefix`](RedlockBuilder::key_prefix). The name, behind that prefix, is the Redis key,
-    /// as with most other Redlock implementations, so their clients exclude ours and ours theirs.
+    /// Makes a lock of this name: 1 to 512 bytes of UTF-8 without control characters. Neither the name nor
+    /// [`key_prefix`](RedlockBuilder::key_prefix) + name may begin with `redlock-quorum:`.
+    ///
+    /// The Redis key is the prefix followed by the name. Most other Redlock implementations use the same key, so that
+    /// their clients and ours exclude each other.
     ///
     /// # Errors
     ///
-    /// [`SettingsError::Resource`] when the name cannot be used.
+    /// [`SettingsError::Resource`] when the name breaks these rules.
     pub fn mutex(&self, name: impl AsRef<str>) -> Result<Mutex, SettingsError> {
         Mutex::new(Arc::clone(&self.coordinator), name.as_ref())
     }
 
-    /// The nodes as this client sees them now, in the order of the configuration. Asks nobody.
+    /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
     }
 
-    /// What this client has done so far. Asks nobody, and takes no lock.
+    /// Counters of this client since it was connected. Sends nothing and acquires no lock.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.coordinator.stats()
     }
 
-    /// Asks every node for its time, fifty times, and for the number of its clients, and waits for at most
-    /// `node_timeout` until it is known which nodes its other clients use. For people and monitoring; it takes as long
-    /// as fifty round trips, and until the first attempt to connect to each node has ended.
+    /// Measures every node, for people and monitoring: asks each node 50 times for its time, then for the number of its
+    /// clients. Then waits at most `node_timeout` to learn which nodes the other clients use.
+    ///
+    /// The survey first waits until the first attempt to connect to each node has ended, and then takes about 50 round
+    /// trips to the slowest node. A node that does not answer one of these questions within `connect_timeout` is not
+    /// asked further.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; nothing is changed.
     pub async fn survey(&self) -> Vec<NodeSurvey> {
         let probed = self.coordinator.probe().await;
         self.nodes()
@@ -138,19 +143,20 @@ impl Redlock {
             .collect()
     }
 
-    /// The longest `max_ttl` that any client of the nodes uses, as far as this one has heard; at least its own. That of
-    /// all decides how long a node that may have forgotten locks is not believed.
+    /// The longest `max_ttl` among all clients of the nodes, as far as this client knows; at least its own. The
+    /// quarantine of a node that may have forgotten locks lasts as long as this, plus drift and 2 s. A value above this
+    /// client's own `max_ttl` shows that another client prolongs quarantines.
     #[must_use]
     pub fn longest_max_ttl(&self) -> Duration {
         self.coordinator.longest_max_ttl()
     }
 
-    /// Who holds a resource, on each node. For people and tests: by the time it is known it may have changed.
+    /// Asks every node who holds a resource. For people and tests: the answer may be outdated when it arrives.
     ///
     /// # Errors
     ///
-    /// [`SettingsError::Resource`] when the name cannot be used. What a node does not answer is in the
-    /// [`Inspection`].
+    /// [`SettingsError::Resource`] when the name breaks the rules of [`mutex`](Redlock::mutex). A node that does not
+    /// answer is no error: the [`Inspection`] contains the reason.
     ///
     /// # Cancel safety
     ///
@@ -161,17 +167,17 @@ impl Redlock {
         Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
     }
 
-    /// Takes a lock from whoever holds it: removes its key from every node that answers. **The holder goes on until
-    /// it notices**, at its next renewal or at its deadline, and meanwhile another may hold the lock as well. For an
-    /// operator who knows that the holder is gone, and does not want to wait for the TTL.
+    /// Removes the key of a lock from every node that answers, whoever holds the lock. **The holder does not notice
+    /// before its next renewal or its deadline**, and until then a second client can hold the lock too. For an operator
+    /// who knows that the holder is gone and does not want to wait for the TTL.
     ///
     /// # Errors
     ///
-    /// [`SettingsError::Resource`] when the name cannot be used.
+    /// [`SettingsError::Resource`] when the name breaks the rules of [`mutex`](Redlock::mutex).
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, some nodes may have lost the key and others not.
+    /// When the future is dropped, the key may have been removed from some nodes only.
     pub async fn dangerous_break(
         &self,
         name: impl AsRef<str>,
@@ -180,41 +186,47 @@ impl Redlock {
         Ok(NodeResult::of_all(self.coordinator.break_lock(&resource).await))
     }
 
-    /// Declares that all nodes are new and nobody holds a lock on them, so that their votes count at once instead of
-    /// after a quarantine. **Said of a node that has forgotten locks, two clients can hold one at a time.** A node
-    /// that can be seen not to be new refuses it. What `redlock init` does.
+    /// Declares that all nodes are new and that nobody holds a lock on them. Their votes then count at once instead of
+    /// after a quarantine. `redlock init` calls this.
     ///
-    /// The word holds until the memory of a node breaks: until the next restart of one that does not keep every write
-    /// (`appendfsync always`), or that has replicas. Clients that are connected already notice within seconds.
+    /// **If a declared node has forgotten locks, two clients can hold the same lock at the same time.** A node refuses
+    /// the declaration if it has evidence that it is not new; [`Declared`] lists the reasons.
+    ///
+    /// The declaration of a node is valid until the node may forget locks again: until its next restart, if the node
+    /// does not keep every write (`appendfsync always`) or has replicas. Connected clients notice the declaration
+    /// within seconds.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, some nodes may have been declared and others not.
+    /// When the future is dropped, only some nodes may have been declared new.
     pub async fn dangerous_declare_new(&self) -> Vec<NodeResult<Declared>> {
         NodeResult::of_all(self.coordinator.declare_new().await)
     }
 
-    /// Has every node forget what its clients have told: which nodes and quorum they use, and their longest leases. Clients
-    /// that are alive tell it again within seconds. For an operator who knows that **no other client is left that uses
-    /// other nodes or a longer `max_ttl`**: where one is, two clients can hold one lock. Without it the nodes forget by
-    /// themselves, as long after the last word of such a client as its leases may last. What `redlock nodes forget` does.
+    /// Deletes what clients have announced to the nodes: which nodes and quorum each client uses, and its longest
+    /// lease. Running clients announce again within seconds. `redlock nodes forget` calls this.
     ///
-    /// # Errors
+    /// For an operator who knows that **no running client uses other nodes or a longer `max_ttl`**: if such a client
+    /// still runs, two clients can hold the same lock at the same time. Without this call, a node forgets a client by
+    /// itself a little more than the client's `max_ttl` after its last announcement, because all its leases must have
+    /// expired by then.
     ///
-    /// Of each node that could not be told, why.
+    /// [`NodeResult::result`] contains the reason if a node could not be asked or did not answer.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, some nodes may have forgotten and others not.
+    /// When the future is dropped, only some nodes may have forgotten their clients.
     pub async fn dangerous_forget_clients(&self) -> Vec<NodeResult<()>> {
         NodeResult::of_all(self.coordinator.forget_clients().await)
     }
 
-    /// Refuses further locks, releases all that are held, and waits until the nodes have answered all releases that
-    /// are under way; not for a node that answers none for `connect_timeout`. Call it before the runtime ends: releases
-    /// that a dropped guard has handed over are lost with the runtime, and their locks last until their TTL.
+    /// Refuses further locks, ends all waits, releases all held locks, and waits until the nodes have answered all
+    /// releases. The wait for a node ends early when the node answers no release for `connect_timeout`.
     ///
-    /// To the guards that still exist this is a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
+    /// Call `shutdown` before the runtime ends: pending releases of dropped guards are lost with the runtime, and their
+    /// locks then last until their TTL has passed.
+    ///
+    /// Guards that still exist see a loss, [`Loss::ShutDown`](crate::Loss::ShutDown).
     ///
     /// # Cancel safety
     ///
@@ -231,8 +243,9 @@ impl fmt::Debug for Redlock {
 }
 
 impl RedlockBuilder {
-    /// Checks the settings and connects; see [`Redlock::connect`]. Returns when every node has been tried, or when
-    /// a quorum is there and the others had `node_timeout` longer.
+    /// Checks the settings and connects; see [`Redlock::connect`]. Returns when the client has tried to connect to
+    /// every node, or `node_timeout` after a quorum is connected. Then waits at most `node_timeout` longer until the
+    /// client has announced its nodes to all connected nodes.
     ///
     /// # Errors
     ///
@@ -244,12 +257,12 @@ impl RedlockBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; dropping the future closes all connections.
     pub async fn connect(self) -> Result<Redlock, SettingsError> {
         self.connect_with(Arc::new(Machine)).await
     }
 
-    /// With time and randomness of the caller's.
+    /// As [`connect`](Self::connect), with the caller's sources of time and randomness.
     pub(crate) async fn connect_with(self, ambient: Arc<dyn Ambient>) -> Result<Redlock, SettingsError> {
         Ok(self.validate()?.connect_by(ambient, &Internet).await)
     }
@@ -264,7 +277,7 @@ impl Settings {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe; nothing is kept.
+    /// Cancel safe; dropping the future closes all connections.
     pub async fn connect(self) -> Redlock {
         self.connect_by(Arc::new(Machine), &Internet).await
     }

@@ -1,4 +1,4 @@
-//! The nodes, for people.
+//! The state of the nodes, for people and monitoring.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,46 +23,47 @@ impl NodeStatus {
         Self { name, failure, facts, id, others }
     }
 
-    /// Its configured name; else host and port, and the database where it is not 0.
+    /// The node's configured name; without one, host and port, and the database if it is not 0.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Why the node's vote is lost now; `None` while it counts. A node in
-    /// [quarantine](NodeFailure::Quarantined) is connected all the same.
+    /// Why the node's vote is lost now; `None` while the vote counts. A node in [quarantine](NodeFailure::Quarantined)
+    /// has a failure although it is connected.
     #[must_use]
     pub fn failure(&self) -> Option<&NodeFailure> {
         self.failure.as_ref()
     }
 
-    /// Whether there is a connection to it, so that it is asked: its vote counts, or it is in quarantine.
+    /// Whether the node has a usable connection, so that attempts ask the node. The vote of a connected node may still
+    /// not count: see [`Quarantined`](NodeFailure::Quarantined) and [`NotObserved`](NodeFailure::NotObserved).
     #[must_use]
     pub fn is_connected(&self) -> bool {
         matches!(self.failure, None | Some(NodeFailure::Quarantined { .. } | NodeFailure::NotObserved))
     }
 
-    /// What it said of itself when the client last connected to it, or tried to; `None` when it got no answer.
+    /// What the node reported of itself when the client last tried to connect; `None` if the node did not answer then.
     #[must_use]
     pub fn facts(&self) -> Option<&NodeFacts> {
         self.facts.as_deref()
     }
 
-    /// The random name that it gave itself when a client first met it, and keeps as long as its data; `None` until it
-    /// has been met. [`OtherClients::Different`] calls nodes by it.
+    /// The node's random id, which the node got when a client first observed it, and keeps as long as its data. `None`
+    /// until this client has observed the node. [`OtherClients::Different`] names nodes by their ids.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         Some(self.id.as_str()).filter(|id| !id.is_empty())
     }
 
-    /// Whether other clients use it together with the same nodes and quorum as we do.
+    /// Whether the node's other clients use the same nodes and quorum as this client.
     #[must_use]
     pub fn other_clients(&self) -> &OtherClients {
         &self.others
     }
 }
 
-/// What one node answered to an operation that asks every node.
+/// One node's answer to an operation that asks every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeResult<T> {
     name: Arc<str>,
@@ -84,13 +85,13 @@ impl<T> NodeResult<T> {
     ///
     /// # Errors
     ///
-    /// Why there is no answer. Whether the node did what it was asked for is then not known.
+    /// Why there is no answer. The node may have done what it was asked for, or not.
     pub fn result(&self) -> Result<&T, &NodeFailure> {
         self.result.as_ref()
     }
 }
 
-/// The round trips, clock and clients of one node, as [`Redlock::survey`](crate::Redlock::survey) measured them.
+/// The round trips, clock and clients of one node, measured by [`Redlock::survey`](crate::Redlock::survey).
 #[derive(Clone, Debug)]
 pub struct NodeSurvey {
     status: NodeStatus,
@@ -114,19 +115,20 @@ impl NodeSurvey {
         Self { status, probed }
     }
 
-    /// What the client knows of it without asking.
+    /// The node's status, as in [`Redlock::nodes`](crate::Redlock::nodes).
     #[must_use]
     pub fn status(&self) -> &NodeStatus {
         &self.status
     }
 
-    /// Why it could not be measured.
+    /// Why the node could not be measured; `None` if it was measured.
     #[must_use]
     pub fn failure(&self) -> Option<&NodeFailure> {
         self.probed.as_ref().err()
     }
 
-    /// A quantile of the round trips, from 0 to 1: 0.5 is the median.
+    /// A quantile of the round trips: `quantile` is 0 to 1, and 0.5 is the median. `None` if the node could not be
+    /// measured.
     #[must_use]
     pub fn round_trip(&self, quantile: f64) -> Option<Duration> {
         let round_trips = &self.probed.as_ref().ok()?.round_trips;
@@ -140,13 +142,14 @@ impl NodeSurvey {
         round_trips.get(index.min(round_trips.len().saturating_sub(1))).copied()
     }
 
-    /// By how many microseconds its wall clock is ahead of this machine's, give or take half of a round trip.
+    /// How many microseconds the node's wall clock is ahead of this machine's, to within half a round trip. `None` if
+    /// the node could not be measured.
     #[must_use]
     pub fn clock_offset_micros(&self) -> Option<i64> {
         Some(self.probed.as_ref().ok()?.clock_offset_micros)
     }
 
-    /// How many clients are connected to it, this one included.
+    /// How many clients are connected to the node, including this one. `None` if the node could not be measured.
     #[must_use]
     pub fn connected_clients(&self) -> Option<u64> {
         Some(self.probed.as_ref().ok()?.clients)

@@ -1,23 +1,23 @@
-//! The only reader of time and randomness.
+//! The only code that reads time and randomness.
 
 use super::timer::Sleeper;
 use crate::types::{Ambient, Moment, Timer};
 
-/// The machine's own.
+/// The machine's clocks, randomness and timers.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine;
 
 impl Ambient for Machine {
-    /// CLOCK_BOOTTIME: monotonic, and it counts suspend.
+    /// CLOCK_BOOTTIME, which is monotonic and counts suspend.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn now(&self) -> Moment {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // Both are positive: time since boot.
+        // Seconds and nanoseconds are not negative, because they count from boot.
         #[expect(clippy::cast_sign_loss)]
         Moment::from_nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     }
 
-    /// Elsewhere the standard library's monotonic clock, which may stand still during suspend.
+    /// The standard library's monotonic clock, which may stand still during suspend.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn now(&self) -> Moment {
@@ -29,13 +29,13 @@ impl Ambient for Machine {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn wall_micros(&self) -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        // Before 1970: a clock that was never set. The check against the nodes' clocks refuses it.
+        // A time before 1970 means that the clock was never set. The check against the nodes' clocks refuses it.
         since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// # Panics
     ///
-    /// When the operating system has no randomness to give: without it no token is unique, and no lock safe.
+    /// When the operating system gives no random bytes: without them no token is unique, and no lock is safe.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads randomness")]
     fn random(&self) -> u128 {
         let mut bytes = [0; 16];

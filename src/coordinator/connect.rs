@@ -1,4 +1,4 @@
-//! From a node as it is configured to what connects to it.
+//! Builds a node's connector and login from its configuration.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::NodeFailure;
 use crate::node::{self, Connector, LoginSource, Sentinel, Tcp};
 use crate::types::Login;
 
-/// How much of what a provider says an error repeats.
+/// How much of a credentials provider's message an error repeats.
 const DETAIL_CHARS_MAX: usize = 200;
 
 /// What connects to the nodes. A simulation puts its own nodes behind it.
@@ -31,9 +31,9 @@ impl Network for Internet {
     }
 }
 
-/// `limit` is for a connection to become usable.
+/// What opens connections to `node`. `limit`: longest time for a connection to become usable.
 fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
-    // One for all: the files are the same.
+    // All connections of a node share one transport, because they use the same TLS files.
     let transport = transport(&node.transport, limit);
     let tcp = |Address { host, port }: &Address| Tcp {
         host: host.clone(),
@@ -49,7 +49,7 @@ fn connector(node: &NodeUrl, limit: Duration) -> Arc<dyn Connector> {
     }
 }
 
-/// `limit` as for [`connector`].
+/// Where the credentials for `node` come from. `limit` as for [`connector`].
 pub(super) fn login(node: &Arc<str>, credentials: &Credentials, limit: Duration) -> LoginSource {
     let username = credentials.username.clone();
     match &credentials.password {
@@ -68,7 +68,7 @@ pub(super) fn login(node: &Arc<str>, credentials: &Credentials, limit: Duration)
         }
         Some(Password::Provided(provider)) => {
             let (node, provider) = (Arc::clone(node), provider.clone());
-            // Without one, `limit` is that of the connection as a whole.
+            // A provider has no limit of its own: the limit of the whole connection attempt applies.
             let _ = limit;
             LoginSource::Asked(Arc::new(move || {
                 let (username, node, provider) = (username.clone(), Arc::clone(&node), provider.clone());
@@ -78,7 +78,8 @@ pub(super) fn login(node: &Arc<str>, credentials: &Credentials, limit: Duration)
     }
 }
 
-/// A provider that panics must not take the node's task along.
+/// Asks a provider for credentials. A panic of the provider becomes an error, because a panic would end the node's
+/// task.
 async fn ask(
     username: Option<String>,
     provider: impl FnOnce() -> BoxFuture<'static, Result<Login, String>>,
@@ -103,7 +104,7 @@ fn transport(transport: &config::Transport, limit: Duration) -> node::Transport 
             let files = Arc::clone(files);
             let config: node::Ask<_> = match files.first() {
                 None => {
-                    // Nothing to be read, and so nothing that may fail or take time.
+                    // Without files there is nothing to read again, so the configuration is built once.
                     let config =
                         files.read().map_err(|mistake| NodeFailure::Refused { detail: mistake.to_string() });
                     Arc::new(move || std::future::ready(config.clone()).boxed())

@@ -1,4 +1,4 @@
-//! Lets a lease live on at the holder's own wish.
+//! Extends a lease at the holder's request.
 
 use super::HeldLease;
 use super::fanout::{Fanout, vote_of};
@@ -9,11 +9,11 @@ use crate::protocol::Decision;
 use crate::types::Ttl;
 
 impl HeldLease {
-    /// Asks every node that can be asked to keep our key for `ttl` from now on.
+    /// Asks every connected node to keep our key for `ttl` from now.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any point, the old deadline stands; nodes may have extended, which harms nobody.
+    /// When the future is dropped, the old deadline stands. Nodes may have extended the key, which does no harm.
     pub(crate) async fn extend(&self, ttl: Ttl) -> Result<(), ExtendError> {
         let coordinator = &self.coordinator;
         let mut fanout = Fanout::new(coordinator);

@@ -1,4 +1,4 @@
-//! One command to all nodes at once, decided as early as possible.
+//! Sends one command to all nodes at once, and decides as early as possible.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::node::{Acquired, Answer, Command, Link};
 use crate::protocol::{Decision, NodeSet, Round, Vote};
 use crate::types::NodeId;
 
-/// What a node's answer means in a round.
+/// An answer that is a vote in a round.
 pub(super) trait Ballot: Send + 'static {
     fn vote(&self) -> Vote;
 }
@@ -34,39 +34,39 @@ impl Ballot for Acquired {
     }
 }
 
-/// A score that was read: any will do.
+/// A score that was read. Any answer counts as granted.
 impl Ballot for f64 {
     fn vote(&self) -> Vote {
         Vote::Granted
     }
 }
 
-/// A clock that was read: any will do.
+/// A clock that was read. Any answer counts as granted.
 impl Ballot for u64 {
     fn vote(&self) -> Vote {
         Vote::Granted
     }
 }
 
-/// A node's answer, or why it is not known.
+/// A node's answer, or why there is none.
 pub(super) type Reply<A> = Result<A, NodeFailure>;
 
 pub(super) fn vote_of<A: Ballot>(reply: &Reply<A>) -> Vote {
     reply.as_ref().map_or(Vote::Unknown, Ballot::vote)
 }
 
-/// Answers that are still under way. Dropped, a command that has not left the process is not sent any more.
+/// Answers that have not arrived. Dropping `Answers` withdraws commands that have not left the process.
 pub(super) struct Answers<A>(FuturesUnordered<BoxFuture<'static, (NodeId, Reply<A>)>>);
 
 impl<A: Ballot> Answers<A> {
-    /// The command is queued at the next poll.
+    /// Adds a command for `node`. The command is queued at the next poll of the answers.
     pub(super) fn send(&self, node: NodeId, link: Link, command: &impl Command<Reply = A>) {
         self.0.push(link.send(command.clone()).map(move |answer| (node, answer)).boxed());
     }
 
-    /// An answer that has already arrived. Never waits.
+    /// Takes an answer that has already arrived. Never waits.
     pub(super) fn arrived(&mut self) -> Option<(NodeId, Reply<A>)> {
-        // Whatever is left of the budget of the task that we are in.
+        // Unconstrained: an exhausted budget of the current task must not hide an answer.
         tokio::task::unconstrained(self.0.next()).now_or_never().flatten()
     }
 
@@ -75,12 +75,12 @@ impl<A: Ballot> Answers<A> {
     }
 }
 
-/// One fan-out: the round, and each node's vote with its reason.
+/// One fan-out: the round, each node's vote with its reason, and the answers that have not arrived.
 pub(super) struct Fanout<A> {
     pub(super) round: Round,
     pub(super) votes: Vec<NodeVote>,
     pub(super) answers: Answers<A>,
-    /// Nodes that are asked although their vote is lost: the reason stands, whatever they answer.
+    /// Nodes in quarantine: they are asked, but their vote is lost whatever they answer.
     quarantined: NodeSet,
 }
 
@@ -95,25 +95,26 @@ impl<A: Ballot> Fanout<A> {
         }
     }
 
-    /// A node that cannot be asked: its vote is lost without waiting.
+    /// Counts the vote of a node that cannot be asked as lost, without waiting.
     pub(super) fn handle_unreachable(&mut self, node: NodeId, failure: NodeFailure) {
         self.round.handle_vote(node, Vote::Unknown);
         self.votes[node.0] = NodeVote::Unknown(failure);
     }
 
-    /// A node that is asked for its own sake; its vote is lost without waiting.
+    /// Counts the vote of a node in quarantine as lost, without waiting. The node is asked all the same, so that it
+    /// learns again who holds the lock.
     pub(super) fn handle_quarantined(&mut self, node: NodeId, failure: NodeFailure) {
         self.handle_unreachable(node, failure);
         self.quarantined.insert(node);
     }
 
-    /// A node that is not asked in this round.
+    /// Leaves a node out of this round.
     pub(super) fn handle_left_out(&mut self, node: NodeId) {
         self.round.handle_vote(node, Vote::Unknown);
     }
 
-    /// Awaits answers until the round is decided, or `limit` has passed and the silent nodes are `Unknown`; then
-    /// takes what else has already arrived. Each answer goes through `record` as it comes.
+    /// Awaits answers until the round is decided. After `limit`, the votes of nodes that have not answered are
+    /// `Unknown`. Then takes the answers that have already arrived, without waiting. Calls `record` with each answer.
     pub(super) async fn decide(
         &mut self,
         limit: Duration,

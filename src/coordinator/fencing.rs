@@ -1,4 +1,4 @@
-//! Gets a fencing token: see `protocol/fencing.rs` for the rule.
+//! Gets the fencing token of a lock. The rule is in `protocol/fencing.rs`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,21 +15,22 @@ use crate::protocol::{
 };
 use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
 
-/// For how many resources a client remembers that its clock lagged. Only clocks that lag need it, and forgetting
-/// costs one round trip.
+/// For how many resources a client remembers a token above its clock. Only a client whose clock lags needs this, and
+/// forgetting a token costs one round trip.
 const SEEN_MAX: usize = 1024;
 
-/// A token closer than a year to the last one came from a score that an operator has to remove. It is not
-/// remembered, or we would plant it again after the repair.
+/// The highest token that is remembered: a year below the largest possible token. A higher token came from a bad score
+/// that an operator must remove; if the client remembered the token, it would write such a score again after the
+/// repair.
 const REMEMBERED_MAX: u64 = TOKEN_MAX - 365 * 24 * 60 * 60 * 1_000_000;
 
-/// The highest tokens that were seen above our own clock.
+/// For each resource, the highest token above our own clock that this client has seen.
 #[derive(Default)]
 pub(super) struct Seen(Mutex<HashMap<Resource, u64>>);
 
 impl Seen {
-    /// The next token to propose for a resource. One above our clock is remembered: the one after has to be
-    /// larger still, or our own scores would be stale to us.
+    /// The next token to propose for a resource. For a resource with a remembered token, the proposal is remembered
+    /// too: the following proposal must be larger, or our own score would refuse it.
     fn next(&self, resource: &Resource, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
         let mut seen = self.lock();
         let known = seen.get_mut(resource);
@@ -58,7 +59,7 @@ impl Seen {
 }
 
 impl Coordinator {
-    /// The token to send along with an acquire over these links.
+    /// The token to propose with an acquire over these links.
     ///
     /// # Errors
     ///
@@ -74,8 +75,8 @@ impl Coordinator {
         token.map(FencingToken::new).map_err(|score| too_high(resource, score))
     }
 
-    /// Our wall clock has to be near the median of the nodes': a clock that is far ahead would use up the tokens
-    /// of everybody, and one that is far behind would lose its order when nodes lose data.
+    /// Checks that our wall clock is near the median of the nodes' clocks. A clock far ahead would use up the tokens of
+    /// all clients. A clock far behind would produce tokens out of order after nodes lose data.
     async fn check_wall_clock(&self, links: &Links) -> Result<(), LockError> {
         let quorum = self.settings.quorum;
         let max = self.settings.max_clock_skew;
@@ -87,7 +88,7 @@ impl Coordinator {
         if far(&mut clocks).is_none() {
             return Ok(());
         }
-        // What the nodes' clocks said when we connected may be long ago, and clocks are set right. Ask.
+        // Ask the nodes again: their clocks were read when we connected, and may have been corrected since.
         let mut read = Fanout::new(self);
         for (node, link) in self.node_ids().zip(links) {
             match link {
@@ -103,7 +104,7 @@ impl Coordinator {
         }
     }
 
-    /// The command to send, and the proposal that it carries unless fencing is off.
+    /// The command to send, and the proposal in it unless fencing is off.
     pub(super) async fn acquire_command(
         &self,
         attempt: &Attempt,
@@ -121,11 +122,11 @@ impl Coordinator {
         }
     }
 
-    /// The token of a lock that a quorum has granted: the proposal, or the result of a second round.
+    /// The fencing token of a lock that a quorum has granted: the proposal, or the result of a second round.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: scores only grow, and a score that is too high costs nothing.
+    /// Cancel safe: scores only grow, and a score that is higher than needed does no harm.
     pub(super) async fn fence(
         &self,
         attempt: &Attempt,
@@ -138,9 +139,9 @@ impl Coordinator {
         self.raise(attempt, proposal, min_validity).await
     }
 
-    /// Second round, for a lock that was granted by a quorum while fewer raised to the proposal: reads the scores
-    /// where it was granted, and raises strictly to more than all of them. Repeats with a growing margin while
-    /// another attempt is faster and enough of the lease is left.
+    /// The second round, for a lock that a quorum granted while fewer nodes raised their score to the proposal. Reads
+    /// the scores of the nodes that granted the lock, and raises them to a token above all of them. Repeats with a
+    /// growing margin while another attempt is faster and enough of the lease is left.
     async fn raise(
         &self,
         attempt: &Attempt,
@@ -168,7 +169,7 @@ impl Coordinator {
             if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
                 return Err(self.failed(resource, raise.round.failure(), raise.votes));
             }
-            // Somebody was faster by less than the two round trips that we took.
+            // Another attempt raised the score first, at most by the duration of our two round trips: add as much.
             margin = u64::try_from(started.until(now).as_micros()).unwrap_or(u64::MAX).max(margin * 2);
         }
     }
@@ -190,7 +191,7 @@ impl Coordinator {
         }
     }
 
-    /// Sends to these nodes only; the others have no say in this round.
+    /// Sends a command to these nodes only; the other nodes are left out of the round.
     fn ask<A: Ballot>(&self, nodes: &[NodeId], command: &impl Command<Reply = A>) -> Fanout<A> {
         let mut fanout = Fanout::new(self);
         for node in self.node_ids() {
@@ -217,7 +218,7 @@ fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError
     LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
 }
 
-/// What a grant says of the fencing token that was sent along.
+/// Whether a grant raised the score to the proposed fencing token; `None` without a grant or without fencing.
 pub(super) fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
     match reply {
         Ok(Acquired::Granted(Fence::Raised)) => Some(Raise::Raised),

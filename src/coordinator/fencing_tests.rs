@@ -15,11 +15,11 @@ use crate::{Fencing, Redlock, RedlockBuilder};
 
 const MICROS: u64 = 1_000_000;
 
-/// The machine's clock and randomness, with a wall clock that is off.
+/// The machine's clock and randomness, with a wall clock that is wrong by a given number of microseconds.
 struct Skewed {
     ahead: AtomicU64,
     behind: AtomicU64,
-    /// How far our monotonic clock has run ahead, in microseconds.
+    /// How far our monotonic clock is ahead, in microseconds.
     jumped: AtomicU64,
 }
 
@@ -49,8 +49,8 @@ fn builder(cluster: &LocalCluster) -> RedlockBuilder {
     Redlock::builder().nodes(cluster.urls())
 }
 
-/// 12 clients whose wall clocks are up to 40 s apart, on 3 nodes whose scores disagree, while keys vanish as they
-/// would by expiry or a clock step: exclusion is broken on purpose, tokens must not be.
+/// 12 clients with wall clocks up to 40 s apart lock on 3 nodes whose scores disagree. Keys vanish as if by expiry or a
+/// clock step, so mutual exclusion is broken on purpose; the order of the tokens must still hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_are_unique_and_grow_in_real_time_whatever_the_clocks_say() {
     const CLIENTS: u64 = 12;
@@ -59,7 +59,7 @@ async fn tokens_are_unique_and_grow_in_real_time_whatever_the_clocks_say() {
     for (node, score) in [(0, "5"), (1, "1900000000000000"), (2, "1700000000000000")] {
         cluster.command(node, &["ZADD", "redlock-quorum:fences", score, "fenced"]).unwrap();
     }
-    // The largest token that was returned so far: what starts after that has to get a larger one.
+    // The largest token returned so far. An attempt that starts afterwards must get a larger one.
     let returned = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..CLIENTS)
         .map(|client| {
@@ -80,7 +80,7 @@ async fn tokens_are_unique_and_grow_in_real_time_whatever_the_clocks_say() {
                     returned.fetch_max(token, Ordering::SeqCst);
                     tokens.push(token);
                     if (i + client) % 7 == 0 {
-                        // As if the lease had expired on one node, or on all, while its holder goes on.
+                        // As if the lease had expired on one node, or on all, while its holder continues.
                         let nodes = if i % 3 == 0 { 0..3 } else { 1..2 };
                         for node in nodes {
                             cluster.command(node, &["DEL", "fenced"]).unwrap();
@@ -138,7 +138,8 @@ async fn a_clock_that_is_far_off_is_refused() {
     assert!(cluster.keys(0).unwrap().is_empty());
 }
 
-/// A few nodes are no measure: with a wrong clock among them, an outage would be an error that ends every wait.
+/// The bug: fewer nodes than a quorum judged our clock. With one wrong clock among them, an outage became a clock error
+/// that ended every wait.
 #[tokio::test]
 async fn fewer_nodes_than_a_quorum_have_no_say_about_our_clock() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -150,8 +151,8 @@ async fn fewer_nodes_than_a_quorum_have_no_say_about_our_clock() {
     assert!(matches!(error, LockError::NoQuorum { .. }), "{error}");
 }
 
-/// What the nodes' clocks said when we connected, counted on by our own, is off by what those clocks have been set
-/// right by since; or by a suspend that our clock did not count.
+/// The nodes' clocks were read when we connected, and our clock counts on from there. The result is wrong if those
+/// clocks were corrected since, or if our clock did not count a suspend.
 #[tokio::test]
 async fn the_nodes_are_asked_again_before_our_clock_is_refused() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -161,7 +162,7 @@ async fn the_nodes_are_asked_again_before_our_clock_is_refused() {
     assert!(lock_once(&redlock).await > 0);
 }
 
-/// The client that met the score remembered it, and would have planted it again.
+/// The bug: a client remembered the score that an operator removed, and would have written it again.
 #[tokio::test]
 async fn a_removed_score_is_gone_for_a_client_that_has_met_it() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -227,7 +228,7 @@ async fn old_tokens_are_forgotten_upon_connecting() {
     };
     for node in 0..3 {
         zadd(node, "old", now - retention - 60 * MICROS);
-        // Old by the clock of a client that is 50 s ahead.
+        // Old only by the clock of a client that is 50 s ahead.
         zadd(node, "young", now - retention + 40 * MICROS);
     }
     let redlock = builder(&cluster)
@@ -256,13 +257,14 @@ async fn lock_once(redlock: &Redlock) -> u64 {
     token
 }
 
-/// A host whose clock stepped 8 days ahead, with a node and a client on it. The client may not propose, but it removed
-/// the token of a lock, which the node took for a week old as well; the next lock of that name had a lower token.
+/// The bug: the clock of a host with a node and a client stepped 8 days ahead. The client could not propose tokens, but
+/// it removed the token of a lock, which the node also took for older than a week. The next lock of that name got a
+/// lower token.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_client_and_a_node_that_agree_on_a_wrong_time_forget_no_token() {
     const STEP: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-    // Of two clocks, one right and one wrong, neither is the median.
+    // With two clocks only, one right and one wrong, the median cannot tell which is wrong.
     for third in [NodeState::Running, NodeState::Stopped] {
         let cluster = LocalCluster::builder().nodes(3).adjustable_clocks().start().unwrap();
         cluster.kill(2).unwrap();
@@ -276,7 +278,7 @@ async fn a_client_and_a_node_that_agree_on_a_wrong_time_forget_no_token() {
         }
         let stepped = u64::try_from(STEP.as_micros()).unwrap();
         let wrong = builder(&cluster).connect_with(skewed(stepped, 0)).await.unwrap();
-        // Fifty answers of each node: a step that comes with the connection is over.
+        // The survey waits for 50 answers of each node, so that the trimming that starts with the connection is done.
         drop(wrong.survey().await);
         wrong.shutdown().await;
         let score = cluster.command(0, &["ZSCORE", "redlock-quorum:fences", "once"]).unwrap();

@@ -1,4 +1,5 @@
-//! The restart guard of one client: judged whenever something new is known of a node, and looked up at each attempt.
+//! The restart guard of one client: whose grants count, and from when to when. Computed whenever the roster has news of
+//! a node, and read by each attempt.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,19 +10,19 @@ use crate::node::Roster;
 use crate::protocol::{Quarantine, RestartGuard, is_introduced};
 use crate::types::{Moment, NodeId};
 
-/// Stands for what has not been judged yet; versions of the roster count from 0.
+/// The value of `judged` before the first evaluation; versions of the roster count from 0.
 const NEVER: u64 = u64::MAX;
 
 pub(super) struct Guard {
     rule: RestartGuard,
-    /// The version of the roster that was judged.
+    /// The version of the roster that was last evaluated.
     judged: AtomicU64,
-    /// From when to when the grants of each node count.
+    /// For each node, from when to when its grants count.
     counts: Vec<Counts>,
     quarantines: Mutex<Vec<Option<Quarantine>>>,
 }
 
-/// In nanoseconds of our clock.
+/// From when to when the grants of one node count, in nanoseconds of our clock.
 #[derive(Default)]
 struct Counts {
     from: AtomicU64,
@@ -46,8 +47,8 @@ impl Guard {
         }
     }
 
-    /// Why a node's grant does not count, where it does not at `now`. Takes a lock only where something is new or the
-    /// grant does not count.
+    /// Why a node's grant does not count at `now`; `None` if it counts. Locks a mutex only if the roster has changed or
+    /// the grant does not count.
     pub(super) fn refusal(&self, node: NodeId, now: Moment, roster: &Roster) -> Option<NodeFailure> {
         if self.rule == RestartGuard::Off {
             return None;
@@ -69,7 +70,7 @@ impl Guard {
 
     fn judge(&self, roster: &Roster) {
         let mut quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before what it stands for is read: what comes meanwhile is judged the next time.
+        // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
         let known = roster.known();
         for (node, counts) in self.counts.iter().enumerate() {

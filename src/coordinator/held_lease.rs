@@ -1,4 +1,5 @@
-//! A lock that is held, shared by its guard and the keeper, from the attempt that won it to its release.
+//! The lease of a lock that is held, from the attempt that acquired the lock to the release. Shared by the guard and
+//! the keeper.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
@@ -20,36 +21,36 @@ use crate::planted;
 use crate::protocol::{NodeSet, Renewal};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
-/// A lease is looked at so long after it was won, for the answers that had not arrived then: they are large, and a
-/// healthy node's is there by now. Most locks that are held for a moment never come to it.
+/// How long after the acquire the keeper first checks a lease, to handle the answers that missed the decision and free
+/// their memory: pending answers are large. A healthy node has answered by then. Most short leases end before this
+/// check.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 
-/// A lease until it ends, be it by release, loss or shutdown. Its end and every key that is planted for it are
-/// ordered by one mutex: nothing is planted after the end, and what was planted before is released by whoever
-/// ended it.
+/// A lease until it ends by release, loss or shutdown. One mutex orders the end of the lease and every command that
+/// sets a key for it: no key is set after the end, and the end releases every key that was set before.
 pub(crate) struct HeldLease {
-    /// Its number among the leases of this client.
+    /// The number of the lease, unique in this client.
     pub(super) number: u64,
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) resource: Resource,
     pub(super) token: Token,
-    /// What renewals ask for.
+    /// The TTL that renewals ask for.
     pub(super) ttl: Ttl,
     fence: FencingToken,
-    /// When it was won.
+    /// When the lock was acquired.
     since: Moment,
     state: Mutex<State>,
-    /// Made when it is first asked for; most leases are never watched.
+    /// Made at first use, because most leases are never watched.
     ended: OnceLock<CancellationToken>,
 }
 
 pub(super) struct State {
     pub(super) keys: LockKeys,
     pub(super) renewing: Renewing,
-    /// Where the keeper has written it down.
+    /// When the keeper checks the lease next.
     pub(super) look: Moment,
     pub(super) max_hold: MaxHold,
-    /// When it is over.
+    /// When `max_hold` ends the lease.
     pub(super) hold_until: Moment,
     pub(super) stage: Stage,
 }
@@ -65,27 +66,29 @@ pub(super) enum Stage {
     Lost(Box<Loss>),
 }
 
-/// Releases to be made by whoever ended the lease.
+/// The releases that the code that ends a lease must queue.
 pub(super) struct Releases {
     pub(super) list: Vec<(NodeId, Release)>,
     pub(super) after: AfterRelease,
 }
 
-/// What is to be done once they are queued.
+/// What to do once the releases are queued.
 #[derive(Clone, Copy)]
 pub(super) enum AfterRelease {
-    /// Somebody in this process may go on.
+    /// Hand the lock over to the head of the local wait queue.
     HandOver,
-    /// These nodes call as well, although they did not hold the key: others may wait there.
+    /// Notify on these nodes too. They get no release because they do not hold the key, but other clients may wait
+    /// there.
     NotifyNext(NodeSet),
 }
 
 impl HeldLease {
-    /// Puts a lease that was just won into the keeper's care.
+    /// Turns a won attempt into a lease that the keeper checks from now on.
     ///
     /// # Errors
     ///
-    /// [`LockError::ShutDown`]; then nothing is left behind. [`LockError::RuntimeEnded`].
+    /// [`LockError::ShutDown`] or [`LockError::RuntimeEnded`]. The lease is then released; after
+    /// [`LockError::RuntimeEnded`] no task may be left to send the releases.
     pub(crate) fn hold(mut held: Attempt, keep: Keep) -> Result<Arc<Self>, LockError> {
         let coordinator = Arc::clone(&held.coordinator);
         let (now, quorum) = (coordinator.now(), coordinator.settings.quorum);
@@ -94,7 +97,7 @@ impl HeldLease {
         let renewing = match keep.alive {
             KeepAlive::No => Renewing::Off,
             KeepAlive::Yes => {
-                // It counts from before its keys were asked for, and so do its renewals.
+                // The lease counts from before its keys were asked for, so the renewal times count from then too.
                 let deadline = held.keys.lease.deadline(now).unwrap_or(now);
                 let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
                 Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
@@ -147,14 +150,14 @@ impl HeldLease {
         &self.coordinator.settings
     }
 
-    /// The instant until which the lease is exclusively ours, and the time it was asked; `None` once it is over.
+    /// The current time and the deadline until which the lease is exclusively ours; `None` once the lease has ended.
     pub(crate) fn deadline(&self) -> Option<(Moment, Moment)> {
         let now = self.coordinator.now();
         Some((now, self.lock().deadline(now)?))
     }
 
-    /// Why it is over although nobody released it; `None` while it is not. Whoever asks first after the deadline
-    /// ends it.
+    /// Why the lease was lost; `None` while it is held or if it was released. The first call after the deadline ends
+    /// the lease.
     pub(crate) fn loss(&self) -> Option<Loss> {
         let now = self.coordinator.now();
         let mut state = self.lock();
@@ -168,27 +171,27 @@ impl HeldLease {
         loss
     }
 
-    /// Cancelled when the lease ends, in whatever way.
+    /// A token that is cancelled when the lease ends in any way.
     pub(crate) fn cancellation_token(&self) -> CancellationToken {
         let token = self.ended.get_or_init(CancellationToken::new).clone();
-        // It may have ended while there was no token to be told with, or just now.
+        // The lease may have ended before the token existed, or just now.
         if self.deadline().is_none() {
             token.cancel();
         }
         token
     }
 
-    /// An alarm for whoever watches the lease.
+    /// A timer for one task that watches the lease.
     pub(crate) fn alarm(&self) -> Alarm {
         Alarm::new(Arc::clone(&self.coordinator.ambient))
     }
 
-    /// Tells every node that may hold our key to remove it, and returns at a quorum of confirmations. A lease that
-    /// is over has done so already.
+    /// Asks every node that may hold our key to remove it, and returns when a quorum has confirmed. Sends nothing for a
+    /// lease that has already ended, because its end queued the releases.
     ///
     /// # Cancel safety
     ///
-    /// Dropped after the first poll, the release goes on in the background.
+    /// When the future is dropped after its first poll, the release continues in the background.
     pub(crate) async fn release(&self) -> Result<Released, ReleaseError> {
         let coordinator = Arc::clone(&self.coordinator);
         let now = coordinator.now();
@@ -201,11 +204,11 @@ impl HeldLease {
         self.trace_released(now);
         let Releases { list, after } = releases;
         let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
-        // Behind them comes the attempt of whoever is next in this process.
+        // Called after the releases are queued, so that the attempt of the next local waiter comes after them.
         coordinator.handle_released(&self.resource, after);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
-            // Decided, perhaps long before the limit, which then says nothing of the nodes that are still silent.
+            // Decided, perhaps long before the limit: nodes that have not answered may still be healthy.
             Ok(()) => NodeVote::NotAwaited,
             Err(_) => NodeVote::Unknown(NodeFailure::NoAnswer { after: limit }),
         };
@@ -214,12 +217,12 @@ impl HeldLease {
             let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
-        // Removed by nobody: the keys were gone before us.
+        // If no node removed a key, all keys were gone before the release.
         let was_ours = in_time && releasing.removed > 0;
         Ok(if was_ours { Released::InTime } else { Released::AlreadyExpired })
     }
 
-    /// Releases it without waiting for confirmation. Never blocks; does nothing where it is over already.
+    /// Releases the lease without waiting for confirmation. Never blocks; does nothing if the lease has already ended.
     pub(crate) fn give_up(&self) {
         let now = self.coordinator.now();
         let end = self.end(&mut self.lock(), Stage::Released, now);
@@ -237,11 +240,11 @@ impl HeldLease {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the lease, unless it has ended before. From here on nothing is planted for it.
+    /// Ends the lease; `None` if it had already ended. No key is set for the lease from here on.
     #[must_use]
     pub(super) fn end(&self, state: &mut State, stage: Stage, now: Moment) -> Option<Releases> {
         let wake = match stage {
-            // Somebody in this process may go on with it.
+            // The lock may be handed over to a waiter in this process.
             Stage::Released if state.deadline(now).is_some() => {
                 self.coordinator.wait_queues.wake(&self.resource, now)
             }
@@ -285,7 +288,8 @@ impl HeldLease {
         self.end(state, Stage::Lost(Box::new(loss)), now)
     }
 
-    /// Tells whoever waits for the end, and the nodes. Not under the lock: wakers run other people's code.
+    /// Notifies the watchers of the lease, and queues the releases. Call without holding the state's lock, because
+    /// wakers run other code.
     pub(super) fn finish(&self, end: Option<Releases>, now: Moment) {
         let Some(releases) = end else { return };
         self.announce();
@@ -303,7 +307,7 @@ impl HeldLease {
 }
 
 impl State {
-    /// The instant until which the lease is exclusively ours; `None` once it is over.
+    /// The instant until which the lease is exclusively ours; `None` once the lease has ended.
     pub(super) fn deadline(&self, now: Moment) -> Option<Moment> {
         match self.stage {
             Stage::Held => {}
@@ -314,7 +318,8 @@ impl State {
     }
 }
 
-/// Releases under way. What is not answered when this is dropped, its nodes see to.
+/// Releases that await their answers. When `Releasing` is dropped, the nodes' background tasks take over the unanswered
+/// releases.
 struct Releasing {
     coordinator: Arc<Coordinator>,
     pending: Vec<(NodeId, Release, Answering)>,
@@ -354,7 +359,7 @@ impl Releasing {
         this
     }
 
-    /// Ready when a quorum has confirmed, or cannot any more.
+    /// Ready when a quorum has confirmed, or can no longer confirm.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut i = 0;
         while i < self.pending.len() {

@@ -1,5 +1,6 @@
-//! One task that looks after all leases of a client: renews them, ends them at their deadline, and sets their keys again where a
-//! node has lost them. What it does at a look is in `renew.rs`; here is when.
+//! The keeper: one task that checks all leases of a client. The task renews the leases, ends them at their deadline,
+//! and sets a key again on a node that has lost the key. This file decides when a lease is checked (its next `look`);
+//! `renew.rs` does the check.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,34 +16,37 @@ use crate::error::{LockError, Loss, NodeFailure};
 use crate::protocol::TimerQueue;
 use crate::types::{Ambient, Moment, NodeId, Resource};
 
-/// How many leases are looked at before answers are taken in and other tasks get their turn. A look costs about a
+/// How many leases are checked before the task handles answers and yields to other tasks. A check takes about a
 /// microsecond.
 const LOOKS_MAX: usize = 1024;
 
-/// A task without leases is left to its next alarm, for the next lock may come at once; not if that is further away
-/// than this.
+/// When the last lease has ended, the task usually lives on until its next alarm, because another lock may be acquired
+/// soon. If the alarm is further away than this, the task is notified and ends at once.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The keeper as its client and its leases see it. The task is started with the first lease and ends after the last.
+/// The handle on the keeper's task for the client and its leases. The first lease starts the task; the task ends after
+/// the last lease.
 pub(super) struct Keeper(Arc<Shared>);
 
 struct Shared {
     ambient: Arc<dyn Ambient>,
-    /// Where the nodes' tasks run: a lock may be taken on another runtime, which ends before the last lease does.
+    /// The runtime of the nodes' tasks. The task is spawned here because a lock may be acquired on another runtime,
+    /// which may end before the lease does.
     runtime: Handle,
     numbers: AtomicU64,
     board: Mutex<Board>,
     wake: Notify,
-    /// Held while leases are looked at that are not on the board meanwhile: about a millisecond.
+    /// Locked while leases are checked, for about a millisecond at most. Leases under check are not on the board.
     looking: Mutex<()>,
-    /// Why a node renewed nothing when it was last asked.
+    /// For each node, why the last command that was to renew leases failed.
     refusals: Mutex<Vec<Option<NodeFailure>>>,
 }
 
-/// What is written down for the task.
+/// The task's state that others may change.
 struct Board {
+    /// The leases, by the moment of their next check.
     timers: TimerQueue<Arc<HeldLease>>,
-    /// When the task wakes up by itself.
+    /// When the task runs without being notified.
     alarm: Moment,
     task: Task,
     access: Access,
@@ -60,7 +64,7 @@ enum Access {
     Closed(Closed),
 }
 
-/// Why no lease is taken into care any more.
+/// Why the keeper accepts no lease any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closed {
     /// The client is shut down.
@@ -77,7 +81,7 @@ impl Closed {
         }
     }
 
-    /// To the holder of a lock this is a loss.
+    /// The loss that the holder of a lock sees.
     pub(super) fn loss(self, resource: &Resource) -> Loss {
         let resource = resource.name().to_owned();
         match self {
@@ -88,7 +92,7 @@ impl Closed {
 }
 
 impl Keeper {
-    /// Must be called within a tokio runtime, in which the task will run.
+    /// Must be called within a tokio runtime; the task will run there.
     pub(super) fn new(nodes: usize, ambient: Arc<dyn Ambient>) -> Self {
         let board = Board {
             timers: TimerQueue::default(),
@@ -112,7 +116,12 @@ impl Keeper {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Looks after `leased` from now on.
+    /// Checks `leased` from now on, first at `look`.
+    ///
+    /// # Errors
+    ///
+    /// Why the keeper accepts no lease any more. [`Closed::RuntimeEnded`] may also mean that the task's runtime ended
+    /// while the task was being spawned.
     pub(super) fn keep(&self, leased: Arc<HeldLease>, look: Moment) -> Result<(), Closed> {
         let mut board = self.0.board();
         board.open()?;
@@ -121,7 +130,8 @@ impl Keeper {
             Task::Absent => {
                 board.task = Task::Running;
                 drop(board);
-                // Made here: a runtime that has ended drops the task before its first step, and the lease ends now.
+                // Made before the spawn: a runtime that has ended drops the task before its first poll, and the dropped
+                // `Presence` then ends the lease.
                 let presence = Presence { shared: Arc::clone(&self.0), orderly: false };
                 self.0.runtime.spawn(run(presence));
                 self.0.board().open()
@@ -135,7 +145,7 @@ impl Keeper {
         }
     }
 
-    /// It has ended, and was written down for then.
+    /// Removes lease `number`, which has ended and was scheduled for `look`.
     pub(super) fn forget(&self, look: Moment, number: u64, now: Moment) {
         let mut board = self.0.board();
         let _ = board.timers.remove(look, number);
@@ -144,7 +154,8 @@ impl Keeper {
         }
     }
 
-    /// Moves a look. Answers where it is now: unchanged if the task has just taken it up.
+    /// Moves the next check of lease `number`. Returns when the lease is scheduled now: still `from` if the task is
+    /// checking the lease at this moment.
     pub(super) fn move_look(&self, from: Moment, to: Moment, number: u64) -> Moment {
         let mut board = self.0.board();
         let Some(leased) = board.timers.remove(from, number) else { return from };
@@ -155,7 +166,7 @@ impl Keeper {
         to
     }
 
-    /// Writes down a lease that the task has taken up, for its next look.
+    /// Schedules the next check of a lease that the task is checking.
     pub(super) fn write_down(&self, look: Moment, leased: Arc<HeldLease>) -> Result<(), Closed> {
         let mut board = self.0.board();
         board.open()?;
@@ -163,8 +174,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes no lease any more, and answers those that are held. Those that are just being looked at have been ended
-    /// when it returns.
+    /// Accepts no lease any more, and returns the leases on the board. Leases that are being checked have ended when
+    /// `close` returns.
     pub(super) fn close(&self) -> Vec<Arc<HeldLease>> {
         let leases = {
             let mut board = self.0.board();
@@ -176,19 +187,19 @@ impl Keeper {
         leases
     }
 
-    /// Notes what came of asking `node` for renewals.
+    /// Remembers how the last command that was to renew leases on `node` ended; `refusal` is the reason if it failed.
     pub(super) fn note_answer(&self, node: NodeId, refusal: Option<NodeFailure>) {
         lock(&self.0.refusals)[node.0] = refusal;
     }
 
-    /// Why `node` renewed nothing when it was last asked.
+    /// Why the last command that was to renew leases on `node` failed; `None` if the node answered it.
     pub(super) fn refusal(&self, node: NodeId) -> Option<NodeFailure> {
         lock(&self.0.refusals)[node.0].clone()
     }
 }
 
 impl Drop for Keeper {
-    /// Nobody holds a lease any more: the task has nothing to wait for.
+    /// Notifies the task. No leases are left, because each of them holds the client, so the task ends.
     fn drop(&mut self) {
         self.0.wake.notify_one();
     }
@@ -208,7 +219,7 @@ impl Shared {
         lock(&self.board)
     }
 
-    /// Looks at what is due. Answers how many leases that were.
+    /// Checks all leases that are due, up to [`LOOKS_MAX`]. Returns their number.
     fn look(&self, work: &mut Work) -> usize {
         let _looking = lock(&self.looking);
         let now = self.ambient.now();
@@ -218,7 +229,7 @@ impl Shared {
         looks
     }
 
-    /// Sets the alarm for what comes next, and answers it; `None` when there is nothing to be kept any more.
+    /// Sets and returns the alarm for the next check; `None` when no lease and no answer is left.
     fn set_alarm(&self, work: &Work) -> Option<Moment> {
         let mut board = self.board();
         if board.timers.is_empty() && work.is_done() {
@@ -234,7 +245,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A runtime that ends takes the task along, and nobody renews or ends its leases any more: they end with it.
+/// Ends all leases when the task is dropped with its runtime, because nobody would renew or end them any more.
 struct Presence {
     shared: Arc<Shared>,
     /// Whether the task has ended by itself, without leases.
@@ -277,7 +288,7 @@ async fn run(mut presence: Presence) {
             () = poll_fn(|cx| timer.poll_reached(alarm, cx)) => {}
         }
     }
-    // It is written down already, and another task may have been started since.
+    // `set_alarm` has recorded the end of the task, and a new task may have started since.
     presence.orderly = true;
 }
 
@@ -288,7 +299,7 @@ mod tests {
     use crate::coordinator::{Coordinator, Internet, Machine};
     use crate::types::Wake;
 
-    /// The task was dropped before its first step, and the keeper believed that it was running.
+    /// The bug: the runtime dropped the task before its first poll, but the keeper took the task for running.
     #[test]
     fn a_lease_that_is_won_as_the_runtime_ends_is_refused() {
         let home = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

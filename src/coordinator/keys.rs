@@ -1,4 +1,4 @@
-//! The keys of one lock on the nodes: what is known of each, and the releases that remove them.
+//! The keys of one lock on the nodes: the state of each key, and the releases that remove the keys.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,17 +8,18 @@ use crate::node::{Acquired, Answer, Epoch, Release, SetStatus};
 use crate::protocol::{KeyState, Lease, NodeSet};
 use crate::types::{Moment, NodeId, Resource, Token, Ttl, Wake};
 
-/// How long after their command answers are waited for that came too late for its decision. They are 1.5 KB each, and
-/// after a burst of locks there may be very many, from a node that hangs or lags behind. A command that has not left
-/// the process by then is withdrawn, and the node given its key by a renewal.
+/// How long after sending we still await answers that missed the decision. Each pending answer takes 1.5 KB of memory,
+/// and a node that hangs or lags may owe very many after a burst of locks. When the time has passed, a command that has
+/// not left the process is withdrawn; a later renewal then sets the key on that node.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(250);
 
-/// The keys of one lock, as far as they are known.
+/// The keys of one lock, and what is known of each.
 pub(super) struct LockKeys {
     pub(super) lease: Lease,
-    /// The longest TTL that any of our commands asked for: no key of ours outlives its command by more.
+    /// The longest TTL that any of our commands asked for. A key of ours expires at most this long after its last
+    /// command ran.
     pub(super) ttl: Ttl,
-    /// The connection on which each node was last asked for a key.
+    /// For each node, the connection on which the last command that sets the key was sent.
     pub(super) epochs: Box<[Epoch]>,
     pub(super) last_round: LastRound,
 }
@@ -29,7 +30,8 @@ impl LockKeys {
         Self { lease, ttl, epochs, last_round: LastRound::default() }
     }
 
-    /// Takes in the answers that have arrived since the last decision, and keeps what waits for the others, for a while.
+    /// Handles the answers that have arrived since the last decision. Keeps awaiting the others until [`LATE_MAX`]
+    /// after sending.
     pub(super) fn settle_stragglers(&mut self, now: Moment) {
         let Some(mut stragglers) = self.last_round.take() else { return };
         let Stragglers { answers, sent_at, ttl } = &mut *stragglers;
@@ -52,8 +54,8 @@ impl LockKeys {
         }
     }
 
-    /// A release for every node that may hold our key; afterwards there is none left to be made. Those for nodes of
-    /// `notifying` call who waits there.
+    /// Takes a release for every node that may hold our key; a second call returns none. The releases for the nodes in
+    /// `notifying` notify the next waiter.
     pub(super) fn take_releases(
         &mut self,
         resource: &Resource,
@@ -80,8 +82,8 @@ impl LockKeys {
     }
 }
 
-/// The stragglers of the last round, if there are any. A mutex that is never locked: it makes an attempt `Sync`,
-/// which futures are not, and whoever takes them has it to itself.
+/// The stragglers of the last round, if there are any. The mutex is never locked, because access needs `&mut`; it is
+/// there to make an attempt `Sync` although futures are not.
 #[derive(Default)]
 pub(super) struct LastRound(Mutex<Option<Box<Stragglers>>>);
 
@@ -103,8 +105,8 @@ impl LastRound {
     }
 }
 
-/// Answers that came too late to matter for the decision, but not for the lease. Kept instead of dropped, for a
-/// dropped command that has not left the process yet is not sent.
+/// Answers that missed the decision but still matter for the lease. The futures are kept because dropping one would
+/// withdraw a command that has not left the process.
 pub(super) struct Stragglers {
     pub(super) answers: LateAnswers,
     pub(super) sent_at: Moment,

@@ -1,5 +1,5 @@
-//! One lock, from the request to the lease: waits until there is something to be had, asks all nodes, and leaves nothing
-//! behind where the attempt fails.
+//! Acquires one lock, from the request to the lease: waits until the lock may be free, asks all nodes, and removes all
+//! keys when the attempt fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::planted;
 use crate::protocol::{Decision, Lease, Pause, Retry, RoundFailure, Step};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Wake};
 
-/// What a caller wants.
+/// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
     pub(crate) resource: &'a Resource,
     pub(crate) terms: LeaseTerms,
@@ -28,12 +28,12 @@ pub(crate) struct LockRequest<'a> {
 }
 
 impl Coordinator {
-    /// Waits until the lock is ours, for at most `max_wait`.
+    /// Waits until the lock is acquired, for at most `max_wait`.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Dropped at any point, every node that may hold the key is told to remove it, and the next waiter goes
-    /// on at once.
+    /// Cancel safe. When the future is dropped, every node that may hold the key is asked to remove it, and the next
+    /// waiter continues at once.
     pub(crate) async fn lock(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
@@ -55,7 +55,7 @@ impl Coordinator {
         wait.instrument(span).await
     }
 
-    /// One attempt, of at most `node_timeout`.
+    /// Makes one attempt, of at most `node_timeout`.
     ///
     /// # Cancel safety
     ///
@@ -67,7 +67,7 @@ impl Coordinator {
         self.attempt(request, self.settings.node_timeout, Wake::Next, 1).await
     }
 
-    /// Waits in the wait queue; its head asks the nodes, when there is something to be had.
+    /// Waits in the wait queue. The head of the wait queue asks the nodes, as its contender decides.
     async fn lock_in_turn(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
@@ -76,7 +76,8 @@ impl Coordinator {
         let node_timeout = self.settings.node_timeout;
         let mut waiter = self.join_wait_queue(request.resource, request.retry);
         let (mut attempts, mut cut_short) = (0_u32, 0_u32);
-        // Why our own terms could not be met, if the last attempt ended so.
+        // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
+        // that.
         let mut unmet = None;
         let mut is_quarantine_told = false;
         loop {
@@ -96,7 +97,8 @@ impl Coordinator {
                 Step::Attempt => {
                     attempts = attempts.saturating_add(1);
                     waiter.handle_attempt();
-                    // The waiter sees to it that nobody sleeps beside a free lock, also when it leaves the queue.
+                    // The rollback notifies nobody: this waiter tries again, and notifies others if it leaves the
+                    // queue.
                     let limit = node_timeout.min(left);
                     match self.attempt(request, limit, Wake::Nobody, attempts).await {
                         Ok(held) => {
@@ -110,7 +112,7 @@ impl Coordinator {
                                 Pause::For(pause) => pause,
                                 Pause::GiveUp => return Err(error),
                             };
-                            // Others may have terms that can be met: they go on at once.
+                            // The other waiters may allow the nodes enough time: the next head continues at once.
                             unmet = Some(waiter.step_aside(error, unmet, limit));
                             tokio::time::sleep(pause.min(self.now().until(give_up))).await;
                             waiter = self.join_wait_queue(request.resource, request.retry);
@@ -126,7 +128,7 @@ impl Coordinator {
         }
     }
 
-    /// Attempts and pauses in turn, without a queue.
+    /// Alternates attempts and pauses, without a wait queue.
     async fn lock_by_retrying(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
@@ -137,13 +139,13 @@ impl Coordinator {
         let (mut attempts, mut last) = (1_u32, None);
         let mut is_quarantine_told = false;
         loop {
-            // An attempt ends with the wait, unless there is to be a single one.
+            // An attempt ends with the wait. A single attempt (`max_wait` zero) may take a whole node timeout.
             let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
             let error = match self.attempt(request, limit, Wake::Next, attempts).await {
                 Ok(held) => return Ok(held),
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => match last.take() {
-                    // An attempt that the end of the wait cut short has nothing to say of the nodes.
+                    // The end of the wait cut the attempt short: its error says nothing about the nodes.
                     Some(earlier) if limit < node_timeout => earlier,
                     Some(_) | None => error,
                 },
@@ -162,8 +164,9 @@ impl Coordinator {
         }
     }
 
-    /// A warning for each wait that a quarantine keeps waiting, if the wait is long enough for the quarantine to end; where
-    /// it is not, its error will tell. Without the warning a first deployment looks as if it hung.
+    /// Logs a warning that a wait lasts until a quarantine ends: at most once in each wait, and for one of all waits
+    /// every 10 s. Without the warning a first deployment looks hung. Logs nothing when the wait ends before the
+    /// quarantine, because the error then contains the reason.
     fn tell_quarantine(&self, error: &LockError, give_up: Moment, is_told: &mut bool) {
         let patience = self.now().until(give_up);
         let Some(left) = error.quarantine().filter(|left| *left <= patience) else { return };
@@ -173,7 +176,7 @@ impl Coordinator {
         }
     }
 
-    /// Attempt number `number`; `rollback`: which waiter its releases notify if it fails.
+    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails.
     async fn attempt(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
@@ -182,7 +185,7 @@ impl Coordinator {
         number: u32,
     ) -> Result<Arc<HeldLease>, LockError> {
         let &LockRequest { resource, terms, keep, .. } = request;
-        // Answers that come when too little of the lease is left cannot win it any more.
+        // An answer after this limit is useless: less than `min_validity` of the lease would be left.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
         let span = tracing::debug_span!("attempt", resource = resource.name(), attempt = number);
         let started = self.now();
@@ -199,11 +202,11 @@ impl Coordinator {
         attempt.instrument(span).await
     }
 
-    /// Asks every node once, waits at most `limit` for a decision, and leaves nothing behind unless the attempt is won.
+    /// Asks every node once and waits at most `limit` for a decision. Removes all keys when the attempt fails.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any point, every node that may hold the key is told to remove it.
+    /// When the future is dropped, every node that may hold the key is asked to remove it.
     async fn acquire(
         self: &Arc<Self>,
         resource: &Resource,
@@ -215,7 +218,7 @@ impl Coordinator {
             return Err(LockError::ShutDown);
         }
         let LeaseTerms { ttl, min_validity } = terms;
-        // A fresh token for every attempt: a late command of this one can never act on the next one's key.
+        // Every attempt has a fresh token, so that a late command of this attempt never acts on the next attempt's key.
         let mut attempt = self.new_attempt(resource, terms, rollback);
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
@@ -223,7 +226,7 @@ impl Coordinator {
         }
         let (command, mut proposal) = self.acquire_command(&attempt, &links).await?;
         let mut fanout = Fanout::new(self);
-        // Before anything is queued: each key lives for a TTL from some later moment.
+        // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
         for (i, link) in links.into_iter().enumerate() {
             match link {
@@ -244,7 +247,7 @@ impl Coordinator {
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
-            // A node that may have forgotten locks may have forgotten tokens, too.
+            // A node that may have forgotten locks may also have forgotten fencing tokens.
             if let (Some(proposal), Some(raise), false) =
                 (&mut proposal, raise_of(reply), lease.is_quarantined(node))
             {
@@ -264,7 +267,8 @@ impl Coordinator {
                 let loss = round.failure();
                 match loss {
                     RoundFailure::Contended => {}
-                    // Others may reach more nodes, and have seen our keys. It is not tried again at once.
+                    // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
+                    // Two clients do not notify each other in a loop, because we pause before the next attempt.
                     RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
                 }
                 return Err(self.failed(resource, loss, votes));
@@ -273,7 +277,7 @@ impl Coordinator {
         if let Some(proposal) = proposal {
             attempt.fence = self.fence(&attempt, &proposal, min_validity).await?;
         }
-        // Last of all: whatever took its time above, enough of the lease is left now.
+        // Checked last, so that enough of the lease is left no matter how long the steps above took.
         let now = self.now();
         let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
@@ -317,21 +321,21 @@ impl LockRequest<'_> {
     }
 }
 
-/// Owns every key that one attempt may have planted, from before the first command is queued until the lease is
-/// [held](super::HeldLease). Dropped in any state (the attempt lost, timed out, was cancelled), it hands the release to
-/// every node that may hold the key. Never blocks.
+/// Owns every key that one attempt may have set, from before the first command is queued until the lease is
+/// [held](super::HeldLease). Dropping an attempt (failed, timed out or cancelled) queues a release for every node that
+/// may hold the key. Never blocks.
 pub(crate) struct Attempt {
     pub(super) coordinator: Arc<Coordinator>,
     pub(super) resource: Resource,
     pub(super) token: Token,
     pub(super) keys: LockKeys,
     pub(super) fence: FencingToken,
-    /// Whom the releases call if it is not to be held.
+    /// Which waiter the releases notify if the attempt is dropped.
     pub(super) rollback: Wake,
 }
 
 impl Attempt {
-    /// The keys, for another owner.
+    /// Moves the keys to another owner.
     pub(super) fn take_keys(&mut self) -> LockKeys {
         let Settings { quorum, drift, .. } = self.coordinator.settings;
         let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
@@ -352,8 +356,8 @@ impl Drop for Attempt {
     }
 }
 
-/// Whether the attempt ended because its own terms, or the rest of its wait, left less time than a node may take. The
-/// nodes may be well, and others get the lock.
+/// Whether the attempt failed because its own TTL, `min_validity` or the rest of its wait allowed the nodes less than a
+/// node timeout. The nodes may be healthy, and other waiters may get the lock.
 fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
     let early = |failure: &NodeFailure| {
         if let NodeFailure::NoAnswer { after } = failure { *after < node_timeout } else { false }
@@ -371,7 +375,7 @@ fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
     }
 }
 
-/// Whether waiting does not help.
+/// Whether further attempts are useless.
 fn is_final(error: &LockError) -> bool {
     match error {
         LockError::Invalid(_)

@@ -1,4 +1,4 @@
-//! Why a lease was lost.
+//! Ends leases that are lost, and finds the reason of a loss.
 
 use super::HeldLease;
 use super::held_lease::{Renewing, Stage, State};
@@ -9,7 +9,7 @@ use crate::protocol::{Renewal, Vote};
 use crate::types::{Moment, NodeId};
 
 impl HeldLease {
-    /// Ends the lease because the client cannot keep it any more: to the holder this is a loss.
+    /// Ends the lease because the client can no longer renew it. The holder sees a loss.
     pub(super) fn lose(&self, why: Closed) {
         let now = self.coordinator.now();
         let end = self.end(&mut self.lock(), self.lost_by(why), now);
@@ -40,7 +40,7 @@ impl HeldLease {
         }
     }
 
-    /// What was last heard of each node.
+    /// The last known state of the key on each node, as votes.
     fn votes(&self, state: &State, now: Moment) -> Votes {
         let vote = |node| match (state.keys.lease.known_of(node, now), &state.renewing) {
             (Vote::Granted, _) => NodeVote::Granted,
@@ -58,7 +58,7 @@ impl HeldLease {
         if let Some(asked) = renewal.unanswered_since(node) {
             return NodeVote::Unknown(NodeFailure::NoAnswer { after: asked.until(now) });
         }
-        // We may have been stopped ourselves, and have asked nobody.
+        // Without a failure the node was not asked: this process may have been stopped.
         self.coordinator.keeper.refusal(node).map_or(NodeVote::NotAwaited, NodeVote::Unknown)
     }
 }

@@ -1,4 +1,4 @@
-//! Drives the protocol over the nodes: fan-out, rollback, extension, release.
+//! Drives the protocol over the nodes: wait queue, attempt, rollback, renewal, extension, release.
 
 mod clock;
 mod connect;
@@ -42,14 +42,15 @@ pub(crate) use lock::LockRequest;
 pub use survey::Removal;
 pub(crate) use survey::{Probed, StatusParts};
 
-/// Each node's live connection, in the order of the configuration, or why there is none.
+/// For each node, in the order of the configuration, its live connection or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;
 
-/// A peer that answers nothing for so many node timeouts is abandoned, and the connection made anew. More than
-/// one, for a slow command of somebody else is not a failure.
+/// A node that answers nothing for this many node timeouts counts as hung: its connection is closed and made again. The
+/// number is above one because another client's slow command is no failure of the node.
 const HUNG_AFTER_NODE_TIMEOUTS: u32 = 4;
 
-/// The nodes of one client, and what it was told about them. Shared by the client and everything it holds.
+/// The nodes of one client with all shared state: settings, wait queues, keeper, counts. Shared by the client, its
+/// waiters and its leases.
 pub(crate) struct Coordinator {
     settings: Settings,
     nodes: Vec<Node>,
@@ -97,12 +98,13 @@ impl Coordinator {
         })
     }
 
-    /// Returns when every node has been tried, or a quorum has and the others had a node timeout longer; and, for at most
-    /// as long again, when all nodes that are there have been told of each other. Cancel safe.
+    /// Returns when the client has tried to connect to every node, or a node timeout after a quorum is connected. Then
+    /// waits at most a node timeout longer until the client has announced its nodes to all connected nodes. Cancel
+    /// safe.
     pub(crate) async fn tried(&self) {
         self.all_tried().await;
         let introduced = self.roster.all_introduced();
-        // Until then their votes are unknown.
+        // Before that announcement the nodes' votes do not count.
         let _ = tokio::time::timeout(self.settings.node_timeout, introduced).await;
     }
 
@@ -113,7 +115,7 @@ impl Coordinator {
                 return;
             }
         }
-        // Either way the rest is tried on in the background.
+        // The supervisors keep trying to connect to the others in the background.
         let _ =
             tokio::time::timeout(self.settings.node_timeout, async { while tries.next().await.is_some() {} })
                 .await;
@@ -140,8 +142,8 @@ impl Coordinator {
         self.shut_down.load(Ordering::Relaxed)
     }
 
-    /// Refuses further locks, ends all waits, releases what is held, and awaits the answers to all releases; of each
-    /// node for as long as it gives one within `limit`.
+    /// Refuses further locks, ends all waits, releases all held locks, and awaits the answers to all releases. The wait
+    /// for a node ends when the node answers nothing for `limit`.
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         self.close_wait_queues();
@@ -151,7 +153,7 @@ impl Coordinator {
         join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
-    /// Whether it is time to tell that somebody waits for a quarantine to end.
+    /// Whether to log now that a waiter waits for a quarantine to end.
     pub(crate) fn may_tell_quarantine(&self) -> bool {
         self.quarantine_told.is_due(self.now())
     }
@@ -161,7 +163,7 @@ impl Coordinator {
         self.nodes.iter().map(Node::link).collect()
     }
 
-    /// Why a node's grant does not count, where it does not at `now`.
+    /// Why a node's grant does not count at `now`; `None` if it counts.
     fn refusal(&self, node: NodeId, now: Moment) -> Option<NodeFailure> {
         self.guard.refusal(node, now, &self.roster)
     }
@@ -188,26 +190,26 @@ impl Coordinator {
     }
 }
 
-/// When it was told last that somebody waits for a quarantine to end: nanoseconds of our clock, 0 for never. A thousand
-/// locks may wait for the same one.
+/// When the client last logged that a waiter waits for a quarantine to end: nanoseconds of our clock, 0 for never.
+/// Limits the log because a thousand waiters may wait for the same quarantine.
 #[derive(Default)]
 struct QuarantineTold(AtomicU64);
 
 impl QuarantineTold {
     const EVERY: Duration = Duration::from_secs(10);
 
-    /// Once in so long, for one of those who ask.
+    /// True for one caller in every [`EVERY`](Self::EVERY).
     fn is_due(&self, now: Moment) -> bool {
         let last = self.0.load(Ordering::Relaxed);
         let is_due = last == 0 || Moment::from_nanos(last).until(now) >= Self::EVERY;
-        // Of several at once the first.
+        // Of several callers at once, the first one wins.
         let claim =
             || self.0.compare_exchange(last, now.as_nanos().max(1), Ordering::Relaxed, Ordering::Relaxed);
         is_due && claim().is_ok()
     }
 }
 
-/// How a node calls the client.
+/// How a node notifies the client.
 fn notifications(
     coordinator: &Weak<Coordinator>,
     node: NodeId,
@@ -260,7 +262,7 @@ fn start_node(
 mod tests {
     use super::*;
 
-    /// A thousand waits for one quarantine were a thousand lines.
+    /// A thousand waits for one quarantine logged a thousand lines.
     #[test]
     fn a_quarantine_is_told_by_one_of_those_who_wait() {
         let told = QuarantineTold::default();

@@ -1,5 +1,5 @@
-//! What the keeper does when it looks at leases: sends their renewals, takes in the answers, sets lost keys again on
-//! nodes that have lost them, and ends what is over.
+//! The keeper's check of a lease (a `look`): ends the lease if it has expired, else sends due renewals, handles the
+//! answers, and sets the key again on nodes that have lost it.
 
 use std::future::pending;
 use std::sync::{Arc, MutexGuard};
@@ -17,21 +17,21 @@ use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// How many locks one command renews. A node is busy with it for about half a millisecond, and a command of
-/// somebody else waits for no longer.
+/// How many leases one command renews. The command keeps a node busy for about half a millisecond, so other clients'
+/// commands wait no longer than that.
 const BATCH_MAX: usize = 256;
 
-/// How many keys are being planted again at once. What is beyond waits for the next renewal of its lease.
+/// How many keys are being set again at once. Further keys wait for the next renewal of their lease.
 const HEALS_MAX: usize = 4096;
 
-/// What the keeper's task has under way.
+/// The commands of the keeper's task that are not answered yet.
 #[derive(Default)]
 pub(super) struct Work {
     renewals: FuturesUnordered<BoxFuture<'static, Batch>>,
     heals: FuturesUnordered<BoxFuture<'static, Heal>>,
 }
 
-/// One command to one node, answered or not.
+/// The end of one command that renews leases on one node: its answers, or why there are none.
 struct Batch {
     node: NodeId,
     sent_at: Moment,
@@ -39,7 +39,7 @@ struct Batch {
     reply: Reply<Vec<Answer>>,
 }
 
-/// A key that was planted again.
+/// The end of one command that sets a key again: the answer, or why there is none.
 struct Heal {
     node: NodeId,
     sent_at: Moment,
@@ -53,7 +53,8 @@ impl Work {
         self.renewals.is_empty() && self.heals.is_empty()
     }
 
-    /// Looks at leases of one client, at `now`, which is before anything is sent.
+    /// Checks leases of one client. `now` must be from before anything is sent, because the new deadlines count from
+    /// `now`.
     pub(super) fn look_at(&mut self, due: Vec<Arc<HeldLease>>, now: Moment) {
         let Some(coordinator) = due.first().map(|leased| Arc::clone(&leased.coordinator)) else { return };
         let links = coordinator.links();
@@ -81,7 +82,7 @@ impl Work {
         }
     }
 
-    /// Takes in the next answer; waits for ever where none is under way. Cancel safe.
+    /// Handles the next answer; waits forever if no answer is expected. Cancel safe.
     pub(super) async fn next_answer(&mut self) {
         tokio::select! {
             biased;
@@ -130,8 +131,8 @@ impl Heal {
 }
 
 impl HeldLease {
-    /// Ends it if it is over; otherwise says which of the `live` nodes to ask for a renewal, and writes down the
-    /// next look.
+    /// Ends the lease if it has expired. Otherwise schedules the next check, and returns the nodes of `live` to ask for
+    /// a renewal.
     fn look(this: &Arc<Self>, live: NodeSet, now: Moment) -> NodeSet {
         let mut state = this.lock();
         let state_ref = &mut *state;
@@ -158,7 +159,7 @@ impl HeldLease {
         }
     }
 
-    /// `node`'s answer to a renewal. Returns the nodes that may be given the key again.
+    /// Handles `node`'s answer to a renewal. Returns the nodes on which the key may be set again.
     fn handle_renewed(&self, node: NodeId, sent_at: Moment, vote: Vote, now: Moment) -> NodeSet {
         let mut state = self.lock();
         let Renewing::On(renewal) = &mut state.renewing else { return NodeSet::EMPTY };
@@ -167,8 +168,8 @@ impl HeldLease {
         lacking
     }
 
-    /// `node`'s answer to a renewal or an extension: ends the lease if it is over by that, and otherwise moves the
-    /// next look to where it has to be.
+    /// Handles `node`'s answer to a renewal or an extension. Ends the lease if it is over now, and otherwise moves its
+    /// next check.
     pub(super) fn handle_extended(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -178,7 +179,7 @@ impl HeldLease {
         vote: Vote,
         now: Moment,
     ) {
-        // What the node answered before comes first.
+        // First the earlier answers of the node.
         state.keys.settle_stragglers(now);
         state.keys.lease.handle_extended(node, sent_at, ttl, vote, now);
         if planted::is(planted::Fault::Revival) {
@@ -187,7 +188,7 @@ impl HeldLease {
         self.reconsider(state, now);
     }
 
-    /// After news: ends the lease if it is over, and otherwise moves the next look to where it has to be.
+    /// Ends the lease if it is over, and otherwise moves its next check. Called after every change of the deadline.
     pub(super) fn reconsider(&self, mut state: MutexGuard<'_, State>, now: Moment) {
         let end = self.end_if_over(&mut state, now);
         if let Stage::Held = state.stage {
@@ -200,8 +201,9 @@ impl HeldLease {
         self.finish(end, now);
     }
 
-    /// Queues the key for a node that has lost it, unless the lease has ended. Under the lock, so that whoever
-    /// ends the lease knows of the key, and its release is behind it.
+    /// Queues the command that sets the key again on a node that has lost it; `None` if the lease has ended. The state
+    /// stays locked meanwhile, so that the end of the lease includes this key, and its release is queued after this
+    /// command.
     fn replant(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Heal>> {
         let mut state = this.lock();
         let state = &mut *state;
@@ -210,7 +212,8 @@ impl HeldLease {
         let ttl = this.ttl;
         let command = match this.settings().fencing {
             Fencing::Off => Acquire::plain(&this.resource, &this.token, ttl),
-            // A later holder's token has to exceed ours, also where this node helps it to its quorum.
+            // The node learns our fencing token, so that a later holder with a quorum that includes this node gets a
+            // larger one.
             Fencing::On => Acquire::fenced(&this.resource, &this.token, ttl, this.fencing_token()),
         };
         let epoch = &mut state.keys.epochs[node.0];
@@ -235,12 +238,12 @@ impl State {
 }
 
 impl State {
-    /// Whether a renewal could only reach beyond what is allowed.
+    /// Whether the deadline already reaches `max_hold`, so that a renewal is useless.
     pub(super) fn reaches_max_hold(&self, now: Moment) -> bool {
         self.keys.lease.deadline(now).is_some_and(|deadline| self.hold_until <= deadline)
     }
 
-    /// When the keeper has to look at it again.
+    /// When the keeper must check the lease again.
     pub(super) fn next_look(&mut self, now: Moment) -> Moment {
         let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
         let deadline = self.deadline(now).unwrap_or(over);
@@ -253,7 +256,8 @@ impl State {
     }
 }
 
-/// Spreads leases evenly, whatever their number: multiples of the golden ratio leave no gap and no crowd.
+/// A fraction from 0 to 1 for a lease number. Multiples of the golden ratio modulo 1 are spread evenly for any number
+/// of leases, so renewals do not crowd.
 pub(super) fn spread(number: u64) -> f64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]

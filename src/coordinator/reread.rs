@@ -1,4 +1,4 @@
-//! Files that are read again for every connection, without blocking anybody.
+//! Files that are read again for every connection, without blocking a task.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tokio::task::JoinHandle;
 
 use crate::error::{NodeFailure, SettingsError};
 
-/// Reads in a thread of its own, one at a time: a file system that hangs holds up one thread, however often a node is
-/// met meanwhile.
+/// Reads a file in a blocking thread, one read at a time. A file system that hangs blocks one thread only, however many
+/// connection attempts need the file.
 pub(super) struct Reread<T> {
     read: Box<dyn Fn() -> Reading<T> + Send + Sync>,
     running: Mutex<Option<Reading<T>>>,
-    /// Name of the setting, and the path as given, of what takes too long.
+    /// For errors: the name of the setting, and the path as given.
     name: (&'static str, String),
     limit: Duration,
 }
@@ -29,11 +29,11 @@ impl<T: Send + 'static> Reread<T> {
         Self { read, running: Mutex::default(), name: (setting, path.to_owned()), limit }
     }
 
-    /// What is read now.
+    /// Reads the file now.
     ///
     /// # Errors
     ///
-    /// What is wrong with the file, or that it could not be read within the limit.
+    /// What is wrong with the file, or that the file could not be read within the limit.
     pub(super) async fn read(&self) -> Result<T, NodeFailure> {
         tokio::time::timeout(self.limit, self.read_once())
             .await
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Reread<T> {
 
     async fn read_once(&self) -> Result<T, NodeFailure> {
         let mut running = self.running.lock().await;
-        // One that nobody waited for to the end, and that is over, is of the past.
+        // A read that nobody awaited to its end and that has finished is outdated: read again.
         let reading = match running.take() {
             Some(reading) if !reading.is_finished() => reading,
             Some(_) | None => (self.read)(),
@@ -55,7 +55,7 @@ impl<T: Send + 'static> Reread<T> {
                 Err(NodeFailure::File { setting, path, problem })
             }
             Ok(Err(mistake)) => Err(self.failure(mistake.to_string())),
-            // The runtime is about to end, or it panicked.
+            // The runtime is shutting down, or the read panicked.
             Err(error) => Err(self.failure(error.to_string())),
         }
     }
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(started.load(Ordering::SeqCst), 1);
         go_on.send(1).unwrap();
         go_on.send(2).unwrap();
-        // The first may be over by now, and is not believed then.
+        // The first read may have finished by now; its result is then outdated and not used.
         let reread = Reread { limit: Duration::from_secs(10), ..reread };
         assert!(reread.read().await.is_ok());
         assert!(started.load(Ordering::SeqCst) <= 2);

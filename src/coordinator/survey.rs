@@ -1,4 +1,4 @@
-//! Looks at the nodes and at one resource on them, for people. Nothing here decides anything.
+//! Asks the nodes about themselves and about one resource, for people. The protocol does not use the answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,47 +13,47 @@ use crate::node::{
 };
 use crate::types::{NodeId, Resource, Wake};
 
-/// How often a node is asked for the time: enough for a median, and for an idea of the slowest.
+/// How often a survey asks a node for its time: enough for a median and a rough maximum of the round trips.
 pub(crate) const PROBES: usize = 50;
 
-/// What the client knows of a node without asking it.
+/// What the client knows of a node without asking the node.
 pub(crate) struct StatusParts {
     pub(crate) name: Arc<str>,
     pub(crate) failure: Option<NodeFailure>,
     pub(crate) facts: Option<Arc<NodeFacts>>,
-    /// The random name that it gave itself; empty until it has been met.
+    /// The node's random id; empty until the client has observed the node.
     pub(crate) id: String,
     pub(crate) others: OtherClients,
 }
 
-/// What a look at a node gave.
+/// The measurements of a node.
 pub(crate) struct Probed {
-    /// Sorted; never empty.
+    /// All round trips, sorted; never empty.
     pub(crate) round_trips: Vec<Duration>,
-    /// By how much its wall clock is ahead of ours, in microseconds.
+    /// How many microseconds the node's wall clock is ahead of ours.
     pub(crate) clock_offset: i64,
     pub(crate) clients: u64,
 }
 
-/// What became of a key that was to be removed.
+/// What [`Redlock::dangerous_break`](crate::Redlock::dangerous_break) did with a lock's key on one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Removal {
-    /// It is removed.
+    /// The key was removed.
     Removed,
-    /// There was none.
+    /// There was no key.
     Absent,
-    /// It expired, was released or changed hands while it was looked at, and was let be.
+    /// Nothing was removed: between reading and removing the key, it expired, was released, or got another owner.
     TooLate,
-    /// It is no lock but a key of another type, and was let be.
+    /// Nothing was removed: the key is of another type, and so no lock.
     NoLock,
 }
 
-/// An answer, or why there is none, of each node.
+/// For each node its name, and its answer or the reason why there is none.
 type OfEach<T> = Vec<(Arc<str>, Result<T, NodeFailure>)>;
 
 impl Coordinator {
-    /// Asks nobody.
+    /// What the client knows of each node. Sends nothing.
     pub(crate) fn known(&self) -> Vec<StatusParts> {
         let now = self.now();
         let known = |node: NodeId| {
@@ -67,16 +67,16 @@ impl Coordinator {
         self.node_ids().map(known).collect()
     }
 
-    /// Measures every node that is connected, and hears of its other clients.
+    /// Measures every connected node, and learns which nodes its other clients use.
     pub(crate) async fn probe(&self) -> OfEach<Probed> {
         let probed = self.of_each(|link| self.probe_node(link)).await;
         let heard = join_all(self.node_ids().map(|node| self.roster.heard(node)));
-        // Who does not say leaves it unknown.
+        // For a node that does not answer in time, the other clients stay unknown.
         let _ = tokio::time::timeout(self.settings.node_timeout, heard).await;
         probed
     }
 
-    /// The longest lease that any client of the nodes may hold.
+    /// The longest `max_ttl` among all clients of the nodes, as far as it was announced.
     pub(crate) fn longest_max_ttl(&self) -> Duration {
         self.roster.max_ttl().as_duration()
     }
@@ -90,7 +90,7 @@ impl Coordinator {
             let round_trip = sent.until(self.now());
             round_trips.push(round_trip);
             if round_trip < offset_of_fastest.0 {
-                // It read its clock in the middle, give or take half of the round trip.
+                // Assumes that the node read its clock in the middle of the round trip; wrong by at most half of it.
                 let ours = wall.saturating_add(u64::try_from(round_trip.as_micros() / 2).unwrap_or(0));
                 offset_of_fastest = (round_trip, theirs.cast_signed().saturating_sub(ours.cast_signed()));
             }
@@ -100,12 +100,13 @@ impl Coordinator {
         Ok(Probed { round_trips, clock_offset: offset_of_fastest.1, clients })
     }
 
-    /// What each node holds of a resource.
+    /// Asks each node what it holds under the key of `resource`.
     pub(crate) async fn inspect(&self, resource: &Resource) -> OfEach<Seen> {
         self.of_each(|link| self.ask_one(link, View::new(resource))).await
     }
 
-    /// Removes the key wherever it is held, by whomever. A key that changed hands since it was looked at is let be.
+    /// Removes the key from every node, whoever its owner is. A key that gets another owner between reading and
+    /// removing stays.
     pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Removal> {
         self.of_each(|link| async {
             let Seen { key, value, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
@@ -125,23 +126,25 @@ impl Coordinator {
         .await
     }
 
-    /// Declares every node new, on an operator's word.
+    /// Declares every node new, because an operator said so.
     pub(crate) async fn declare_new(&self) -> OfEach<Declared> {
         self.of_each(|link| self.ask_one(link, Declare::new())).await
     }
 
-    /// Has every node forget what clients have told of their nodes and their longest leases.
+    /// Deletes what clients have announced to every node: their nodes, quorum and longest lease.
     pub(crate) async fn forget_clients(&self) -> OfEach<()> {
         self.of_each(|link| self.ask_one(link, Forget)).await
     }
 
-    /// With more patience than a vote gets: people want to know how slow a node is.
+    /// Sends one command, and waits `connect_timeout` instead of the shorter `node_timeout`, because people want to
+    /// know how slow a node is.
     async fn ask_one<C: Command>(&self, link: Link, command: C) -> Result<C::Reply, NodeFailure> {
         let after = self.settings.connect_timeout;
         tokio::time::timeout(after, link.send(command)).await.unwrap_or(Err(NodeFailure::NoAnswer { after }))
     }
 
-    /// All nodes at once; a node without a connection is not asked, once the first attempt to make one is over.
+    /// Asks all nodes concurrently, each when the first attempt to connect to it has ended. A node without a connection
+    /// is not asked.
     async fn of_each<T, F: Future<Output = Result<T, NodeFailure>>>(
         &self,
         ask: impl Fn(Link) -> F,

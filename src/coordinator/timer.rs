@@ -1,4 +1,4 @@
-//! Alarms at moments of the clock of every deadline.
+//! Timers on the clock that all deadlines use.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::time::Sleep;
 
 use crate::types::{Ambient, Moment, Timer};
 
-/// Tokio's timer. It stands still while the machine is suspended, and rounds up to whole milliseconds.
+/// Tokio's timer. The timer stands still while the machine is suspended, and rounds up to whole milliseconds.
 pub(crate) struct Sleeper {
     ambient: Arc<dyn Ambient>,
     sleep: Option<(Moment, Pin<Box<Sleep>>)>,
@@ -38,9 +38,11 @@ impl Timer for Sleeper {
     }
 }
 
-/// The alarm of one of many who wait for the same moment, each by itself: in the runtime in which it is polled, because
-/// that of the client may stand still or have ended. Tokio's timer, for there may be more of them than file descriptors;
-/// whoever is suspended is woken by the keeper.
+/// The timer of one task that watches a lease. Many tasks may watch the same lease, each with a timer of its own.
+///
+/// The timer runs in the runtime in which it is polled, because the client's runtime may be blocked or have ended. It
+/// is tokio's timer, because there may be more watchers than file descriptors. Tokio's timer does not count suspend:
+/// after a resume, the keeper ends an expired lease and so wakes the watchers.
 pub(crate) struct Alarm {
     ambient: Arc<dyn Ambient>,
     sleeper: Option<(runtime::Id, Sleeper)>,
@@ -51,12 +53,12 @@ impl Alarm {
         Self { ambient, sleeper: None }
     }
 
-    /// As [`Timer::poll_reached`]. Outside of a tokio runtime it never goes off.
+    /// As [`Timer::poll_reached`]. Outside of a tokio runtime the timer never fires.
     pub(crate) fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
         let Ok(runtime) = Handle::try_current() else { return Poll::Pending };
         let armed = match self.sleeper.take() {
             Some((armed_in, sleeper)) if armed_in == runtime.id() => sleeper,
-            // Polling a timer of a runtime that has ended is a panic.
+            // A timer of another runtime is replaced, because polling it panics once that runtime has ended.
             Some(_) | None => Sleeper::new(Arc::clone(&self.ambient)),
         };
         self.sleeper.insert((runtime.id(), armed)).1.poll_reached(at, cx)
@@ -83,7 +85,8 @@ mod boottime {
 
     const NANOS: u64 = 1_000_000_000;
 
-    /// A timerfd of CLOCK_BOOTTIME: it counts suspend, and goes off right after a resume that came too late.
+    /// A timerfd of CLOCK_BOOTTIME. The timer counts suspend: one that expires during a suspend fires right after the
+    /// resume.
     pub(crate) struct BootTimer<A> {
         ambient: A,
         fd: AsyncFd<OwnedFd>,
@@ -99,8 +102,8 @@ mod boottime {
         pub(crate) fn new(ambient: A) -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let fd = timerfd_create(TimerfdClockId::Boottime, flags)?;
-            // Newer versions of tokio ask for `unsafe` here, on account of types whose descriptor may change. An
-            // OwnedFd's does not.
+            // Newer versions of tokio require `unsafe` here, because the descriptor of some types may change. The
+            // descriptor of an OwnedFd does not.
             #[allow(
                 deprecated,
                 reason = "the replacement is unsafe, and not in the oldest tokio that will do"
@@ -111,7 +114,8 @@ mod boottime {
 
         fn arm(&mut self, at: Moment) -> io::Result<()> {
             let nanos = at.as_nanos();
-            // Seconds of a u64 of nanoseconds fit into an i64; zero would disarm, and is long past.
+            // The seconds of a u64 of nanoseconds fit into an i64. Zero would disarm the timer, but `at` is in the
+            // future.
             #[expect(clippy::cast_possible_wrap)]
             let it_value = Timespec { tv_sec: (nanos / NANOS) as i64, tv_nsec: (nanos % NANOS) as _ };
             let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -129,14 +133,15 @@ mod boottime {
                     return Poll::Ready(());
                 }
                 if self.armed != Some(at) {
-                    // A valid descriptor and a valid time: there is nothing that could fail.
+                    // Cannot fail: the descriptor and the time are valid.
                     let _ = self.arm(at);
                 }
                 let Ok(mut ready) = ready!(self.fd.poll_read_ready(cx)) else {
-                    // The runtime is going down, and this task with it.
+                    // The runtime is shutting down, and this task ends with it.
                     return Poll::Pending;
                 };
-                // What it counts does not matter; that it went off does, or that it was for another moment.
+                // The read clears the readiness; the number of expirations does not matter. The loop checks the clock
+                // again, because the timer may have been armed for another moment.
                 let _ = ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut [0; 8])?));
                 self.armed = None;
             }
@@ -151,7 +156,8 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
-    /// Of `timer`: earlier than armed before, later, long past.
+    /// Arms `timer` for a later and an earlier moment first: only the moment asked for last counts. A past moment is
+    /// reached at once.
     async fn goes_off_at_the_moment_asked_for_last(timer: &mut dyn Timer) {
         let soon = Machine.now() + Duration::from_millis(30);
         for other in [soon + Duration::from_secs(60), Machine.now() + Duration::from_millis(5)] {

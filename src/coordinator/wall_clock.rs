@@ -1,4 +1,5 @@
-//! Our wall clock beside the nodes', for those who forget old fencing tokens by it. `protocol/wall_clock.rs` has the rule.
+//! Compares our wall clock with the nodes' clocks. Only a confirmed clock may be used to delete old fencing tokens; the
+//! rule is in `protocol/wall_clock.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::node::{self, NodeClock};
 use crate::protocol::{Quorum, wall_clock};
 use crate::types::{Ambient, NodeId};
 
-/// What the nodes that are connected have said, each within the last ten minutes.
+/// The clocks of the connected nodes, each read within the last ten minutes.
 pub(super) struct WallClock {
     quorum: Quorum,
     max_skew: Duration,
@@ -43,7 +44,7 @@ impl node::WallClock for WallClock {
                 if wall_clock::is_confirmed(self.quorum, clocks, ours, self.max_skew) {
                     return ours;
                 }
-                // The sender is ours.
+                // Never an error: `self` owns the sender.
                 let _ = told.changed().await;
             }
         })

@@ -1,4 +1,4 @@
-//! The primitives: what users hold in their hands.
+//! The lock that users work with: [`Mutex`], [`Guard`], and [`Mutex::run`].
 
 mod mutex;
 mod run;

@@ -1,4 +1,4 @@
-//! Work that is done under a lock, and no longer.
+//! Runs work only as long as its lock is held.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,21 +8,22 @@ use super::{Guard, Mutex};
 use crate::error::RunError;
 
 impl Mutex {
-    /// Acquires the lock as [`lock`](Mutex::lock) does, runs `body` while it is held, and releases it. When the lease
-    /// is lost the body is dropped at the await that it has reached; it never does another step after the deadline.
+    /// Acquires the lock as [`lock`](Mutex::lock) does, runs `body` while the lock is held, and releases the lock. When
+    /// the lease is lost, the body is dropped at the await that it has reached: the body is never polled after the
+    /// deadline.
     ///
-    /// A value of the body's is returned even if fewer nodes than a quorum confirm the release, which goes on in the
-    /// background.
+    /// The body's value is returned even if fewer nodes than a quorum confirm the release; the release then continues
+    /// in the background.
     ///
     /// # Errors
     ///
     /// - [`RunError::NotAcquired`]: as `lock`; the body was not called.
-    /// - [`RunError::Lost`]: the lease was lost before the body had ended.
-    /// - [`RunError::Body`]: the body's own error, and how the release ended.
+    /// - [`RunError::Lost`]: the lease was lost before the body ended.
+    /// - [`RunError::Body`]: the body's own error, and the result of the release.
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any point, the body is dropped, and the lock released in the background.
+    /// When the future is dropped, the body is dropped, and the lock is released in the background.
     ///
     /// # Examples
     ///
@@ -53,7 +54,7 @@ impl Mutex {
             Err(loss) => Err(RunError::Lost(loss)),
             Ok(Err(error)) => Err(RunError::Body { error, released: guard.release().await }),
             Ok(Ok(value)) => match guard.loss() {
-                // During its last step.
+                // The lease was lost during the body's last poll.
                 Some(loss) => Err(RunError::Lost(loss)),
                 None => {
                     if let Err(error) = guard.release().await {

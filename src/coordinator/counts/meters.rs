@@ -1,11 +1,11 @@
-//! The same counts, and how long things take, for the `metrics` facade. Nothing without the feature.
+//! Counters and durations on the `metrics` facade. Without the feature, all functions are empty.
 //!
-//! No label is the name of a resource: there may be millions, and each would be a time series of its own.
+//! No label contains a resource name: there may be millions, and each would be a time series of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Every metric with its kind and what it says: what `docs/observability.md` and the dashboard are held against.
+/// Every metric with its kind and description. Tests compare `docs/observability.md` and the dashboard with this table.
 #[cfg(any(feature = "metrics", test))]
 pub(super) const METRICS: [(&str, Kind, &str); 14] = [
     ("redlock_attempts_total", Kind::Counter, "Attempts at locks, by outcome"),
@@ -45,7 +45,8 @@ pub(super) use off::{Meters, NodeMeters};
 #[cfg(feature = "metrics")]
 pub(super) use on::{Meters, NodeMeters};
 
-/// Each metric is looked up when it changes: a recorder may drop what has been idle, and handles would not notice.
+/// The meters of the `metrics` feature. Each metric is looked up whenever it changes, because a recorder may drop an
+/// idle metric, and a stored handle would not notice.
 #[cfg(feature = "metrics")]
 mod on {
     use metrics::{
@@ -54,7 +55,7 @@ mod on {
 
     use super::{Arc, Duration, Kind, METRICS};
 
-    /// Of one client.
+    /// The metrics of one client.
     pub(in super::super) struct Meters;
 
     impl Meters {
@@ -89,13 +90,13 @@ mod on {
         }
     }
 
-    /// Of one of its nodes.
+    /// The metrics of one node.
     pub(in super::super) struct NodeMeters(SharedString);
 
     impl NodeMeters {
         pub(in super::super) fn new(name: &Arc<str>) -> Self {
             let this = Self(SharedString::from(Arc::clone(name)));
-            // So that a node that was never reached is seen as well.
+            // A first value, so that a node that was never reached has a time series too.
             this.connected(0.0);
             this
         }
@@ -138,7 +139,8 @@ mod on {
         }
     }
 
-    /// For each client anew: the recorder may have been installed since the one before.
+    /// Describes all metrics to the recorder. Repeated for each client, because the recorder may have been installed
+    /// since the previous one connected.
     fn describe() {
         for (name, kind, text) in METRICS {
             match kind {

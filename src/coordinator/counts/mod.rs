@@ -1,5 +1,5 @@
-//! What happens in a client, counted in one place: [`Stats`], and the metrics of the feature of that name. No lock, and
-//! nothing that waits.
+//! All counting of a client in one place, for [`Stats`] and for the `metrics` feature. Counting takes no lock and never
+//! waits.
 
 mod meters;
 mod node;
@@ -18,7 +18,7 @@ use meters::Meters;
 use node::NodeCounts;
 pub use stats::{Attempts, Losses, NodeStats, Renewals, Stats, VoteCounts};
 
-/// How an attempt or a wait ended; in the order of the fields of [`Attempts`].
+/// How an attempt or a wait ended, in the order of the fields of [`Attempts`].
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Won,
@@ -73,7 +73,7 @@ pub(super) struct Counts {
     ambient: Arc<dyn Ambient>,
     attempts: [AtomicU64; Outcome::COUNT],
     waiting: AtomicI64,
-    /// Signed: an end may be counted ahead of its beginning.
+    /// Signed, because the end of a lease may be counted before its beginning.
     held: AtomicI64,
     released: AtomicU64,
     expired: AtomicU64,
@@ -107,7 +107,7 @@ impl Counts {
         &self.nodes[node.0]
     }
 
-    /// Runs an attempt, and counts how it ends; dropped on the way it is counted as well.
+    /// Runs an attempt and counts how it ends. An attempt that is dropped counts as cancelled.
     pub(super) async fn attempt<T>(
         &self,
         attempt: impl Future<Output = Result<T, LockError>>,
@@ -135,19 +135,19 @@ impl Counts {
         self.meters.wait(outcome.label(), took);
     }
 
-    /// The votes of an attempt that was decided.
+    /// Counts the votes of a decided attempt.
     pub(super) fn observe_votes(&self, votes: &[NodeVote]) {
         for (node, vote) in self.nodes.iter().zip(votes) {
             node.observe_vote(vote);
         }
     }
 
-    /// Bytes went out to a node.
+    /// Bytes were written to a node.
     pub(super) fn observe_written(&self, node: NodeId) {
         self.node(node).observe_written(|| self.ambient.now());
     }
 
-    /// Bytes came back from a node.
+    /// Bytes were read from a node.
     pub(super) fn observe_read(&self, node: NodeId) {
         self.node(node).observe_read(|| self.ambient.now());
     }
@@ -179,7 +179,7 @@ impl Counts {
 }
 
 impl Coordinator {
-    /// What was counted so far. Asks nobody.
+    /// The counters so far. Sends nothing.
     pub(crate) fn stats(&self) -> Stats {
         let counts = &self.counts;
         let [won, contended, no_quorum, too_late, refused, cancelled] = counts.attempts.each_ref().map(get);
@@ -200,12 +200,12 @@ impl Coordinator {
         }
     }
 
-    /// A wait for a lock begins, of one attempt or many.
+    /// Starts counting a wait for a lock, which may take one attempt or many.
     pub(crate) fn start_wait(&self) -> Counting<'_> {
         self.counts.start_wait()
     }
 
-    /// A node was given a key again that it had lacked.
+    /// Logs and counts a node's answer to a key that was set again.
     pub(super) fn observe_heal(&self, resource: &Resource, node: NodeId, vote: Vote) {
         let name = self.node(node).name();
         tracing::debug!(resource = resource.name(), node = %name, ?vote, "planted again");
@@ -213,7 +213,8 @@ impl Coordinator {
     }
 }
 
-/// An attempt or a wait under way. Dropped before its end is known, it was cancelled.
+/// A running attempt or wait. If `Counting` is dropped before [`handle_ended`](Self::handle_ended), the attempt or wait
+/// was cancelled.
 pub(crate) struct Counting<'a> {
     counts: &'a Counts,
     observe: fn(&Counts, Outcome, Duration),

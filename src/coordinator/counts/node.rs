@@ -1,4 +1,4 @@
-//! What is counted of one node.
+//! The counters of one node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::node::Answer;
 use crate::protocol::Vote;
 use crate::types::Moment;
 
-/// The last round trip weighs so much less than the mean of those before, as in TCP's own estimate (RFC 6298).
+/// The last round trip has a weight of 1/8 in the mean, as in TCP's estimate (RFC 6298).
 const ROUND_TRIPS: u64 = 8;
 
 pub(in crate::coordinator) struct NodeCounts {
@@ -26,9 +26,9 @@ pub(in crate::coordinator) struct NodeCounts {
     healed: AtomicU64,
     connected: AtomicU64,
     releases_pending: AtomicU64,
-    /// When the first bytes went out that nothing has come back for: nanoseconds of our clock, 0 where there are none.
+    /// When the first unanswered bytes were written: nanoseconds of our clock, 0 if everything is answered.
     asked_at: AtomicU64,
-    /// Nanoseconds; 0 before the first.
+    /// The mean round trip in nanoseconds; 0 before the first.
     round_trip: AtomicU64,
     meters: NodeMeters,
 }
@@ -63,7 +63,7 @@ impl NodeCounts {
         self.meters.vote(vote, reason);
     }
 
-    /// An answer to one command that was to renew so many leases, or none.
+    /// Counts the answer to one command that was to renew `leases` leases, or its failure.
     pub(in crate::coordinator) fn observe_renewals(&self, leases: usize, reply: &Reply<Vec<Answer>>) {
         let Ok(answers) = reply else {
             add(&self.renewal_unanswered, leases);
@@ -95,11 +95,11 @@ impl NodeCounts {
     pub(in crate::coordinator) fn observe_down(&self, failure: &NodeFailure) {
         self.meters.connected(-1.0);
         self.meters.disconnect(failure.kind());
-        // What was asked is not answered any more.
+        // Answers that were still expected will not arrive.
         self.asked_at.store(0, Ordering::Relaxed);
     }
 
-    /// The client is gone.
+    /// The client was dropped.
     pub(in crate::coordinator) fn observe_finished(&self) {
         self.meters.connected(-1.0);
         self.observe_pending(0);
@@ -112,15 +112,16 @@ impl NodeCounts {
         }
     }
 
-    /// Bytes went out. Called by the one task of the connection, as the next one.
+    /// Bytes were written to the node. Like [`observe_read`](Self::observe_read), only called by the connection's one
+    /// task.
     pub(super) fn observe_written(&self, now: impl FnOnce() -> Moment) {
         if get(&self.asked_at) == 0 {
             self.asked_at.store(now().as_nanos(), Ordering::Relaxed);
         }
     }
 
-    /// Bytes came back: that is one round trip, whoever awaits the answer and whether anybody still does. The answers
-    /// that decide attempts would leave out those of the slowest node.
+    /// Bytes were read from the node. The time since the first unanswered bytes counts as one round trip, even if
+    /// nobody awaits the answer. Measuring only the answers that decide attempts would leave out the slowest node.
     pub(super) fn observe_read(&self, now: impl FnOnce() -> Moment) {
         let asked_at = get(&self.asked_at);
         if asked_at == 0 {
@@ -136,7 +137,7 @@ impl NodeCounts {
         self.meters.round_trip(Duration::from_nanos(nanos));
     }
 
-    /// `failure`: why it has no vote now.
+    /// The counters of the node. `failure`: why the node's vote is lost now.
     pub(super) fn stats(&self, failure: Option<NodeFailure>) -> NodeStats {
         let round_trip = get(&self.round_trip);
         NodeStats {

@@ -1,25 +1,26 @@
-//! What a client has counted, for whoever asks.
+//! The counters of a client, as users see them.
 
 use std::time::Duration;
 
 use crate::error::NodeFailure;
 
-/// What a client has done so far, by [`Redlock::stats`](crate::Redlock::stats). Counts since it was made; they wrap at
-/// 2^64. Each is exact; taken one after the other, they may be of slightly different moments.
+/// The counters of a client since it was connected, returned by [`Redlock::stats`](crate::Redlock::stats). Counters
+/// wrap at 2^64. Each counter is exact, but they are read one after the other and may be from slightly different
+/// moments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Attempts at locks: several where a lock was waited for.
+    /// Attempts at locks. One call of `lock` may make several attempts.
     pub attempts: Attempts,
-    /// How many calls of `lock` are under way now.
+    /// Running calls of `lock`.
     pub waiting: u64,
     /// Locks that are held now.
     pub leases_held: u64,
-    /// Locks that were given back by their holders.
+    /// Locks that their holders released.
     pub released: u64,
-    /// Locks that ended although their holders had not given them back.
+    /// Locks that were lost while they were held.
     pub lost: Losses,
-    /// Each node, in the order of the configuration.
+    /// The counters of each node, in the order of the configuration.
     pub nodes: Vec<NodeStats>,
 }
 
@@ -35,21 +36,21 @@ pub struct Attempts {
     pub no_quorum: u64,
     /// Too little of the lease was left.
     pub too_late: u64,
-    /// Nothing was asked: the client is shut down, its runtime has ended, or there is no fencing token to be had.
+    /// The client refused: it is shut down, its runtime has ended, or there is no valid fencing token.
     pub refused: u64,
     /// The attempt was dropped before it ended.
     pub cancelled: u64,
 }
 
-/// Why locks ended under their holders' hands; see [`Loss`](crate::Loss).
+/// Why locks were lost while they were held; see [`Loss`](crate::Loss).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Losses {
-    /// Too few nodes renewed them in time.
+    /// Too few nodes renewed the lease in time.
     pub expired: u64,
-    /// Too many nodes no longer had them.
+    /// Too many nodes no longer had the key.
     pub denied: u64,
-    /// They had been held for `max_hold`.
+    /// The lock had been held for `max_hold`.
     pub max_hold: u64,
     /// The client was shut down.
     pub shut_down: u64,
@@ -57,56 +58,56 @@ pub struct Losses {
     pub runtime_ended: u64,
 }
 
-/// What one node has answered.
+/// The counters of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStats {
-    /// Its name.
+    /// The node's name.
     pub name: String,
-    /// Why its vote is lost now; `None` while it counts.
+    /// Why the node's vote is lost now; `None` while the vote counts.
     pub failure: Option<NodeFailure>,
-    /// Its votes in attempts.
+    /// The node's votes in attempts.
     pub votes: VoteCounts,
-    /// Its answers to renewals, one for each lease and time that it was asked.
+    /// The node's answers to renewals: one for each lease, each time that the node was asked.
     pub renewals: Renewals,
-    /// Keys that it lacked and was given again.
+    /// Keys that the node had lost and that were set again.
     pub healed: u64,
-    /// Connections to it that became usable.
+    /// How often a connection to the node became usable.
     pub connected: u64,
-    /// Releases that it has not answered yet.
+    /// Releases that the node has not answered yet.
     pub releases_pending: u64,
-    /// How long it has taken to answer lately: a mean in which the last round trip weighs an eighth. `None` before the
-    /// first.
+    /// The mean round trip, in which the last round trip has a weight of one eighth. `None` before the first round
+    /// trip.
     pub round_trip: Option<Duration>,
 }
 
-/// Votes of one node, as they stood when their attempts were decided. One that was not there by then, and was not
-/// needed, is not among them.
+/// The votes of one node in attempts, counted when each attempt was decided. A vote that arrived after the decision is
+/// not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VoteCounts {
-    /// Yes.
+    /// The node set the key.
     pub granted: u64,
-    /// No.
+    /// The node refused: it holds another owner's key, or a key of another type.
     pub denied: u64,
-    /// Lost, be it that the node could not be asked, did not answer, or is in quarantine.
+    /// The vote was lost: the node could not be asked, did not answer in time, or is in quarantine.
     pub unknown: u64,
 }
 
-/// Answers of one node to renewals.
+/// The answers of one node to renewals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Renewals {
-    /// Renewed.
+    /// The node renewed the key.
     pub granted: u64,
-    /// The node did not have the key any more.
+    /// The node no longer had the key.
     pub denied: u64,
-    /// Not answered.
+    /// The node did not answer.
     pub unknown: u64,
 }
 
 impl Losses {
-    /// All of them.
+    /// The number of all losses.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self { expired, denied, max_hold, shut_down, runtime_ended } = self;

@@ -1,5 +1,5 @@
-//! The lines of those who wait in this process, and what nodes and holders have to say to them. The rules are in
-//! `protocol/line.rs` and `protocol/contender.rs`.
+//! The wait queues of this process, and how notifications from nodes and from local releases reach the waiters. The
+//! rules are in `protocol/wait_queue.rs` and `protocol/contender.rs`.
 
 mod waiter;
 
@@ -21,19 +21,21 @@ use crate::types::{Moment, NodeId, Resource, Wake};
 pub(crate) use waiter::Position;
 use waiter::Waiter;
 
-/// For how long a lock counts as wanted after its last wait or the last call by a release. Waiting one's turn costs a
-/// free lock one round trip more; not doing so costs others theirs.
+/// How long a lock counts as wanted after its last wait, or after a release of ours notified another client. An attempt
+/// at a wanted lock registers first. Registering costs a free lock one more round trip; an attempt without registering
+/// could overtake the clients that wait.
 const WANTED_FOR: Duration = Duration::from_secs(1);
-/// Of how many locks that is remembered. Forgetting costs one lost attempt.
+/// How many wanted locks are remembered. Forgetting one costs one failed attempt.
 const WANTED_MAX: usize = 1024;
 
-/// All lines of a client.
+/// All wait queues of a client.
 pub(super) struct WaitQueues {
     pub(super) channel: Channel,
     pub(super) notify_warning: NotifyWarning,
     board: Mutex<Board>,
     numbers: AtomicU64,
-    /// Of each node: until when it is not asked to keep queues.
+    /// For each node, until when it is not used as a queue node: nanoseconds of our clock, 0 for a node that always
+    /// answered.
     avoided: Box<[AtomicU64]>,
 }
 
@@ -43,12 +45,13 @@ struct Board {
     wanted: HashMap<Resource, Moment>,
 }
 
-/// A line, and how the last attempt of its head ended.
+/// The wait queue of one lock.
 struct Queue {
     waiters: WaitQueue<Arc<Notify>>,
-    /// Where a head has registered: the client may be in the queue there until the line ends, or a head registers
-    /// elsewhere.
+    /// The queue node, and the connection, where a head has registered. The client may stay registered there until the
+    /// wait queue is empty or a head registers elsewhere.
     at: Option<(NodeId, Epoch)>,
+    /// How the last attempt of a head failed.
     last: Option<LockError>,
 }
 
@@ -68,7 +71,7 @@ impl WaitQueues {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A lock is about to be released by its holder: which waiter the release notifies.
+    /// Which waiter the release of a lock notifies. Called just before the release.
     pub(super) fn wake(&self, resource: &Resource, now: Moment) -> Wake {
         self.board().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
     }
@@ -95,7 +98,7 @@ impl Board {
 }
 
 impl Coordinator {
-    /// At the end of the line for a lock. `retry`: pauses for outages.
+    /// Appends a waiter to the wait queue of a lock. `retry` gives the pauses after outages.
     pub(crate) fn join_wait_queue(self: &Arc<Self>, resource: &Resource, retry: Retry) -> Waiter {
         let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
@@ -113,7 +116,7 @@ impl Coordinator {
         Waiter::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
-    /// Where the releases of a lock call who waits.
+    /// The nodes on which the releases of a lock notify the next waiter.
     pub(super) fn nodes_to_notify(&self, resource: &Resource, wake: Wake) -> NodeSet {
         match wake {
             Wake::Nobody => NodeSet::EMPTY,
@@ -125,7 +128,7 @@ impl Coordinator {
         }
     }
 
-    /// The releases of a lock were queued.
+    /// Lets the next waiter continue, because the releases of a lock were queued.
     pub(super) fn handle_released(&self, resource: &Resource, after: AfterRelease) {
         match after {
             AfterRelease::HandOver => self.hand_over(resource),
@@ -133,7 +136,7 @@ impl Coordinator {
         }
     }
 
-    /// A release of ours may have called somebody.
+    /// Remembers that a lock is wanted if a release of ours notified another client.
     pub(super) fn handle_wanted(&self, resource: &Resource, notified: Notified) {
         match notified {
             Notified::Somebody => self.wait_queues.board().remember_wanted(resource, self.now()),
@@ -141,7 +144,8 @@ impl Coordinator {
         }
     }
 
-    /// A release that calls nobody was queued: the head of the line attempts at once, or others are called after all.
+    /// Hands a released lock over to the head of the local wait queue, which attempts at once. Without a head, other
+    /// clients are notified. The queued release itself notified nobody.
     fn hand_over(&self, resource: &Resource) {
         let head = self
             .wait_queues
@@ -155,14 +159,14 @@ impl Coordinator {
         }
     }
 
-    /// Has nodes call those who wait there, if the lock is free.
+    /// Makes each of `nodes` notify the first waiter in its queue if the lock is free there.
     fn notify_next(&self, resource: &Resource, nodes: NodeSet) {
         for id in nodes.iter() {
             self.node(id).notify(Leave::of_nobody(resource, self.settings.node_timeout));
         }
     }
 
-    /// Ends all waits. What they leave on the nodes is taken away before anything that is sent later.
+    /// Ends all waits. The commands that remove the client from the nodes' queues are sent before any later command.
     pub(super) fn close_wait_queues(&self) {
         let queues = std::mem::take(&mut self.wait_queues.board().queues);
         // In an order that is the same in every run; that of a hash map is not.
@@ -174,15 +178,16 @@ impl Coordinator {
         }
     }
 
-    /// Nobody waits for this lock in this process any more: be it that we were called, or that an attempt was given up
-    /// half way, others have to be called.
+    /// Leaves the lock's queue on all nodes, because no waiter is left in this process. Each node notifies its next
+    /// waiter if the lock is free: a notification sent to us, or an attempt dropped half way, must not leave the others
+    /// asleep.
     fn leave_queues(&self, resource: &Resource) {
         for id in self.node_ids() {
             self.node(id).notify(Leave::new(resource, &self.wait_queues.channel, self.settings.node_timeout));
         }
     }
 
-    /// The node that keeps the queue of a lock for now; `None` where none can call us.
+    /// The node that keeps the queue of a lock now; `None` if no node can notify us.
     fn queue_node(&self, resource: &Resource) -> Option<(NodeId, Link)> {
         let order = QueueOrder::new(resource.key());
         let usable = self.node_ids().filter(|id| self.can_notify(*id));
@@ -194,22 +199,23 @@ impl Coordinator {
         if self.node_ids().all(|id| self.can_notify(id)) { Health::All } else { Health::Some }
     }
 
-    /// Whether a node can call us, as far as is known.
+    /// Whether a node can notify us, as far as is known.
     fn can_notify(&self, node: NodeId) -> bool {
         let avoided_until = self.wait_queues.avoided[node.0].load(Ordering::Relaxed);
-        // Mostly it never was, and the clock need not be read.
+        // 0 is the common case, and saves reading the clock.
         let avoided = avoided_until != 0 && self.now() < Moment::from_nanos(avoided_until);
         !avoided && self.node(node).of_live(Link::subscription) == Some(Subscription::Active)
     }
 
-    /// It did not answer in time. When it hangs, its connection is given up within so long.
+    /// Does not use `node` as a queue node for a while, because the node did not answer in time. If the node hangs, its
+    /// connection is closed before that time has passed.
     fn avoid(&self, node: NodeId) {
         let until = self.now() + self.settings.node_timeout * HUNG_AFTER_NODE_TIMEOUTS * 2;
         self.wait_queues.avoided[node.0].store(until.as_nanos(), Ordering::Relaxed);
     }
 }
 
-/// Hears what one node says.
+/// Handles the notifications and connection events of one node.
 pub(super) struct Subscriber {
     pub(super) coordinator: Weak<Coordinator>,
     pub(super) node: NodeId,
@@ -230,7 +236,7 @@ impl Listener for Subscriber {
         });
         match head {
             Some(head) => head.notify_one(),
-            // Whoever waited has left: pass it on.
+            // The waiter has left: the node notifies the next one.
             None => node.notify(Leave::new(&resource, &wait_queues.channel, settings.node_timeout)),
         }
     }

@@ -1,4 +1,4 @@
-//! One waiter's place in a line.
+//! One waiter in the wait queue of a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::node::{Leave, Register};
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
 use crate::types::{Manner, Moment, NodeId, Resource};
 
-/// Dropped, it leaves the line at once: the next one is the head, or, where nobody is left, others are called.
+/// A waiter in the local wait queue of a lock. A waiter that is dropped leaves the wait queue at once: the next waiter
+/// becomes head, or, if none is left, other clients are notified.
 pub(crate) struct Waiter {
     coordinator: Arc<Coordinator>,
     resource: Resource,
@@ -28,11 +29,12 @@ enum Stage {
     Acquired,
 }
 
-/// What a waiter has to do.
+/// A waiter's position, and what the waiter does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// Nothing: others come first.
+    /// Behind the head: nothing to do.
     Behind,
+    /// Head of the wait queue: the step of its contender.
     Head(Step),
     /// The client is shut down.
     Closed,
@@ -60,10 +62,10 @@ impl Waiter {
         }
     }
 
-    /// Returns when something may have changed, and at `until` at the latest. Cancel safe.
+    /// Returns when the waiter's position or step may have changed, and at `until` at the latest. Cancel safe.
     pub(crate) async fn changed(&self, until: Moment) {
         let began = self.coordinator.now();
-        // Those behind have nothing to do with it.
+        // Only the head watches the connection to the queue node.
         let at = self.with_queue(|queue| queue.waiters.is_head(self.number).then_some(queue.at)?).flatten();
         let gone = async {
             match at {
@@ -85,15 +87,15 @@ impl Waiter {
         tracing::trace!(elapsed = ?began.until(self.coordinator.now()), "woken");
     }
 
-    /// Gets into the lock's queue, or looks whether it is our turn there.
+    /// Registers in the lock's queue on the queue node, or asks there whether it is our turn.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Dropped half way, it is as if the answer had been lost.
+    /// Cancel safe. Dropping the future has the same effect as a lost answer.
     pub(crate) async fn register(&self, manner: Manner, limit: Duration) {
         let coordinator = &self.coordinator;
         let Some((node, link)) = coordinator.queue_node(&self.resource) else {
-            // Nobody can call us. Then it is plain trying again.
+            // No node can notify us: try again after pauses instead.
             self.handle_outage();
             return;
         };
@@ -128,18 +130,19 @@ impl Waiter {
                 self.handle_queue_lost(node, &failure);
             }
             Err(_) if limit >= node_timeout => self.handle_queue_lost(node, &"no answer"),
-            // The wait is over, which says nothing of the node.
+            // The wait has ended, which says nothing about the node.
             Err(_) => {}
         }
     }
 
-    /// An attempt begins.
+    /// Called when an attempt begins.
     pub(crate) fn handle_attempt(&self) {
         self.with_contender(Contender::handle_attempt);
     }
 
-    /// An attempt was lost for reasons that are this waiter's own: leaves the line at once, for the others. Answers what
-    /// kept the lock from this waiter, which was `earlier` before. `limit` as in [`handle_failed`](Self::handle_failed).
+    /// Leaves the wait queue, so that the other waiters continue at once, after an attempt that failed because this
+    /// waiter allowed the nodes too little time. Returns the error to report if the wait ends now. `earlier` is the
+    /// error that this method returned last time; `limit` as in [`handle_failed`](Self::handle_failed).
     pub(crate) fn step_aside(
         self,
         error: LockError,
@@ -150,7 +153,7 @@ impl Waiter {
         if self.is_cut_by_the_wait(limit) { earlier.or_else(of_line).unwrap_or(error) } else { error }
     }
 
-    /// It was lost. It had waited for answers until `limit` at most.
+    /// Called when the attempt has failed. `limit` is how long the attempt could wait for answers.
     pub(crate) fn handle_failed(&self, error: LockError, limit: Duration) {
         match &error {
             LockError::Contended { .. } => self.with_contender(Contender::handle_lost),
@@ -163,7 +166,8 @@ impl Waiter {
             | LockError::ShutDown
             | LockError::RuntimeEnded => {
                 self.handle_outage();
-                // It may have been called, and others may reach more nodes. They get in line before it.
+                // A notification may have caused the attempt, and other clients may reach more nodes. Leaving the queue
+                // notifies the next client; we register again behind the others.
                 if let Some((node, _)) = self.with_queue(|queue| queue.at.take()).flatten() {
                     self.leave_queue(node);
                 }
@@ -176,15 +180,16 @@ impl Waiter {
         });
     }
 
-    /// Then it has nothing to say of the nodes.
+    /// Whether the end of the wait cut the attempt short. The attempt's error then says nothing about the nodes.
     fn is_cut_by_the_wait(&self, limit: Duration) -> bool {
         limit < self.coordinator.settings.node_timeout
     }
 
-    /// What keeps the lock from those in line.
+    /// Why the waiters of this wait queue do not have the lock.
     pub(crate) fn reason(&self) -> LockError {
         let last = self.with_queue(|queue| queue.last.clone()).flatten();
-        // Otherwise a holder in this process has won it since, or nobody has needed to ask all nodes.
+        // Without a failed attempt, the lock is contended: a waiter of this process has acquired the lock since, or the
+        // queue node alone said that it was held.
         last.unwrap_or_else(|| {
             let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
             self.coordinator.failed(&self.resource, RoundFailure::Contended, nobody_asked)
@@ -196,19 +201,19 @@ impl Waiter {
         self.with_contender(|contender| contender.handle_outage(self.retry, now, random));
     }
 
-    /// It was won.
+    /// Called when the attempt has acquired the lock: leaves the wait queue.
     pub(crate) fn handle_acquired(mut self) {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
         let mut board = self.coordinator.wait_queues.board();
         let Some(queue) = board.queues.get_mut(&self.resource) else { return };
-        // Whoever is next takes over our entry in the queue, with a ticket of its own.
+        // The next head takes over the client's entry in the queue node's queue, with a new ticket.
         let at = queue.at;
         queue.last = None;
         match queue.waiters.handle_acquired(self.number, now) {
             AfterLeaving::SameHead => {}
             AfterLeaving::NewHead(head) => {
-                // Wakers run other people's code.
+                // Unlocked first, because wakers run other code.
                 drop(board);
                 head.notify_one();
             }
@@ -217,8 +222,9 @@ impl Waiter {
                 let Some((node, _)) = at else { return };
                 board.remember_wanted(&self.resource, now);
                 drop(board);
-                // Our own release takes a client out that was called, but only where it finds the key: not on a
-                // node whose answer was not needed, and whose command had not left us by then.
+                // Leave here, because our release does so only in one case: it removes a notified client from the queue
+                // where it finds the key. The queue node may lack the key if its answer was not needed and the command
+                // had not left this process by then.
                 self.leave_queue(node);
             }
         }
@@ -237,7 +243,7 @@ impl Waiter {
             queue.at = None;
             queue.waiters.contender.handle_queue_lost();
         });
-        // When it goes on it may register us, behind which comes this.
+        // If the node resumes, it may still register us; this command comes after that one.
         self.leave_queue(node);
     }
 
@@ -250,7 +256,7 @@ impl Waiter {
         self.with_queue(|queue| change(&mut queue.waiters.contender));
     }
 
-    /// `None` where the line is dissolved.
+    /// Changes the wait queue; `None` if it no longer exists.
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> Option<T> {
         self.coordinator.wait_queues.board().queues.get_mut(&self.resource).map(change)
     }
