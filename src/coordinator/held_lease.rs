@@ -24,7 +24,7 @@ use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 /// How long after the acquire the keeper first checks a lease, to handle the answers that missed the decision and free
 /// their memory: pending answers are large. A healthy node has answered by then. Most short leases end before this
 /// check.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
+const FIRST_CHECK: Duration = Duration::from_millis(20);
 
 /// A lease until it ends by release, loss or shutdown. One mutex orders the end of the lease and every command that
 /// sets a key for it: no key is set after the end, and the end releases every key that was set before.
@@ -48,7 +48,7 @@ pub(super) struct State {
     pub(super) keys: LockKeys,
     pub(super) renewing: Renewing,
     /// When the keeper checks the lease next.
-    pub(super) look: Moment,
+    pub(super) check_at: Moment,
     pub(super) max_hold: MaxHold,
     /// When `max_hold` ends the lease.
     pub(super) hold_until: Moment,
@@ -89,16 +89,16 @@ impl HeldLease {
     ///
     /// [`LockError::ShutDown`] or [`LockError::RuntimeEnded`]. The lease is then released; after
     /// [`LockError::RuntimeEnded`] no task may be left to send the releases.
-    pub(crate) fn hold(mut held: Attempt, keep: Keep) -> Result<Arc<Self>, LockError> {
-        let coordinator = Arc::clone(&held.coordinator);
+    pub(crate) fn hold(mut attempt: Attempt, keep: Keep) -> Result<Arc<Self>, LockError> {
+        let coordinator = Arc::clone(&attempt.coordinator);
         let (now, quorum) = (coordinator.now(), coordinator.settings.quorum);
         let number = coordinator.keeper.next_number();
-        let ttl = held.keys.ttl;
+        let ttl = attempt.keys.ttl;
         let renewing = match keep.alive {
             KeepAlive::No => Renewing::Off,
             KeepAlive::Yes => {
                 // The lease counts from before its keys were asked for, so the renewal times count from then too.
-                let deadline = held.keys.lease.deadline(now).unwrap_or(now);
+                let deadline = attempt.keys.lease.deadline(now).unwrap_or(now);
                 let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
                 Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
             }
@@ -108,27 +108,27 @@ impl HeldLease {
             MaxHold::Unbounded => Moment::NEVER,
             MaxHold::For(max_hold) => now + max_hold,
         };
-        let keys = held.take_keys();
+        let keys = attempt.take_keys();
         let mut state =
-            State { keys, renewing, look: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
-        let look = state.next_look(now).min(now + FIRST_LOOK);
-        state.look = look;
-        let leased = Arc::new(Self {
+            State { keys, renewing, check_at: Moment::NEVER, max_hold, hold_until, stage: Stage::Held };
+        let check_at = state.next_check(now).min(now + FIRST_CHECK);
+        state.check_at = check_at;
+        let lease = Arc::new(Self {
             number,
-            resource: held.resource.clone(),
-            token: held.token.clone(),
+            resource: attempt.resource.clone(),
+            token: attempt.token.clone(),
             ttl,
-            fence: held.fence,
+            fence: attempt.fence,
             since: now,
             state: Mutex::new(state),
             ended: OnceLock::new(),
             coordinator: Arc::clone(&coordinator),
         });
         coordinator.counts.observe_held();
-        match coordinator.keeper.keep(Arc::clone(&leased), look) {
-            Ok(()) => Ok(leased),
+        match coordinator.keeper.keep(Arc::clone(&lease), check_at) {
+            Ok(()) => Ok(lease),
             Err(why) => {
-                leased.give_up();
+                lease.give_up();
                 Err(why.error())
             }
         }
@@ -259,7 +259,7 @@ impl HeldLease {
             Stage::Lost(loss) => End::Lost(loss),
         };
         self.coordinator.counts.observe_end(end, self.since.until(now));
-        self.coordinator.keeper.forget(state.look, self.number, now);
+        self.coordinator.keeper.forget(state.check_at, self.number, now);
         let notifying = self.coordinator.nodes_to_notify(&self.resource, wake);
         let list = state.keys.take_releases(&self.resource, &self.token, notifying, now);
         let after = match wake {
@@ -330,7 +330,7 @@ struct Releasing {
 }
 
 impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, leased: &HeldLease) -> Self {
+    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, lease: &HeldLease) -> Self {
         let Settings { quorum, node_timeout, .. } = coordinator.settings;
         let now = coordinator.now();
         let mut this = Self {
@@ -342,7 +342,7 @@ impl Releasing {
             coordinator,
         };
         let [notifying, quiet] = [Wake::Next, Wake::Nobody]
-            .map(|wake| Remove::new(&leased.resource, leased.token.as_bytes(), wake, node_timeout));
+            .map(|wake| Remove::new(&lease.resource, lease.token.as_bytes(), wake, node_timeout));
         for (node, mut release) in releases {
             match this.coordinator.node(node).link() {
                 Ok(link) => {

@@ -18,7 +18,7 @@ use crate::types::{Ambient, Moment, NodeId, Resource};
 
 /// How many leases are checked before the task handles answers and yields to other tasks. A check takes about a
 /// microsecond.
-const LOOKS_MAX: usize = 1024;
+const CHECKS_MAX: usize = 1024;
 
 /// When the last lease has ended, the task usually lives on until its next alarm, because another lock may be acquired
 /// soon. If the alarm is further away than this, the task is notified and ends at once.
@@ -34,34 +34,22 @@ struct Shared {
     /// which may end before the lease does.
     runtime: Handle,
     numbers: AtomicU64,
-    board: Mutex<Board>,
+    state: Mutex<State>,
     wake: Notify,
-    /// Locked while leases are checked, for about a millisecond at most. Leases under check are not on the board.
-    looking: Mutex<()>,
+    /// Locked while leases are checked, for about a millisecond at most. Leases under check are not on the state.
+    checking: Mutex<()>,
     /// For each node, why the last command that was to renew leases failed.
     refusals: Mutex<Vec<Option<NodeFailure>>>,
 }
 
 /// The task's state that others may change.
-struct Board {
+struct State {
     /// The leases, by the moment of their next check.
     timers: TimerQueue<Arc<HeldLease>>,
     /// When the task runs without being notified.
     alarm: Moment,
-    task: Task,
-    access: Access,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Task {
-    Absent,
-    Running,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Open,
-    Closed(Closed),
+    is_running: bool,
+    closed: Option<Closed>,
 }
 
 /// Why the keeper accepts no lease any more.
@@ -94,19 +82,15 @@ impl Closed {
 impl Keeper {
     /// Must be called within a tokio runtime; the task will run there.
     pub(super) fn new(nodes: usize, ambient: Arc<dyn Ambient>) -> Self {
-        let board = Board {
-            timers: TimerQueue::default(),
-            alarm: Moment::NEVER,
-            task: Task::Absent,
-            access: Access::Open,
-        };
+        let state =
+            State { timers: TimerQueue::default(), alarm: Moment::NEVER, is_running: false, closed: None };
         Self(Arc::new(Shared {
             ambient,
             runtime: Handle::current(),
             numbers: AtomicU64::new(0),
-            board: Mutex::new(board),
+            state: Mutex::new(state),
             wake: Notify::new(),
-            looking: Mutex::new(()),
+            checking: Mutex::new(()),
             refusals: Mutex::new(vec![None; nodes]),
         }))
     }
@@ -122,68 +106,64 @@ impl Keeper {
     ///
     /// Why the keeper accepts no lease any more. [`Closed::RuntimeEnded`] may also mean that the task's runtime ended
     /// while the task was being spawned.
-    pub(super) fn keep(&self, leased: Arc<HeldLease>, look: Moment) -> Result<(), Closed> {
-        let mut board = self.0.board();
-        board.open()?;
-        board.timers.insert(look, leased.number, leased);
-        match board.task {
-            Task::Absent => {
-                board.task = Task::Running;
-                drop(board);
-                // Made before the spawn: a runtime that has ended drops the task before its first poll, and the dropped
-                // `Presence` then ends the lease.
-                let presence = Presence { shared: Arc::clone(&self.0), orderly: false };
-                self.0.runtime.spawn(run(presence));
-                self.0.board().open()
+    pub(super) fn keep(&self, leased: Arc<HeldLease>, check_at: Moment) -> Result<(), Closed> {
+        let mut state = self.0.state();
+        state.open()?;
+        state.timers.insert(check_at, leased.number, leased);
+        if state.is_running {
+            if check_at < state.alarm {
+                self.0.wake.notify_one();
             }
-            Task::Running => {
-                if look < board.alarm {
-                    self.0.wake.notify_one();
-                }
-                Ok(())
-            }
+            return Ok(());
         }
+        state.is_running = true;
+        drop(state);
+        // Made before the spawn: a runtime that has ended drops the task before its first poll, and the dropped
+        // `TaskGuard` then ends the lease.
+        let guard = TaskGuard { shared: Arc::clone(&self.0), has_finished: false };
+        self.0.runtime.spawn(run(guard));
+        self.0.state().open()
     }
 
-    /// Removes lease `number`, which has ended and was scheduled for `look`.
-    pub(super) fn forget(&self, look: Moment, number: u64, now: Moment) {
-        let mut board = self.0.board();
-        let _ = board.timers.remove(look, number);
-        if board.timers.is_empty() && now + LINGER < board.alarm {
+    /// Removes lease `number`, which has ended and was scheduled for `check_at`.
+    pub(super) fn forget(&self, check_at: Moment, number: u64, now: Moment) {
+        let mut state = self.0.state();
+        let _ = state.timers.remove(check_at, number);
+        if state.timers.is_empty() && now + LINGER < state.alarm {
             self.0.wake.notify_one();
         }
     }
 
     /// Moves the next check of lease `number`. Returns when the lease is scheduled now: still `from` if the task is
     /// checking the lease at this moment.
-    pub(super) fn move_look(&self, from: Moment, to: Moment, number: u64) -> Moment {
-        let mut board = self.0.board();
-        let Some(leased) = board.timers.remove(from, number) else { return from };
-        board.timers.insert(to, number, leased);
-        if to < board.alarm {
+    pub(super) fn reschedule(&self, from: Moment, to: Moment, number: u64) -> Moment {
+        let mut state = self.0.state();
+        let Some(leased) = state.timers.remove(from, number) else { return from };
+        state.timers.insert(to, number, leased);
+        if to < state.alarm {
             self.0.wake.notify_one();
         }
         to
     }
 
     /// Schedules the next check of a lease that the task is checking.
-    pub(super) fn write_down(&self, look: Moment, leased: Arc<HeldLease>) -> Result<(), Closed> {
-        let mut board = self.0.board();
-        board.open()?;
-        board.timers.insert(look, leased.number, leased);
+    pub(super) fn schedule(&self, check_at: Moment, leased: Arc<HeldLease>) -> Result<(), Closed> {
+        let mut state = self.0.state();
+        state.open()?;
+        state.timers.insert(check_at, leased.number, leased);
         Ok(())
     }
 
-    /// Accepts no lease any more, and returns the leases on the board. Leases that are being checked have ended when
+    /// Accepts no lease any more, and returns the leases on the state. Leases that are being checked have ended when
     /// `close` returns.
     pub(super) fn close(&self) -> Vec<Arc<HeldLease>> {
         let leases = {
-            let mut board = self.0.board();
-            board.access = Access::Closed(Closed::ShutDown);
-            board.timers.take_all()
+            let mut state = self.0.state();
+            state.closed = Some(Closed::ShutDown);
+            state.timers.take_all()
         };
         self.0.wake.notify_one();
-        drop(lock(&self.0.looking));
+        drop(lock(&self.0.checking));
         leases
     }
 
@@ -205,39 +185,36 @@ impl Drop for Keeper {
     }
 }
 
-impl Board {
+impl State {
     fn open(&self) -> Result<(), Closed> {
-        match self.access {
-            Access::Open => Ok(()),
-            Access::Closed(why) => Err(why),
-        }
+        self.closed.map_or(Ok(()), Err)
     }
 }
 
 impl Shared {
-    fn board(&self) -> MutexGuard<'_, Board> {
-        lock(&self.board)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    /// Checks all leases that are due, up to [`LOOKS_MAX`]. Returns their number.
-    fn look(&self, work: &mut Work) -> usize {
-        let _looking = lock(&self.looking);
+    /// Checks all leases that are due, up to [`CHECKS_MAX`]. Returns their number.
+    fn check(&self, work: &mut Work) -> usize {
+        let _checking = lock(&self.checking);
         let now = self.ambient.now();
-        let due = self.board().timers.take_due(now, LOOKS_MAX);
-        let looks = due.len();
-        work.look_at(due, now);
-        looks
+        let due = self.state().timers.take_due(now, CHECKS_MAX);
+        let checked = due.len();
+        work.check(due, now);
+        checked
     }
 
     /// Sets and returns the alarm for the next check; `None` when no lease and no answer is left.
     fn set_alarm(&self, work: &Work) -> Option<Moment> {
-        let mut board = self.board();
-        if board.timers.is_empty() && work.is_done() {
-            board.task = Task::Absent;
+        let mut state = self.state();
+        if state.timers.is_empty() && work.is_done() {
+            state.is_running = false;
             return None;
         }
-        board.alarm = board.timers.next().unwrap_or(Moment::NEVER);
-        Some(board.alarm)
+        state.alarm = state.timers.next().unwrap_or(Moment::NEVER);
+        Some(state.alarm)
     }
 }
 
@@ -246,24 +223,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Ends all leases when the task is dropped with its runtime, because nobody would renew or end them any more.
-struct Presence {
+struct TaskGuard {
     shared: Arc<Shared>,
     /// Whether the task has ended by itself, without leases.
-    orderly: bool,
+    has_finished: bool,
 }
 
-impl Drop for Presence {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
-        if self.orderly {
+        if self.has_finished {
             return;
         }
-        let mut board = self.shared.board();
-        board.task = Task::Absent;
-        if board.access == Access::Open && !std::thread::panicking() {
-            board.access = Access::Closed(Closed::RuntimeEnded);
+        let mut state = self.shared.state();
+        state.is_running = false;
+        if state.closed.is_none() && !std::thread::panicking() {
+            state.closed = Some(Closed::RuntimeEnded);
         }
-        let leases = board.timers.take_all();
-        drop(board);
+        let leases = state.timers.take_all();
+        drop(state);
         if !leases.is_empty() {
             let locks = leases.len();
             tracing::warn!(locks, "the client's runtime has ended under locks that are held; they are lost");
@@ -272,12 +249,12 @@ impl Drop for Presence {
     }
 }
 
-async fn run(mut presence: Presence) {
-    let shared = Arc::clone(&presence.shared);
+async fn run(mut guard: TaskGuard) {
+    let shared = Arc::clone(&guard.shared);
     let mut timer = shared.ambient.timer();
     let mut work = Work::default();
     loop {
-        if shared.look(&mut work) == LOOKS_MAX {
+        if shared.check(&mut work) == CHECKS_MAX {
             tokio::task::yield_now().await;
         }
         let Some(alarm) = shared.set_alarm(&work) else { break };
@@ -289,7 +266,7 @@ async fn run(mut presence: Presence) {
         }
     }
     // `set_alarm` has recorded the end of the task, and a new task may have started since.
-    presence.orderly = true;
+    guard.has_finished = true;
 }
 
 #[cfg(test)]

@@ -66,8 +66,8 @@ impl LockKeys {
         self.settle_stragglers(now);
         self.last_round.take();
         let expires = now + self.ttl.as_duration();
-        let release = |(node, planted): (NodeId, KeyState)| {
-            let set_status = match planted {
+        let release = |(node, key): (NodeId, KeyState)| {
+            let set_status = match key {
                 KeyState::Granted => SetStatus::Answered,
                 KeyState::Stray => SetStatus::Stray,
                 KeyState::Unknown | KeyState::NotSent | KeyState::Denied => {

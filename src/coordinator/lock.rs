@@ -44,7 +44,7 @@ impl Coordinator {
         let wait = async {
             let mut waited = self.start_wait();
             let held = if request.retry.is_fifo() && !request.max_wait.is_zero() {
-                self.lock_in_turn(request, give_up).await
+                self.lock_in_queue(request, give_up).await
             } else {
                 self.lock_by_retrying(request, give_up).await
             };
@@ -68,7 +68,7 @@ impl Coordinator {
     }
 
     /// Waits in the wait queue. The head of the wait queue asks the nodes, as its contender decides.
-    async fn lock_in_turn(
+    async fn lock_in_queue(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
         give_up: Moment,
@@ -79,7 +79,7 @@ impl Coordinator {
         // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
         // that.
         let mut unmet = None;
-        let mut is_quarantine_told = false;
+        let mut is_warned = false;
         loop {
             let now = self.now();
             let step = match waiter.position(now) {
@@ -119,7 +119,7 @@ impl Coordinator {
                         }
                         Err(error) => {
                             unmet = None;
-                            self.tell_quarantine(&error, give_up, &mut is_quarantine_told);
+                            self.warn_of_quarantine(&error, give_up, &mut is_warned);
                             waiter.handle_failed(error, limit);
                         }
                     }
@@ -137,7 +137,7 @@ impl Coordinator {
         let node_timeout = self.settings.node_timeout;
         let left = || self.now().until(give_up);
         let (mut attempts, mut last) = (1_u32, None);
-        let mut is_quarantine_told = false;
+        let mut is_warned = false;
         loop {
             // An attempt ends with the wait. A single attempt (`max_wait` zero) may take a whole node timeout.
             let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
@@ -154,7 +154,7 @@ impl Coordinator {
                 Pause::For(pause) => pause,
                 Pause::GiveUp => return Err(error),
             };
-            self.tell_quarantine(&error, give_up, &mut is_quarantine_told);
+            self.warn_of_quarantine(&error, give_up, &mut is_warned);
             tokio::time::sleep(pause.min(left())).await;
             if left().is_zero() {
                 return Err(request.timeout(error));
@@ -167,10 +167,10 @@ impl Coordinator {
     /// Logs a warning that a wait lasts until a quarantine ends: at most once in each wait, and for one of all waits
     /// every 10 s. Without the warning a first deployment looks hung. Logs nothing when the wait ends before the
     /// quarantine, because the error then contains the reason.
-    fn tell_quarantine(&self, error: &LockError, give_up: Moment, is_told: &mut bool) {
+    fn warn_of_quarantine(&self, error: &LockError, give_up: Moment, is_warned: &mut bool) {
         let patience = self.now().until(give_up);
         let Some(left) = error.quarantine().filter(|left| *left <= patience) else { return };
-        if !std::mem::replace(is_told, true) && self.may_tell_quarantine() {
+        if !std::mem::replace(is_warned, true) && self.may_warn_of_quarantine() {
             let seconds = left.as_secs_f64();
             warn!(%error, "waiting another {seconds:.1} s for nodes in quarantine; `redlock doctor` tells why");
         }

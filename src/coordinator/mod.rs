@@ -62,7 +62,7 @@ pub(crate) struct Coordinator {
     wait_queues: waiting::WaitQueues,
     counts: Arc<counts::Counts>,
     shut_down: AtomicBool,
-    quarantine_told: QuarantineTold,
+    quarantine_warning: QuarantineWarning,
 }
 
 impl Coordinator {
@@ -93,7 +93,7 @@ impl Coordinator {
                 ambient,
                 seen: fencing::Seen::default(),
                 shut_down: AtomicBool::new(false),
-                quarantine_told: QuarantineTold::default(),
+                quarantine_warning: QuarantineWarning::default(),
             }
         })
     }
@@ -154,8 +154,8 @@ impl Coordinator {
     }
 
     /// Whether to log now that a waiter waits for a quarantine to end.
-    pub(crate) fn may_tell_quarantine(&self) -> bool {
-        self.quarantine_told.is_due(self.now())
+    pub(crate) fn may_warn_of_quarantine(&self) -> bool {
+        self.quarantine_warning.is_due(self.now())
     }
 
     /// The live connection to each node, or why there is none.
@@ -193,9 +193,9 @@ impl Coordinator {
 /// When the client last logged that a waiter waits for a quarantine to end: nanoseconds of our clock, 0 for never.
 /// Limits the log because a thousand waiters may wait for the same quarantine.
 #[derive(Default)]
-struct QuarantineTold(AtomicU64);
+struct QuarantineWarning(AtomicU64);
 
-impl QuarantineTold {
+impl QuarantineWarning {
     const EVERY: Duration = Duration::from_secs(10);
 
     /// True for one caller in every [`EVERY`](Self::EVERY).
@@ -265,7 +265,7 @@ mod tests {
     /// A thousand waits for one quarantine logged a thousand lines.
     #[test]
     fn a_quarantine_is_told_by_one_of_those_who_wait() {
-        let told = QuarantineTold::default();
+        let told = QuarantineWarning::default();
         let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
         let lines = |second| (0..1000).filter(|_| told.is_due(at(second))).count();
         assert_eq!([0, 5, 11, 20, 21].map(lines), [1, 0, 1, 0, 1]);

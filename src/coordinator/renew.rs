@@ -55,14 +55,14 @@ impl Work {
 
     /// Checks leases of one client. `now` must be from before anything is sent, because the new deadlines count from
     /// `now`.
-    pub(super) fn look_at(&mut self, due: Vec<Arc<HeldLease>>, now: Moment) {
+    pub(super) fn check(&mut self, due: Vec<Arc<HeldLease>>, now: Moment) {
         let Some(coordinator) = due.first().map(|leased| Arc::clone(&leased.coordinator)) else { return };
         let links = coordinator.links();
         let live =
             links.iter().enumerate().filter(|(_, link)| link.is_ok()).map(|(i, _)| NodeId(i)).collect();
         let mut asked = vec![Vec::new(); links.len()];
         for leased in due {
-            for node in HeldLease::look(&leased, live, now).iter() {
+            for node in HeldLease::check(&leased, live, now).iter() {
                 asked[node.0].push(Arc::clone(&leased));
             }
         }
@@ -108,7 +108,7 @@ impl Work {
                 if self.heals.len() < HEALS_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
                 {
-                    self.heals.extend(HeldLease::replant(leased, lacking, link));
+                    self.heals.extend(HeldLease::restore(leased, lacking, link));
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Heal {
 impl HeldLease {
     /// Ends the lease if it has expired. Otherwise schedules the next check, and returns the nodes of `live` to ask for
     /// a renewal.
-    fn look(this: &Arc<Self>, live: NodeSet, now: Moment) -> NodeSet {
+    fn check(this: &Arc<Self>, live: NodeSet, now: Moment) -> NodeSet {
         let mut state = this.lock();
         let state_ref = &mut *state;
         match state_ref.stage {
@@ -147,8 +147,8 @@ impl HeldLease {
             return NodeSet::EMPTY;
         }
         let ask = state_ref.nodes_to_ask(live, now);
-        state_ref.look = state_ref.next_look(now);
-        match this.coordinator.keeper.write_down(state_ref.look, Arc::clone(this)) {
+        state_ref.check_at = state_ref.next_check(now);
+        match this.coordinator.keeper.schedule(state_ref.check_at, Arc::clone(this)) {
             Ok(()) => ask,
             Err(why) => {
                 let end = this.end(state_ref, this.lost_by(why), now);
@@ -192,9 +192,9 @@ impl HeldLease {
     pub(super) fn reconsider(&self, mut state: MutexGuard<'_, State>, now: Moment) {
         let end = self.end_if_over(&mut state, now);
         if let Stage::Held = state.stage {
-            let look = state.next_look(now);
-            if look != state.look {
-                state.look = self.coordinator.keeper.move_look(state.look, look, self.number);
+            let check_at = state.next_check(now);
+            if check_at != state.check_at {
+                state.check_at = self.coordinator.keeper.reschedule(state.check_at, check_at, self.number);
             }
         }
         drop(state);
@@ -204,7 +204,7 @@ impl HeldLease {
     /// Queues the command that sets the key again on a node that has lost it; `None` if the lease has ended. The state
     /// stays locked meanwhile, so that the end of the lease includes this key, and its release is queued after this
     /// command.
-    fn replant(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Heal>> {
+    fn restore(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Heal>> {
         let mut state = this.lock();
         let state = &mut *state;
         let sent_at = this.coordinator.now();
@@ -244,7 +244,7 @@ impl State {
     }
 
     /// When the keeper must check the lease again.
-    pub(super) fn next_look(&mut self, now: Moment) -> Moment {
+    pub(super) fn next_check(&mut self, now: Moment) -> Moment {
         let over = if planted::is(planted::Fault::Revival) { now + planted::PAUSE } else { now };
         let deadline = self.deadline(now).unwrap_or(over);
         let renewal = match &self.renewing {

@@ -32,7 +32,7 @@ const WANTED_MAX: usize = 1024;
 pub(super) struct WaitQueues {
     pub(super) channel: Channel,
     pub(super) notify_warning: NotifyWarning,
-    board: Mutex<Board>,
+    state: Mutex<State>,
     numbers: AtomicU64,
     /// For each node, until when it is not used as a queue node: nanoseconds of our clock, 0 for a node that always
     /// answered.
@@ -40,7 +40,7 @@ pub(super) struct WaitQueues {
 }
 
 #[derive(Default)]
-struct Board {
+struct State {
     queues: HashMap<Resource, Queue>,
     wanted: HashMap<Resource, Moment>,
 }
@@ -61,23 +61,23 @@ impl WaitQueues {
         Self {
             channel,
             notify_warning: NotifyWarning::default(),
-            board: Mutex::default(),
+            state: Mutex::default(),
             numbers: AtomicU64::new(0),
             avoided,
         }
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which waiter the release of a lock notifies. Called just before the release.
     pub(super) fn wake(&self, resource: &Resource, now: Moment) -> Wake {
-        self.board().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
+        self.state().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
     }
 }
 
-impl Board {
+impl State {
     fn remember_wanted(&mut self, resource: &Resource, now: Moment) {
         if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(resource) {
             self.wanted.clear();
@@ -103,16 +103,16 @@ impl Coordinator {
         let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
-        let mut board = self.wait_queues.board();
-        let queue = match board.queues.get_mut(resource) {
+        let mut state = self.wait_queues.state();
+        let queue = match state.queues.get_mut(resource) {
             Some(queue) => queue,
             None => {
-                let waiters = WaitQueue::new(board.demand(resource, now), now);
-                board.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
+                let waiters = WaitQueue::new(state.demand(resource, now), now);
+                state.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
             }
         };
         queue.waiters.join(number, Arc::clone(&woken));
-        drop(board);
+        drop(state);
         Waiter::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
@@ -139,7 +139,7 @@ impl Coordinator {
     /// Remembers that a lock is wanted if a release of ours notified another client.
     pub(super) fn handle_wanted(&self, resource: &Resource, notified: Notified) {
         match notified {
-            Notified::Somebody => self.wait_queues.board().remember_wanted(resource, self.now()),
+            Notified::Somebody => self.wait_queues.state().remember_wanted(resource, self.now()),
             Notified::Nobody => {}
         }
     }
@@ -149,7 +149,7 @@ impl Coordinator {
     fn hand_over(&self, resource: &Resource) {
         let head = self
             .wait_queues
-            .board()
+            .state()
             .queues
             .get_mut(resource)
             .and_then(|queue| queue.waiters.handle_handed_over());
@@ -168,7 +168,7 @@ impl Coordinator {
 
     /// Ends all waits. The commands that remove the client from the nodes' queues are sent before any later command.
     pub(super) fn close_wait_queues(&self) {
-        let queues = std::mem::take(&mut self.wait_queues.board().queues);
+        let queues = std::mem::take(&mut self.wait_queues.state().queues);
         // In an order that is the same in every run; that of a hash map is not.
         let mut queues: Vec<_> = queues.into_iter().collect();
         queues.sort_unstable_by(|(a, _), (b, _)| a.key().cmp(b.key()));
@@ -230,7 +230,7 @@ impl Listener for Subscriber {
         let Ok(resource) = settings.resource(name) else { return };
         let node: &Node = coordinator.node(self.node);
         tracing::debug!(resource = resource.name(), node = %node.name(), "called");
-        let head = wait_queues.board().queues.get_mut(&resource).and_then(|queue| {
+        let head = wait_queues.state().queues.get_mut(&resource).and_then(|queue| {
             queue.waiters.contender.handle_notified();
             queue.waiters.head()
         });

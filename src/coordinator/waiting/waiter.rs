@@ -52,8 +52,8 @@ impl Waiter {
     }
 
     pub(crate) fn position(&self, now: Moment) -> Position {
-        let board = self.coordinator.wait_queues.board();
-        match board.queues.get(&self.resource) {
+        let state = self.coordinator.wait_queues.state();
+        match state.queues.get(&self.resource) {
             None => Position::Closed,
             Some(queue) if queue.waiters.is_head(self.number) => {
                 Position::Head(queue.waiters.contender.step(now))
@@ -205,8 +205,8 @@ impl Waiter {
     pub(crate) fn handle_acquired(mut self) {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
-        let mut board = self.coordinator.wait_queues.board();
-        let Some(queue) = board.queues.get_mut(&self.resource) else { return };
+        let mut state = self.coordinator.wait_queues.state();
+        let Some(queue) = state.queues.get_mut(&self.resource) else { return };
         // The next head takes over the client's entry in the queue node's queue, with a new ticket.
         let at = queue.at;
         queue.last = None;
@@ -214,14 +214,14 @@ impl Waiter {
             AfterLeaving::SameHead => {}
             AfterLeaving::NewHead(head) => {
                 // Unlocked first, because wakers run other code.
-                drop(board);
+                drop(state);
                 head.notify_one();
             }
             AfterLeaving::Empty => {
-                board.queues.remove(&self.resource);
+                state.queues.remove(&self.resource);
                 let Some((node, _)) = at else { return };
-                board.remember_wanted(&self.resource, now);
-                drop(board);
+                state.remember_wanted(&self.resource, now);
+                drop(state);
                 // Leave here, because our release does so only in one case: it removes a notified client from the queue
                 // where it finds the key. The queue node may lack the key if its answer was not needed and the command
                 // had not left this process by then.
@@ -258,7 +258,7 @@ impl Waiter {
 
     /// Changes the wait queue; `None` if it no longer exists.
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        self.coordinator.wait_queues.board().queues.get_mut(&self.resource).map(change)
+        self.coordinator.wait_queues.state().queues.get_mut(&self.resource).map(change)
     }
 }
 
@@ -268,17 +268,17 @@ impl Drop for Waiter {
             Stage::Waiting => {}
             Stage::Acquired => return,
         }
-        let mut board = self.coordinator.wait_queues.board();
-        let Some(queue) = board.queues.get_mut(&self.resource) else { return };
+        let mut state = self.coordinator.wait_queues.state();
+        let Some(queue) = state.queues.get_mut(&self.resource) else { return };
         match queue.waiters.handle_left(self.number) {
             AfterLeaving::SameHead => {}
             AfterLeaving::NewHead(head) => {
-                drop(board);
+                drop(state);
                 head.notify_one();
             }
             AfterLeaving::Empty => {
-                board.queues.remove(&self.resource);
-                drop(board);
+                state.queues.remove(&self.resource);
+                drop(state);
                 self.coordinator.leave_queues(&self.resource);
             }
         }
