@@ -1,5 +1,5 @@
 //! The keeper: one task that checks all leases of a client. The task renews the leases, ends them at their deadline,
-//! and sets a key again on a node that has lost the key. This file decides when a lease is checked (its next `look`);
+//! and sets a key again on a node that has lost the key. This file decides when a lease is checked;
 //! `renew.rs` does the check.
 
 use std::future::poll_fn;
@@ -100,16 +100,16 @@ impl Keeper {
         self.0.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Checks `leased` from now on, first at `look`.
+    /// Checks `lease` from now on, first at `check_at`.
     ///
     /// # Errors
     ///
     /// Why the keeper accepts no lease any more. [`Closed::RuntimeEnded`] may also mean that the task's runtime ended
     /// while the task was being spawned.
-    pub(super) fn keep(&self, leased: Arc<HeldLease>, check_at: Moment) -> Result<(), Closed> {
+    pub(super) fn keep(&self, lease: Arc<HeldLease>, check_at: Moment) -> Result<(), Closed> {
         let mut state = self.0.state();
         state.open()?;
-        state.timers.insert(check_at, leased.number, leased);
+        state.timers.insert(check_at, lease.number, lease);
         if state.is_running {
             if check_at < state.alarm {
                 self.0.wake.notify_one();
@@ -138,8 +138,8 @@ impl Keeper {
     /// checking the lease at this moment.
     pub(super) fn reschedule(&self, from: Moment, to: Moment, number: u64) -> Moment {
         let mut state = self.0.state();
-        let Some(leased) = state.timers.remove(from, number) else { return from };
-        state.timers.insert(to, number, leased);
+        let Some(lease) = state.timers.remove(from, number) else { return from };
+        state.timers.insert(to, number, lease);
         if to < state.alarm {
             self.0.wake.notify_one();
         }
@@ -147,10 +147,10 @@ impl Keeper {
     }
 
     /// Schedules the next check of a lease that the task is checking.
-    pub(super) fn schedule(&self, check_at: Moment, leased: Arc<HeldLease>) -> Result<(), Closed> {
+    pub(super) fn schedule(&self, check_at: Moment, lease: Arc<HeldLease>) -> Result<(), Closed> {
         let mut state = self.0.state();
         state.open()?;
-        state.timers.insert(check_at, leased.number, leased);
+        state.timers.insert(check_at, lease.number, lease);
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl Drop for TaskGuard {
             let locks = leases.len();
             tracing::warn!(locks, "the client's runtime has ended under locks that are held; they are lost");
         }
-        leases.iter().for_each(|leased| leased.lose(Closed::RuntimeEnded));
+        leases.iter().for_each(|lease| lease.lose(Closed::RuntimeEnded));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The keeper's check of a lease (a `look`): ends the lease if it has expired, else sends due renewals, handles the
+//! The keeper's check of a lease: ends the lease if it has expired, else sends due renewals, handles the
 //! answers, and sets the key again on nodes that have lost it.
 
 use std::future::pending;
@@ -44,7 +44,7 @@ struct Heal {
     node: NodeId,
     sent_at: Moment,
     ttl: Ttl,
-    leased: Arc<HeldLease>,
+    lease: Arc<HeldLease>,
     reply: Reply<Acquired>,
 }
 
@@ -56,14 +56,14 @@ impl Work {
     /// Checks leases of one client. `now` must be from before anything is sent, because the new deadlines count from
     /// `now`.
     pub(super) fn check(&mut self, due: Vec<Arc<HeldLease>>, now: Moment) {
-        let Some(coordinator) = due.first().map(|leased| Arc::clone(&leased.coordinator)) else { return };
+        let Some(coordinator) = due.first().map(|lease| Arc::clone(&lease.coordinator)) else { return };
         let links = coordinator.links();
         let live =
             links.iter().enumerate().filter(|(_, link)| link.is_ok()).map(|(i, _)| NodeId(i)).collect();
         let mut asked = vec![Vec::new(); links.len()];
-        for leased in due {
-            for node in HeldLease::check(&leased, live, now).iter() {
-                asked[node.0].push(Arc::clone(&leased));
+        for lease in due {
+            for node in HeldLease::check(&lease, live, now).iter() {
+                asked[node.0].push(Arc::clone(&lease));
             }
         }
         for (i, (link, leases)) in links.into_iter().zip(asked).enumerate() {
@@ -76,7 +76,7 @@ impl Work {
     fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
         for leases in leases.chunks(BATCH_MAX) {
             let leases = leases.to_vec();
-            let locks = leases.iter().map(|leased| (&leased.resource, &leased.token, leased.ttl));
+            let locks = leases.iter().map(|lease| (&lease.resource, &lease.token, lease.ttl));
             let answer = link.clone().send(ExtendMany::new(locks));
             self.renewals.push(answer.map(move |reply| Batch { node, sent_at, leases, reply }).boxed());
         }
@@ -102,13 +102,13 @@ impl Work {
         }
         coordinator.counts.node(node).observe_renewals(leases.len(), &reply);
         coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
-        for (i, leased) in leases.iter().enumerate() {
+        for (i, lease) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
-            for lacking in leased.handle_renewed(node, sent_at, vote, now).iter() {
+            for lacking in lease.handle_renewed(node, sent_at, vote, now).iter() {
                 if self.heals.len() < HEALS_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
                 {
-                    self.heals.extend(HeldLease::restore(leased, lacking, link));
+                    self.heals.extend(HeldLease::restore(lease, lacking, link));
                 }
             }
         }
@@ -117,16 +117,16 @@ impl Work {
 
 impl Heal {
     fn handle(self) {
-        let Self { node, sent_at, ttl, leased, reply } = self;
-        let now = leased.coordinator.now();
-        leased.coordinator.observe_heal(&leased.resource, node, vote_of(&reply));
-        let mut state = leased.lock();
+        let Self { node, sent_at, ttl, lease, reply } = self;
+        let now = lease.coordinator.now();
+        lease.coordinator.observe_heal(&lease.resource, node, vote_of(&reply));
+        let mut state = lease.lock();
         if let Stage::Held = state.stage {
             state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
         }
-        let end = leased.end_if_over(&mut state, now);
+        let end = lease.end_if_over(&mut state, now);
         drop(state);
-        leased.finish(end, now);
+        lease.finish(end, now);
     }
 }
 
@@ -220,8 +220,8 @@ impl HeldLease {
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
         state.keys.lease.handle_restore_sent(node, connection);
         *epoch = link.epoch();
-        let leased = Arc::clone(this);
-        Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, leased, reply }).boxed())
+        let lease = Arc::clone(this);
+        Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, lease, reply }).boxed())
     }
 }
 
