@@ -1,4 +1,4 @@
-//! The commands that a node understands, and what it answers.
+//! The commands that a node understands, and their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake, internal_key};
 
-/// The internal key of the highest token of each lock that a node has seen: a sorted set, in which a lock is called by its
+/// The internal key of the sorted set in which a node keeps the highest fencing token of each lock, by the lock's
 /// key.
 pub(crate) const FENCES: &str = "fences";
 
-/// One command about one lock, built once and sent to every node.
+/// A command about one lock, built once and sent to every node.
 pub(crate) trait Command: Clone + Send + 'static {
     type Reply: Send + 'static;
 
@@ -24,14 +24,15 @@ pub(crate) trait Command: Clone + Send + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing was sent. Dropped later, the command may or may not run.
+    /// If `send` is dropped before its first poll, nothing was sent. If it is dropped later, the command may or may
+    /// not run.
     fn send(
         self,
         connection: MultiplexedConnection,
     ) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
 }
 
-/// A node's answer to a question about our key, where it is known.
+/// A node's known answer to a question about our key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Yes,
@@ -43,18 +44,18 @@ pub(crate) enum Answer {
 pub(crate) enum Acquired {
     /// The key was free and is ours now.
     Granted(Fence),
-    /// It is somebody else's.
+    /// The key belongs to another owner.
     Denied,
 }
 
-/// What became of the fencing token that was sent along.
+/// The effect of the fencing token that was sent along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
-    /// It is the node's highest now, and was not before.
+    /// The token is the node's highest now and was not before.
     Raised,
-    /// The node had seen it, or a higher one.
+    /// The node had seen this token or a higher one.
     Stale,
-    /// None was sent.
+    /// No token was sent.
     Off,
 }
 
@@ -107,7 +108,8 @@ impl Command for Acquire {
     }
 }
 
-/// Raises the node's score of a resource strictly to a token. Yes if it was lower; no if it was that or more.
+/// Raises the node's score of a resource strictly to a token. The answer is yes if the score was lower, and no if it
+/// was equal or higher.
 #[derive(Clone)]
 pub(crate) struct RaiseFence(Arc<Cmd>);
 
@@ -125,7 +127,7 @@ impl Command for RaiseFence {
     }
 }
 
-/// The node's score of a resource; 0 where it has none.
+/// Reads the node's score of a resource; 0 where the node has none.
 #[derive(Clone)]
 pub(crate) struct ReadFence(Arc<Cmd>);
 
