@@ -147,7 +147,7 @@ impl Command for ReadFence {
     }
 }
 
-/// The node's wall clock, in microseconds since 1970.
+/// Reads the node's wall clock, in microseconds since 1970.
 #[derive(Clone)]
 pub(crate) struct ReadClock;
 
@@ -160,14 +160,15 @@ impl Command for ReadClock {
     }
 }
 
-/// The reply of `TIME`, in microseconds since 1970.
+/// Parses the reply of `TIME` into microseconds since 1970.
 pub(super) fn wall_micros(time: &Value) -> Result<u64, NodeFailure> {
     let (seconds, micros): (u64, u64) =
         redis::from_redis_value_ref(time).map_err(|_| failure::of_reply("TIME", time))?;
     Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
 }
 
-/// Yes if the key is ours and lives at least a TTL from now on; no if it is not ours.
+/// Extends the TTL of a key. The answer is yes if the key is ours and lives at least a TTL from now on, and no if the
+/// key is not ours.
 #[derive(Clone)]
 pub(crate) struct Extend(ExtendMany);
 
@@ -234,24 +235,25 @@ fn answer(digit: u8) -> Option<Answer> {
 /// A node's answer to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removed {
-    /// Yes if the key was ours and is gone now; no if it was not ours.
+    /// Yes if the key was ours and is gone now; no if the key was not ours.
     pub(crate) key: Answer,
     pub(crate) notified: Notified,
 }
 
-/// Whether a release called one of those who wait.
+/// Whether a release notified a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notified {
     Somebody,
     Nobody,
 }
 
-/// Removes a key if it is the owner's, and calls one of those who wait.
+/// Removes a key if it is the owner's, and notifies a waiter.
 #[derive(Clone)]
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    /// `owner`: what the key holds if it is to be removed. `grace`: for how long a waiter that was called is expected.
+    /// `owner` is the value that the key must have to be removed. `grace` is how long a notified waiter has for its
+    /// attempt.
     pub(crate) fn new(resource: &Resource, owner: &[u8], wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.key()).arg(owner);
@@ -281,7 +283,7 @@ impl Command for Remove {
     }
 }
 
-/// A call of a script by its hash, and by its text on a node that has forgotten it.
+/// A call of a script by its hash, or by its text on a node that has forgotten the script.
 pub(super) struct ScriptCall {
     pub(super) lua: &'static Lua,
     pub(super) by_hash: Cmd,
@@ -293,14 +295,15 @@ impl ScriptCall {
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
-            // SCRIPT FLUSH, or a restart behind a proxy. EVAL puts the script back as well.
+            // The script is unknown after SCRIPT FLUSH, or after a restart behind a proxy. EVAL loads the script
+            // again as well.
             reply = single(&mut connection, &self.lua.by_text(&self.by_hash)).await;
         }
         reply
     }
 }
 
-/// The reply of `ZSCORE`; 0 where there is none.
+/// Parses the reply of `ZSCORE`; 0 where there is no score.
 pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure> {
     match reply {
         Ok(Value::Nil) => Ok(0.0),

@@ -155,8 +155,8 @@ impl Judge<'_> {
 
     /// Another server was the node before, and clients may hold leases that count on that server.
     ///
-    /// The quarantine ends when both are true for each other node: nobody has used the other node without this one
-    /// for a span, and the two have been used together for a span.
+    /// The quarantine ends when two things are true for each other node whose record has such a list: nobody has used
+    /// the other node without this one for a span, and the two have been used together for a span.
     fn replaced(&self, own: &NodeView) -> Option<Quarantine> {
         let span = self.span_of_longest();
         let by_us = own.replaced.map(|at| at + span);
