@@ -211,7 +211,7 @@ impl Roster {
         Announcement { is_copy, lacks, list, left, met }
     }
 
-    /// Takes in an observation of a node, with the record as it was written.
+    /// Handles an observation of a node, with the record as it was written.
     pub(super) fn handle_observed(&self, node: NodeId, mut seen: NodeView, told: &Announcement) {
         let others = self.others_of(&seen, &told.list);
         if self.members.borrow()[node.0].others != others && matches!(others, OtherClients::Different(_)) {

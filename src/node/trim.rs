@@ -37,7 +37,7 @@ pub(crate) struct Trimming {
 /// Compares our wall clock with those of all nodes. A single node is not enough: on a host with a wrong clock, a node
 /// and a client are wrong together, and agree.
 pub(crate) trait WallClock: Send + Sync {
-    /// Takes in a node's wall clock.
+    /// Handles a node's wall clock.
     fn handle_told(&self, node: NodeId, clock: NodeClock);
     /// Drops a node's wall clock, because the connection is gone.
     fn handle_lost(&self, node: NodeId);
