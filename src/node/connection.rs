@@ -41,7 +41,7 @@ pub(crate) struct Link {
     about: Arc<About>,
 }
 
-/// What is known of the node at the other end.
+/// The facts about the node at the other end.
 #[derive(Debug)]
 struct About {
     node_id: String,
@@ -130,7 +130,7 @@ pub(super) struct Connection {
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) failure: NodeFailure,
-    /// What the node said of itself, if the connection got that far.
+    /// The facts about the node, if the connection got that far.
     pub(super) facts: Option<Arc<NodeFacts>>,
 }
 

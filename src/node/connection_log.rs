@@ -13,7 +13,7 @@ const REASONS_MAX: usize = 8;
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// What has been logged since the node was last steadily up.
+/// The lines that were logged since the node was last steadily up.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLog {
     told: Vec<NodeFailure>,

@@ -3,7 +3,7 @@
 use super::connection::Epoch;
 use crate::types::{Moment, Resource, Token, Ttl, Wake};
 
-/// What is known of the command that may have set the key.
+/// The fate of the command that may have set the key, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetStatus {
     /// The node has answered the command, so a release that is sent now comes after it.

@@ -60,7 +60,7 @@ struct List {
     before: String,
 }
 
-/// What a client announces to a node with an observation.
+/// The announcements of a client to a node, made with an observation.
 pub(super) struct Announcement {
     /// Whether the record's id belongs to another of our nodes.
     pub(super) is_copy: bool,

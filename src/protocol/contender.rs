@@ -28,7 +28,7 @@ pub(crate) enum Step {
     Sleep(Moment),
 }
 
-/// What is known of a lock when the wait for it begins.
+/// The knowledge about a lock when the wait for it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
     Unknown,

@@ -4,7 +4,7 @@ use super::deadline::Deadlines;
 use super::{Drift, NodeSet, Quorum, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// What is known of our key on one node, from the last command that could have set it.
+/// The knowledge about our key on one node, from the last command that could have set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(crate) enum KeyState {

@@ -174,17 +174,17 @@ impl Judge<'_> {
 
     /// When clients last used `other` without the node, by the clock of `other`; `None` where no list counts.
     ///
-    /// An example: the nodes of our client are `d`, `b` and `c`, the node is `d`, and `other` is `b`.
+    /// An example: the nodes of our client are `d`, `b` and `c`, the node is `d`, and `other` is `b`. The lists in
+    /// the record of `b`:
     ///
-    /// | lists in the record of `b` | counts against `d` | because |
-    /// |---|---|---|
-    /// | `2 of a b c`, 0 s to 80 s; `2 of b c d` since 62 s | yes, until 80 s | `d` took the place of `a`, and leases may count on `a` |
-    /// | `2 of b c d` since 0 s; `2 of a b c` since 50 s | no | the other client came later with a wrong list |
-    /// | `2 of b c d` 0 s to 60 s, now unused; `2 of a b c` 62 s to 98 s | yes, until 98 s | only a list in use is older |
-    /// | `2 of b c d` since 0 s; `2 of a x y` since 0 s | no | `b` is not on that list |
-    ///
-    /// In the second case the other client has to wait, not we: a client that joins must not block the clients that
-    /// were there before.
+    /// - `2 of a b c` from 0 s to 80 s, `2 of b c d` since 62 s: returns 80 s, because `d` took the place of `a`, and
+    ///   leases may still count on `a`.
+    /// - `2 of b c d` since 0 s, `2 of a b c` since 50 s: returns `None`, because the other client came later with
+    ///   another list. That client has to wait: a client that joins must not block the clients that were there
+    ///   before.
+    /// - `2 of b c d` from 0 s to 60 s and now unused, `2 of a b c` from 62 s to 98 s: returns 98 s, because only a
+    ///   list that is still in use has precedence.
+    /// - `2 of b c d` and `2 of a x y` since 0 s: returns `None`, because `b` is not on the second list.
     fn others_without(&self, own: &NodeView, other: &NodeView) -> Option<u64> {
         let (id, gap) = (&own.record.id, other.record.gap());
         let lists = &other.record.lists;

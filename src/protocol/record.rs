@@ -7,12 +7,12 @@
 //!
 //! The rules by example; `r1` to `r4` are server processes, and `whole` is the time since which memory is unbroken:
 //!
-//! | time | a client observes | record afterwards |
-//! |---|---|---|
-//! | 10 s | `r1`, which keeps every write (`appendfsync always`), without a record | `made` 10, `whole` 10, by `Made`, durable |
-//! | 50 s | `r2`, which has loaded the file of `r1` and keeps every write | `whole` 10: nothing can be missing |
-//! | 70 s | `r3`, which does not keep every write | `whole` 70, by `Restarted`, not durable |
-//! | 90 s | `r4`, which keeps every write | `whole` 90, by `Restarted`: `r3` may have lost some |
+//! - 10 s: a client observes `r1`, which keeps every write (`appendfsync always`) and has no record. The record is
+//!   made, with `whole` 10 by `Made`, durable.
+//! - 50 s: `r2` has loaded the file of `r1` and keeps every write. `whole` stays 10, because nothing can be missing.
+//! - 70 s: `r3` does not keep every write. `whole` becomes 70 by `Restarted`, not durable.
+//! - 90 s: `r4` keeps every write. `whole` becomes 90 by `Restarted`, because `r3` may have lost some; durable from
+//!   now on.
 //!
 //! All times are those of the node's own wall clock, in microseconds since 1970.
 
@@ -106,7 +106,7 @@ pub(crate) struct MetNode {
     pub(crate) change: Change,
 }
 
-/// What a client sees of a node and announces to it.
+/// An observation: the facts that a client sees of a node, and its announcements to the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation<'a> {
     /// The node's clock.

@@ -3,10 +3,10 @@
 //!
 //! Two questions have two rules:
 //!
-//! | our clock is used to | an error costs | rule |
-//! |---|---|---|
-//! | propose a fencing token | too strict: a lock that nobody gets; too lax: numbers are used up | [`skew`]: refuse only a clock that is certainly far off |
-//! | remove old tokens | too strict: 100 bytes for a while; too lax: a later lock may get a lower token | [`is_confirmed`]: accept only a clock that is certainly right |
+//! - A wrong clock that *proposes* a token uses up numbers, and a refused proposal is a lock that nobody gets.
+//!   [`skew`] therefore refuses only a clock that is certainly far off.
+//! - A wrong clock that *removes* old tokens lets the next lock have a lower token, and a token that is kept costs
+//!   100 bytes for a while. [`is_confirmed`] therefore accepts only a clock that is certainly right.
 
 use std::time::Duration;
 
