@@ -45,8 +45,7 @@ pub(super) struct Observed {
 }
 
 impl Observer {
-    /// Observes the node, and begins again, at most [`record::TRIES`] times, where another client has changed the
-    /// record in between.
+    /// Observes the node, in at most [`record::TRIES`] tries, because another client may change the record in between.
     ///
     /// # Errors
     ///

@@ -48,8 +48,8 @@ pub enum OtherClients {
     Unknown,
     /// Other clients use the same nodes and quorum.
     Same,
-    /// Another client uses a different list: its quorum and the ids that its nodes gave themselves, as `2 of ID ID
-    /// ID`.
+    /// Another client uses a different list: its quorum and the ids that its nodes gave themselves, as
+    /// `2 of ID ID ID`.
     Different(String),
 }
 

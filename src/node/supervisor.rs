@@ -321,7 +321,7 @@ impl Supervisor {
         let mut due = self.backlog.take(now);
         for Waiting { release, .. } in &mut due {
             release.prepare(link.epoch(), now);
-            // A caller that meant to retry itself has done so long ago, so the release notifies the next waiter.
+            // A local waiter to which the lock was handed over has tried long ago, so another client is notified now.
             release.wake = Wake::Next;
         }
         let grace = self.config.grace;

@@ -49,8 +49,8 @@ impl Retry {
         Self(Strategy::Fifo { first, longest })
     }
 
-    /// Makes `attempts` attempts in all, at least one, with the same delay between any two: `Retry::fixed(5,
-    /// Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
+    /// Makes `attempts` attempts in all, at least one, with the same delay between any two:
+    /// `Retry::fixed(5, Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
     ///
     /// Clients with equal delays that start together collide together; prefer [`Retry::exponential`] when many
     /// contend.

@@ -29,7 +29,7 @@ pub(crate) fn observe_every(max_ttl: Ttl) -> Duration {
     (max_ttl.as_duration() / 8).clamp(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX)
 }
 
-/// How long after an observation the grants of a node count, at this interval. A client that was stopped for longer
+/// How long after an observation the grants of a node count, for a client with this interval. A client that was stopped for longer
 /// must observe the node first, because the nodes may have forgotten by then that the client uses them. Half of
 /// [`MARGIN`] is for observations that are late.
 pub(crate) fn observation_lasts(observe_every: Duration) -> Duration {
@@ -74,7 +74,7 @@ pub(crate) struct Quarantine {
 
 impl RestartGuard {
     /// Returns when the quarantine of `node` ends, or has ended, by what the client knows of all its nodes. Returns
-    /// `None` where no rule applies: guard off, node not met, or a declared node about which nothing else is known.
+    /// `None` where no rule applies: guard off, node not met, or a declared node without another cause.
     pub(crate) fn quarantine(self, node: usize, known: &[Option<NodeView>]) -> Option<Quarantine> {
         let Self::On { clock_drift_factor, eviction } = self else { return None };
         let judge = Judge { node, known, clock_drift_factor };
@@ -87,7 +87,7 @@ impl RestartGuard {
         let reasons = [forgot, evicted, judge.replaced(own), judge.rolled_back(own)];
         let longest = reasons.into_iter().flatten().max_by_key(|quarantine| quarantine.until)?;
         // A wiped server also looks like a replacement, because it has a new id. Its own break of memory says more,
-        // so that is the reported cause if its quarantine ends last, or at most two `late()` before the last.
+        // so the break is the reported cause if its quarantine ends last, or at most two `late()` before the last.
         let told = forgot.filter(|forgot| forgot.until + judge.late() * 2 >= longest.until);
         Some(Quarantine { cause: told.unwrap_or(longest).cause, ..longest })
     }

@@ -306,8 +306,8 @@ impl Record {
             let kept = span(Ttl::from_duration(Duration::from_millis(*ttl)), 0.1) + OBSERVE_EVERY_MAX * 4;
             *ttl == ours || now - told.last <= micros(kept)
         });
-        // Above the limit, the shortest lease length is merged into the next longer one: `{1 s, 2 s}` becomes `{2
-        // s}`, with the earlier first and the later last time. The result errs to the safe side.
+        // Above the limit, the shortest lease length is merged into the next longer one: `{1 s, 2 s}` becomes
+        // `{2 s}`, with the earlier first and the later last time. The result errs to the safe side.
         while self.announced.len() > ANNOUNCED_MAX {
             let Some((_, shortest)) = self.announced.pop_first() else { return };
             if let Some(mut next) = self.announced.first_entry() {
@@ -334,9 +334,9 @@ impl Record {
         });
         if let Some(left) = self.lists.get_mut(look.left) {
             left.is_left = true;
-            // The client's new list is as old as the one before, where one of its nodes only got another id: `2 of a
-            // b c`, in use since 10 s, becomes `2 of a b d`, in use since 10 s. Otherwise a client that came at 50 s
-            // with `2 of a x y` would count as the older one.
+            // The client's new list is as old as the one before, where one of its nodes only got another id:
+            // `2 of a b c`, in use since 10 s, becomes `2 of a b d`, in use since 10 s. Otherwise a client that came at
+            // 50 s with `2 of a x y` would count as the older one.
             if left.is_in_use(now, gap) {
                 since = since.min(left.first);
             }
