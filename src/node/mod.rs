@@ -121,7 +121,7 @@ pub(crate) struct Node {
     grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
-    /// The number of requests that the supervisor has seen answered.
+    /// A count that grows with each answer that the supervisor sees.
     answered: Arc<AtomicU64>,
 }
 

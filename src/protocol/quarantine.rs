@@ -29,9 +29,9 @@ pub(crate) fn observe_every(max_ttl: Ttl) -> Duration {
     (max_ttl.as_duration() / 8).clamp(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX)
 }
 
-/// How long after an observation the grants of a node count, for a client with this interval. A client that was stopped for longer
-/// must observe the node first, because the nodes may have forgotten by then that the client uses them. Half of
-/// [`MARGIN`] is for observations that are late.
+/// How long after an observation the grants of a node count, for a client with this interval. A client that was
+/// stopped for longer must observe the node first, because the nodes may have forgotten by then that the client uses
+/// them. Half of [`MARGIN`] is for observations that are late.
 pub(crate) fn observation_lasts(observe_every: Duration) -> Duration {
     observe_every * 2 + MARGIN / 2
 }
