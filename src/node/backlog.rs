@@ -1,4 +1,4 @@
-//! Releases that wait to be sent, or to be sent again.
+//! The backlog: releases that wait to be sent, or to be sent again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,39 +8,41 @@ use super::releases::Release;
 use crate::error::NodeFailure;
 use crate::types::Moment;
 
-/// How many unanswered releases one node keeps. Beyond it the oldest is forgotten: its key ends with its TTL.
-/// About 20 MB at 150 bytes each, reached by a client that drops 100,000 locks while a node is away.
+/// The number of unanswered releases that one node keeps. Above the limit the oldest release is dropped, and its key
+/// expires with its TTL. The limit is about 20 MB at 150 bytes each; a client reaches it by dropping more than
+/// 100,000 locks while a node is unreachable.
 pub(super) const RELEASES_MAX: usize = 131_072;
 
-/// Least time between two commands of the backlog. A server with many clients that have lost a connection has other
-/// things to do; 6,400 locks a second are released all the same.
+/// The least time between two commands of the backlog, because a server to which many clients have just reconnected
+/// has other work to do. The pace still allows 6,400 releases a second.
 pub(super) const PACE: Duration = Duration::from_millis(20);
 
-/// How long a release waits before it is sent for the second time, the third, and so on. A `SET` of an abandoned
-/// connection runs soon after the node goes on, if at all; its key is gone so much later at most.
+/// How long a release waits before it is sent for the second time, the third time, and so on. A `SET` from an
+/// abandoned connection runs soon after the node resumes, if at all, and its key then lasts at most one pause longer.
 const PAUSES: [Duration; LEVELS - 1] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), LONGEST, REFUSED];
 const LONGEST: Duration = Duration::from_secs(8);
-/// And one that the node has refused by itself: it will refuse it again until somebody does something about it.
+/// The pause of a release that the node has refused when it was sent alone: the node will refuse it again until an
+/// operator acts.
 const REFUSED: Duration = Duration::from_secs(60);
 const LEVELS: usize = 6;
-/// Where a release stays that is only repeated.
+/// The level at which a release stays while it is only repeated.
 const REPEATED: usize = LEVELS - 2;
 const LAST: usize = LEVELS - 1;
 
-/// A release that waits.
+/// A release in the backlog.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) release: Release,
-    /// How often it was sent, as far as that matters.
+    /// The level: how often the release was sent, up to `REPEATED`; `LAST` after a refusal.
     level: usize,
-    /// How many may be sent in one command with it. One key that our user may not touch has the command for all of
-    /// them refused: it is found by halves.
+    /// The number of releases that one command with this one may carry. A single key that our user may not touch
+    /// makes the server refuse the whole command. Each refusal halves the number, until the refused key is alone.
     company: usize,
 }
 
 impl Waiting {
-    /// One that was sent by itself, or not yet.
+    /// A release that was sent by itself, or not at all.
     pub(super) fn new(release: Release) -> Self {
         Self { release, level: 0, company: BATCH_MAX }
     }
@@ -50,10 +52,11 @@ impl Waiting {
     }
 }
 
-/// All of one node.
+/// The backlog of one node.
 #[derive(Default)]
 pub(super) struct Backlog {
-    /// By the number of times that they were sent. In each the first is due first: all of it waits equally long.
+    /// The releases by the number of times that they were sent. The pause is the same within a level, so the first of
+    /// a level is due first.
     levels: [VecDeque<(Moment, Waiting)>; LEVELS],
     len: usize,
     /// When the next command may be sent.
@@ -69,18 +72,18 @@ impl Backlog {
         self.len
     }
 
-    /// Takes in what has not reached the node.
+    /// Adds a release that has not reached the node.
     pub(super) fn push(&mut self, waiting: Waiting, now: Moment) {
         self.push_at(Waiting { level: 0, ..waiting }, now);
     }
 
-    /// Takes in what the node has answered, and has to be told again all the same.
+    /// Adds a release that the node has answered and that must be repeated all the same.
     pub(super) fn repeat(&mut self, mut waiting: Waiting, now: Moment) {
         waiting.level = (waiting.level + 1).min(REPEATED);
         self.push_at(waiting, now);
     }
 
-    /// Takes in what has failed.
+    /// Adds a release that has failed.
     pub(super) fn handle_failure(&mut self, mut waiting: Waiting, failure: &NodeFailure, now: Moment) {
         if let NodeFailure::ConnectionLost { .. } = failure {
             return self.push(waiting, now);
@@ -93,7 +96,7 @@ impl Backlog {
 
     fn push_at(&mut self, waiting: Waiting, now: Moment) {
         if self.len == RELEASES_MAX {
-            // Whatever was sent most often is the oldest.
+            // The oldest release is in the highest level, because it was sent most often.
             let oldest = self.levels.iter_mut().rev().find_map(VecDeque::pop_front);
             self.len -= usize::from(oldest.is_some());
         }
@@ -103,24 +106,25 @@ impl Backlog {
         self.len += 1;
     }
 
-    /// On a new connection all are due: what an old one carried runs now, if ever.
+    /// Makes all releases due on a new connection, because the commands of the old connection run now, if ever.
     pub(super) fn handle_connected(&mut self, now: Moment) {
         let all: Vec<_> = self.levels.iter_mut().flat_map(std::mem::take).collect();
         self.levels[0] = all.into_iter().map(|(_, waiting)| (now, Waiting { level: 0, ..waiting })).collect();
     }
 
-    /// How long until the next command; `None` when there is nothing to be sent.
+    /// Returns the time until the next command; `None` when there is nothing to send.
     pub(super) fn wait(&self, now: Moment) -> Option<Duration> {
         let due = self.levels.iter().filter_map(|level| level.front()).map(|(due, _)| *due).min()?;
         Some(now.until(self.next.map_or(due, |next| due.max(next))))
     }
 
-    /// Whether anything could be sent if there were not the pace.
+    /// Whether a release is due, regardless of the pace.
     pub(super) fn is_due(&self, now: Moment) -> bool {
         self.levels.iter().filter_map(|level| level.front()).any(|(due, _)| *due <= now)
     }
 
-    /// What one command is to tell the node now; nothing, when nothing is due. Forgets what is not needed any more.
+    /// Takes the releases for the next command; empty when nothing is due. Drops releases that are not needed any
+    /// more.
     pub(super) fn take(&mut self, now: Moment) -> Vec<Waiting> {
         let (mut taken, mut company) = (Vec::new(), BATCH_MAX);
         if self.next.is_some_and(|next| now < next) {
@@ -151,7 +155,8 @@ impl Backlog {
         taken
     }
 
-    /// For a client that is gone: drops whatever would be over by now if the node had been there all along.
+    /// Drops releases whose keys would have expired by now if the node had been reachable all along. Used when the
+    /// client is gone.
     pub(super) fn drop_expired(&mut self, now: Moment) {
         for level in &mut self.levels {
             level.retain(|(_, waiting)| now < waiting.release.expires);
@@ -185,7 +190,7 @@ mod tests {
         assert!(backlog.is_empty());
     }
 
-    /// A SET that a stopped node has not read runs when the node goes on, however long after it was sent.
+    /// A SET that a stopped node has not read runs when the node resumes, however long after it was sent.
     #[test]
     fn an_unanswered_set_is_remembered_until_a_ttl_after_the_reconnect() {
         let mut backlog = Backlog::default();
@@ -208,7 +213,7 @@ mod tests {
         assert_eq!(backlog.take(at(0))[0].release.expires, at(11), "the oldest is forgotten");
     }
 
-    /// 11,600 strays were 11,600 commands a second for a whole TTL.
+    /// The bug: 11,600 strays caused 11,600 commands a second for a whole TTL.
     #[test]
     fn strays_are_told_again_in_few_commands_ever_more_rarely() {
         let mut backlog = Backlog::default();

@@ -12,11 +12,12 @@ use super::{failure, queue};
 use crate::error::NodeFailure;
 use crate::types::{Resource, Token};
 
-/// How many locks one command releases at most. A server does nothing else meanwhile: 0.1 ms when the keys are gone, as
-/// nearly all of those are that are released again, and 1 ms when it has to remove each and to call somebody.
+/// The number of locks that one command releases at most. The command blocks the server: for 0.1 ms when the keys are
+/// gone, as they are for nearly all repeated releases, and for 1 ms when it has to remove each key and notify a
+/// waiter for each.
 pub(super) const BATCH_MAX: usize = 128;
 
-/// Removes keys that are ours, and calls one of those who wait for each. One answer for each key.
+/// Removes the keys that are ours, and notifies a waiter for each. The reply has one answer for each key.
 #[derive(Clone)]
 pub(super) struct RemoveMany {
     call: Arc<ScriptCall>,
@@ -24,7 +25,7 @@ pub(super) struct RemoveMany {
 }
 
 impl RemoveMany {
-    /// `grace`: for how long a waiter that was notified is expected.
+    /// `grace` is how long a notified waiter has for its attempt.
     pub(super) fn new<'a>(
         locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token)> + Clone,
         grace: Duration,

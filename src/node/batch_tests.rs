@@ -8,7 +8,8 @@ use crate::testing::{LocalCluster, Reply};
 
 const GRACE: &str = "60000";
 
-/// How long a server may be busy with one command. The promise is 1 ms; this is for a machine that does much else.
+/// The time that one command may keep a server busy here. The promise is 1 ms; the bound is larger because the
+/// machine runs other work.
 const BUSY_MICROS_MAX: i64 = 10_000;
 
 struct Scene(LocalCluster);
@@ -23,7 +24,7 @@ impl Scene {
         self.0.command(0, command).unwrap()
     }
 
-    /// Locks by name and token.
+    /// Releases locks, given by name and token.
     fn release(&self, locks: &[(&str, &str)]) -> String {
         let (count, queues) = (locks.len().to_string(), locks.iter().map(|(lock, _)| queue(lock)));
         let queues: Vec<String> = queues.collect();
@@ -36,7 +37,7 @@ impl Scene {
         self.run(&command).text().unwrap().to_owned()
     }
 
-    /// Somebody waits, and is heard by `CLIENT LIST` of nobody: whoever is called is dropped as gone, or called.
+    /// Puts a channel into the lock's queue. No client is subscribed to it, unless the test subscribes.
     fn queue_up(&self, lock: &str, channel: &str) {
         self.run(&["ZADD", &queue(lock), "1", channel]);
     }
@@ -86,7 +87,7 @@ fn those_who_wait_are_called_for_each() {
     }
     scene.run(&["DEL", "list"]);
     scene.run(&["SADD", "list", "of another type"]);
-    // Nobody listens to these: they are dropped, and nobody is called.
+    // Nobody subscribes to these channels, so their entries are dropped and nobody is notified.
     for lock in ["ours", "theirs", "absent", "list"] {
         scene.queue_up(lock, "gone");
     }
@@ -95,7 +96,7 @@ fn those_who_wait_are_called_for_each() {
     let left = ["ours", "theirs", "absent", "list"].map(|lock| scene.run(&["EXISTS", &queue(lock)]).int());
     assert_eq!(left, [Some(0), Some(1), Some(0), Some(1)], "asked where the lock is free, and nowhere else");
 
-    // The same answers as from the script for one, where somebody listens.
+    // With a subscriber, the answers are the same as those of the script for one lock.
     for lock in ["ours", "absent"] {
         let one =
             format!("redis.call('DEL', KEYS[1]) redis.call('ZADD', KEYS[1], 1, 'w') return 1 -- {lock}");

@@ -1,4 +1,4 @@
-//! The commands that a node understands, and what it answers.
+//! The commands that a node understands, and their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake, internal_key};
 
-/// The internal key of the highest token of each lock that a node has seen: a sorted set, in which a lock is called by its
+/// The internal key of the sorted set in which a node keeps the highest fencing token of each lock, by the lock's
 /// key.
 pub(crate) const FENCES: &str = "fences";
 
-/// One command about one lock, built once and sent to every node.
+/// A command about one lock, built once and sent to every node.
 pub(crate) trait Command: Clone + Send + 'static {
     type Reply: Send + 'static;
 
@@ -24,14 +24,15 @@ pub(crate) trait Command: Clone + Send + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its first poll, nothing was sent. Dropped later, the command may or may not run.
+    /// If `send` is dropped before its first poll, nothing was sent. If it is dropped later, the command may or may
+    /// not run.
     fn send(
         self,
         connection: MultiplexedConnection,
     ) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
 }
 
-/// A node's answer to a question about our key, where it is known.
+/// A node's known answer to a question about our key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Yes,
@@ -43,18 +44,18 @@ pub(crate) enum Answer {
 pub(crate) enum Acquired {
     /// The key was free and is ours now.
     Granted(Fence),
-    /// It is somebody else's.
+    /// The key belongs to another owner.
     Denied,
 }
 
-/// What became of the fencing token that was sent along.
+/// The effect of the fencing token that was sent along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fence {
-    /// It is the node's highest now, and was not before.
+    /// The token is the node's highest now and was not before.
     Raised,
-    /// The node had seen it, or a higher one.
+    /// The node had seen this token or a higher one.
     Stale,
-    /// None was sent.
+    /// No token was sent.
     Off,
 }
 
@@ -107,7 +108,8 @@ impl Command for Acquire {
     }
 }
 
-/// Raises the node's score of a resource strictly to a token. Yes if it was lower; no if it was that or more.
+/// Raises the node's score of a resource strictly to a token. The answer is yes if the score was lower, and no if it
+/// was equal or higher.
 #[derive(Clone)]
 pub(crate) struct RaiseFence(Arc<Cmd>);
 
@@ -125,7 +127,7 @@ impl Command for RaiseFence {
     }
 }
 
-/// The node's score of a resource; 0 where it has none.
+/// Reads the node's score of a resource; 0 where the node has none.
 #[derive(Clone)]
 pub(crate) struct ReadFence(Arc<Cmd>);
 
@@ -145,7 +147,7 @@ impl Command for ReadFence {
     }
 }
 
-/// The node's wall clock, in microseconds since 1970.
+/// Reads the node's wall clock, in microseconds since 1970.
 #[derive(Clone)]
 pub(crate) struct ReadClock;
 
@@ -158,14 +160,15 @@ impl Command for ReadClock {
     }
 }
 
-/// The reply of `TIME`, in microseconds since 1970.
+/// Parses the reply of `TIME` into microseconds since 1970.
 pub(super) fn wall_micros(time: &Value) -> Result<u64, NodeFailure> {
     let (seconds, micros): (u64, u64) =
         redis::from_redis_value_ref(time).map_err(|_| failure::of_reply("TIME", time))?;
     Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
 }
 
-/// Yes if the key is ours and lives at least a TTL from now on; no if it is not ours.
+/// Extends the TTL of a key. The answer is yes if the key is ours and lives at least a TTL from now on, and no if the
+/// key is not ours.
 #[derive(Clone)]
 pub(crate) struct Extend(ExtendMany);
 
@@ -232,24 +235,25 @@ fn answer(digit: u8) -> Option<Answer> {
 /// A node's answer to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removed {
-    /// Yes if the key was ours and is gone now; no if it was not ours.
+    /// Yes if the key was ours and is gone now; no if the key was not ours.
     pub(crate) key: Answer,
     pub(crate) notified: Notified,
 }
 
-/// Whether a release called one of those who wait.
+/// Whether a release notified a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notified {
     Somebody,
     Nobody,
 }
 
-/// Removes a key if it is the owner's, and calls one of those who wait.
+/// Removes a key if it is the owner's, and notifies a waiter.
 #[derive(Clone)]
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    /// `owner`: what the key holds if it is to be removed. `grace`: for how long a waiter that was called is expected.
+    /// `owner` is the value that the key must have to be removed. `grace` is how long a notified waiter has for its
+    /// attempt.
     pub(crate) fn new(resource: &Resource, owner: &[u8], wake: Wake, grace: Duration) -> Self {
         let mut by_hash = RELEASE.by_hash(1);
         by_hash.arg(resource.key()).arg(owner);
@@ -279,7 +283,7 @@ impl Command for Remove {
     }
 }
 
-/// A call of a script by its hash, and by its text on a node that has forgotten it.
+/// A call of a script by its hash, or by its text on a node that has forgotten the script.
 pub(super) struct ScriptCall {
     pub(super) lua: &'static Lua,
     pub(super) by_hash: Cmd,
@@ -291,14 +295,15 @@ impl ScriptCall {
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
-            // SCRIPT FLUSH, or a restart behind a proxy. EVAL puts the script back as well.
+            // The script is unknown after SCRIPT FLUSH, or after a restart behind a proxy. EVAL loads the script
+            // again as well.
             reply = single(&mut connection, &self.lua.by_text(&self.by_hash)).await;
         }
         reply
     }
 }
 
-/// The reply of `ZSCORE`; 0 where there is none.
+/// Parses the reply of `ZSCORE`; 0 where there is no score.
 pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure> {
     match reply {
         Ok(Value::Nil) => Ok(0.0),

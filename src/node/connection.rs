@@ -1,4 +1,4 @@
-//! Opens a usable connection to one node: bytes, handshake, scripts, all under one time limit.
+//! Opens a usable connection to one node: stream, handshake and first observation, all under one time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,8 @@ use super::stream::{Activity, Connector};
 use crate::error::NodeFailure;
 use crate::types::Moment;
 
-/// Number of a connection to one node, growing: tells whether a release followed its SET on the same one.
+/// The number of a connection to one node, growing with each one. The number tells whether a release followed its SET
+/// on the same connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Epoch(u64);
 
@@ -30,7 +31,8 @@ impl Epoch {
     }
 }
 
-/// A cheap handle on a live connection. Commands of one link are executed in the order in which they were sent.
+/// A cheap handle on a live connection. The server executes commands of one link in the order in which they were
+/// sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     connection: MultiplexedConnection,
@@ -39,7 +41,7 @@ pub(crate) struct Link {
     about: Arc<About>,
 }
 
-/// What is known of the node at the other end.
+/// The facts about the node at the other end.
 #[derive(Debug)]
 struct About {
     node_id: String,
@@ -48,7 +50,7 @@ struct About {
     activity: Arc<Activity>,
 }
 
-/// What a node's wall clock said.
+/// A reading of a node's wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NodeClock {
     pub(super) at: Moment,
@@ -56,7 +58,7 @@ pub(crate) struct NodeClock {
 }
 
 impl NodeClock {
-    /// What it says at `now`, counted on by our own clock.
+    /// The node's wall clock at `now`, extrapolated by our own clock.
     pub(crate) fn wall_micros(self, now: Moment) -> u64 {
         let since = u64::try_from(self.at.until(now).as_micros()).unwrap_or(u64::MAX);
         self.wall_micros.saturating_add(since)
@@ -68,12 +70,12 @@ impl Link {
         self.epoch
     }
 
-    /// Whether the node can call us.
+    /// Whether the node can notify us.
     pub(crate) fn subscription(&self) -> Subscription {
         self.subscription
     }
 
-    /// What the node's wall clock says at `now`, counted on by our own clock since we connected.
+    /// The node's wall clock at `now`, extrapolated by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
         self.about.clock.wall_micros(now)
     }
@@ -87,28 +89,29 @@ impl Link {
         &self.about.facts
     }
 
-    /// Looks at the node again. Cancel safe.
+    /// Observes the node again. Cancel safe.
     pub(super) async fn observe(&self, observer: &Observer) -> Result<(), Refusal> {
         observer.observe(&mut self.connection.clone(), ObservationKind::Repeated).await.map(|_| ())
     }
 
-    /// See [`Command::send`]; the command is queued at the first poll.
+    /// Sends a command, see [`Command::send`]. The command is queued at the first poll.
     pub(crate) async fn send<C: Command>(self, command: C) -> Result<C::Reply, NodeFailure> {
         let reply = command.send(self.connection).await;
         if let Err(NodeFailure::ReadOnly { .. }) = reply {
-            // It is not the master any more that it was when we observed it.
+            // The server is not the master any more that it was when we observed it.
             self.about.activity.distrust();
         }
         reply
     }
 
-    /// As [`send`](Self::send), but queued now, ahead of whatever is sent on this connection from now on.
+    /// As [`send`](Self::send), but the command is queued now, ahead of everything that is sent on this connection
+    /// later.
     pub(crate) fn send_now<C: Command>(
         self,
         command: C,
     ) -> BoxFuture<'static, Result<C::Reply, NodeFailure>> {
         let mut answer = self.send(command).boxed();
-        // The first poll queues it, whatever is left of the budget of the task that we are in.
+        // The first poll queues the command, even if the task that we are in has used up its cooperative budget.
         match tokio::task::unconstrained(&mut answer).now_or_never() {
             Some(answer) => future::ready(answer).boxed(),
             None => answer,
@@ -127,7 +130,7 @@ pub(super) struct Connection {
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) failure: NodeFailure,
-    /// What it said of itself, if it got that far.
+    /// The facts about the node, if the connection got that far.
     pub(super) facts: Option<Arc<NodeFacts>>,
 }
 
@@ -138,9 +141,11 @@ impl From<NodeFailure> for Refusal {
 }
 
 impl Connection {
+    /// Opens a connection and observes the node, within `limit`.
+    ///
     /// # Errors
     ///
-    /// Why the node cannot be used.
+    /// The reason why the node cannot be used.
     pub(super) async fn open(
         connector: &dyn Connector,
         (login, db): (&LoginSource, i64),
@@ -172,14 +177,14 @@ impl Connection {
         }
     }
 
-    /// Gives the connection up with commands in flight.
+    /// Gives up the connection and the commands in flight on it.
     pub(super) fn abandon(self) {
         self.activity.abandon();
     }
 }
 
-/// The task that moves the bytes. Dropped, it is aborted, and the stream with it; also by a handshake that is
-/// given up half way.
+/// The task that moves the bytes. Dropping the driver aborts the task and closes the stream; a handshake that is
+/// dropped midway does the same.
 pub(super) struct Driver(JoinHandle<()>);
 
 impl Driver {
@@ -189,7 +194,7 @@ impl Driver {
 
     /// Returns when the connection has ended. Cancel safe.
     pub(super) async fn ended(&mut self) {
-        // It cannot panic, and nobody else aborts it: either way it has ended.
+        // The task cannot panic, and nothing else aborts it, so an error means an end as well.
         let _ = (&mut self.0).await;
     }
 }

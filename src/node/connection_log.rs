@@ -1,25 +1,27 @@
-//! What is said of a node's connection in the log: news at once, repetitions once with their number.
+//! Limits the log lines about a node's connection: each new event is logged at once, repetitions once with their
+//! number.
 
 use std::time::Duration;
 
 use crate::error::NodeFailure;
 use crate::types::Moment;
 
-/// How many reasons are known to have been told. A node that has more of them in turn has them told as repetitions.
+/// The number of reasons that are remembered as logged. Further reasons of a node are treated as repetitions.
 const REASONS_MAX: usize = 8;
-/// After so long a repetition is told, with the number of those that were not; then after twice as long, and so on.
+/// The time after which a repetition is logged, with the number of those that were not. The time doubles after each
+/// such line, up to `LONGEST`.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-/// Since the node was last up for good.
+/// The lines that were logged since the node was last steadily up.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLog {
     told: Vec<NodeFailure>,
     told_up: bool,
     last: Option<LoggedState>,
-    /// Failures that were not told.
+    /// The number of failures that were not logged.
     untold: u64,
-    /// When a repetition is told, and how long after the one before.
+    /// When the next repetition is logged, and how long after the previous one.
     next: Option<(Moment, Duration)>,
 }
 
@@ -29,10 +31,10 @@ enum LoggedState {
     Down,
 }
 
-/// What to write, if anything.
+/// Whether to write a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogLine {
-    /// With how many failures there were since the last line that were not told, if there were any.
+    /// `repeated` is the number of failures since the last line that were not logged, if any.
     Write {
         repeated: Option<u64>,
     },
@@ -58,7 +60,7 @@ impl ConnectionLog {
         LogLine::Skip
     }
 
-    /// It can be used.
+    /// The node can be used.
     pub(super) fn handle_up(&mut self) -> LogLine {
         if self.told_up {
             return LogLine::Skip;
@@ -67,7 +69,7 @@ impl ConnectionLog {
         self.line(LoggedState::Up)
     }
 
-    /// It could be used for long enough to believe that it stays so.
+    /// The connection has lasted long enough to count as steady.
     pub(super) fn handle_steady(&mut self) -> LogLine {
         let is_news = self.untold > 0 || self.last == Some(LoggedState::Down);
         let line = if is_news { self.line(LoggedState::Up) } else { LogLine::Skip };
@@ -111,13 +113,13 @@ mod tests {
         assert_eq!(connection_log.handle_failure(&failure("closed"), at(30)), TOLD, "that is another outage");
     }
 
-    /// 3,405 lines in 5 s.
+    /// The bug: 3,405 lines in 5 s.
     #[test]
     fn a_node_that_comes_and_goes_is_few_lines_however_often_it_does() {
         let mut connection_log = ConnectionLog::default();
         let (mut lines, mut told) = (0, 0);
         for i in 0..10_000 {
-            // Reasons that alternate, and each time another text.
+            // The reasons alternate, and one of them has a new text each time.
             for (failure, up) in [(failure("closed"), true), (failure(&format!("number {i}")), false)] {
                 let up = if up { connection_log.handle_up() } else { LogLine::Skip };
                 for line in [up, connection_log.handle_failure(&failure, at(i / 10))] {

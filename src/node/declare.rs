@@ -1,4 +1,4 @@
-//! An operator's word that a node is new.
+//! `redlock init`: an operator declares that a node is new.
 
 use std::sync::Arc;
 
@@ -12,27 +12,30 @@ use super::scripts::DECLARE;
 use crate::error::NodeFailure;
 use crate::types::internal_key;
 
-/// How many keys a node that is declared new may have. To look at them takes it some milliseconds.
+/// The number of keys that a node may have to be declared new. Inspecting them takes the server some milliseconds.
 const DECLARED_KEYS_MAX: u32 = 10_000;
 
-/// An operator's word that a node is new and nobody holds a lock on it.
+/// The command by which an operator declares that a node is new and that nobody holds a lock on it.
 #[derive(Clone)]
 pub(crate) struct Declare(Arc<ScriptCall>);
 
-/// What became of it.
+/// The result of declaring a node new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Declared {
-    /// The node is taken for new: nothing that it may have forgotten keeps it in quarantine. Its votes count at once if
-    /// nothing else is against it, and until it restarts without being [durable](crate::Persistence::Durable).
+    /// The node is declared new, so a possible loss of locks does not quarantine it. Its votes count at once unless
+    /// there is another reason against them, and until it restarts without being
+    /// [durable](crate::Persistence::Durable).
     Now,
-    /// It had been declared before.
+    /// The node had been declared new before.
     Before,
-    /// Refused: its memory has been broken since clients first met it, so it is not new. Its quarantine ends by itself.
+    /// Refused: the node's memory has been broken since clients first met it, so the node is not new. Its quarantine
+    /// ends by itself.
     Older,
-    /// Refused: it holds a key that may be a lock, one that is not ours and expires.
+    /// Refused: the node holds a key that may be a lock, because the key expires and is not one of this library's
+    /// internal keys.
     HoldsLocks,
-    /// Refused: it holds too many keys to be new.
+    /// Refused: the node holds too many keys to be new.
     TooManyKeys,
 }
 

@@ -1,4 +1,4 @@
-//! What a node says of itself when we connect, and whether it may vote.
+//! The facts that a node reports of itself when we observe it, and whether the node may vote.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::error::NodeFailure;
 use crate::protocol::Durability;
 use crate::types::{Eviction, Persistence};
 
-/// Major and minor version of Redis from which on every command and option that is used exists; Valkey 7.2 calls
-/// itself Redis 7.2.
+/// The lowest version of Redis (major, minor) that has every command and option that we use. Valkey 7.2 calls itself
+/// Redis 7.2.
 const VERSION_MIN: (u32, u32) = (6, 2);
 
-/// How a server runs (`standalone`, `cluster`, `sentinel`): Valkey from version 8 on has another name for it than Redis,
-/// unless it is told to be more compatible.
+/// The names of the field with the server's mode (`standalone`, `cluster`, `sentinel`). Valkey 8 and later use the
+/// second name, unless configured to be more compatible with Redis.
 const MODES: [&str; 2] = ["redis_mode", "server_mode"];
-/// The one in which a server votes.
+/// The mode in which a server votes.
 const STANDALONE: &str = "standalone";
-/// Whether a write survives the server. May be forbidden; then it is not known. One pattern for both, because several
-/// options in one call need Redis 7.
+/// The options that decide whether a write survives the server. `CONFIG GET` may be forbidden; then durability is
+/// unknown. A single pattern covers both options, because several options in one call need Redis 7.
 const OPTIONS: &str = "*appendfsync*";
-/// Fields that the answer to `INFO` has to have.
+/// Fields that an answer to `INFO` must have.
 const MARKS: [&str; 4] = ["run_id", "master_replid", "maxmemory", "aof_enabled"];
 
-/// What a server said of itself when the client connected to it.
+/// The facts that a server reported of itself when the client last observed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
     role: String,
-    /// Not known of a server that calls it by none of the names.
+    /// `None` for a server that has none of the [`MODES`].
     mode: Option<String>,
     software: String,
     version: String,
@@ -48,19 +48,22 @@ pub struct NodeFacts {
     evicted_keys: u64,
 }
 
-/// Asks for all facts; the replies are for [`NodeFacts::parse`].
+/// Adds the commands for all facts; the replies are for [`NodeFacts::parse`].
 pub(super) fn ask(pipeline: &mut Pipeline) {
-    // Of the default sections, because several named in one call need Redis 7, and a call each costs more.
+    // `INFO` is asked for its default sections, because several named sections in one call need Redis 7, and one call
+    // for each costs more.
     pipeline.cmd("INFO").cmd("CONFIG").arg("GET").arg(OPTIONS);
 }
 
-/// How many replies there are to [`ask`].
+/// The number of replies to [`ask`].
 pub(super) const REPLIES: usize = 2;
 
 impl NodeFacts {
+    /// Parses the replies to [`ask`].
+    ///
     /// # Errors
     ///
-    /// The node does not answer `INFO`, or not as Redis does.
+    /// The node does not answer `INFO`, or answers otherwise than Redis does.
     pub(super) fn parse(replies: Vec<Value>) -> Result<Self, NodeFailure> {
         let mut replies = replies.into_iter();
         let reply = replies.next().unwrap_or(Value::Nil);
@@ -70,7 +73,7 @@ impl NodeFacts {
         let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
         let info: HashMap<_, _> = fields.map(|(field, value)| (field.to_owned(), value.to_owned())).collect();
         if MARKS.iter().any(|mark| !info.contains_key(*mark)) {
-            // A sentinel has no more to say of itself than that it is one.
+            // A sentinel reports little more than its mode.
             return match mode(&info) {
                 Some(mode) if mode != STANDALONE => Err(NodeFailure::NotStandalone { mode }),
                 Some(_) | None => Err(failure::of_reply("INFO", &reply)),
@@ -114,7 +117,7 @@ impl NodeFacts {
         })
     }
 
-    /// Whether it may vote at all.
+    /// Whether the node may vote at all.
     pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
         match self.mode.as_deref() {
             Some(STANDALONE) => {}
@@ -139,8 +142,9 @@ impl NodeFacts {
         }
     }
 
-    /// What tells whether its memory of locks is unbroken. One that is copied by replicas, or that others choose, is never
-    /// durable: what takes its place has its record, but may lack its last grants.
+    /// The durability from which the rules of the record judge the memory of locks. A server with replicas, or one
+    /// that sentinels manage, is never durable: the server that takes its place has its record, but may lack its last
+    /// grants.
     pub(super) fn durability(&self, management: Management) -> Durability {
         let is_fixed = match management {
             Management::Direct => self.replicas == 0,
@@ -153,28 +157,28 @@ impl NodeFacts {
         }
     }
 
-    /// The present one; another one after a promotion, but not after that alone.
+    /// The current replication id. A promotion changes it, but other events do so as well.
     pub(super) fn replication_id(&self) -> &str {
         &self.replication_id
     }
 
-    /// Whether it has been a replica, as far as it remembers.
+    /// Whether the server has been a replica, as far as it remembers.
     pub(super) fn was_replica(&self) -> bool {
         self.was_replica
     }
 
-    /// How many keys it has evicted since it was started.
+    /// The number of keys that the server has evicted since it started.
     pub(super) fn evicted_keys(&self) -> u64 {
         self.evicted_keys
     }
 
-    /// `master` or `replica`.
+    /// The role: `master` or `replica`.
     #[must_use]
     pub fn role(&self) -> &str {
         &self.role
     }
 
-    /// `Redis` or `Valkey`.
+    /// The software: `Redis` or `Valkey`.
     #[must_use]
     pub fn software(&self) -> &str {
         &self.software
@@ -186,7 +190,7 @@ impl NodeFacts {
         &self.version
     }
 
-    /// The random name of the server process: another one after each restart.
+    /// The random id of the server process, which changes with each restart.
     #[must_use]
     pub fn run_id(&self) -> &str {
         &self.run_id
@@ -198,7 +202,7 @@ impl NodeFacts {
         self.uptime
     }
 
-    /// `maxmemory` in bytes; 0 is no limit.
+    /// `maxmemory` in bytes; 0 means no limit.
     #[must_use]
     pub fn max_memory(&self) -> u64 {
         self.max_memory
@@ -210,13 +214,13 @@ impl NodeFacts {
         &self.eviction_policy
     }
 
-    /// Whether what it grants survives its death.
+    /// Whether the node's grants survive its death.
     #[must_use]
     pub fn persistence(&self) -> Persistence {
         self.persistence
     }
 
-    /// `appendfsync`, where there is an append-only file and the client may know.
+    /// `appendfsync`; `None` where there is no append-only file, or the client may not read the option.
     #[must_use]
     pub fn append_fsync(&self) -> Option<&str> {
         self.append_fsync.as_deref()
@@ -227,7 +231,7 @@ fn mode(info: &HashMap<String, String>) -> Option<String> {
     MODES.iter().find_map(|name| info.get(*name)).cloned()
 }
 
-/// Major and minor number; zeros where there are none.
+/// Parses the major and the minor number; 0 for a missing one.
 fn version(text: &str) -> (u32, u32) {
     let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
@@ -253,7 +257,7 @@ mod tests {
         vec![text(&info.concat()), Value::Array(options.into())]
     }
 
-    /// The usual replies, with some text in them replaced.
+    /// The facts from the usual replies, with some text replaced.
     fn facts(from: &str, to: &str) -> NodeFacts {
         let replace = |reply: Value| {
             let Value::BulkString(bytes) = reply else { return reply };
@@ -275,7 +279,7 @@ mod tests {
         for (version, refused) in [("6.1.9", true), ("6.2.0", false), ("7.2.4", false), ("10.0", false)] {
             assert_eq!(check("7.0.15", version).is_err(), refused, "{version}");
         }
-        // Valkey 8 and 9: the version of Redis is there for clients that look no further.
+        // Valkey 8 and 9 report a Redis version as well, for clients that read only that.
         let valkey = |mode| {
             let server = format!(
                 "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n{mode}:standalone"

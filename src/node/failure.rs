@@ -1,4 +1,4 @@
-//! What redis-rs and the server say, in our words.
+//! Translates errors of redis-rs and of the server into [`NodeFailure`].
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::error::NodeFailure;
 
-/// How much of a server's text an error repeats.
+/// The number of characters of a server's text that an error repeats.
 const DETAIL_CHARS_MAX: usize = 200;
 
-/// A command failed on a connection that had been up.
+/// Translates the error of a command on a connection that had been up.
 pub(crate) fn of_command(error: &RedisError) -> NodeFailure {
     match of_server(error) {
         Some(failure) => failure,
@@ -17,7 +17,7 @@ pub(crate) fn of_command(error: &RedisError) -> NodeFailure {
     }
 }
 
-/// The connection could not be made usable.
+/// Translates the error of a handshake.
 pub(crate) fn of_connect(error: &RedisError) -> NodeFailure {
     match of_server(error) {
         Some(failure) => failure,
@@ -25,7 +25,7 @@ pub(crate) fn of_connect(error: &RedisError) -> NodeFailure {
     }
 }
 
-/// The socket could not be opened.
+/// Translates the error of opening the socket.
 pub(crate) fn of_open(error: &std::io::Error) -> NodeFailure {
     match of_tls(error) {
         Some(failure) => failure,
@@ -33,7 +33,7 @@ pub(crate) fn of_open(error: &std::io::Error) -> NodeFailure {
     }
 }
 
-/// What went wrong with TLS, if it was that.
+/// Translates a TLS error; `None` for any other error.
 #[cfg(feature = "tls")]
 pub(super) fn of_tls(error: &std::io::Error) -> Option<NodeFailure> {
     super::tls::of_error(error)
@@ -58,7 +58,7 @@ pub(crate) fn of_reply(command: &str, reply: &Value) -> NodeFailure {
     NodeFailure::Unexpected { detail: detail(&format!("{command} answered {reply:?}")) }
 }
 
-/// What the server itself answered; `None` when it was the connection that failed.
+/// Translates the server's own answer; `None` if the connection failed instead.
 #[expect(clippy::wildcard_enum_match_arm, reason = "redis-rs's enum grows; the code tells the rest apart")]
 fn of_server(error: &RedisError) -> Option<NodeFailure> {
     let said = || detail(&error.to_string());
@@ -70,7 +70,7 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
         }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => NodeFailure::Loading,
         ErrorKind::UnexpectedReturnType | ErrorKind::Parse => NodeFailure::Unexpected { detail: said() },
-        // Codes that redis-rs does not know by name come as extensions.
+        // Codes without a variant in redis-rs arrive as extensions.
         _ => match error.code()? {
             "ERR" => of_plain_error(&error.to_string()),
             code => of_code(code, said()),
@@ -79,7 +79,7 @@ fn of_server(error: &RedisError) -> Option<NodeFailure> {
     Some(failure)
 }
 
-/// Codes that redis-rs does not know by name, and those that stand inside of a script's error.
+/// Translates error codes that redis-rs does not know by name, or that stand inside a script's error.
 fn of_code(code: &str, said: String) -> NodeFailure {
     match code {
         "NOAUTH" | "WRONGPASS" => NodeFailure::Authentication { detail: said },
@@ -91,26 +91,27 @@ fn of_code(code: &str, said: String) -> NodeFailure {
     }
 }
 
-/// What has no code of its own can only be told by its text.
+/// Translates an error without a code of its own, which only its text tells apart.
 fn of_plain_error(said: &str) -> NodeFailure {
     if is_full(said) {
         return NodeFailure::TooManyClients;
     }
-    // The server tells the script, and the script tells us. Until 7.0, and from 7.2 on.
+    // The server reports the refusal to the script, and the script to us. The first text is used up to
+    // 7.0, the second from 7.2 on.
     if said.contains("The user executing the script") || said.contains("ACL failure in script") {
         return NodeFailure::Permission { detail: detail(said) };
     }
     of_code(code_within(said).unwrap_or_default(), detail(said))
 }
 
-/// Whether a server that takes no more connections says so.
+/// Whether the text says that the server accepts no more connections.
 pub(super) fn is_full(said: &str) -> bool {
-    // The longer form is of nodes of a cluster, whose links count.
+    // The longer form of the text comes from nodes of a cluster, where links between nodes count as well.
     said.contains("max number of clients")
 }
 
-/// Redis 6.2 wraps the error of a command into that of its script: `ERR Error running script (call to f_...):
-/// @user_script:7: @user_script: 7: -OOM command not allowed ...`.
+/// Finds the code of an inner error. Redis 6.2 wraps the error of a command into the error of its script: `ERR Error
+/// running script (call to f_...): @user_script:7: @user_script: 7: -OOM command not allowed ...`.
 fn code_within(said: &str) -> Option<&str> {
     let (_, within) = said.split_once("Error running script")?;
     let (_, told) = within.split_once(": -")?;
@@ -125,7 +126,7 @@ pub(super) fn detail(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Texts of real servers. The first words are how redis-rs shows an error without a code of its own.
+    /// Texts of real servers. The first words are how redis-rs displays an error without a code of its own.
     #[test]
     fn errors_without_a_code_are_told_apart_by_their_text() {
         let told = |said: &str| of_plain_error(said).kind();

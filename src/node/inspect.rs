@@ -1,4 +1,4 @@
-//! Commands that only look.
+//! Read-only commands for inspection.
 
 use std::sync::Arc;
 
@@ -10,29 +10,29 @@ use super::failure;
 use crate::error::NodeFailure;
 use crate::types::{FoundValue, Resource, internal_key};
 
-/// What a node holds of a resource.
+/// Reads what a node holds of a resource.
 #[derive(Clone)]
 pub(crate) struct View(Arc<Pipeline>);
 
-/// What was seen.
+/// A resource on one node: its key, its TTL and its highest fencing token.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) key: KeyKind,
-    /// That of a plain key.
+    /// The value of a plain key.
     pub(crate) value: Option<FoundValue>,
-    /// Time to live in milliseconds; `None` of a key that does not expire.
+    /// The time to live in milliseconds; `None` for a key that does not expire.
     pub(crate) ttl_ms: Option<u64>,
-    /// 0 where it has none.
+    /// The highest fencing token; 0 where there is none.
     pub(crate) score: f64,
 }
 
-/// What there is under the name of a resource.
+/// The kind of key under the name of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyKind {
     Absent,
-    /// A string, as locks are.
+    /// A string, as the keys of locks are.
     Plain,
-    /// Something else, which is nobody's lock; nobody can take one there.
+    /// A key of another type, which is no lock; no lock can be taken under its name.
     Other,
 }
 
@@ -66,7 +66,7 @@ impl Command for View {
     }
 }
 
-/// How many clients are connected.
+/// Counts the clients that are connected to the server.
 #[derive(Clone)]
 pub(crate) struct CountClients;
 

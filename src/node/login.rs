@@ -1,4 +1,4 @@
-//! Who we are to a server, found out anew for every connection.
+//! Credentials for a server, found anew for every connection.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use redis::RedisConnectionInfo;
 use crate::error::NodeFailure;
 use crate::types::Login;
 
-/// Asks for what changes.
+/// A function that is asked each time for a value that may change.
 pub(crate) type Ask<T> = Arc<dyn Fn() -> BoxFuture<'static, Result<T, NodeFailure>> + Send + Sync>;
 
-/// Where a login comes from.
+/// The source of the credentials.
 #[derive(Clone)]
 pub(crate) enum LoginSource {
     Known(Login),
@@ -19,11 +19,11 @@ pub(crate) enum LoginSource {
 }
 
 impl LoginSource {
-    /// What a connection to the database `db` begins with.
+    /// Returns the settings with which a connection to the database `db` begins.
     ///
     /// # Errors
     ///
-    /// Why the login cannot be had.
+    /// The reason why there are no credentials.
     pub(super) async fn info(&self, db: i64) -> Result<RedisConnectionInfo, NodeFailure> {
         let Login { username, password } = match self {
             Self::Known(login) => login.clone(),

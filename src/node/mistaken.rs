@@ -1,7 +1,8 @@
-//! Why a server and we do not understand each other: it is full, it speaks TLS where we do not, or the reverse.
+//! Diagnosis of a failed handshake: the server is full, or only one side speaks TLS.
 //!
-//! Servers hardly say so. One that speaks TLS closes at the first plain byte, and one that does not waits for the end of a
-//! line that never comes. So a second connection asks, for a short time and with a few bytes, what the server does speak.
+//! Servers rarely report either. A server that speaks TLS closes at the first plain byte, and one that does not waits
+//! for the end of a line that never comes. A second, short connection with a few bytes therefore asks which of the
+//! two the server speaks.
 
 use std::io;
 use std::time::Duration;
@@ -10,22 +11,22 @@ use super::failure;
 use super::stream::Tcp;
 use crate::error::{NodeFailure, TlsCause};
 
-/// For the second connection, from its beginning to the answer. Half the usual time for a connection, of which the first one
-/// has left that much.
+/// The time limit of the second connection, from its beginning to the answer. The limit is half of the default
+/// connect timeout, which is what the first connection has left.
 const ASKING_LIMIT: Duration = Duration::from_millis(500);
 
-/// How much of an answer is looked at.
+/// The number of bytes of an answer that are read.
 const ANSWER_BYTES: usize = 64;
 
-/// A TLS record with a greeting of no length. Each implementation answers such a one with an alert.
+/// A TLS record with an empty greeting. Every TLS implementation answers it with an alert.
 const TLS_QUESTION: &[u8] = &[0x16, 3, 1, 0, 4, 1, 0, 0, 0];
 #[cfg(feature = "tls")]
 const PLAIN_QUESTION: &[u8] = b"PING\r\n";
 
-/// The first bytes of each TLS record that a server may begin with: an alert, or its greeting.
+/// The first bytes of a TLS record from a server: an alert, or its greeting.
 const TLS_ANSWERS: [[u8; 2]; 2] = [[0x15, 3], [0x16, 3]];
 
-/// What the first bytes mean that a server ever sends, where it says them of its own accord and then closes.
+/// The failure that a server's very first bytes announce, if the server sends them unasked and then closes.
 pub(super) fn of_first_bytes(bytes: &[u8]) -> Option<NodeFailure> {
     if is_tls(bytes) {
         return Some(tls_only());
@@ -35,16 +36,16 @@ pub(super) fn of_first_bytes(bytes: &[u8]) -> Option<NodeFailure> {
     if failure::is_full(&said) {
         return Some(NodeFailure::TooManyClients);
     }
-    // Protected mode: a server without a password that is asked from another host.
+    // Protected mode: a server without a password refuses connections from other hosts.
     said.starts_with("DENIED ").then(|| NodeFailure::Refused { detail: failure::detail(&said) })
 }
 
-/// Why a server closed a plain connection without a word, where that is because it speaks TLS.
+/// The failure behind a plain connection that the server closed without a word, if the server speaks TLS.
 pub(super) async fn of_silent_end(tcp: &Tcp) -> Option<NodeFailure> {
     is_tls(&ask(tcp, TLS_QUESTION).await).then(tls_only)
 }
 
-/// Why a server does not answer the greeting of TLS, where that is because it does not speak it.
+/// The failure behind an unanswered TLS greeting, if the server does not speak TLS.
 #[cfg(feature = "tls")]
 pub(super) async fn of_silent_greeting(tcp: &Tcp) -> Option<NodeFailure> {
     let answer = ask(tcp, PLAIN_QUESTION).await;
@@ -63,7 +64,7 @@ fn tls_only() -> NodeFailure {
     NodeFailure::Tls { cause: TlsCause::TlsOnly, detail: "closed at the first plain byte".into() }
 }
 
-/// The first bytes of the answer; none if there is none in time.
+/// Returns the first bytes of the answer; empty if none arrive in time.
 async fn ask(tcp: &Tcp, question: &[u8]) -> Vec<u8> {
     let answer = async {
         let stream = tcp.open_socket().await?;

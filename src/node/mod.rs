@@ -1,8 +1,9 @@
-//! One master: its supervised connection and the commands it understands. Nothing here knows of quorums.
+//! One Redis master: its supervised connection and the commands it understands. Nothing here knows of quorums.
 //!
-//! A [`Node`] is a handle. Behind it runs one supervisor task, which connects in the background, notices a dead
-//! or hung peer, and sees to it that every release that was handed to it reaches the node or outlives its TTL.
-//! Commands do not pass through that task: callers send on a clone of the live connection.
+//! A [`Node`] is a handle. Behind the handle runs one supervisor task. The supervisor connects in the background,
+//! notices a dead or unresponsive server, and retries each release that was handed to it until the node has answered
+//! or the TTL has passed. Commands do not pass through the supervisor: callers send them on a clone of the live
+//! connection.
 
 mod backlog;
 mod batch;
@@ -66,33 +67,33 @@ pub(crate) use stream::{Connector, Tcp, Transport};
 pub(crate) use tls::TlsClient;
 pub(crate) use trim::{Trimming, WallClock};
 
-/// An answer to a release under way.
+/// The pending answer to a release.
 pub(crate) type Answering = BoxFuture<'static, Result<Removed, NodeFailure>>;
 
-/// What a node is to its supervisor.
+/// The settings of a node's supervisor.
 pub(crate) struct NodeConfig {
-    /// How the node is called in every message.
+    /// The node's name in all messages.
     pub(crate) name: Arc<str>,
     pub(crate) connector: Arc<dyn Connector>,
-    /// Who we are to it.
+    /// The credentials for this node.
     pub(crate) login: LoginSource,
     pub(crate) db: i64,
     pub(crate) notifications: Notifications,
-    /// For how long a waiter that was called is expected.
+    /// How long a notified waiter has for its attempt.
     pub(crate) grace: Duration,
-    /// Limit of one connection attempt, handshake included.
+    /// The limit of one connection attempt, handshake included.
     pub(crate) connect_timeout: Duration,
-    /// A peer that answers nothing for so long is abandoned.
+    /// A connection on which nothing has been answered for this time is given up.
     pub(crate) hung_after: Duration,
-    /// Which fencing tokens are to be forgotten; `None` leaves them all.
+    /// Which fencing tokens to remove; `None` keeps them all.
     pub(crate) trimming: Option<Trimming>,
-    /// Its place among the nodes of the client.
+    /// The node's index among the nodes of the client.
     pub(crate) node: NodeId,
     pub(crate) roster: Arc<Roster>,
     pub(crate) eviction: Eviction,
 }
 
-/// The connection as callers see it.
+/// The state of the connection as callers see it.
 #[derive(Clone, Debug)]
 enum State {
     Connecting,
@@ -100,31 +101,32 @@ enum State {
     Down(Refusal),
 }
 
-/// What callers ask of the supervisor. The queue is unbounded for `Drop` to be able to use it; the supervisor
-/// always drains it and bounds what it keeps.
+/// A request to the supervisor. The channel is unbounded, so that `Drop` can use it; the supervisor always drains it
+/// and bounds what it keeps.
 enum Request {
-    /// Send it, and again after a reconnect.
+    /// Send this release, and again after a reconnect.
     Release(Release),
-    /// It was sent by the caller: await the answer, and send it again if there is none.
+    /// The caller has sent this release: await the answer, and send the release again if there is none.
     Await(Release, Answering),
-    /// It was sent by the caller, and nobody waits for the answer: see to it that it is.
+    /// The caller has sent this command and does not await the answer: await it in the caller's place.
     Notice(BoxFuture<'static, Result<(), NodeFailure>>),
-    /// Answer when nothing of the above is on its way any more.
+    /// Answer when none of the above is under way any more.
     Flush(oneshot::Sender<()>),
 }
 
-/// Handle on one node. When the last one is dropped, the supervisor finishes the releases that it holds and ends.
+/// A handle on one node. When the last handle is dropped, the supervisor finishes the releases that it holds and
+/// ends.
 pub(crate) struct Node {
     name: Arc<str>,
     grace: Duration,
     state: watch::Receiver<State>,
     requests: mpsc::UnboundedSender<Request>,
-    /// How many of them the supervisor has seen answered.
+    /// A count that grows with each answer that the supervisor sees.
     answered: Arc<AtomicU64>,
 }
 
 impl Node {
-    /// Starts the supervisor; must be called within a tokio runtime.
+    /// Starts the supervisor. The caller must be in a tokio runtime.
     pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
         let (publish, state) = watch::channel(State::Connecting);
         let (requests, inbox) = mpsc::unbounded_channel();
@@ -138,7 +140,7 @@ impl Node {
         &self.name
     }
 
-    /// The live connection, at once, or why there is none.
+    /// Returns the live connection at once, or why there is none.
     pub(crate) fn link(&self) -> Result<Link, NodeFailure> {
         match &*self.state.borrow() {
             State::Up(link) => Ok(link.clone()),
@@ -147,7 +149,8 @@ impl Node {
         }
     }
 
-    /// Something of the live connection, without a handle on it; `None` where there is none.
+    /// Returns what `of` takes from the live connection, without a handle on the connection; `None` where there is
+    /// none.
     pub(crate) fn of_live<T>(&self, of: impl FnOnce(&Link) -> T) -> Option<T> {
         match &*self.state.borrow() {
             State::Up(link) => Some(of(link)),
@@ -155,7 +158,8 @@ impl Node {
         }
     }
 
-    /// What the node said of itself when we last met it; `None` before, and when it cannot be asked.
+    /// Returns what the node said of itself at the last observation; `None` before the first one, and while the node
+    /// cannot be asked.
     pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
         match &*self.state.borrow() {
             State::Up(link) => Some(Arc::clone(link.facts())),
@@ -164,27 +168,27 @@ impl Node {
         }
     }
 
-    /// Returns when the connection is another one than that of `epoch`, or none. Cancel safe.
+    /// Returns when the connection of `epoch` is gone. Cancel safe.
     pub(crate) async fn left(&self, epoch: Epoch) {
         let mut state = self.state.clone();
         let other = |state: &State| match state {
             State::Up(link) => link.epoch() != epoch,
             State::Connecting | State::Down(_) => true,
         };
-        // An error means that the supervisor has ended: the connection is gone, too.
+        // An error means that the supervisor has ended, and with it the connection.
         let _ = state.wait_for(other).await;
     }
 
-    /// Returns when the first connection attempt has ended, one way or the other. Cancel safe.
+    /// Returns when the first connection attempt has succeeded or failed. Cancel safe.
     pub(crate) async fn tried(&self) {
         let mut state = self.state.clone();
-        // An error means that the supervisor has ended: it will not try any more.
+        // An error means that the supervisor has ended and makes no further attempt.
         let _ = state.wait_for(|state| !matches!(state, State::Connecting)).await;
     }
 
-    /// Sends a release and hands it over. It is queued ahead of whatever this client asks of the node from now on,
-    /// so that an attempt never meets the keys of the one before it. Never blocks, never fails: what a stopped
-    /// runtime cannot send ends with its TTL.
+    /// Sends a release and hands it over to the supervisor. The release is queued ahead of everything that this
+    /// client asks of the node from now on, so that an attempt never meets the keys of the attempt before it. Never
+    /// blocks and never fails. Where a stopped runtime cannot send the release, the key expires with its TTL.
     pub(crate) fn release(&self, mut release: Release, now: Moment) {
         let Ok(link) = self.link() else {
             let _ = self.requests.send(Request::Release(release));
@@ -195,21 +199,21 @@ impl Node {
         self.await_release(release, link.send_now(remove));
     }
 
-    /// Sends a command whose answer nobody waits for, ahead of whatever this client asks of the node from now on. Not
-    /// sent where there is no connection. Never blocks.
+    /// Sends a command whose answer nobody awaits, ahead of everything that this client asks of the node from now on.
+    /// Without a connection the command is dropped. Never blocks.
     pub(crate) fn notify(&self, command: impl Command<Reply = ()>) {
         if let Ok(link) = self.link() {
             let _ = self.requests.send(Request::Notice(link.send_now(command)));
         }
     }
 
-    /// Hands over a release whose answer is still under way.
+    /// Hands over a release that was sent and whose answer is still pending.
     pub(crate) fn await_release(&self, release: Release, answer: Answering) {
         let _ = self.requests.send(Request::Await(release, answer));
     }
 
-    /// Returns when everything handed over so far is answered, or cannot be sent for now, or when for `limit` nothing
-    /// has been answered. Cancel safe.
+    /// Returns when everything handed over so far has been answered or cannot be sent for now, or when nothing has
+    /// been answered for `limit`. Cancel safe.
     pub(crate) async fn flush(&self, limit: Duration) {
         let (done, mut flushed) = oneshot::channel();
         if self.requests.send(Request::Flush(done)).is_err() {

@@ -1,5 +1,5 @@
-//! A look at a node: what it says of itself, and what is written down about it. The first makes a connection usable;
-//! others follow as long as it lives.
+//! Observing a node: the client reads what the node says of itself, and writes it into the node's record. The first
+//! observation makes a connection usable; further ones follow while the connection is open.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::error::NodeFailure;
 use crate::protocol::{NodeView, Observation, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
-/// What a client brings along when it looks at a node.
+/// Everything that an observation of a node needs.
 #[derive(Clone)]
 pub(super) struct Observer {
     pub(super) node: NodeId,
@@ -28,15 +28,15 @@ pub(super) struct Observer {
     pub(super) ambient: Arc<dyn Ambient>,
 }
 
-/// What there is to do besides looking.
+/// Whether the observation does anything besides observing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObservationKind {
-    /// The connection is new: the scripts are loaded along the way.
+    /// The first observation on a new connection also loads the scripts and checks permissions.
     First,
     Repeated,
 }
 
-/// What was seen.
+/// The result of an observation.
 pub(super) struct Observed {
     pub(super) facts: Arc<NodeFacts>,
     pub(super) node_id: String,
@@ -45,9 +45,12 @@ pub(super) struct Observed {
 }
 
 impl Observer {
+    /// Observes the node, in at most [`record::TRIES`] tries, because another client may change the record in between.
+    ///
     /// # Errors
     ///
-    /// Why the node has no vote. Refusals that come and go, as full memory, are found by the commands themselves.
+    /// The reason why the node has no vote. Temporary refusals, such as full memory, are found by the commands
+    /// themselves.
     pub(super) async fn observe(
         &self,
         connection: &mut MultiplexedConnection,
@@ -63,7 +66,7 @@ impl Observer {
         Err(record::changes_all_the_time().into())
     }
 
-    /// `None` where another client has changed the record meanwhile.
+    /// Returns `None` if another client has changed the record in between.
     async fn try_observe(
         &self,
         connection: &mut MultiplexedConnection,
@@ -83,13 +86,13 @@ impl Observer {
         let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let received = self.ambient.now();
-        // What it says of itself explains what it refuses, so that is parsed first.
+        // The facts are parsed first, because they explain what the server refuses.
         let rest = replies.split_off(facts::REPLIES.min(replies.len()));
         let facts = Arc::new(NodeFacts::parse(replies)?);
         let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
         facts.check(self.eviction).map_err(refusal)?;
         self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
-        // One by one: the error of a pipeline as a whole hides what the server said.
+        // Errors are extracted one by one, because the error of a pipeline as a whole hides what the server said.
         let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
         let rest = rest.map_err(|error| refusal(failure::of_connect(&error)))?;
         let [before @ .., stored, time] = rest.as_slice() else {
@@ -115,7 +118,7 @@ impl Observer {
             facts: Arc::clone(&facts),
         };
         let persistence = facts.persistence();
-        // The roster knows what was met before.
+        // The roster fills in `replaced`, because it knows which node was met before.
         let known = NodeView {
             record,
             persistence,
@@ -161,17 +164,17 @@ impl Observer {
         Record::after(stored.record.as_ref(), &look)
     }
 
-    /// How often a node is observed.
+    /// The observation interval.
     pub(super) fn every(&self) -> Duration {
         crate::protocol::observe_every(self.roster.own_max_ttl())
     }
 }
 
-/// Looks at the node again and again, and at once when our node list has changed. Returns why the node has no vote any
-/// more.
+/// Observes the node at the client's interval, and at once when our node list has changed. Returns the reason why the
+/// node has no vote any more.
 pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
     let mut changes = observer.roster.list_changes();
-    // The last node that was missing on the list may have been met while we connected.
+    // While we connected, the last unmet node on the list may have been met.
     let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
         tokio::select! {
@@ -181,8 +184,8 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
         }
         match link.observe(&observer).await {
             Ok(()) => {}
-            // Commands that need neither memory nor the missing permission go on. Grants count no more, once the last look is
-            // too old.
+            // Commands that need neither memory nor the missing permission still work. Grants stop counting once the
+            // last observation is too old.
             Err(Refusal {
                 failure: NodeFailure::OutOfMemory | NodeFailure::Loading | NodeFailure::Permission { .. },
                 ..

@@ -1,4 +1,4 @@
-//! Whether our user may run what a lock needs after it was granted.
+//! Whether our user may run the commands that a lock needs after it was granted.
 
 use redis::{Pipeline, Value};
 
@@ -10,14 +10,16 @@ use crate::types::internal_key;
 /// An internal key that never exists.
 const NONE: &str = "none";
 
-/// Asks, in the handshake; the reply is for [`check`]. An error that the server answers in its place says that our user may
-/// not run `EVAL`, which a node that has forgotten its scripts is sent.
+/// Adds the question to the handshake; the reply is for [`check`]. An error in place of the reply says that our user
+/// may not run `EVAL`, which is needed on a node that has forgotten its scripts.
 pub(super) fn ask(pipeline: &mut Pipeline) {
     let mut by_hash = PERMISSIONS.by_hash(1);
     by_hash.arg(internal_key(NONE));
     pipeline.add_command(PERMISSIONS.by_text(&by_hash));
 }
 
+/// Checks the reply to [`ask`].
+///
 /// # Errors
 ///
 /// [`NodeFailure::Permission`] with the names of the commands.

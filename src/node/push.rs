@@ -1,4 +1,4 @@
-//! What a node says without being asked: that a lock which this client waits for is free.
+//! Notifications from a node: a lock that this client waits for is free.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,33 +18,33 @@ use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
 use crate::types::{Resource, internal_key};
 
-/// How many commands may wait to be written. Beyond it callers queue for room, and one that is not polled, the
-/// straggler of a lock that is held, keeps its room from all others: redis-rs's 50 are used up by one burst of
-/// locks, and then nothing is sent until they are released. No burst comes near this many, and the room costs
-/// nothing while it is not used.
+/// The number of commands that may be queued on one connection. Above it callers wait for room, and a caller that is
+/// not polled, such as the straggler of a held lock, blocks its room for all others. One burst of locks fills the 50
+/// places that redis-rs has by default, and nothing more is sent until those locks are released. No burst reaches
+/// this limit, and unused room costs nothing.
 const QUEUED_MAX: usize = 1 << 20;
 
-/// Who is told of what a node says.
+/// The receiver of a node's notifications and connection events.
 pub(crate) trait Listener: Send + Sync + 'static {
-    /// The node called this client: the lock of this key was free there.
+    /// The node notified this client: the lock of this key was free there.
     fn handle_notified(&self, key: &str);
-    /// A release of ours called somebody: the lock is wanted.
+    /// A release of ours notified a waiter, so the lock is contended.
     fn handle_wanted(&self, resource: &Resource);
-    /// There is a connection that can be used.
+    /// A usable connection has been made.
     fn handle_up(&self);
-    /// There is none any more.
+    /// The connection is gone.
     fn handle_down(&self, failure: &NodeFailure);
-    /// The client is gone, and closes its connection.
+    /// The client is gone and closes its connection.
     fn handle_finished(&self);
-    /// Bytes went out. On the path of every command.
+    /// Bytes were written. Called on the path of every command.
     fn handle_written(&self);
-    /// Bytes came back. On the path of every command.
+    /// Bytes were read. Called on the path of every command.
     fn handle_read(&self);
-    /// So many releases have not been answered.
+    /// The number of unanswered releases is now `releases`.
     fn handle_pending(&self, releases: usize);
 }
 
-/// Where one client is called, the same on all nodes.
+/// The channel on which a client is notified, the same on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Channel(Arc<str>);
 
@@ -58,7 +58,7 @@ impl Channel {
     }
 }
 
-/// How one node calls this client.
+/// How one node notifies this client.
 #[derive(Clone)]
 pub(crate) struct Notifications {
     pub(crate) channel: Channel,
@@ -66,7 +66,7 @@ pub(crate) struct Notifications {
     pub(crate) notify_warning: NotifyWarning,
 }
 
-/// That calls do not work. Said once for each client: it is one and the same mistake on all nodes.
+/// The warning that notifications do not work. A client logs it once, because the cause is the same on all nodes.
 #[derive(Clone, Default)]
 pub(crate) struct NotifyWarning(Arc<AtomicBool>);
 
@@ -81,15 +81,15 @@ impl NotifyWarning {
     }
 }
 
-/// Whether this client hears calls on a connection.
+/// Whether this client receives notifications on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subscription {
     Active,
-    /// The node speaks RESP2 only, or our user may not subscribe or publish: then waiting goes by timers.
+    /// The node speaks only RESP2, or our user may not subscribe or publish. Waiters then go by timers.
     Absent,
 }
 
-/// A connection that has been set up, and may be asked for more.
+/// A connection after the login, before the first observation.
 pub(super) struct Dialed {
     pub(super) connection: MultiplexedConnection,
     pub(super) activity: Arc<Activity>,
@@ -97,14 +97,14 @@ pub(super) struct Dialed {
     protocol: ProtocolVersion,
 }
 
-/// Connects and logs in: by HELLO 3, which is needed to be called, or in the old way where that is not known.
+/// Connects and logs in with HELLO 3, which notifications need, or without HELLO where the server does not know it.
 pub(super) async fn dial(
     connector: &dyn Connector,
     info: &RedisConnectionInfo,
     notifications: &Notifications,
 ) -> Result<Dialed, NodeFailure> {
     let dialed = match dial_by(ProtocolVersion::RESP3, connector, info, notifications).await? {
-        // What the server says of HELLO is not repeated: it may quote the password.
+        // The server's error is dropped, because it may quote the password.
         Err(error) if is_about_hello(&error) => {
             dial_by(ProtocolVersion::RESP2, connector, info, notifications).await?
         }
@@ -113,7 +113,7 @@ pub(super) async fn dial(
     dialed.map_err(|error| failure::of_connect(&error))
 }
 
-/// Whether the old way may go better: not where the server is away, or does not know our password.
+/// Whether a login without HELLO may succeed. An unreachable server or a wrong password is not solved by that.
 fn is_about_hello(error: &RedisError) -> bool {
     error.kind() == ErrorKind::RESP3NotSupported
         || matches!(
@@ -129,7 +129,7 @@ async fn dial_by(
     notifications: &Notifications,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
     let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&notifications.listener));
-    // Time limits are the coordinator's: one timer for a round instead of one for each command.
+    // The coordinator sets time limits: one timer for a round instead of one for each command.
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
     let config =
         if protocol.supports_resp3() { config.set_push_sender(notifications.subscriber()) } else { config };
@@ -139,7 +139,7 @@ async fn dial_by(
         (Ok((connection, driver)), _) => {
             Ok(Ok(Dialed { connection, activity, driver: Driver::spawn(driver), protocol }))
         }
-        // The stream itself knows better.
+        // The stream's own fault is more precise than the error of redis-rs.
         (Err(_), Some(fault)) => Err(fault),
         (Err(error), None) if !activity.has_heard() => connector.explain().await.map_or(Ok(Err(error)), Err),
         (Err(error), None) => Ok(Err(error)),
@@ -147,13 +147,13 @@ async fn dial_by(
 }
 
 impl Dialed {
-    /// Subscribes to our channel, and calls ourselves, to see whether that works. Says once where it does not.
+    /// Subscribes to our channel and publishes on it, as a test. Logs a warning once per client if that fails.
     pub(super) async fn listen(&self, notifications: &Notifications, node: &str) -> Subscription {
         let reason = if self.protocol.supports_resp3() {
             let (mut subscribe, mut call) = (self.connection.clone(), self.connection.clone());
             let mut publish = redis::cmd("PUBLISH");
             publish.arg(notifications.channel.as_str()).arg("");
-            // Queued in this order.
+            // The server receives the two commands in this order.
             let subscribed = subscribe.subscribe(notifications.channel.as_str());
             let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
             match subscribed.and(heard.and_then(Value::extract_error)) {
@@ -175,7 +175,7 @@ impl Notifications {
             if push.kind == PushKind::Message
                 && let [_, Value::BulkString(key)] = push.data.as_slice()
                 && let Ok(key) = std::str::from_utf8(key)
-                // Our own, of the handshake.
+                // The empty message is our own test from the handshake.
                 && !key.is_empty()
             {
                 listener.handle_notified(key);

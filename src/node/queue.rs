@@ -1,4 +1,4 @@
-//! The commands about those who wait for a lock; `scripts/notify.lua` says how a queue is kept.
+//! The commands about a lock's queue on a node; `scripts/notify.lua` says how a queue is kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::scripts::{LEAVE, REGISTER};
 use crate::error::NodeFailure;
 use crate::types::{Manner, Resource, Ticket, Turn, internal_key};
 
-/// For how long a queue is kept after somebody has registered. A client that waits registers again far more often;
-/// this is what clients that have died leave behind.
+/// How long a queue is kept after a client has registered. A waiting client registers again far more often, so only
+/// the entries of dead clients last to the end of this time.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The key of a lock's queue.
@@ -22,12 +22,12 @@ pub(super) fn key(resource: &Resource) -> String {
     internal_key(&format!("queue:{}", resource.key()))
 }
 
-/// Takes this client into the queue of a lock, and looks at the lock.
+/// Adds this client to the queue of a lock, and reads the state of the lock.
 #[derive(Clone)]
 pub(crate) struct Register(Arc<ScriptCall>);
 
 impl Register {
-    /// `grace`: for how long a waiter that was called is expected.
+    /// `grace` is how long a notified waiter has for its attempt.
     pub(crate) fn new(
         resource: &Resource,
         channel: &Channel,
@@ -71,7 +71,7 @@ fn turn(wait: i64) -> Turn {
     }
 }
 
-/// Takes this client out of the queue of a lock, and calls the next if the lock is free.
+/// Removes this client from the queue of a lock, and notifies the next waiter if the lock is free.
 #[derive(Clone)]
 pub(crate) struct Leave(Arc<ScriptCall>);
 
@@ -80,7 +80,7 @@ impl Leave {
         Self::called(resource, channel.as_str(), grace)
     }
 
-    /// For a client that is not in the queue: only calls the next.
+    /// Only notifies the next waiter. Used by a client that is not in the queue.
     pub(crate) fn of_nobody(resource: &Resource, grace: Duration) -> Self {
         Self::called(resource, "", grace)
     }
@@ -96,7 +96,7 @@ impl Command for Leave {
     type Reply = ();
 
     async fn send(self, connection: MultiplexedConnection) -> Result<(), NodeFailure> {
-        // Whatever it says: it was done, or there was nothing to do.
+        // The answer does not matter: either something was done, or there was nothing to do.
         self.0.run(connection).await.map(drop).map_err(|error| failure::of_command(&error))
     }
 }

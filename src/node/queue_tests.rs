@@ -1,4 +1,4 @@
-//! The scripts that know of waiters, on a real server.
+//! The scripts that handle a lock's queue, on a real server.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -16,7 +16,7 @@ struct Scene {
     cluster: LocalCluster,
 }
 
-/// A client that listens.
+/// A client that is subscribed to its channel.
 struct Client {
     name: &'static str,
     stream: TcpStream,
@@ -71,7 +71,7 @@ impl Scene {
         self.run(LEAVE_TEXT, &[LOCK, QUEUE], &[client.name, GRACE]).int().unwrap()
     }
 
-    /// Who is in the queue; those that were called begin with `called `.
+    /// The entries of the queue; notified ones begin with `called `.
     fn queue(&self) -> Vec<String> {
         let reply = self.cluster.command(0, &["ZRANGE", QUEUE, "0", "-1", "WITHSCORES"]).unwrap();
         let Reply::Array(parts) = reply else { panic!("{reply:?}") };
@@ -84,7 +84,7 @@ impl Scene {
 }
 
 impl Client {
-    /// Reads until the word has come.
+    /// Reads until `word` has arrived.
     fn hears(&mut self, word: &str) {
         self.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let mut heard = String::new();
@@ -125,7 +125,7 @@ fn a_client_that_is_gone_is_dropped_and_the_next_called() {
     scene.register(&gone, "1");
     scene.register(&here, "2");
     drop(gone);
-    // The server notices the end of a connection when it comes to it.
+    // The server notices the end of a connection with some delay.
     while scene.cluster.command(0, &["PUBSUB", "NUMSUB", "gone"]).unwrap()
         != Reply::Array(vec![Reply::Bulk("gone".into()), Reply::Int(0)])
     {}
@@ -161,7 +161,7 @@ fn nobody_comes_before_those_that_wait() {
     a.hears(LOCK);
     assert!(scene.register(&late, "") > 0, "a is about to come");
     assert_eq!(scene.queue(), ["called a", "b", "late"]);
-    // It never comes. A millisecond later that is not expected any more.
+    // The notified client never comes. With a grace of 1 ms, the next client is notified a millisecond later.
     while scene.register_as(&late, "", "eager", "1") == 0 || scene.queue() != ["called b", "late"] {}
     b.hears(LOCK);
 }
@@ -173,7 +173,7 @@ fn the_turn_is_told_to_whoever_asks_first_of_all() {
     assert_eq!(scene.register(&b, "2"), 0, "free, and nobody else is there");
     assert_eq!(scene.queue(), ["called b"]);
     assert!(scene.register(&a, "1") > 0);
-    // Lost to somebody whose key is not here: back in the queue, with patience.
+    // The attempt failed against a holder whose key is not on this node: the client is back in the queue, as patient.
     assert_eq!(scene.register_as(&b, "2", "patient", GRACE), -2);
     assert_eq!(scene.queue(), ["a", "b"]);
     assert!(scene.register(&b, "2") > 0, "an expired lock is for the first, whoever finds it");
@@ -198,7 +198,7 @@ fn whoever_leaves_passes_the_call_on() {
     assert_eq!(scene.queue(), [""; 0]);
 }
 
-/// What is wrong with the queue, or forbidden, is no business of the lock's.
+/// A queue that is broken, or forbidden to our user, must not affect the lock.
 #[test]
 fn a_release_releases_whatever_the_queue_is() {
     let scene = Scene::new();
@@ -230,7 +230,8 @@ fn where_nobody_can_be_called_it_is_the_turn_of_whoever_asks() {
     assert_eq!(scene.queue(), ["a"], "and its release takes it out");
 }
 
-/// A client that had been called was expected for an hour and a grace: the time since its call was negative.
+/// The bug: a notified client was expected for an hour and a grace, because the time since its notification was
+/// negative.
 #[test]
 fn a_call_of_the_future_keeps_nobody_waiting() {
     for found_by in ["who registers", "who leaves", "a release of nothing"] {
@@ -255,7 +256,7 @@ fn a_call_of_the_future_keeps_nobody_waiting() {
     }
 }
 
-/// Those who waited already stood behind all that came within the hour.
+/// The bug: clients that waited already stood behind all that came within the hour.
 #[test]
 fn nobody_is_overtaken_when_the_clock_is_set_back() {
     let scene = Scene::with_a_clock_of_its_own();
@@ -268,7 +269,7 @@ fn nobody_is_overtaken_when_the_clock_is_set_back() {
     assert_eq!(scene.queue(), ["a", "b", "c"]);
 }
 
-/// Whatever the scores are, by whomever.
+/// Scores of any value, written by anyone.
 #[test]
 fn scores_out_of_range_keep_nobody_waiting() {
     let scene = Scene::new();
@@ -288,7 +289,7 @@ fn scores_out_of_range_keep_nobody_waiting() {
     }
     scene.register(&a, "");
     scene.register(&b, "");
-    // Nor where the time must not be asked.
+    // The order also holds where our user may not ask for the time.
     scene.cluster.command(0, &["ACL", "SETUSER", "default", "-time"]).unwrap();
     for (client, left) in [(&mut a, vec!["called a", "b"]), (&mut b, vec!["called b"])] {
         scene.lock("me");

@@ -1,4 +1,4 @@
-//! When a node is met again after a connection has failed or was lost.
+//! Pauses between connections to a node after one has failed or was lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,19 @@ use super::stream::{Connector, Management, Stream};
 use crate::error::NodeFailure;
 use crate::types::Moment;
 
-/// A connection that has lived for so long is one: when it is lost, the node is met again at once.
+/// A connection that has lived for this long is steady: when it is lost, the next attempt is made at once.
 pub(super) const STEADY_AFTER: Duration = Duration::from_secs(5);
 
-/// The first pause; doubles with each further attempt until a connection is steady.
+/// The first pause. Each further attempt doubles the pause until a connection is steady.
 const FIRST: Duration = Duration::from_millis(50);
-/// Longest pause while nobody answers at the address: a node that is back is used again about that soon.
+/// The longest pause while nobody answers at the address. A node that comes back is used again within about this
+/// time.
 const LONGEST: Duration = Duration::from_secs(1);
-/// Longest pause while somebody does, and either cannot be used or goes away again. Such a peer has work with every
-/// connection, and all of a service's clients come to it at once.
+/// The longest pause while a server answers but cannot be used or closes the connection again. Such a server has work
+/// with every connection, and all clients of a service connect to it at once.
 const LONGEST_WHEN_MET: Duration = Duration::from_secs(3);
 
-/// Whether there was anybody at the address.
+/// Whether anything answered at the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     Silent,
@@ -42,12 +43,12 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// There is a connection that can be used.
+    /// A usable connection has been made.
     pub(super) fn handle_up(&mut self, now: Moment) {
         self.up_since = Some(now);
     }
 
-    /// It is lost. For how long to wait before the next attempt.
+    /// The connection is lost. Returns the pause before the next attempt.
     pub(super) fn handle_lost(&mut self, now: Moment, random: u128) -> Duration {
         match self.up_since.take() {
             Some(since) if since.until(now) >= STEADY_AFTER => {
@@ -58,7 +59,7 @@ impl Pauses {
         }
     }
 
-    /// An attempt has failed. For how long to wait before the next.
+    /// An attempt has failed. Returns the pause before the next attempt.
     pub(super) fn handle_failed(&mut self, peer: Peer, random: u128) -> Duration {
         self.pause(peer, random)
     }
@@ -70,27 +71,27 @@ impl Pauses {
         };
         let pause = self.next.min(longest);
         self.next = (self.next * 2).min(LONGEST_WHEN_MET);
-        // A quarter is random: clients that lost a node together do not come back together.
+        // A quarter of the pause is random, so that clients that lost a node together do not reconnect together.
         let jitter = u32::try_from(random >> 118).unwrap_or(0);
         pause * 3 / 4 + pause / 4 * jitter / 1024
     }
 }
 
-/// For how long it is remembered why a peer closes without a word: to ask takes another connection.
+/// How long the reason for a silent close is remembered, because asking for it takes another connection.
 const EXPLAINED_FOR: Duration = Duration::from_secs(20);
 
-/// Why a peer closed without a word, once it was asked.
+/// The remembered reason why a server closes connections without a word.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Explanation(Arc<Mutex<Option<Asked>>>);
 
 #[derive(Clone, Debug)]
 struct Asked {
     at: Moment,
-    /// `None` where it was not found out.
+    /// `None` where the reason was not found.
     explanation: Option<NodeFailure>,
 }
 
-/// A connector that remembers whether anybody was there.
+/// A connector that remembers whether anything answered.
 pub(super) struct ConnectAttempt {
     connector: Arc<dyn Connector>,
     answered: AtomicBool,
@@ -113,7 +114,7 @@ impl Connector for ConnectAttempt {
         async {
             let stream = self.connector.connect().await;
             let met = match &stream {
-                // A peer with whom TLS fails is one, too.
+                // A server with which TLS fails has answered as well.
                 Ok(_) | Err(NodeFailure::Tls { .. }) => true,
                 Err(_) => false,
             };
@@ -152,7 +153,7 @@ mod tests {
 
     const AFTER: Duration = Duration::from_secs(10);
 
-    /// How many connections there are within [`AFTER`] to a peer that is `lived` long.
+    /// Counts the connections within [`AFTER`] to a server that closes each one after `lived`.
     fn connections(
         lived: Duration,
         random: u128,
@@ -169,7 +170,7 @@ mod tests {
         count
     }
 
-    /// A peer that accepts, greets and closes was met again at once: 1,586 times in 5 s.
+    /// The bug: a server that accepts, greets and closes was connected to again at once, 1,586 times in 5 s.
     #[test]
     fn a_connection_that_is_lost_soon_is_made_ever_more_rarely() {
         for random in [0, u128::MAX / 2, u128::MAX] {

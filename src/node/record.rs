@@ -1,4 +1,4 @@
-//! The node's record as Redis keeps it: a hash, changed only by whoever has read its latest version.
+//! The node's record as Redis keeps it: a hash, which only a client that has read the latest version may change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::types::internal_key;
 /// The record's internal key.
 pub(super) const RECORD: &str = "node";
 
-/// How often a change begins again because another client was faster. Each time somebody else has written, so of very
-/// many clients that come at once all but a few find nothing left to be written.
+/// How often a change is tried again because another client was faster. Each failed try means that some other client
+/// has written, so of many clients that connect at once all but a few soon find nothing left to write.
 pub(super) const TRIES: usize = 32;
 
 const TTL: &str = "ttl:";
@@ -25,14 +25,14 @@ const LIST: &str = "list:";
 const MET: &str = "met:";
 const LEFT: &str = "left";
 
-/// A record as it was read.
+/// A record as it was read, with its raw fields.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
-    /// Id and sequence; empty where there are none.
+    /// The id and the sequence; empty strings where the hash has none.
     version: [String; 2],
-    /// `None` where there is none, or not all of one: then what there is proves nothing.
+    /// `None` where there is no record or an incomplete one, which proves nothing.
     pub(super) record: Option<Record>,
-    /// Somebody has declared the node new before there was a record.
+    /// Whether an operator declared the node new; true even before there is a record.
     pub(super) is_declared: bool,
     fields: HashMap<String, String>,
 }
@@ -94,7 +94,7 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     })
 }
 
-/// A process and a number.
+/// Parses `RUN:SEQUENCE`.
 fn change(text: &str) -> Option<Change> {
     let (run, sequence) = text.split_once(':')?;
     Some(Change { run: run.to_owned(), sequence: sequence.parse().ok()? })
@@ -104,13 +104,13 @@ fn written(Change { run, sequence }: &Change) -> String {
     format!("{run}:{sequence}")
 }
 
-/// Two numbers.
+/// Parses two numbers, `FIRST LAST`.
 fn span(text: &str) -> Option<Span> {
     let mut numbers = text.split(' ').map(str::parse);
     Some(Span { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
 }
 
-/// What is stored of a record.
+/// The fields of the hash.
 fn fields(record: &Record) -> BTreeMap<String, String> {
     let Record {
         id,
@@ -167,15 +167,15 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
     fields
 }
 
-/// Writes a record down, unless it has changed since it was read.
+/// Writes a record, unless the stored one has changed since it was read.
 #[derive(Clone)]
 pub(super) struct WriteRecord(Arc<ScriptCall>);
 
-/// What became of it.
+/// Whether the record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordWrite {
     Written,
-    /// Another client was faster.
+    /// Another client was faster, so nothing was written.
     Outdated,
 }
 
@@ -186,7 +186,7 @@ impl WriteRecord {
             [TTL, LIST, MET].iter().any(|kind| name.starts_with(kind))
                 || ["durable", "declared", "evicted"].contains(&name)
         };
-        // Fields of later versions of this library are left alone.
+        // Fields of later versions of this library stay.
         let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
         let gone: Vec<_> = gone.collect();
         let mut by_hash = WRITE_RECORD.by_hash(1);
@@ -212,7 +212,7 @@ impl Command for WriteRecord {
     }
 }
 
-/// Forgets what clients have told: their node lists and their longest leases.
+/// Removes the announcements of clients from the record: their node lists and their `max_ttl`s.
 #[derive(Clone)]
 pub(crate) struct Forget;
 

@@ -1,36 +1,37 @@
-//! A release that a node has to hear of, until it has, or until the TTL has made it needless.
+//! Releases: one is repeated until the node has answered, or until the TTL has made it needless.
 
 use super::connection::Epoch;
 use crate::types::{Moment, Resource, Token, Ttl, Wake};
 
-/// What is known of the command that may have planted the key.
+/// The fate of the command that may have set the key, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetStatus {
-    /// The node answered it: whatever is sent now comes later.
+    /// The node has answered the command, so a release that is sent now comes after it.
     Answered,
-    /// It was sent on this connection and not answered. A release on the same connection is surely behind it.
+    /// The command was sent on this connection and not answered. A release on the same connection certainly comes
+    /// after it.
     Unanswered(Epoch),
-    /// It may still sit in an abandoned connection, and run at any time until `expires`; so the release is
-    /// repeated until then, even when it is answered.
+    /// The command may still be pending in an abandoned connection, and may run at any time until `expires`. The
+    /// release is repeated until then, even after an answer.
     Stray,
 }
 
-/// Remove this key if it is still this token's.
+/// Removes a key if it still has this token.
 #[derive(Clone, Debug)]
 pub(crate) struct Release {
     pub(crate) resource: Resource,
     pub(crate) token: Token,
     pub(crate) set_status: SetStatus,
     pub(crate) wake: Wake,
-    /// Longest time that the key lives once it is planted.
+    /// How long the key lives at most after it was set.
     pub(crate) ttl: Ttl,
-    /// When the key is gone by itself, if it is there now.
+    /// When the key has expired, if it exists now.
     pub(crate) expires: Moment,
 }
 
 impl Release {
-    /// To be called before it is sent on a connection of this epoch. A command of an older connection, one that a
-    /// stopped node has not read yet, may run now that the node is back: its key then lives for a TTL from now.
+    /// Updates the release before it is sent on the connection of `epoch`. A command of an older connection, which a
+    /// stopped node has not read yet, may run now that the node is back. Its key then lives for a TTL from now.
     pub(crate) fn prepare(&mut self, epoch: Epoch, now: Moment) {
         match self.set_status {
             SetStatus::Unanswered(planted) if planted != epoch => {
@@ -41,7 +42,7 @@ impl Release {
         }
     }
 
-    /// Whether an answer to this release, on the connection that it was prepared for, settles it.
+    /// Whether an answer on the connection for which the release was prepared settles the release.
     pub(crate) fn is_settled_by_an_answer(&self) -> bool {
         match self.set_status {
             SetStatus::Answered | SetStatus::Unanswered(_) => true,
@@ -49,8 +50,8 @@ impl Release {
         }
     }
 
-    /// To be called when the node refused it on the connection that it was prepared for. The command that may have
-    /// planted the key is over by then, too: the key ends by itself a TTL from now at the latest.
+    /// Updates the release after the node has refused it on the connection for which it was prepared. The command
+    /// that may have set the key has been executed by then as well, so the key expires within a TTL from now.
     pub(super) fn handle_refusal(&mut self, now: Moment) {
         match self.set_status {
             SetStatus::Unanswered(_) => {
@@ -99,7 +100,7 @@ pub(super) mod tests {
         assert!(release.is_settled_by_an_answer());
     }
 
-    /// A node that refused it went on to be asked for as long as the connection lived.
+    /// The bug: a node that refused a release was asked again for as long as the connection lived.
     #[test]
     fn a_release_that_was_refused_ends_with_the_key() {
         let mut release = release(SetStatus::Unanswered(OLD), at(10));

@@ -1,4 +1,4 @@
-//! What the nodes of one client know of each other.
+//! The roster: what a client knows of its nodes, and what each node has yet to learn of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +13,15 @@ use crate::protocol::{
 };
 use crate::types::{Moment, NodeId, Ttl};
 
-/// Who is who among the nodes of one client, so that none counts twice, and what each was last seen to remember.
+/// The nodes of one client: which server may vote under which name, so that no server votes twice, and the last
+/// observation of each.
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
     quorum: usize,
     max_ttl: Ttl,
     longest_ms: AtomicU64,
-    /// Since when there is this client.
+    /// When the client was made.
     since: Moment,
     members: watch::Sender<Vec<Member>>,
     list: watch::Sender<List>,
@@ -29,43 +30,45 @@ pub(crate) struct Roster {
 
 #[derive(Clone, Debug, Default)]
 struct Member {
-    /// The process that may vote under this name; empty where none may.
+    /// The server process that may vote under this name; empty where none may.
     run_id: String,
     known: Option<NodeView>,
     others: OtherClients,
-    /// The list that we told it last that we have left.
+    /// The former list that we announced to this node last as one that we have left.
     left: String,
 }
 
-/// Which nodes and quorum other clients use together with one of ours: two quorums of different lists may not meet.
+/// Whether other clients use one of our nodes together with other nodes or another quorum. Quorums of two different
+/// lists need not intersect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherClients {
-    /// Not known: not all of our nodes have been met yet, or this one has not answered.
+    /// Unknown, because we have not met all of our nodes yet, or this node has not answered.
     #[default]
     Unknown,
-    /// The same as we do.
+    /// Other clients use the same nodes and quorum.
     Same,
-    /// Something else: the quorum, and the nodes by the names that they gave themselves, as `2 of ID ID ID`.
+    /// Another client uses a different list: its quorum and the ids that its nodes gave themselves, as
+    /// `2 of ID ID ID`.
     Different(String),
 }
 
-/// The nodes and the quorum that we use, as records have them; empty until a quorum has been met.
+/// The nodes and the quorum that we use, in the format of records; empty until we have met a quorum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List {
     now: String,
     before: String,
 }
 
-/// What a look at one node has to tell it.
+/// The announcements of a client to a node, made with an observation.
 pub(super) struct Announcement {
-    /// Its id belongs to another of our nodes.
+    /// Whether the record's id belongs to another of our nodes.
     pub(super) is_copy: bool,
-    /// Changes of its record that clients have met and that it does not know.
+    /// Changes that clients have met and the node's record does not know.
     pub(super) lacks: Vec<Change>,
     pub(super) list: String,
     pub(super) left: String,
-    /// The other nodes: ids, and the latest changes of their records.
+    /// The other nodes: their ids, and the latest changes of their records.
     pub(super) met: Vec<(String, Change)>,
 }
 
@@ -83,53 +86,54 @@ impl Roster {
         }
     }
 
-    /// Since when there is this client.
+    /// When the client was made.
     pub(super) fn since(&self) -> Moment {
         self.since
     }
 
-    /// Until when grants count of a node that was looked at then.
+    /// Until when the grants of a node count that was observed at `observed`.
     pub(crate) fn fresh_until(&self, observed: Moment) -> Moment {
         observed + observation_lasts(observe_every(self.max_ttl))
     }
 
-    /// The longest lease that we may hold.
+    /// The longest lease of this client.
     pub(super) fn own_max_ttl(&self) -> Ttl {
         self.max_ttl
     }
 
-    /// The longest lease that any client of these nodes may hold, as far as it was heard.
+    /// The longest lease that any client of these nodes may hold, as far as they have announced it; at least ours.
     pub(crate) fn max_ttl(&self) -> Ttl {
         let known = self.known();
         longest_announced(&known).map_or(self.max_ttl, |longest| longest.max(self.max_ttl))
     }
 
-    /// What is known of all nodes.
+    /// The last observation of each node; `None` for a node that has not been met.
     pub(crate) fn known(&self) -> Vec<Option<NodeView>> {
         self.members.borrow().iter().map(|member| member.known.clone()).collect()
     }
 
-    /// Another number whenever [`known`](Self::known) has changed.
+    /// A counter that changes whenever [`known`](Self::known) changes.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// The random name that `node` gave itself; empty until it has been met.
+    /// The random id that `node` gave itself; empty until the node has been met.
     pub(crate) fn id(&self, node: NodeId) -> String {
         self.members.borrow()[node.0].id().to_owned()
     }
 
-    /// What other clients of `node` use for nodes and quorum.
+    /// Whether other clients of `node` use other nodes or another quorum.
     pub(crate) fn others(&self, node: NodeId) -> OtherClients {
         self.members.borrow()[node.0].others.clone()
     }
 
-    /// Returns when `node` has said what other clients use; at once while not all nodes have been met. Cancel safe.
+    /// Returns when an observation has shown what other clients of `node` use; at once while not all nodes have been
+    /// met. Cancel safe.
     pub(crate) async fn heard(&self, node: NodeId) {
         if !is_complete(&self.list.borrow().now) || self.list.borrow().now.is_empty() {
             return;
         }
-        // The sender is ours.
+        // The wait cannot fail, because the sender is ours.
         let _ = self
             .members
             .subscribe()
@@ -137,37 +141,39 @@ impl Roster {
             .await;
     }
 
-    /// Whether a quorum has been met, so that there is a list to be told.
+    /// Whether a quorum has been met, so that there is a list to announce.
     pub(super) fn has_list(&self) -> bool {
         !self.list.borrow().now.is_empty()
     }
 
-    /// Returns when all nodes that are connected have been told of each other. Cancel safe.
+    /// Returns when every connected node knows that we use the others. Cancel safe.
     pub(crate) async fn all_introduced(&self) {
         let introduced = |members: &Vec<Member>| {
             let known: Vec<_> = members.iter().map(|member| member.known.clone()).collect();
             (0..known.len())
                 .all(|node| known[node].as_ref().is_none_or(|own| !own.is_up) || is_introduced(node, &known))
         };
-        // The sender is ours.
+        // The wait cannot fail, because the sender is ours.
         let _ = self.members.subscribe().wait_for(introduced).await;
     }
 
-    /// Tells of each change of our list.
+    /// Returns a receiver of changes of our list.
     pub(super) fn list_changes(&self) -> ListChanges {
         ListChanges(self.list.subscribe())
     }
 
+    /// Lets the server process `run_id` vote under the name of `node`.
+    ///
     /// # Errors
     ///
-    /// [`NodeFailure::Duplicate`] where another of the nodes is the same server.
+    /// [`NodeFailure::Duplicate`] if another of the nodes is the same server.
     pub(super) fn admit(&self, node: NodeId, run_id: &str) -> Result<(), NodeFailure> {
         let mut admitted = Ok(());
         self.members.send_if_modified(|members| {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
-                    // Who it was before must not be forgotten: the name may lead to yet another server next.
+                    // The member's last observation stays, because the name may lead to yet another server next.
                     members[node.0].run_id.clear();
                     members[node.0].others = OtherClients::Unknown;
                     admitted = Err(NodeFailure::Duplicate { other: self.names[other].to_string() });
@@ -179,14 +185,14 @@ impl Roster {
         admitted
     }
 
-    /// What has to be told to a node that was admitted and has this record.
+    /// Returns what to announce to a node that was admitted and has this record.
     pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Announcement {
         let members = self.members.borrow();
         let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
         let met = others().filter_map(|other| other.known.as_ref());
         let met = met.map(|other| (other.record.id.clone(), other.record.change())).collect();
         let is_copy = record.is_some_and(|record| {
-            // A server that has moved from one name to another has kept its process.
+            // A server that has moved from one name to another is no copy, because its process is the same.
             others().any(|other| {
                 let has_vote = !other.run_id.is_empty();
                 has_vote && other.id() == record.id && other.run_id != members[node.0].run_id
@@ -199,13 +205,13 @@ impl Roster {
             lacks
         });
         let before = self.list.borrow().before.clone();
-        // Told once: a client that still uses it takes it back.
+        // A list is announced as left only once: a client that still uses it announces it again.
         let left = if members[node.0].left == before { String::new() } else { before };
         let list = self.list.borrow().now.clone();
         Announcement { is_copy, lacks, list, left, met }
     }
 
-    /// What was seen of a node; the record is as it was written down.
+    /// Handles an observation of a node, with the record as it was written.
     pub(super) fn handle_observed(&self, node: NodeId, mut seen: NodeView, told: &Announcement) {
         let others = self.others_of(&seen, &told.list);
         if self.members.borrow()[node.0].others != others && matches!(others, OtherClients::Different(_)) {
@@ -231,7 +237,7 @@ impl Roster {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// The connection to a node is gone.
+    /// Marks a node as disconnected.
     pub(super) fn handle_down(&self, node: NodeId) {
         let is_news = self.members.send_if_modified(|members| match &mut members[node.0].known {
             Some(known) => std::mem::replace(&mut known.is_up, false),
@@ -255,7 +261,8 @@ impl Roster {
         }
     }
 
-    /// Our list, once a quorum has been met; unless two have one id for a moment, because a server has moved.
+    /// Updates our list once a quorum has been met. Two nodes have the same id for a moment when a server has moved
+    /// from one name to another; the list then stays as it is.
     fn handle_members(&self) {
         let members = self.members.borrow();
         let met = members.iter().map(Member::id).filter(|id| !id.is_empty());
@@ -284,7 +291,7 @@ impl Roster {
         let until = |last: u64| seen.clock.saturating_sub(last);
         let recent = span(self.max_ttl(), 0.0).as_micros();
         let lists = &seen.record.lists;
-        // Whoever joined later is told, and those who were there are not bothered.
+        // Only the clients of the later list are warned; the clients that were there before are not bothered.
         let since = lists.get(list).map_or(seen.clock, |ours| ours.first);
         let different = lists.iter().find(|(theirs, used)| {
             *theirs != list
@@ -303,14 +310,14 @@ impl Member {
     }
 }
 
-/// Waits for changes of our list.
+/// A receiver of changes of our list.
 pub(super) struct ListChanges(watch::Receiver<List>);
 
 impl ListChanges {
-    /// Returns when the list has changed since the last time, or since this was made. Cancel safe.
+    /// Returns when the list has changed since the last call, or since the receiver was made. Cancel safe.
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // The roster is gone, and nothing changes any more.
+            // The roster is gone, so nothing changes any more.
             std::future::pending::<()>().await;
         }
     }

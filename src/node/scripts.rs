@@ -1,10 +1,11 @@
-//! The Lua scripts, each in a file of its own whose head says what it takes and answers.
+//! The Lua scripts, each in a file whose head comment documents its arguments and its answer.
 
 use std::sync::LazyLock;
 
 use redis::{Arg, Cmd, Pipeline, Script};
 
-/// What a release does when nobody waits comes before everything else: making functions takes a server longer than that.
+/// `release.lua` comes first: it returns when nobody waits, before the functions of `notify.lua` are made, because
+/// making them takes a server longer than the release.
 pub(super) const RELEASE_TEXT: &str = concat!(
     include_str!("scripts/release.lua"),
     include_str!("scripts/notify.lua"),
@@ -26,19 +27,19 @@ pub(super) static WRITE_RECORD: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/write_record.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
-/// Sent as a text at each connect; see its head.
+/// The script is sent as text at each connect; its head comment says why.
 pub(super) static PERMISSIONS: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/permissions.lua")));
 
-/// Loads every script; part of the handshake, so that the hot path never meets an unknown one.
+/// Loads every script during the handshake, so that no later command meets an unknown script.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
     for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &WRITE_RECORD, &DECLARE] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }
 
-/// A command with room for the usual arguments. A buffer that grows by and by is copied five times before it holds a
-/// release.
+/// A command with room for the usual arguments. A buffer that grows step by step is copied five times before it holds
+/// a release.
 pub(super) fn roomy_command() -> Cmd {
     Cmd::with_capacity(8, 256)
 }
@@ -54,19 +55,19 @@ impl Lua {
         Self { text, hash: Script::new(text).get_hash().to_owned() }
     }
 
-    /// A call of it for so many keys; they and the other arguments are to be added.
+    /// A call of the script with this number of keys. The caller adds the keys and the other arguments.
     pub(super) fn by_hash(&self, keys: usize) -> Cmd {
         let mut cmd = roomy_command();
         cmd.arg("EVALSHA").arg(&self.hash).arg(keys);
         cmd
     }
 
-    /// The same call with the script itself, for a node that has forgotten it.
+    /// The same call with the script's text, for a node that has forgotten the script.
     pub(super) fn by_text(&self, by_hash: &Cmd) -> Cmd {
         let mut cmd = Cmd::new();
         cmd.arg("EVAL").arg(self.text);
         for arg in by_hash.args_iter().skip(2) {
-            // The other kind, a cursor, is of SCAN's alone.
+            // The other kind of argument, a cursor, is only used by SCAN.
             if let Arg::Simple(bytes) = arg {
                 cmd.arg(bytes);
             }

@@ -1,4 +1,4 @@
-//! A node that is the master of a service, whichever server that is: its Sentinels know.
+//! A node whose server may change: the master of a service that Redis Sentinel manages.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,26 +14,26 @@ use super::login::LoginSource;
 use super::stream::{Connector, Management, Stream, Tcp};
 use crate::error::NodeFailure;
 
-/// How often the sentinels are asked whether the master is still the same. A client that goes on with a master that is
-/// none any more has to notice before the quarantine of the next one is over: that is two seconds longer than any lease.
+/// How often the sentinels are asked whether the master is still the same. A client must notice a failover before the
+/// new master's quarantine ends, which is two seconds longer than any lease.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How long their answers may take then.
+/// The time limit for the sentinels' answers to a check.
 const CHECK_LIMIT: Duration = Duration::from_millis(500);
 
 /// Connects to the master that a majority of the sentinels knows.
 ///
-/// All of them are asked each time, over connections that are kept: one that is cut off from the others may still name
-/// a master of long ago, so the answer of the latest configuration counts, and only if a majority answered. A client
-/// that reaches no majority is perhaps cut off itself, together with a master that has been replaced.
+/// All sentinels are asked each time, over connections that stay open. A sentinel that is cut off from the others may
+/// still name an old master, so the answer with the highest configuration epoch counts, and only if a majority has
+/// answered. A client that reaches no majority may itself be cut off, together with a master that has been replaced.
 pub(crate) struct Sentinel {
     service: String,
     watchers: Vec<Watcher>,
-    /// For all answers, when we connect.
+    /// The time limit for all answers when we connect.
     limit: Duration,
     followed: Mutex<Option<Master>>,
 }
 
-/// One sentinel.
+/// The connection to one sentinel.
 struct Watcher {
     tcp: Tcp,
     login: LoginSource,
@@ -45,17 +45,17 @@ struct Kept {
     _driver: Driver,
 }
 
-/// What a sentinel says of the service.
+/// The master of the service, as one sentinel names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Master {
     host: String,
     port: u16,
-    /// Grows with every failover.
+    /// The configuration epoch, which grows with every failover.
     epoch: u64,
 }
 
 impl Sentinel {
-    /// `limit` is for a connection to become usable.
+    /// `limit` is the time in which a connection must become usable.
     pub(crate) fn new(sentinels: Vec<Tcp>, service: &str, login: &LoginSource, limit: Duration) -> Self {
         let watcher = |tcp| Watcher { tcp, login: login.clone(), kept: tokio::sync::Mutex::default() };
         Self {
@@ -66,7 +66,7 @@ impl Sentinel {
         }
     }
 
-    /// The master, as the latest of the configurations says that the sentinels know.
+    /// Returns the master by the latest configuration, if a majority of the sentinels has answered.
     async fn ask(&self, limit: Duration) -> Result<Master, NodeFailure> {
         let answers = self.watchers.iter().map(|watcher| async move {
             let answer = tokio::time::timeout(limit, watcher.ask(&self.service)).await;
@@ -103,7 +103,7 @@ impl Connector for Sentinel {
             let master = self.ask(self.limit).await?;
             let Master { host, port, .. } = master.clone();
             self.follow(master);
-            // There is at least one: without any, no majority answered.
+            // At least one sentinel exists, because a majority answered.
             let transport = self.watchers[0].tcp.transport.clone();
             Tcp { host, port, transport }.connect().await
         })
@@ -139,7 +139,8 @@ impl Connector for Sentinel {
 impl Watcher {
     async fn ask(&self, service: &str) -> Result<Master, NodeFailure> {
         let mut kept = self.kept.lock().await;
-        // Taken out for the time of the question: one that is given up half way is not used again.
+        // The connection is taken out for the duration of the question, so that one with a question that was dropped
+        // midway is not used again.
         if let Some(mut known) = kept.take()
             && let Ok(reply) = known.master(service).await
         {
@@ -177,7 +178,7 @@ impl Kept {
 }
 
 impl Master {
-    /// The reply of `SENTINEL MASTER`: names and values in turn.
+    /// Parses the reply of `SENTINEL MASTER`: names and values alternate.
     fn parse(reply: &Value) -> Result<Self, NodeFailure> {
         let wrong = || failure::of_reply("SENTINEL MASTER", reply);
         let fields: HashMap<String, String> = redis::from_redis_value_ref(reply).map_err(|_| wrong())?;

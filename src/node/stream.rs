@@ -1,4 +1,4 @@
-//! The byte stream under a connection: the seam where a simulation hands in its own network.
+//! The byte stream under a connection. A simulation provides its own network here.
 
 use std::io;
 use std::pin::Pin;
@@ -17,22 +17,22 @@ use super::push::Listener;
 use super::{failure, mistaken};
 use crate::error::NodeFailure;
 
-/// Keepalive probes find a peer that vanished while nothing was being said.
+/// The interval of keepalive probes, which detect a vanished peer on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// How long the kernel repeats unacknowledged data before it gives the connection up.
+/// How long the kernel retransmits unacknowledged data before it gives up the connection.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server's refusal is one line.
+/// The number of first bytes that are read for diagnosis. A server's refusal is one line.
 const FIRST_BYTES: usize = 256;
 
-/// A peer's silence is measured in so many parts: a pause of our own process, during which its answers may have
-/// arrived, makes one of them seem over, and the others leave time to read.
+/// The number of parts into which the limit of a peer's silence is split. While our own process is paused, the peer's
+/// answers may arrive unread. The pause makes one part seem to have passed, and the other parts leave time to read.
 const SILENCE_PARTS: u32 = 4;
 
-/// A connection's bytes, whatever carries them.
+/// The byte stream of a connection, over any transport.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Makes the coming drop throw away what the peer has not read yet, where the transport can.
+    /// Makes the coming drop discard data that the peer has not read yet, where the transport can do that.
     fn abandon(&mut self);
 }
 
@@ -40,22 +40,23 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
 pub(crate) trait Connector: Send + Sync + 'static {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>>;
 
-    /// Returns when the server that was connected to last is not the node any more, and says why. Never, where a node
-    /// is what is at an address.
+    /// Returns the reason once the server that was connected to last is not the node any more. Never returns for a
+    /// node that is defined by its address.
     fn superseded(&self) -> BoxFuture<'_, NodeFailure>;
 
     fn management(&self) -> Management;
 
-    /// Why the server that was connected to last closed without a word, where that can be found out. Asks it once more.
+    /// Connects once more to find out why the server that was connected to last closed without a word; `None` where
+    /// that cannot be found out.
     fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>>;
 }
 
-/// Who decides which server a node is.
+/// How it is decided which server a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Management {
-    /// Its address.
+    /// The node is the server at its address.
     Direct,
-    /// Sentinels; the server may have been a replica whatever it says of its past.
+    /// Sentinels choose the server, which may have been a replica even if it does not say so.
     BySentinel,
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Tcp {
     pub(crate) transport: Transport,
 }
 
-/// What goes over TCP.
+/// The transport over TCP.
 #[derive(Clone)]
 pub(crate) enum Transport {
     Plain,
@@ -101,7 +102,7 @@ impl Connector for Tcp {
         Box::pin(async {
             match &self.transport {
                 Transport::Plain => mistaken::of_silent_end(self).await,
-                // The greeting of TLS was answered, so this is the server's own affair.
+                // The server answered the TLS greeting, so the cause is on its side.
                 #[cfg(feature = "tls")]
                 Transport::Tls(_) => None,
             }
@@ -126,19 +127,20 @@ impl Tcp {
 }
 
 impl Stream for TcpStream {
-    /// With linger 0 the drop sends RST instead of FIN. A stopped peer's kernel then usually throws away the
-    /// commands that it has not read; not always, so that releases are repeated all the same.
+    /// Sets linger to 0, so that the drop sends RST instead of FIN. A stopped peer's kernel then usually discards the
+    /// commands that it has not read, but not always. Releases are therefore repeated all the same.
     fn abandon(&mut self) {
-        // Fails only on a socket that is already gone.
+        // The call fails only on a socket that is already gone.
         let _ = self.set_zero_linger();
     }
 }
 
-/// What the supervisor knows of a connection without being on its path: whether bytes go out and come back.
+/// The activity of a connection: bytes written and bytes read, counted for the supervisor, which is not on the data
+/// path.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     written: AtomicU64,
-    /// How many had been written when bytes came back last.
+    /// The value of `written` when bytes were last read.
     answered: AtomicU64,
     watched: AtomicBool,
     woken: Notify,
@@ -149,11 +151,11 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Returns when nothing has come back for `limit`, and at most twice that, since bytes were written. Sleeps
-    /// without a timer while nothing is.
+    /// Returns when bytes were written and nothing was read for `limit`; at most twice `limit` after the write. No
+    /// timer runs while nothing is unanswered.
     ///
-    /// Counts bytes, not commands: a command whose caller has gone still has to be answered. Whatever comes back is
-    /// taken as the answer to all that was written before, so a peer that answers half of it and then stops is
+    /// Bytes count, not commands, because a command whose caller has gone must be answered as well. Any bytes that
+    /// are read count as the answer to everything written before. A peer that answers half of it and then stops is
     /// noticed after the next write.
     pub(crate) async fn hung(&self, limit: Duration) {
         loop {
@@ -164,7 +166,7 @@ impl Activity {
         }
     }
 
-    /// Whether nothing comes back within `limit`.
+    /// Whether nothing is read within `limit`.
     async fn is_silent(&self, limit: Duration) -> bool {
         let written = self.written.load(Ordering::SeqCst);
         for _ in 0..SILENCE_PARTS {
@@ -176,12 +178,12 @@ impl Activity {
         true
     }
 
-    /// An answer said that the node is not what it was when we connected.
+    /// An answer showed that the node has changed since we connected.
     pub(crate) fn distrust(&self) {
         self.distrusted.notify_one();
     }
 
-    /// Returns when the node has to be looked at anew. Cancel safe.
+    /// Returns when the node must be observed anew. Cancel safe.
     pub(crate) async fn distrusted(&self) {
         self.distrusted.notified().await;
     }
@@ -191,20 +193,22 @@ impl Activity {
         self.abandoned.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the peer has ever said anything.
+    /// Whether the peer has ever sent anything.
     pub(crate) fn has_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// What broke the stream, if it was TLS, or the server has said why it closes: redis-rs forgets what comes, or breaks a
-    /// stream, while nothing is awaited, and a server may refuse us before we have asked anything.
+    /// The cause that broke the stream, if it was TLS, or if the server said why it closes. redis-rs drops this
+    /// cause: bytes that arrive or errors that occur while nothing is awaited are lost, and a server may refuse us
+    /// before we have sent anything.
     pub(crate) fn fault(&self) -> Option<NodeFailure> {
         self.fault.get().cloned()
     }
 
     async fn anything_unanswered(&self) {
         loop {
-            // In this order: a write after the store wakes us, one before it shows in the load.
+            // The order matters: a write after the store notifies us, and a write before the store is seen by the
+            // load.
             self.watched.store(false, Ordering::SeqCst);
             if self.written.load(Ordering::SeqCst) > self.answered.load(Ordering::SeqCst) {
                 return;
@@ -231,7 +235,7 @@ impl Activity {
 
     fn handle_error(&self, error: io::Error) -> io::Error {
         if let Some(fault) = failure::of_tls(&error) {
-            // The first one is the cause of those that follow.
+            // The first fault is the cause of those that follow.
             let _ = self.fault.set(fault);
         }
         error
@@ -253,8 +257,8 @@ impl Watched {
 }
 
 impl Watched {
-    /// A server that refuses us says so and closes at once. Our first bytes may meet a closed connection before we have
-    /// read what it said.
+    /// Reads the server's reason behind a write error. A server that refuses us says so and closes at once, and our
+    /// first bytes may meet the closed connection before we have read the reason.
     fn blame(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
         let mut unread = [0; FIRST_BYTES];
         let mut unread = ReadBuf::new(&mut unread);
@@ -334,7 +338,7 @@ mod tests {
         assert!((&mut hung).now_or_never().is_some());
     }
 
-    /// The answers arrived while we were stopped, and are read only after our timers have gone off.
+    /// The bug: answers that had arrived while our process was stopped were read only after our timers had fired.
     #[tokio::test(start_paused = true)]
     async fn a_pause_of_our_own_is_no_sign_of_a_hung_peer() {
         let activity = Activity::default();

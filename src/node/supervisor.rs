@@ -1,4 +1,4 @@
-//! The task that owns a node's connection.
+//! The supervisor: the task that owns a node's connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
 use crate::types::{Ambient, Wake};
 
-/// Runs until every handle is dropped and no release is left to be sent.
+/// Runs until every handle is dropped and no release is left to send.
 pub(super) fn run(
     config: NodeConfig,
     ambient: Arc<dyn Ambient>,
@@ -29,7 +29,8 @@ pub(super) fn run(
     inbox: mpsc::UnboundedReceiver<Request>,
     answered: Arc<AtomicU64>,
 ) -> impl Future<Output = ()> + Send {
-    // Made here, not in the task: a runtime that has ended drops a task before its first step.
+    // The supervisor is made here and not in the task, because a runtime that has ended drops a task before its first
+    // step, and `Drop` below has to run then.
     let supervisor = Supervisor {
         config,
         ambient,
@@ -50,7 +51,7 @@ pub(super) fn run(
     supervisor.run()
 }
 
-/// Releases that were sent in one command, and what the node says of each.
+/// Releases that were sent in one command, and the node's answer to each.
 type Sent = BoxFuture<'static, (Vec<Waiting>, Result<Vec<Removed>, NodeFailure>)>;
 
 struct Supervisor {
@@ -58,7 +59,7 @@ struct Supervisor {
     ambient: Arc<dyn Ambient>,
     publish: watch::Sender<State>,
     inbox: mpsc::UnboundedReceiver<Request>,
-    /// Whether anybody can still ask for something.
+    /// Whether a handle is left, so that there may be requests.
     has_handles: bool,
     epoch: Epoch,
     pauses: Pauses,
@@ -66,22 +67,23 @@ struct Supervisor {
     connection_log: ConnectionLog,
     backlog: Backlog,
     sent: FuturesUnordered<Sent>,
-    /// How many releases that are.
+    /// The number of releases in `sent`.
     unanswered: usize,
     notices: FuturesUnordered<BoxFuture<'static, Result<(), NodeFailure>>>,
     flushes: Vec<oneshot::Sender<()>>,
     answered: Arc<AtomicU64>,
 }
 
-/// Why a connection is not served any more.
+/// Why the supervisor stops serving a connection.
 enum End {
-    /// Nobody is left who could ask, and nothing is left to be sent.
+    /// No handle is left, and nothing is left to send.
     Finished,
     Lost(Refusal),
 }
 
 impl Drop for Supervisor {
-    /// Before it has finished: its runtime has ended.
+    /// Reports [`NodeFailure::RuntimeEnded`] if the supervisor is dropped before it has finished, because its runtime
+    /// has ended.
     fn drop(&mut self) {
         if !self.has_handles {
             return;
@@ -120,7 +122,7 @@ impl Supervisor {
         }
     }
 
-    /// A usable connection, however long it takes; `None` when nobody needs one any more.
+    /// Returns a usable connection, however long that takes; `None` when nobody needs one any more.
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             self.epoch = self.epoch.next();
@@ -136,7 +138,7 @@ impl Supervisor {
     }
 
     async fn attempt(&mut self, connector: Arc<ConnectAttempt>) -> Option<Result<Connection, Refusal>> {
-        // Moved out for the time of the attempt, so that requests can be handled meanwhile.
+        // The attempt gets copies, so that `self` can handle requests in the meantime.
         let (notifications, name) = (self.config.notifications.clone(), Arc::clone(&self.config.name));
         let (login, db) = (self.config.login.clone(), self.config.db);
         let (epoch, limit) = (self.epoch, self.config.connect_timeout);
@@ -194,7 +196,7 @@ impl Supervisor {
         }
     }
 
-    /// Awaits `future` while there is no connection, and keeps the requests that come in. `None` when nobody
+    /// Awaits `future` while there is no connection, and keeps the requests that arrive. Returns `None` when nobody
     /// needs a connection any more.
     async fn meanwhile<T>(&mut self, mut future: BoxFuture<'_, T>) -> Option<T> {
         loop {
@@ -219,7 +221,7 @@ impl Supervisor {
         }
     }
 
-    /// Serves a live connection until it is lost or not needed any more.
+    /// Serves a live connection until the connection is lost or not needed any more.
     async fn serve(&mut self, connection: &mut Connection) -> End {
         let link = connection.link.clone();
         let hung_after = self.config.hung_after;
@@ -317,13 +319,13 @@ impl Supervisor {
         }
     }
 
-    /// Sends one command of the backlog, if one is due.
+    /// Sends the releases of the backlog that are due, in one command.
     fn send_due(&mut self, link: &Link) {
         let now = self.ambient.now();
         let mut due = self.backlog.take(now);
         for Waiting { release, .. } in &mut due {
             release.prepare(link.epoch(), now);
-            // Whoever was to see to it has long tried.
+            // A local waiter to which the lock was handed over has tried long ago, so another client is notified now.
             release.wake = Wake::Next;
         }
         let grace = self.config.grace;
@@ -341,21 +343,22 @@ impl Supervisor {
         }
     }
 
-    /// The connection is gone, so every command on it ends with an error now; what they would have released waits
-    /// for the next one.
+    /// Collects the answers to all releases that were sent. The connection is gone, so each command on it ends with
+    /// an error now, and its releases go back to the backlog.
     async fn collect_unanswered(&mut self) {
         while let Some((told, answer)) = self.sent.next().await {
             self.handle_answer(told, answer);
         }
     }
 
-    /// Without a connection nothing is sent, and so nothing awaited.
+    /// Answers the flushes if nothing is under way. Without a connection, due releases do not count, because they
+    /// cannot be sent.
     fn answer_flushes(&mut self) {
         self.config.notifications.listener.handle_pending(self.unanswered + self.backlog.len());
         let is_due = self.is_connected() && self.backlog.is_due(self.ambient.now());
         if self.sent.is_empty() && self.notices.is_empty() && !is_due {
             for done in self.flushes.drain(..) {
-                // Whoever asked may have given up.
+                // The receiver may have been dropped.
                 let _ = done.send(());
             }
         }

@@ -1,4 +1,4 @@
-//! TLS under a connection: the handshake, and what its failures mean.
+//! TLS over TCP: the handshake, and the meaning of its failures.
 
 use std::io;
 use std::pin::Pin;
@@ -20,16 +20,17 @@ use super::stream::{Stream, Tcp};
 use super::{failure, mistaken};
 use crate::error::{NodeFailure, TlsCause};
 
-/// A server that has not answered the greeting of TLS for this time is asked, on another connection, whether it speaks TLS at
-/// all. One that is only slow is not disturbed: its handshake goes on meanwhile. A quarter of the usual time for a connection.
+/// How long a server may take to answer the TLS greeting before a second connection asks whether it speaks TLS at
+/// all. The handshake of a server that is only slow continues in the meantime. The time is a quarter of the default
+/// connect timeout.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How to make TLS out of TCP.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
-    /// Asked for each connection: files change.
+    /// The TLS configuration, asked for with each connection because files change.
     pub(crate) config: Ask<Arc<ClientConfig>>,
-    /// Whom the certificate has to be for, where that is not the host that is connected to.
+    /// The name that the certificate must have, if it differs from the host that is connected to.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
@@ -61,7 +62,7 @@ impl TlsClient {
         match greeted {
             Ok(stream) => Ok(Box::new(Encrypted(stream))),
             Err(error) if of_error(&error).is_some() => Err(failure::of_open(&error)),
-            // It closed without a word.
+            // The server closed without a word.
             Err(error) => {
                 let cause = mistaken::of_silent_greeting(tcp).await;
                 Err(cause.unwrap_or_else(|| failure::of_open(&error)))
@@ -70,7 +71,7 @@ impl TlsClient {
     }
 }
 
-/// Returns when the server is known for one that does not speak TLS.
+/// Returns once the server is known not to speak TLS.
 async fn not_tls(tcp: &Tcp) -> NodeFailure {
     match mistaken::of_silent_greeting(tcp).await {
         Some(failure) => failure,
@@ -78,7 +79,7 @@ async fn not_tls(tcp: &Tcp) -> NodeFailure {
     }
 }
 
-/// What went wrong with TLS, if it was that.
+/// Translates a TLS error; `None` for any other error.
 pub(super) fn of_error(error: &io::Error) -> Option<NodeFailure> {
     let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
     Some(NodeFailure::Tls { cause: cause(tls), detail: failure::detail(&tls.to_string()) })
@@ -106,7 +107,7 @@ fn cause(error: &TlsError) -> TlsCause {
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
-            // Its signature is not that of a CA whose name it bears.
+            // The certificate's signature is not that of the CA that it names.
             | AlertDescription::DecryptError,
         ) => TlsCause::ClientCertificate,
         TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => TlsCause::NotTls,
@@ -114,12 +115,13 @@ fn cause(error: &TlsError) -> TlsCause {
     }
 }
 
-/// A TLS stream whose failure to write says why, if the server did.
+/// A TLS stream whose write errors carry the server's reason, if the server sent one.
 struct Encrypted(TlsStream<TcpStream>);
 
 impl Encrypted {
-    /// A server that does not take our certificate says so and closes; with TLS 1.3 that is after the handshake, and
-    /// our next bytes meet a closed connection before we have read what it said.
+    /// Replaces a write error with the server's reason. A server that does not accept our certificate says so and
+    /// closes. With TLS 1.3 this happens after the handshake, and our next bytes may meet the closed connection
+    /// before we have read the reason.
     fn blame(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
         let mut unread = [0];
         match Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut unread)) {

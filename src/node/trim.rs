@@ -1,4 +1,5 @@
-//! Forgets fencing tokens of resources that nobody has locked for long, a few at a time and never in anybody's way.
+//! Trimming: removes the fencing tokens of resources that have not been locked for long, in steps so small that
+//! they delay nobody.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,35 +17,36 @@ use super::scripts::TRIM;
 use crate::error::NodeFailure;
 use crate::types::{Ambient, NodeId, internal_key};
 
-/// How many one step removes at most. A server does nothing else meanwhile: about 0.1 ms.
+/// The number of tokens that one step removes at most. A step blocks the server for about 0.1 ms.
 const STEP: u64 = 200;
-/// Pause after a step that found less than it may remove.
+/// The pause after a step that found fewer tokens than it may remove.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
-/// Pause after a full one. 17 million a day then: more than a node can be made to keep.
+/// The pause after a full step. The rate is then 17 million a day, more than a node can be made to keep.
 const PAUSE_WHEN_BEHIND: Duration = Duration::from_secs(1);
 
 /// Which fencing tokens are old.
 #[derive(Clone)]
 pub(crate) struct Trimming {
-    /// For how long a token is kept.
+    /// How long a token is kept.
     pub(crate) retention: Duration,
-    /// Clocks further apart than this are not believed, and nothing is removed.
+    /// The largest difference between clocks at which tokens are removed.
     pub(crate) max_clock_skew: Duration,
     pub(crate) clock: Arc<dyn WallClock>,
 }
 
-/// Our wall clock beside those of all nodes. One node is no measure: with a host's clock go that of a node and that of a
-/// client on it, and the two agree.
+/// Compares our wall clock with those of all nodes. A single node is not enough: on a host with a wrong clock, a node
+/// and a client are wrong together, and agree.
 pub(crate) trait WallClock: Send + Sync {
-    /// A node has said what its own says.
+    /// Handles a node's wall clock.
     fn handle_told(&self, node: NodeId, clock: NodeClock);
-    /// There is no connection to the node any more.
+    /// Drops a node's wall clock, because the connection is gone.
     fn handle_lost(&self, node: NodeId);
-    /// What our wall clock says, in microseconds since 1970, as soon as a quorum of nodes agrees with it. Cancel safe.
+    /// Returns our wall clock, in microseconds since 1970, once a quorum of nodes agrees with it. Cancel safe.
     fn confirmed(&self) -> BoxFuture<'_, u64>;
 }
 
-/// One step upon connecting, so that clients that live for a moment do their share, and then now and again.
+/// Runs one step when the client connects, so that short-lived clients do their share, and then one every ten
+/// minutes, or every second while steps are full.
 pub(super) async fn keep_trimming(
     link: Link,
     node: NodeId,
@@ -66,7 +68,7 @@ pub(super) async fn keep_trimming(
     }
 }
 
-/// One step, as soon as our clock is confirmed; answers how many were removed.
+/// Runs one step once our clock is confirmed. Returns the number of removed tokens.
 async fn trim(
     link: &Link,
     say: &Say,
@@ -75,14 +77,14 @@ async fn trim(
 ) -> Result<u64, NodeFailure> {
     let wall_micros = link.clone().send(ReadClock).await?;
     say.clock.handle_told(say.node, NodeClock { at: ambient.now(), wall_micros });
-    // Clocks are set while we wait, so the nodes are asked again.
+    // The wait is limited, because clocks may be set in the meantime; the node's clock is then read again.
     match tokio::time::timeout(PAUSE, say.clock.confirmed()).await {
         Ok(ours) => link.clone().send(Trim::new(trimming, ours)).await,
         Err(_) => Ok(STEP),
     }
 }
 
-/// A node's say about our clock, for as long as it is connected.
+/// The registration of a node's clock while the node is connected.
 struct Say {
     node: NodeId,
     clock: Arc<dyn WallClock>,
@@ -94,7 +96,7 @@ impl Drop for Say {
     }
 }
 
-/// One step; answers how many were removed.
+/// The command for one step. The reply is the number of removed tokens.
 #[derive(Clone)]
 struct Trim(Arc<ScriptCall>);
 

@@ -11,7 +11,7 @@ const SKEW: u64 = 60 * SECOND;
 
 struct Scene {
     cluster: LocalCluster,
-    /// By the node's clock, in microseconds.
+    /// The node's clock, in microseconds.
     now: u64,
 }
 
@@ -31,7 +31,7 @@ impl Scene {
         self.cluster.command(0, &["ZSCORE", "redlock-quorum:fences", name]).unwrap().text().is_some()
     }
 
-    /// One step of a client whose wall clock says so; answers how many were removed.
+    /// Runs one step of a client with this wall clock; returns the number of removed tokens.
     fn trim(&self, client: u64) -> i64 {
         let [client, retention, skew, step] =
             [client, RETENTION, SKEW, STEP].map(|number| number.to_string());
@@ -60,7 +60,7 @@ fn old_tokens_go_in_bounded_steps_and_young_ones_stay() {
 #[test]
 fn the_clock_behind_decides() {
     let scene = Scene::new();
-    // Old by one of the clocks: by the node's here, by the client's there.
+    // The token is old by one clock only: by the node's in the first case, by the client's in the second.
     for (client, score) in [(scene.now - 50 * SECOND, 20), (scene.now + 50 * SECOND, -20)] {
         let score =
             (scene.now - RETENTION).checked_add_signed(-score * i64::try_from(SECOND).unwrap()).unwrap();

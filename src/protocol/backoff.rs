@@ -1,8 +1,8 @@
-//! When to try again.
+//! Retry strategies: when to try again.
 
 use std::time::Duration;
 
-/// How `lock` waits for a lock that it did not get at once. `max_wait` bounds the whole, whatever the strategy says.
+/// How `lock` waits for a lock that it did not get at once. `max_wait` bounds the wait with every strategy.
 ///
 /// # Defaults
 ///
@@ -17,36 +17,40 @@ pub(crate) enum Strategy {
     Exponential { first: Duration, longest: Duration },
 }
 
-/// What to do after a lost attempt.
+/// The decision after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pause {
     /// Try again after this time.
     For(Duration),
-    /// The strategy's attempts are used up.
+    /// Give up, because the strategy has no attempts left.
     GiveUp,
 }
 
 impl Retry {
-    /// In turn: the waiters of a process form a line, the first of each line registers in a queue on one of the nodes,
-    /// and a release calls the first of that queue. Nobody polls; a lock changes hands in about two round trips between
-    /// processes, and in one within a process. First come, first served is the rule, but not a promise: whoever asks
-    /// without waiting may be faster, and after a failure the order may be lost.
+    /// First come, first served, as far as possible. The waiters of a process form a wait queue. The head of each
+    /// wait queue registers in a queue that one of the nodes keeps for the lock. A release notifies the first client
+    /// in that queue. Nobody polls: a lock changes hands in about two round trips between processes, and in one
+    /// within a process.
     ///
-    /// A waiter looks again once a second in any case, and when the holder's TTL is over. Where a node does not let it
-    /// subscribe and publish on channels that begin with `redlock-quorum:wake:`, and while there is no quorum, it tries again
-    /// as [`Retry::exponential`] does, with pauses from 5 ms to 200 ms.
+    /// The order is not guaranteed: a client that tries for the first time may be faster than the waiters, and a
+    /// failure may lose the order.
+    ///
+    /// In any case a waiter checks again once a second, and when the holder's TTL has passed. A waiter retries as
+    /// with [`Retry::exponential`], with pauses from 5 ms to 200 ms, in two cases: while there is no quorum, and
+    /// where a node does not permit the client to subscribe and publish on channels that begin with
+    /// `redlock-quorum:wake:`.
     #[must_use]
     pub const fn fifo() -> Self {
         Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200))
     }
 
-    /// The same with other pauses, for outages and where nodes cannot notify the client.
+    /// As [`fifo`](Self::fifo), with other pauses for outages and for nodes that cannot notify the client.
     pub(crate) const fn fifo_with(first: Duration, longest: Duration) -> Self {
         Self(Strategy::Fifo { first, longest })
     }
 
-    /// So many attempts in all, at least one, with the same delay between any two: `Retry::fixed(5,
-    /// Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
+    /// Makes `attempts` attempts in all, at least one, with the same delay between any two:
+    /// `Retry::fixed(5, Duration::from_millis(200))` is the classic "5 tries, 200 ms apart".
     ///
     /// Clients with equal delays that start together collide together; prefer [`Retry::exponential`] when many
     /// contend.
@@ -55,8 +59,8 @@ impl Retry {
         Self(Strategy::Fixed { attempts, delay })
     }
 
-    /// Trying again, as often as fits into `max_wait`, after pauses that are drawn between zero and a limit that
-    /// starts at `first` and doubles up to `longest`: clients that collided once are unlikely to collide again. The
+    /// Retries as often as fits into `max_wait`. Each pause is random, between zero and a limit that starts at
+    /// `first` and doubles up to `longest`, so that clients that collided once are unlikely to collide again. The
     /// Redlock specification asks for a random delay that is long compared with the time it takes to lock a majority.
     #[must_use]
     pub const fn exponential(first: Duration, longest: Duration) -> Self {
@@ -71,12 +75,13 @@ impl Retry {
         self.0
     }
 
-    /// The pause after attempt number `attempt` (the first is 1) was lost; `random` is uniform over all of u64.
+    /// Returns the pause after attempt number `attempt` (the first is 1) has failed. `random` must be uniform over
+    /// all of `u64`.
     pub(crate) fn pause(self, attempt: u32, random: u64) -> Pause {
         match self.0 {
             Strategy::Fixed { attempts, delay: _ } if attempt >= attempts => Pause::GiveUp,
             Strategy::Fixed { attempts: _, delay } => Pause::For(delay),
-            // Where waiters are called, pauses are for outages.
+            // With FIFO, waiters are notified, so pauses are only for outages.
             Strategy::Fifo { first, longest } | Strategy::Exponential { first, longest } => {
                 let doublings = attempt.saturating_sub(1).min(31);
                 let limit = first.saturating_mul(1 << doublings).min(longest);
@@ -92,8 +97,8 @@ impl Default for Retry {
     }
 }
 
-/// Uniform from zero to `limit`. An empty range is not an error: rslock panics on one. A limit beyond 584 years
-/// counts as that.
+/// A duration uniform between zero and `limit`. A limit of zero is valid; rslock panics on an empty range. A limit
+/// beyond 584 years counts as 584 years.
 fn scale(limit: Duration, random: u64) -> Duration {
     let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
     let share = (u128::from(nanos) * u128::from(random)) >> 64;

@@ -1,50 +1,52 @@
-//! What the head of a line does next to get its lock: when it asks all nodes, when one, and how long it sleeps.
+//! The contender: decides what the head of a wait queue does next. The head attempts on all nodes, registers on the
+//! queue node, or sleeps.
 
 use std::time::Duration;
 
 use super::{Pause, Retry};
 use crate::types::{Manner, Moment, Ticket, Turn};
 
-/// A waiter looks again after so long at the latest: for locks whose holder calls nobody when it releases (another
-/// implementation, an operator), for calls that got lost, and for holders without a TTL.
+/// A waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
+/// release (another implementation, an operator), replaces lost notifications, and covers holders without a TTL.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// After the end of the holder's TTL on one node, the other nodes' keys need a moment to expire as well.
+/// After the holder's TTL has passed on one node, the keys on other nodes need a moment to expire as well.
 const EXPIRY_MARGIN: Duration = Duration::from_millis(2);
-/// Waiters for one TTL do not all wake up at its end, but within so long.
+/// Waiters for the end of one TTL wake up spread over this time, not all at once.
 const EXPIRY_JITTER: Duration = Duration::from_millis(8);
-/// Pauses after attempts that were lost although the queue node called us or said that it was our turn: it lacks the
-/// key of a lock that others keep, or somebody was faster.
+/// Pauses after attempts that failed although the queue node had notified us or said that it was our turn. Either
+/// that node lacks the key of a lock that others hold, or another client was faster.
 const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), LOOK_AGAIN);
 
-/// What to do now.
+/// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask all nodes for the lock.
+    /// Attempt the lock on all nodes.
     Attempt,
-    /// Ask the queue node alone: get into the queue, and hear whether the lock is free.
+    /// Ask only the queue node: join its queue, and learn whether the lock is free.
     Register(Manner),
-    /// Nothing, unless called, until then.
+    /// Sleep until this time, unless notified.
     Sleep(Moment),
 }
 
-/// What is known of a lock when a wait for it begins.
+/// The knowledge about a lock when the wait for it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand {
     Unknown,
-    /// Others want it, too: an attempt that does not wait its turn would be lost, or unfair.
+    /// Other clients want the lock as well. An attempt outside the queue would fail, or be unfair.
     Wanted,
 }
 
-/// One client among those that wait for a lock.
+/// The wait of one process for a lock. The contender belongs to the wait queue: when the head leaves, the next waiter
+/// becomes head and inherits its progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Contender {
     next: Next,
     ticket: Option<Ticket>,
-    /// Since the last attempt began.
+    /// Whether a notification has arrived since the last attempt began.
     is_notified: bool,
-    /// Whether the queue node had us make the last attempt.
+    /// Whether the queue node prompted the last attempt.
     is_prompted: bool,
-    /// Attempts in a row that the queue node had us make, and that were lost.
+    /// The number of consecutive attempts that the queue node prompted and that failed.
     misled: u32,
     outages: u32,
 }
@@ -66,7 +68,7 @@ impl Contender {
         Self { next, ticket: None, is_notified: false, is_prompted: false, misled: 0, outages: 0 }
     }
 
-    /// Asked again, without anything having been handled since, it answers the same.
+    /// Returns the next action. Without an input in between, calls at the same time return the same action.
     pub(crate) fn step(&self, now: Moment) -> Step {
         if self.is_notified {
             return Step::Attempt;
@@ -86,8 +88,8 @@ impl Contender {
         self.ticket.as_ref()
     }
 
-    /// The next attempt begins. Until its end is handled the next step is an attempt: when the head is dropped half way,
-    /// the next waiter makes it in its place, and answers the call.
+    /// The next attempt begins. Until its outcome is handled, the next action is an attempt: when the head is dropped
+    /// midway, the next waiter repeats the attempt, so that the notification is not wasted.
     pub(crate) fn handle_attempt(&mut self) {
         if self.is_notified {
             self.is_prompted = true;
@@ -96,7 +98,7 @@ impl Contender {
         self.next = Next::Attempt;
     }
 
-    /// It was lost to others.
+    /// The attempt failed because others hold the lock.
     pub(crate) fn handle_lost(&mut self) {
         self.outages = 0;
         let manner = if self.is_prompted {
@@ -109,14 +111,14 @@ impl Contender {
         self.next = Next::Register(manner);
     }
 
-    /// It failed for another reason, or there is no node to register on.
+    /// The attempt failed for another reason, or there is no node to register on.
     pub(crate) fn handle_outage(&mut self, retry: Retry, now: Moment, random: u64) {
         self.is_prompted = false;
         self.outages = self.outages.saturating_add(1);
         self.next = Next::SleepThenAttempt(now + pause(retry, self.outages, random));
     }
 
-    /// The queue node took us into the queue.
+    /// The queue node has added us to the queue.
     pub(crate) fn handle_registered(&mut self, turn: Turn, ticket: Ticket, now: Moment, random: u64) {
         self.ticket = Some(ticket);
         self.outages = 0;
@@ -140,7 +142,7 @@ impl Contender {
         self.next = Next::SleepThenRegister(now + sleep);
     }
 
-    /// The queue node could not be asked, or the connection is gone on which it would have called us.
+    /// The queue node could not be asked, or the connection is gone on which it would have notified us.
     pub(crate) fn handle_queue_lost(&mut self) {
         match self.next {
             Next::Register(_) | Next::SleepThenRegister(_) => self.next = Next::Register(Manner::Eager),
@@ -148,7 +150,7 @@ impl Contender {
         }
     }
 
-    /// The lock was released, here or by another process, and it is our turn.
+    /// The lock was released, by this process or another, and it is our turn.
     pub(crate) fn handle_notified(&mut self) {
         self.is_notified = true;
     }
@@ -157,12 +159,12 @@ impl Contender {
 fn pause(retry: Retry, attempt: u32, random: u64) -> Duration {
     match retry.pause(attempt.max(1), random) {
         Pause::For(pause) => pause,
-        // Not of a strategy for those who wait in turn.
+        // The FIFO strategy never gives up.
         Pause::GiveUp => LOOK_AGAIN,
     }
 }
 
-/// From nothing to all of `whole`.
+/// A duration between zero and `whole`.
 fn share(whole: Duration, random: u64) -> Duration {
     pause(Retry::exponential(whole, whole), 1, random)
 }
@@ -187,7 +189,7 @@ mod tests {
         Ticket::new("1")
     }
 
-    /// Denied by all nodes, and then told so by the queue node.
+    /// All nodes denied the attempt, and then the queue node said `turn`.
     fn waiting(turn: Turn) -> Contender {
         let mut contender = Contender::new(Demand::Unknown);
         contender.handle_attempt();
@@ -245,7 +247,7 @@ mod tests {
         assert_eq!(contender.step(at(2)), Step::Sleep(at(304)));
     }
 
-    /// It slept on until it would have looked again, beside a free lock.
+    /// The bug: the next head slept until its next check, beside a free lock.
     #[test]
     fn an_attempt_that_is_given_up_half_way_is_made_by_the_next() {
         for turn in [others(10_000), Turn::Endless, Turn::Ours, Turn::Free] {
@@ -271,7 +273,7 @@ mod tests {
         assert_ne!(contender.step(at(0)), Step::Attempt, "it counts once");
     }
 
-    /// The queue node lacks the key of a lock that others keep: it says "your turn" each time that it is asked.
+    /// A queue node that lacks the key of a lock that others hold says "your turn" each time it is asked.
     #[test]
     fn a_queue_node_that_lacks_the_key_never_makes_us_spin() {
         let mut contender = waiting(Turn::Ours);
@@ -340,7 +342,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: a waiter never sleeps for longer than a second.
+        /// In any order of events, a waiter never sleeps for longer than a second.
         #[test]
         fn nobody_oversleeps(events in prop::collection::vec((event(), any::<u64>()), 0..40)) {
             let mut contender = Contender::new(Demand::Unknown);

@@ -1,4 +1,4 @@
-//! Until when a lease is exclusively ours: one rule for acquire, extend and loss.
+//! The deadline: until when a lease is exclusively ours. Acquiring, extending and losing a lease share one rule.
 
 use std::time::Duration;
 
@@ -6,10 +6,11 @@ use super::Quorum;
 use super::quorum::NODES_MAX;
 use crate::types::{Moment, NodeId, Ttl};
 
-/// How far the clocks of a node and of the client may run apart during one TTL.
+/// How far the clocks of a node and of the client may drift apart during one TTL.
 ///
-/// `ttl * factor + floor`: the factor covers relative rate errors, the floor Redis' expiry granularity of 1 ms
-/// and our rounding. 0.01 and 2 ms are the constants of the reference implementation and its descendants.
+/// The drift is `ttl * factor + floor`. The factor covers the clocks' different rates; the floor covers Redis' expiry
+/// granularity of 1 ms and our rounding. 0.01 and 2 ms are the constants of the reference implementation and its
+/// descendants.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Drift {
     pub(crate) factor: f64,
@@ -17,21 +18,21 @@ pub(crate) struct Drift {
 }
 
 impl Drift {
-    /// The drift of one TTL, rounded up: against ourselves.
+    /// The drift of one TTL, rounded up, to the disadvantage of our lease.
     pub(crate) fn of(self, ttl: Ttl) -> Duration {
-        // At most 2^53 ms are exact in a double; a longer TTL than 285,000 years is not asked for.
+        // Up to 2^53 ms, which is 285,000 years, the TTL is exact in a double.
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let relative = (ttl.as_millis() as f64 * self.factor * 1e6).ceil() as u64;
         Duration::from_nanos(relative).saturating_add(self.floor)
     }
 
-    /// `ttl - drift`: how long after `sent_at` a grant holds for certain.
+    /// How long after `sent_at` a grant holds for certain: `ttl - drift`.
     pub(crate) fn validity(self, ttl: Ttl) -> Duration {
         ttl.as_duration().saturating_sub(self.of(ttl))
     }
 }
 
-/// For models, whose states hold leases: two drifts are the same when their bits are.
+/// Models hash states that hold leases, so two drifts are equal when their bits are.
 #[cfg(test)]
 impl Eq for Drift {}
 
@@ -42,7 +43,7 @@ impl std::hash::Hash for Drift {
     }
 }
 
-/// For each node the instant until which it certainly holds our token.
+/// For each node, until when the node certainly holds our token.
 #[derive(Clone, Debug)]
 #[cfg_attr(test, derive(PartialEq, Eq, Hash))]
 pub(crate) struct Deadlines {
@@ -50,12 +51,12 @@ pub(crate) struct Deadlines {
     nodes: Box<[Holding]>,
 }
 
-/// What a node has said of our token.
+/// A node's last known answer about our token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Holding {
-    /// It holds it until then.
+    /// The node holds our token until this time.
     Until(Moment),
-    /// It does not hold it, says its answer to a command that was queued after this moment.
+    /// The node does not hold our token, by its answer to a command that was queued after this time.
     Denied(Moment),
 }
 
@@ -65,8 +66,8 @@ impl Deadlines {
         Self { quorum, nodes: vec![nobody_asked; quorum.nodes()].into() }
     }
 
-    /// A grant or renewal by `node`, whose command was queued after `sent_at`. Never shortens, and takes back no
-    /// denial of a later command: answers may be taken in out of order.
+    /// Handles a grant or renewal by `node`, to a command that was queued after `sent_at`. Never shortens the node's
+    /// deadline, and never undoes a denial of a later command, because answers may be handled out of order.
     pub(crate) fn raise(&mut self, node: NodeId, sent_at: Moment, validity: Duration) {
         let slot = &mut self.nodes[node.0];
         match *slot {
@@ -76,7 +77,7 @@ impl Deadlines {
         }
     }
 
-    /// `node` denied a renewal that was queued after `sent_at`: it no longer holds our token.
+    /// Handles a denial by `node` of a renewal that was queued after `sent_at`: the node no longer holds our token.
     pub(crate) fn clear(&mut self, node: NodeId, sent_at: Moment) {
         self.nodes[node.0] = Holding::Denied(sent_at);
     }
@@ -85,10 +86,10 @@ impl Deadlines {
         self.nodes[node.0].deadline()
     }
 
-    /// The q-th largest of the nodes' deadlines: until then at least q nodes hold our token. `None` when fewer
-    /// than q nodes do.
+    /// The deadline of the lease: the q-th largest of the nodes' deadlines, because until then at least q nodes hold
+    /// our token. `None` if fewer than q nodes hold it.
     pub(crate) fn of_lease(&self) -> Option<Moment> {
-        // On the stack: this is asked twice for each answer of each node.
+        // The array is on the stack, because this runs twice for each answer of each node.
         let mut deadlines = [None; NODES_MAX];
         let deadlines = &mut deadlines[..self.nodes.len()];
         for (deadline, holding) in deadlines.iter_mut().zip(&self.nodes) {
@@ -129,7 +130,7 @@ mod tests {
 
     #[test]
     fn validity_never_underflows() {
-        // Some libraries answer 18446744073709551397 ms here.
+        // Some libraries return 18446744073709551397 ms here.
         let wide = Drift { factor: 0.09, floor: Duration::from_secs(1) };
         assert_eq!(wide.validity(ttl(10)), Duration::ZERO);
     }
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!(deadlines.of_lease(), None);
     }
 
-    /// Two tasks of ours asked the node, and the one whose command came first took its answer in last.
+    /// Two tasks of ours asked the node, and the answer to the earlier command was handled last.
     #[test]
     fn a_grant_from_before_a_denial_does_not_count() {
         let mut deadlines = Deadlines::new(Quorum::new(1, QuorumSize::Majority).unwrap());
@@ -158,7 +159,7 @@ mod tests {
     }
 
     proptest! {
-        /// The lease's deadline is the latest instant that some subset of q nodes guarantees, and no later.
+        /// The lease's deadline is the latest time that some subset of q nodes guarantees, and no later.
         #[test]
         fn the_deadline_is_what_the_best_q_nodes_guarantee(
             nodes in prop::collection::vec(prop::option::of(0u64..1_000_000), 1..=7),
@@ -173,7 +174,7 @@ mod tests {
                     deadlines.raise(NodeId(i), Moment::from_nanos(*nanos), Duration::ZERO);
                 }
             }
-            // For every subset of q nodes: they all hold the token until the earliest of them.
+            // In every subset of q nodes, all hold the token until the earliest of their deadlines.
             let best = (0u32..1 << n)
                 .filter(|subset| subset.count_ones() as usize == q)
                 .filter_map(|subset| {
@@ -194,8 +195,8 @@ mod tests {
             }
         }
 
-        /// A node whose clock is fast and a client whose clock is slow, together by no more than the factor:
-        /// when the client's deadline comes, the key is still there.
+        /// A node's clock is fast and the client's clock is slow, together by at most the factor. The key still
+        /// exists at the client's deadline.
         #[test]
         fn the_deadline_comes_before_the_key_is_gone(
             ms in 10u64..60_000,
@@ -203,8 +204,8 @@ mod tests {
             share in 0.0f64..=1.0,
         ) {
             let drift = Drift { factor, floor: Duration::from_millis(2) };
-            // Real seconds: a node fast by `node_rate` drops the key after ttl / (1 + node_rate); a client slow
-            // by `client_rate` reaches its deadline after validity / (1 - client_rate).
+            // A node that is fast by `node_rate` drops the key after ttl / (1 + node_rate) real seconds. A client
+            // that is slow by `client_rate` reaches its deadline after validity / (1 - client_rate).
             let (node_rate, client_rate) = (factor * share, factor * (1.0 - share));
             let key_lives = ms as f64 / (1.0 + node_rate);
             let deadline = drift.validity(ttl(ms)).as_secs_f64() * 1e3 / (1.0 - client_rate);

@@ -1,15 +1,16 @@
 //! Fencing tokens over the quorum: numbers that grow with every grant of a resource, without any assumption about
-//! time. SAFETY.md has the argument; `models/fencing.rs` exhausts a model of it.
+//! time. SAFETY.md has the argument; `models/fencing/` checks a model of it exhaustively.
 //!
-//! Each node keeps, for each resource, the highest token it has seen. An attempt that wants token t has to raise a
-//! quorum of the nodes that granted it **strictly** to t. Two attempts with the same token would both have raised
-//! one common node strictly to it; an attempt that starts after another one returned finds that one's token on a
-//! common node and has to exceed it.
+//! Each node keeps, for each resource, the highest token that it has seen. An attempt that wants token t must raise
+//! that number **strictly** to t on a quorum of the nodes that granted. The tokens are unique, because two attempts
+//! with the same token would both have raised one common node strictly to it. The tokens are in order, because an
+//! attempt that starts after another one returned finds the other's token on a common node and must exceed it.
 
 use super::Quorum;
 use crate::types::NodeId;
 
-/// Nodes keep scores as doubles, which are exact to 2^53. Half of that is in the year 2112 by microseconds.
+/// The largest token. Nodes keep scores as doubles, which are exact up to 2^53. Half of that is reached in the year
+/// 2112, in microseconds.
 pub(crate) const TOKEN_MAX: u64 = 1 << 52;
 
 /// A node's answer to "raise your score to t".
@@ -21,18 +22,19 @@ pub(crate) enum Raise {
     Stale,
 }
 
-/// A stored score that no token can exceed any more.
+/// A stored score that no token can exceed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ScoreTooHigh(pub(crate) f64);
 
-/// The token to propose: the wall clock in microseconds, or one more than the highest token this client has seen.
-/// Equal clocks make all nodes agree in one round trip; a clock that lags only costs a second one.
+/// Returns the token to propose: the wall clock in microseconds, or one more than the highest token that this client
+/// has seen, whichever is larger. If the clocks are equal, all nodes accept in one round trip; a clock that lags only
+/// costs a second one.
 pub(crate) fn proposal(wall_micros: u64, seen: u64) -> Result<u64, ScoreTooHigh> {
     above(seen, wall_micros, 0)
 }
 
-/// The token to raise to after `scores` were read on a quorum of the nodes that granted. `margin` is added when
-/// another attempt was faster before.
+/// Returns the token to raise to after `scores` were read on a quorum of the nodes that granted. A caller whose
+/// previous round lost against a faster attempt passes a `margin` that is added.
 pub(crate) fn next_token(scores: &[f64], wall_micros: u64, margin: u64) -> Result<u64, ScoreTooHigh> {
     #[expect(clippy::cast_precision_loss, reason = "TOKEN_MAX is exact in a double")]
     let limit = TOKEN_MAX as f64;
@@ -51,10 +53,10 @@ fn above(highest: u64, wall_micros: u64, margin: u64) -> Result<u64, ScoreTooHig
     if token > TOKEN_MAX { Err(ScoreTooHigh(highest as f64)) } else { Ok(token) }
 }
 
-/// What the nodes that granted an attempt said to its proposal.
+/// A proposed token, and the answers of the nodes that granted the attempt.
 ///
-/// Only a node that granted **and** raised counts: a node that answers "stale" has a score that another attempt may
-/// have been given.
+/// Only a node that granted **and** raised counts. A node that answers "stale" has a score that another attempt may
+/// have got as its token.
 #[derive(Clone, Debug)]
 pub(crate) struct Proposal {
     quorum: Quorum,
@@ -75,12 +77,12 @@ impl Proposal {
         self.granted[node.0] = Some(raise);
     }
 
-    /// Whether a quorum granted and raised: then the proposal is the token.
+    /// Whether a quorum granted and raised, so that the proposal is the token.
     pub(crate) fn is_won(&self) -> bool {
         self.granted.iter().filter(|raise| **raise == Some(Raise::Raised)).count() >= self.quorum.needed()
     }
 
-    /// Where a second round has to raise: wherever the lock was granted.
+    /// The nodes on which a second round must raise: all that granted.
     pub(crate) fn granted(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.granted.iter().enumerate().filter_map(|(i, raise)| raise.map(|_| NodeId(i)))
     }

@@ -1,25 +1,26 @@
-//! A lock that we hold, or tried to: what each node said, and until when it counts.
+//! A lease: each node's answers to an attempt and to its renewals, and until when the lease counts.
 
 use super::deadline::Deadlines;
 use super::{Drift, NodeSet, Quorum, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// What is known of our key on one node from the last command that could have planted it.
+/// The knowledge about our key on one node, from the last command that could have set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(crate) enum KeyState {
-    /// No such command was ever queued: there is nothing to remove.
+    /// No such command was ever queued, so there is nothing to remove.
     NotSent,
-    /// It was queued, and the answer is not known: it may run at any time.
+    /// The command was queued, and its answer is not known. The command may run at any time.
     Unknown,
     Granted,
-    /// The node answered no: there is nothing of ours to remove.
+    /// The node denied, so there is nothing of ours to remove.
     Denied,
-    /// One was queued on a connection that is gone, and may yet run, whatever the node has answered since.
+    /// A command was queued on a connection that is gone. The command may still run, whatever the node has answered
+    /// since.
     Stray,
 }
 
-/// Which connection the key is planted on, compared with that of the command before.
+/// Which connection carries the command that sets the key, compared with the command before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     Same,
@@ -32,9 +33,9 @@ pub(crate) enum Connection {
 pub(crate) struct Lease {
     deadlines: Deadlines,
     key_states: Box<[KeyState]>,
-    /// Nodes that have said that they lack our key, and have not been given it since.
+    /// Nodes that have said that they lack our key, and on which the key has not been set again since.
     denied: NodeSet,
-    /// Nodes that may have forgotten locks when the acquire was sent: their grants to it prove nothing.
+    /// Nodes that might have forgotten locks when the acquire was sent, so that their grants prove nothing.
     quarantined: NodeSet,
     drift: Drift,
     expired: bool,
@@ -61,8 +62,9 @@ impl Lease {
         self.key_states[node.0] = KeyState::Unknown;
     }
 
-    /// `node` is in quarantine: whatever it answers to the acquire, its grant does not count. It is asked all the
-    /// same, so that it learns again who holds what; and a later renewal counts, for by then others have granted.
+    /// `node` is in quarantine, so its grant to the acquire does not count. The node is asked all the same, so that
+    /// it learns again who holds the lock. A later renewal by the node counts, because by then a quorum of others has
+    /// granted.
     pub(crate) fn handle_quarantined(&mut self, node: NodeId) {
         self.quarantined.insert(node);
     }
@@ -71,7 +73,7 @@ impl Lease {
         self.quarantined.contains(node)
     }
 
-    /// `node` answered an acquire that was queued after `sent_at`.
+    /// Handles the answer of `node` to an acquire that was queued after `sent_at`.
     pub(crate) fn handle_acquired(&mut self, node: NodeId, sent_at: Moment, ttl: Ttl, vote: Vote) {
         match vote {
             Vote::Granted => {
@@ -85,10 +87,11 @@ impl Lease {
         }
     }
 
-    /// `node`'s answer, known at `now`, to an extension that was queued after `sent_at`. A denial says that the
-    /// node no longer holds our token; an unknown answer changes nothing: the old deadline stands.
+    /// Handles the answer of `node`, known at `now`, to an extension that was queued after `sent_at`. A denial says
+    /// that the node no longer holds our token. An unknown answer changes nothing: the old deadline stands.
     ///
-    /// An answer that comes after the deadline never revives the lease: another client may have held it since.
+    /// An answer that arrives after the deadline never revives the lease, because another client may have held the
+    /// lock since.
     pub(crate) fn handle_extended(
         &mut self,
         node: NodeId,
@@ -111,7 +114,7 @@ impl Lease {
         }
     }
 
-    /// The key is queued for `node` once more, because it has said that it lacks it.
+    /// The command that sets the key again was queued for `node`, because the node has said that it lacks the key.
     pub(crate) fn handle_restore_sent(&mut self, node: NodeId, connection: Connection) {
         let planted = &mut self.key_states[node.0];
         *planted = match (*planted, connection) {
@@ -121,8 +124,8 @@ impl Lease {
         };
     }
 
-    /// `node`'s answer, known at `now`, to a key that was queued once more after `sent_at`. As little as an
-    /// extension does it revive a lease that is over.
+    /// Handles the answer of `node`, known at `now`, to a command that sets the key again and was queued after
+    /// `sent_at`. As with an extension, the answer never revives an expired lease.
     pub(crate) fn handle_restored(
         &mut self,
         node: NodeId,
@@ -147,12 +150,12 @@ impl Lease {
         }
     }
 
-    /// What must never be, for `make planted`.
+    /// Revives an expired lease, which must never happen; a deliberate bug for `make planted`.
     pub(crate) fn revive(&mut self) {
         self.expired = false;
     }
 
-    /// What was last heard of `node`'s key.
+    /// The last known answer about our key on `node`.
     pub(crate) fn known_of(&self, node: NodeId, now: Moment) -> Vote {
         if self.denied.contains(node) {
             Vote::Denied
@@ -163,19 +166,19 @@ impl Lease {
         }
     }
 
-    /// Whether so many nodes have said that they lack our key that no quorum holds it.
+    /// Whether too many nodes have said that they lack our key for a quorum to hold it.
     pub(crate) fn is_denied(&self) -> bool {
         self.deadlines.of_lease().is_none()
     }
 
-    /// The instant until which the lease is exclusively ours; `None` once that has passed or too many nodes have
-    /// lost our key.
+    /// Until when the lease is exclusively ours; `None` after that time, or if too many nodes have lost our key.
     pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         self.deadlines.of_lease().filter(|deadline| now < *deadline && !self.expired)
     }
 
-    /// Nodes that may hold our key, with what is known of it: all but those that denied it or were never asked.
-    /// A grant whose answer was lost is among them, as the Redlock specification demands. Each is named once.
+    /// Returns the nodes that may hold our key, with what is known of it: all nodes but those that denied it or were
+    /// never asked. A node whose answer to the acquire was lost is among them, as the Redlock specification demands.
+    /// Each node is returned once.
     pub(crate) fn take_nodes_to_release(&mut self) -> Vec<(NodeId, KeyState)> {
         let take = |(i, planted): (usize, &mut KeyState)| match std::mem::replace(planted, KeyState::NotSent)
         {
@@ -204,7 +207,7 @@ mod tests {
         Ttl::from_duration(Duration::from_millis(ms))
     }
 
-    /// Three nodes, the first two granted at 0 for 1,000 ms: deadline at 988 ms.
+    /// Three nodes; the first two granted at 0 for 1,000 ms, so the deadline is at 988 ms.
     fn held() -> Lease {
         let mut lease = Lease::new(Quorum::new(3, QuorumSize::Majority).unwrap(), DRIFT);
         for (node, vote) in [(0, Vote::Granted), (1, Vote::Granted), (2, Vote::Unknown)] {
@@ -288,7 +291,7 @@ mod tests {
             lease.handle_sent(NodeId(node));
             lease.handle_acquired(NodeId(node), at(0), ttl(1000), vote);
         }
-        // Node 3 was down: nothing was ever sent.
+        // Node 3 was down, so nothing was ever sent to it.
         assert_eq!(
             lease.take_nodes_to_release(),
             [(NodeId(0), KeyState::Granted), (NodeId(2), KeyState::Unknown)]
@@ -296,7 +299,7 @@ mod tests {
         assert_eq!(lease.take_nodes_to_release(), [], "once");
     }
 
-    /// Node 2 answers that it has no key, and is given it again.
+    /// Node 2 answers that it lacks the key, and the key is set there again.
     fn replanted(connection: Connection, vote: Vote) -> Lease {
         let mut lease = held();
         lease.handle_extended(NodeId(2), at(500), ttl(1000), Vote::Denied, at(501));
@@ -324,8 +327,8 @@ mod tests {
         assert_eq!(lease.deadline(at(991)), None);
     }
 
-    /// The first SET was never answered, and its connection is gone: a stopped node may run it at any time, even
-    /// when it has answered the second since.
+    /// The first SET was never answered, and its connection is gone. A stopped node may run that SET at any time,
+    /// even after it has answered the second one.
     #[test]
     fn a_stray_key_is_released_whatever_the_node_answers_later() {
         for vote in [Vote::Granted, Vote::Denied, Vote::Unknown] {

@@ -1,6 +1,6 @@
 //! The protocol: pure rules over values. No async, no IO, no clock, no randomness, no logging.
 //!
-//! Time and randomness are arguments, so every rule is tested with the values it is given.
+//! Time and randomness are arguments, so tests choose both.
 
 mod backoff;
 mod contender;

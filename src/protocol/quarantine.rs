@@ -1,7 +1,12 @@
-//! The restart guard: whose grants do not count, because the node may have forgotten locks, and for how long.
+//! The restart guard: which nodes' grants do not count, because the node may have forgotten locks, and for how long.
 //!
-//! Delayed restarts, as the Redlock specification asks for them, kept by the clients: a node that forgot a lock does
-//! not help anybody else to it before the lock is over anyway.
+//! The Redlock specification asks operators for delayed restarts; here the clients enforce the delay. A node that
+//! forgot a lock grants nothing that counts before that lock has expired anyway, so it cannot help a second client to
+//! a quorum.
+//!
+//! An example with `max_ttl` 20 s and a drift factor of 0.01: a node that forgot everything at 90 s is in quarantine
+//! until 90 + 20 + 0.2 + 2 = 112.2 s. Each lease that counted on the node was granted before 90 s and has expired by
+//! 110.2 s.
 
 use std::time::Duration;
 
@@ -9,57 +14,58 @@ use super::node_list::{has_member, is_complete, members};
 use super::record::{Change, MemoryBreak, Record};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
-/// How much longer than the longest lease and its drift a quarantine is. Covers what a round trip hides of a node's
-/// clock, and the time between an announcement and the first grant.
+/// How much longer a quarantine lasts than the longest lease and its drift. The margin covers the uncertainty about a
+/// node's clock, which is up to a round trip, and the time between an announcement and the first grant.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// Longest pause between two looks of a client at a node.
+/// The longest observation interval of a client.
 pub(crate) const OBSERVE_EVERY_MAX: Duration = Duration::from_millis(2500);
-/// Shortest one: a look costs a server some 0.1 ms.
+/// The shortest observation interval: an observation costs a server about 0.1 ms.
 const OBSERVE_EVERY_MIN: Duration = Duration::from_millis(250);
 
-/// How often a client with leases of at most `max_ttl` looks at a node: several times in the life of its longest lease.
+/// The observation interval of a client with leases of at most `max_ttl`: several observations in the life of its
+/// longest lease.
 pub(crate) fn observe_every(max_ttl: Ttl) -> Duration {
     (max_ttl.as_duration() / 8).clamp(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX)
 }
 
-/// How long after a look the grants of a node count, for a client that looks so often. A client that was stopped for
-/// longer has to look first, because the nodes may have forgotten meanwhile that it uses them. Half of the margin of a
-/// quarantine is for looks that are late.
+/// How long after an observation the grants of a node count, for a client with this interval. A client that was
+/// stopped for longer must observe the node first, because the nodes may have forgotten by then that the client uses
+/// them. Half of [`MARGIN`] is for observations that are late.
 pub(crate) fn observation_lasts(observe_every: Duration) -> Duration {
     observe_every * 2 + MARGIN / 2
 }
 
-/// How long a node is not believed that may have forgotten leases of this length.
+/// How long a node that may have forgotten leases of length `ttl` stays in quarantine.
 pub(crate) fn span(ttl: Ttl, clock_drift_factor: f64) -> Duration {
     ttl.as_duration().mul_f64(1.0 + clock_drift_factor) + MARGIN
 }
 
-/// For how long a node that may have forgotten locks is not believed.
+/// Whether nodes that may have forgotten locks are quarantined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RestartGuard {
     Off,
     On { clock_drift_factor: f64, eviction: Eviction },
 }
 
-/// What a client knows of one of its nodes.
+/// A client's knowledge of one of its nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeView {
     pub(crate) record: Record,
     pub(crate) persistence: Persistence,
-    /// The node's clock at the look, and ours before and after it.
+    /// The node's clock at the observation, and our clock before and after it.
     pub(crate) clock: u64,
     pub(crate) sent: Moment,
     pub(crate) received: Moment,
     /// Whether there is a live connection to the node.
     pub(crate) is_up: bool,
-    /// The list that we told it with the look.
+    /// The list that we announced with the observation.
     pub(crate) told: String,
-    /// When this client met another node under the name than before.
+    /// When this client met a node with another id under the same name.
     pub(crate) replaced: Option<Moment>,
 }
 
-/// A node whose grants do not count before `until`.
+/// A quarantine: grants of the node do not count before `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quarantine {
     pub(crate) until: Moment,
@@ -67,8 +73,8 @@ pub(crate) struct Quarantine {
 }
 
 impl RestartGuard {
-    /// Until when the grants of a node do not count, by what is known of all nodes of the client; `None` where they have
-    /// counted from the first.
+    /// Returns when the quarantine of `node` ends, or has ended, by what the client knows of all its nodes. Returns
+    /// `None` where no rule applies: guard off, node not met, or a declared node without another cause.
     pub(crate) fn quarantine(self, node: usize, known: &[Option<NodeView>]) -> Option<Quarantine> {
         let Self::On { clock_drift_factor, eviction } = self else { return None };
         let judge = Judge { node, known, clock_drift_factor };
@@ -80,20 +86,21 @@ impl RestartGuard {
         let forgot = judge.forgot(own);
         let reasons = [forgot, evicted, judge.replaced(own), judge.rolled_back(own)];
         let longest = reasons.into_iter().flatten().max_by_key(|quarantine| quarantine.until)?;
-        // A server that was wiped is another one than before. What happened to it says more than that.
+        // A wiped server also looks like a replacement, because it has a new id. Its own break of memory says more,
+        // so the break is the reported cause if its quarantine ends last, or at most two `late()` before the last.
         let told = forgot.filter(|forgot| forgot.until + judge.late() * 2 >= longest.until);
         Some(Quarantine { cause: told.unwrap_or(longest).cause, ..longest })
     }
 }
 
-/// The changes of a record that clients of these other nodes have met and that it does not know.
+/// Returns the changes of a record that clients of these other nodes have met and that the record does not know.
 pub(crate) fn lacking<'a>(record: &Record, others: impl IntoIterator<Item = &'a NodeView>) -> Vec<Change> {
     let told = others.into_iter().filter_map(|other| other.record.met.get(&record.id));
     told.map(|met| &met.change).filter(|change| !record.knows(change)).cloned().collect()
 }
 
-/// Whether all other nodes have been told that we use a node. Before that nobody would notice that another server has
-/// taken its place while we hold leases that count on it.
+/// Whether every other connected node knows that we use `node`. Until then no record would show that another server
+/// has taken the node's place while we hold leases that count on it.
 pub(crate) fn is_introduced(node: usize, known: &[Option<NodeView>]) -> bool {
     let Some(own) = &known[node] else { return false };
     others(node, known).all(|other| !other.is_up || has_member(&other.told, &own.record.id))
@@ -116,13 +123,14 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The memory of the node is younger than leases may be.
+    /// The node's memory is younger than the longest lease. With memory since 90 s: a `max_ttl` of 20 s that was
+    /// announced at 0 s counts, and one of 60 s that was announced at 93 s does not.
     fn forgot(&self, own: &NodeView) -> Option<Quarantine> {
         if own.record.is_declared {
             return None;
         }
         let whole = own.latest(own.record.whole);
-        // Announced later, no lease of that length can have been forgotten.
+        // A lease of a length that was announced only after memory began cannot have been forgotten.
         let before = |(known, ttl): (&NodeView, (&u64, &super::record::Span))| {
             (known.earliest(ttl.1.first) <= whole + MARGIN).then_some(*ttl.0)
         };
@@ -131,26 +139,30 @@ impl Judge<'_> {
             announced.flat_map(|known| known.record.announced.iter().map(move |told| (known, told)));
         let longest = announced.filter_map(before).max()?;
         let end = whole + self.span(longest);
-        // Somebody may have announced a longer lease, and won it, since the others were asked.
+        // Where another connected node was last observed before memory began, a longer lease may have been announced
+        // there, and won, in between.
         let is_stale = self.known.iter().flatten().any(|known| known.is_up && known.sent < whole);
         let until = if is_stale { end.max(own.received + self.span(longest)) } else { end };
         Some(Quarantine { until, cause: own.cause() })
     }
 
-    /// Locks may have been thrown away while the memory was full.
+    /// Locks may have been evicted while the server's memory was full.
     fn evicted(&self, own: &NodeView) -> Option<Quarantine> {
         let evicted = own.record.evicted?;
         let until = own.latest(evicted) + self.span_of_longest();
         Some(Quarantine { until, cause: QuarantineCause::Evicted })
     }
 
-    /// Another server was the node before, and clients may hold leases that count on that one.
+    /// Another server was the node before, and clients may hold leases that count on that server.
+    ///
+    /// The quarantine ends when two things are true for each other node whose record has such a list: nobody has used
+    /// the other node without this one for a span, and the two have been used together for a span.
     fn replaced(&self, own: &NodeView) -> Option<Quarantine> {
         let span = self.span_of_longest();
         let by_us = own.replaced.map(|at| at + span);
         let by_others = others(self.node, self.known).filter_map(|other| {
             let last = self.others_without(own, other)?;
-            // The next look of those clients may be due, and one of them may just have won a lease.
+            // The clients of that list may be about to observe again, and one of them may just have won a lease.
             let unused = other.latest(last) + self.late() + span;
             let joined = own.record.met.get(&other.record.id);
             let joined = joined.map_or(own.received, |met| own.latest(met.first));
@@ -160,8 +172,19 @@ impl Judge<'_> {
         Some(Quarantine { until, cause: QuarantineCause::Replaced })
     }
 
-    /// When clients last used `other` without the node, by the clock of `other`. Lists that came into use after one that
-    /// the node is on do not count: whoever joins has no say about those who are there.
+    /// When clients last used `other` without the node, by the clock of `other`; `None` where no list counts.
+    ///
+    /// An example: the nodes of our client are `d`, `b` and `c`, the node is `d`, and `other` is `b`. The lists in
+    /// the record of `b`:
+    ///
+    /// - `2 of a b c` from 0 s to 80 s, `2 of b c d` since 62 s: returns 80 s, because `d` took the place of `a`, and
+    ///   leases may still count on `a`.
+    /// - `2 of b c d` since 0 s, `2 of a b c` since 50 s: returns `None`, because the other client came later with
+    ///   another list. That client has to wait: a client that joins must not block the clients that were there
+    ///   before.
+    /// - `2 of b c d` from 0 s to 60 s and now unused, `2 of a b c` from 62 s to 98 s: returns 98 s, because only a
+    ///   list that is still in use has precedence.
+    /// - `2 of b c d` and `2 of a x y` since 0 s: returns `None`, because `b` is not on the second list.
     fn others_without(&self, own: &NodeView, other: &NodeView) -> Option<u64> {
         let (id, gap) = (&own.record.id, other.record.gap());
         let lists = &other.record.lists;
@@ -177,9 +200,11 @@ impl Judge<'_> {
         without.map(|(_, used)| used.last).max()
     }
 
-    /// Its data is older than what clients have met. Written down with the next look; until then it began now.
+    /// The node's data is older than a state that clients have met. The next observation writes that into the record.
+    /// Until then the quarantine is counted from our last observation.
     fn rolled_back(&self, own: &NodeView) -> Option<Quarantine> {
-        // Another client may have changed the record since we observed, in the same process; older data needs another one.
+        // A missing change of the same process proves nothing, because another client may have changed the record
+        // since we observed it. Older data needs a restart to be loaded, and thereby another process.
         let lacking = lacking(&own.record, others(self.node, self.known));
         if lacking.iter().all(|change| change.run == own.record.run) {
             return None;
@@ -188,16 +213,18 @@ impl Judge<'_> {
         Some(Quarantine { until, cause: QuarantineCause::RolledBack })
     }
 
-    /// Whether there are more nodes on a list that we do not know than we have nodes that we have not met. The node may
-    /// then be missing on it because another is meant, and not because its client has not met it.
+    /// Whether an incomplete list certainly means other nodes than ours: it has more ids that we do not know than we
+    /// have unmet nodes. Our nodes `b`, `c` and `d` are all met: on `2 of b c ~` the unmet node may be `d`, so the
+    /// list says nothing; on `2 of b x ~` the node `x` is none of ours.
     fn is_strange(&self, list: &str) -> bool {
         let is_ours = |id: &str| self.known.iter().flatten().any(|known| known.record.id == id);
         let unmet = self.known.iter().filter(|known| known.is_none()).count();
         members(list).filter(|id| !is_ours(id)).count() > unmet
     }
 
-    /// How long a client may use a list without having said so again: its grants count for two looks, and a look after
-    /// less than half of one writes nothing down.
+    /// How long a client may use a list after the last time that a record has for it. Grants count for two
+    /// observation intervals, and an observation that is less than half an interval after the last write writes
+    /// nothing.
     fn late(&self) -> Duration {
         observe_every(self.longest()) * 5 / 2
     }
@@ -216,17 +243,17 @@ impl Judge<'_> {
 }
 
 impl NodeView {
-    /// A time of the node's clock by ours, not earlier than it was.
+    /// Converts a time of the node's clock to ours: the latest time that it can have been.
     fn latest(&self, at: u64) -> Moment {
         self.received.ago(Duration::from_micros(self.clock.saturating_sub(at)))
     }
 
-    /// The same, not later than it was.
+    /// Converts a time of the node's clock to ours: the earliest time that it can have been.
     fn earliest(&self, at: u64) -> Moment {
         self.sent.ago(Duration::from_micros(self.clock.saturating_sub(at)))
     }
 
-    /// What would have to change first for the node to keep its vote the next time.
+    /// The cause to report: the first thing to change for the node to keep its vote the next time.
     fn cause(&self) -> QuarantineCause {
         match (self.record.broken_by, self.persistence) {
             (MemoryBreak::Promoted, _) => QuarantineCause::Promoted,

@@ -5,7 +5,7 @@ use super::super::record::{MetNode, Span};
 use super::*;
 
 const S: u64 = 1_000_000;
-/// The nodes' clocks are at 1000 s when ours is at 500 s.
+/// The nodes' clocks are ahead of ours: 1000 s when ours is at 500 s.
 const OFFSET: u64 = 500;
 const GUARD: RestartGuard = RestartGuard::On { clock_drift_factor: 0.1, eviction: Eviction::Refused };
 
@@ -22,7 +22,8 @@ fn used(first: u64, last: u64) -> ListUse {
     ListUse { first, last, is_left: false }
 }
 
-/// A node that was looked at at 100 s of our clock, whose memory is unbroken since `whole`, and that was told of 20 s long ago.
+/// A node that was observed at 100 s of our clock, whose memory is unbroken since `whole`, and to which leases of 20
+/// s were announced long ago.
 fn node(id: &str, whole: u64) -> NodeView {
     let record = Record {
         id: id.into(),
@@ -57,7 +58,7 @@ fn nodes() -> [Option<NodeView>; 3] {
     ["a", "b", "c"].map(|id| Some(node(id, 0)))
 }
 
-/// Until when, in seconds, and why node 0 is in quarantine after the change; at 100 s.
+/// When the quarantine of node 0 ends, in seconds, and its cause, judged at 100 s after `change`.
 fn judged(change: impl FnOnce(&mut [NodeView; 3])) -> Option<(u64, QuarantineCause)> {
     let mut known = nodes().map(Option::unwrap);
     change(&mut known);
@@ -67,7 +68,7 @@ fn judged(change: impl FnOnce(&mut [NodeView; 3])) -> Option<(u64, QuarantineCau
 
 #[test]
 fn memory_that_is_too_young_counts_when_the_longest_lease_its_drift_and_a_margin_have_passed() {
-    // 20 s, a tenth of it, and 2 s.
+    // The span is 20 s, a tenth of that, and 2 s.
     assert_eq!(judged(|known| known[0] = node("a", 90)), Some((114, QuarantineCause::NewOrWiped)));
     let declared = |known: &mut [NodeView; 3]| {
         known[0] = node("a", 90);
@@ -120,7 +121,8 @@ fn another_server_at_the_name_waits_since_this_client_saw_it() {
     assert_eq!(judged(replaced), Some((123, QuarantineCause::Replaced)));
 }
 
-/// The server "d" is node 0 now, and b knows these lists.
+/// The server `d` is node 0 now, and the other nodes' records have these lists. Returns when the quarantine of `d`
+/// ends.
 fn newcomer(lists: &[(&str, ListUse)], met: Option<u64>) -> Option<u64> {
     judged(|known| {
         known[0] = node("d", 0);
@@ -142,7 +144,8 @@ fn newcomer(lists: &[(&str, ListUse)], met: Option<u64>) -> Option<u64> {
 #[test]
 fn a_newcomer_waits_until_nobody_uses_the_nodes_without_it() {
     let without = ("2 of a b c", used(0, 80));
-    // Two and a half looks of 2.5 s and 24 s after the last use; 24 s after it was first told of the others.
+    // The quarantine ends two and a half intervals of 2.5 s, and 24 s, after the last use without `d`; at the
+    // earliest 24 s after the others were first announced to `d`.
     assert_eq!(newcomer(&[without], Some(10)), Some(80 + 6 + 24));
     assert_eq!(newcomer(&[without], Some(95)), Some(95 + 24));
     assert_eq!(newcomer(&[without], None), Some(100 + 24), "not told of them: it joins now");
@@ -154,7 +157,7 @@ fn whoever_joins_has_no_say_about_those_who_are_there() {
     let ours = ("2 of b c d", used(0, 100));
     assert_eq!(newcomer(&[ours, ("2 of a b c", used(50, 100))], Some(0)), None, "theirs is later");
     assert_eq!(newcomer(&[("2 of a b c", used(0, 100)), ("2 of b c d", used(50, 100))], Some(0)), Some(130));
-    // One that was away and comes back is a newcomer, however old its list is.
+    // A node whose list was unused and is used again counts as a newcomer, however old the list is.
     let away = ("2 of b c d", used(0, 60));
     assert_eq!(newcomer(&[away, ("2 of a b c", used(62, 98))], Some(0)), Some(128));
     assert_eq!(
@@ -179,7 +182,7 @@ fn data_older_than_what_clients_have_met_waits_until_that_is_written_down() {
         })
     };
     let rolled_back = Some((124, QuarantineCause::RolledBack));
-    // Another client has looked since we did.
+    // Another client has observed the node after us.
     assert_eq!((told("a1", 7), told("a1", 8)), (None, None));
     assert_eq!((told("a0", 3), told("a0", 4)), (None, rolled_back));
     assert_eq!(told("a2", 1), rolled_back);
@@ -198,7 +201,7 @@ fn a_node_counts_when_all_others_have_been_told_of_it() {
     assert!(!is_introduced(0, &[None, None, None]));
 }
 
-/// A client that has not met all of its nodes may mean our node with one that it has not met, or with another.
+/// The unmet node of a client that has not met all of its nodes may be our node, or another one.
 #[test]
 fn lists_of_clients_that_have_not_met_all_nodes_count_where_they_name_strangers() {
     let list = |list| newcomer(&[(list, used(0, 100))], Some(0));

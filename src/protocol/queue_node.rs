@@ -1,14 +1,14 @@
-//! Which node keeps the queue of a lock.
+//! The queue node: the node that keeps the queue of a lock.
 
 use super::{NodeSet, Quorum};
 use crate::types::NodeId;
 
-/// The order of all nodes for one lock, given by its key and the ids of the nodes (rendezvous hashing): the same for all
-/// clients, whatever they call the nodes. The first that a client can use keeps the queue. When it fails, its locks are
-/// spread over the others.
+/// The order of all nodes for one lock, computed from the lock's key and the nodes' ids (rendezvous hashing). The
+/// order is the same for all clients, whatever names they give to the nodes. The queue is on the first node in this
+/// order that a client can use. When a node fails, its locks spread over the others.
 pub(crate) struct QueueOrder(u64);
 
-/// A node's place in the order: the higher, the earlier.
+/// A node's position in the order; the highest rank comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank(u64);
 
@@ -18,7 +18,7 @@ impl QueueOrder {
         Self(fnv(OFFSET, key))
     }
 
-    /// FNV-1a of both, finished by SplitMix64: FNV alone does not mix its last bytes.
+    /// FNV-1a of both texts, finished by SplitMix64, because FNV alone does not mix the last bytes well.
     pub(crate) fn rank(&self, node_id: &str) -> Rank {
         let mut hash = fnv(self.0, node_id);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,23 +29,28 @@ impl QueueOrder {
 
 fn fnv(hash: u64, text: &str) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    // 255 is in no text: it ends it.
+    // The byte 255 occurs in no text, so it marks the end of one.
     text.bytes().chain([0xff]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
-/// Whether a client can use all nodes to wait.
+/// Whether a client can use all nodes to wait on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     All,
-    /// Some are away, do not answer, or cannot call it.
+    /// Some nodes are unreachable, do not answer, or cannot notify the client.
     Some,
 }
 
-/// Where a release has to call, of the nodes that it reaches.
+/// Returns the nodes on which a release notifies, out of the nodes that it reaches.
 ///
-/// While all is well everybody waits on the first. When something is wrong others may see it otherwise: then it calls
-/// wherever somebody may wait. A waiter that can win at all misses no more nodes than a quorum can spare, so that its
-/// queue is on one of so many and one more. Trouble that only the waiter sees has it look for itself.
+/// While the client can use all nodes, that is the first node in the order, where clients normally wait. Otherwise
+/// other clients may see other failures and wait elsewhere, and the release notifies on the first n - q + 1 nodes
+/// that it reaches. A waiter that can still win lacks at most n - q nodes, so its queue is on one of them.
+///
+/// An example with n = 5, q = 3 and the order C A E B D: a waiter that cannot use C and A waits on E. A release that
+/// reaches all nodes notifies on C, A and E.
+///
+/// Failures that only the waiter sees are found by the waiter's own checks.
 pub(crate) fn nodes_to_notify(
     quorum: Quorum,
     health: Health,
@@ -114,8 +119,8 @@ mod tests {
         }
     }
 
-    /// Whatever nodes a waiter cannot use, and whichever others the releaser cannot: if the waiter's queue is on a node
-    /// that the releaser reaches, it is called there.
+    /// If the waiter's queue is on a node that the releaser reaches, the release notifies there, whatever other nodes
+    /// the waiter cannot use or the releaser cannot reach.
     #[test]
     fn when_something_is_wrong_a_release_calls_wherever_somebody_may_wait() {
         let subsets = |mask: u32| (0..5).filter(|node| mask & (1 << node) != 0).collect::<Vec<usize>>();

@@ -1,20 +1,20 @@
-//! How many of the configured nodes have to agree.
+//! The quorum: how many of the configured nodes must agree.
 
-/// More nodes than this are a mistake: latency and cost grow with n, fault tolerance hardly does.
+/// The limit on nodes. More nodes are a mistake: latency and cost grow with n, and fault tolerance hardly does.
 pub(super) const NODES_MAX: usize = 31;
 
-/// What the user asked for.
+/// The quorum size that the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum QuorumSize {
-    /// n/2 + 1, the smallest that intersects itself.
+    /// n/2 + 1, the smallest size at which any two quorums intersect.
     #[default]
     Majority,
-    /// Exactly so many.
+    /// Exactly this number of nodes.
     Exactly(usize),
 }
 
-/// `needed` of `nodes`; any two quorums share a node. Counted over the **configured** nodes, never over those
-/// that happen to be connected.
+/// A quorum of `needed` out of `nodes`; any two such quorums share a node. `nodes` is the number of **configured**
+/// nodes, never of those that happen to be connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Quorum {
     nodes: usize,
@@ -29,9 +29,12 @@ pub(crate) enum QuorumError {
 }
 
 impl Quorum {
+    /// Checks the size of a quorum.
+    ///
     /// # Errors
     ///
-    /// No nodes, more than [`NODES_MAX`], or a quorum below the majority or above the number of nodes.
+    /// There are no nodes or more than [`NODES_MAX`], or the quorum is below the majority or above the number of
+    /// nodes.
     pub(crate) fn new(nodes: usize, size: QuorumSize) -> Result<Self, QuorumError> {
         if nodes == 0 {
             return Err(QuorumError::NoNodes);
@@ -58,7 +61,7 @@ impl Quorum {
         self.needed
     }
 
-    /// How many nodes may be lost while a quorum can still be had.
+    /// The number of nodes that may fail while a quorum is still possible.
     pub(crate) fn spare(self) -> usize {
         self.nodes - self.needed
     }

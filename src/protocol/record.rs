@@ -1,9 +1,18 @@
-//! The record that a node keeps of itself: since when its memory is unbroken, and which clients it has met.
+//! The record of a node: since when its memory of locks is unbroken, and what clients have announced to it.
 //!
-//! A restarted server cannot know whether it still has every lock that it granted. Clients therefore look at each node
-//! again and again, and write down on it what they see. Every exemption from a quarantine rests on this record:
-//! uptime, a creator, or a replication id prove nothing, because all of them also change, or do not, without any
-//! relation to the memory of locks.
+//! A node's memory is unbroken while its data still holds every grant that the node has acknowledged. A restarted
+//! server cannot know whether that is so. Clients therefore observe each node at short intervals and write what they
+//! see into the node's record. Every exemption from a quarantine rests on this record. Uptime, a creator or a
+//! replication id prove nothing, because they change, or stay, independently of the memory of locks.
+//!
+//! The rules by example; `r1` to `r4` are server processes, and `whole` is the time since which memory is unbroken:
+//!
+//! - 10 s: a client observes `r1`, which keeps every write (`appendfsync always`) and has no record. The record is
+//!   made, with `whole` 10 by `Made`, durable.
+//! - 50 s: `r2` has loaded the file of `r1` and keeps every write. `whole` stays 10, because nothing can be missing.
+//! - 70 s: `r3` does not keep every write. `whole` becomes 70 by `Restarted`, not durable.
+//! - 90 s: `r4` keeps every write. `whole` becomes 90 by `Restarted`, because `r3` may have lost some; durable from
+//!   now on.
 //!
 //! All times are those of the node's own wall clock, in microseconds since 1970.
 
@@ -14,45 +23,45 @@ use super::node_list::{ListUse, has_member, is_complete, members};
 use super::quarantine::{OBSERVE_EVERY_MAX, span};
 use crate::types::Ttl;
 
-/// How many of its processes a record remembers. After more restarts than that between two looks of all clients its data
-/// is taken for older than it is.
+/// The number of earlier processes that a record remembers. A node that has been observed in more processes since
+/// another node's record met it looks rolled back, and is quarantined without need.
 const PAST_MAX: usize = 32;
-/// How many other nodes a record remembers: those of four of the largest lists.
+/// The number of other nodes that a record remembers: the members of four of the largest lists.
 const MET_MAX: usize = 64;
-/// How many node lists a record remembers. More than a few in use are a mistake of the operators.
+/// The number of node lists that a record remembers. More than a few lists in use are a mistake of the operators.
 const LISTS_MAX: usize = 16;
-/// How many different lengths of leases a record remembers.
+/// The number of lease lengths that a record remembers.
 const ANNOUNCED_MAX: usize = 32;
-/// Longest pause after which a list is still in use.
+/// The upper bound of [`Record::gap`].
 const GAP_LONGEST: Duration = Duration::from_secs(10);
 
-/// What a node's record says.
+/// The content of a node's record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     /// The node's own random name.
     pub(crate) id: String,
-    /// Counts the changes of the record: data from before a change that clients have met is older than it should be.
+    /// The number of changes so far. Data from before a change that clients have met is older than it should be.
     pub(crate) sequence: u64,
-    /// The server process (`run_id`) that was met last.
+    /// The server process (`run_id`) that was observed last.
     pub(crate) run: String,
-    /// The last change in each process before it, the latest first.
+    /// The last change in each earlier process, the latest process first.
     pub(crate) past: Vec<Change>,
     pub(crate) replication_id: String,
-    /// Whether the present process was seen to keep every write.
+    /// Whether the present process was observed to keep every write.
     pub(crate) is_durable: bool,
     /// When the record was made.
     pub(crate) made: u64,
     /// Since when the memory of locks is unbroken.
     pub(crate) whole: u64,
-    /// What broke it then.
+    /// The reason why memory began at `whole` and not earlier.
     pub(crate) broken_by: MemoryBreak,
-    /// An operator has said that nobody held a lock on the node when its memory began.
+    /// Whether an operator has declared that nobody held a lock on the node when its memory began.
     pub(crate) is_declared: bool,
-    /// How many keys the present process has evicted.
+    /// The number of keys that the present process has evicted.
     pub(crate) evicted_keys: u64,
-    /// When that number was last seen to have grown.
+    /// When `evicted_keys` was last seen to have grown.
     pub(crate) evicted: Option<u64>,
-    /// The longest leases that clients announced, in milliseconds.
+    /// The `max_ttl`s that clients announced, in milliseconds, and when.
     pub(crate) announced: BTreeMap<u64, Span>,
     /// The quorums and node ids that clients use together with this node, as `2 of ID ID ID`.
     pub(crate) lists: BTreeMap<String, ListUse>,
@@ -60,90 +69,91 @@ pub(crate) struct Record {
     pub(crate) met: BTreeMap<String, MetNode>,
 }
 
-/// Why the memory of a node is not older than it is.
+/// Why the memory of a node begins when it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum MemoryBreak {
-    /// There was no record: the node is new, or lost its data.
+    /// The node had no record: the node is new, or lost its data.
     Made,
-    /// Another process runs, and the one before it was not seen to keep every write, or this one does not.
+    /// Another process runs, and either the process before it or the present one was not seen to keep every write.
     Restarted,
-    /// It was a replica meanwhile.
+    /// The node was a replica in between.
     Promoted,
-    /// Clients have met a later record of it: its data is older than that.
+    /// Clients have met a later state of the node's record, so the node's data is older than that.
     RolledBack,
 }
 
-/// From when to when something was told.
+/// The first and the last time of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
     pub(crate) first: u64,
     pub(crate) last: u64,
 }
 
-/// A change of a record. A number alone could be reached again from older data.
+/// A change of a record. The process is part of it, because older data may reach the same number again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Change {
-    /// The server process in which it was made.
+    /// The server process in which the record was changed.
     pub(crate) run: String,
     pub(crate) sequence: u64,
 }
 
-/// Another node, as clients of both have told of it.
+/// Another node, as clients of both have announced it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MetNode {
-    /// When a client first told of it.
+    /// When a client first announced the other node.
     pub(crate) first: u64,
-    /// The latest change of its record that was met.
+    /// The latest change of the other node's record that a client met.
     pub(crate) change: Change,
 }
 
-/// What a client sees of a node, and tells it.
+/// An observation: the facts that a client sees of a node, and its announcements to the node.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation<'a> {
     /// The node's clock.
     pub(crate) now: u64,
     pub(crate) run_id: &'a str,
     pub(crate) replication_id: &'a str,
-    /// It has been a replica, as far as it remembers.
+    /// Whether the server has been a replica, as far as it remembers.
     pub(crate) was_replica: bool,
     pub(crate) durability: Durability,
     pub(crate) evicted_keys: u64,
-    /// An operator has declared the node new before any client met it.
+    /// Whether an operator has declared the node new before any client met it.
     pub(crate) is_declared: bool,
-    /// Its name if it has none yet.
+    /// The id of the node if it has none yet.
     pub(crate) new_id: &'a str,
-    /// Its id belongs to another node of the client: one is a copy of the other's data.
+    /// Whether the record's id belongs to another node of the client, because one of them is a copy of the other's
+    /// data.
     pub(crate) is_copy: bool,
-    /// Changes of its record that clients have met and that it does not know.
+    /// Changes that clients have met and the node's record does not know.
     pub(crate) lacks: &'a [Change],
     pub(crate) max_ttl: Ttl,
-    /// For how long the client has been one, and may have held such leases on other nodes.
+    /// The age of the client, during which it may have held leases of `max_ttl` on other nodes.
     pub(crate) age: Duration,
-    /// How often the client looks.
+    /// The client's observation interval.
     pub(crate) every: Duration,
-    /// The nodes and the quorum that the client uses, with a `~` for each that it has not met; empty while it has met
-    /// fewer than a quorum.
+    /// The nodes and the quorum that the client uses, with a `~` for each node that it has not met; empty while the
+    /// client has met fewer than a quorum.
     pub(crate) list: &'a str,
-    /// What it used until it met a node anew; empty if nothing else.
+    /// The client's list before the last change of one of its nodes' ids; empty if there is none, or if this node
+    /// knows.
     pub(crate) left: &'a str,
-    /// The other nodes: their ids, and the latest change of their records that was met.
+    /// The other nodes of the client: their ids, and the latest change of their records that it met.
     pub(crate) met: &'a [(String, Change)],
 }
 
-/// Whether a server's acknowledged writes survive its death, as its present state tells.
+/// Whether a server's acknowledged writes survive its death, as its present state shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Durability {
-    /// It has an append-only file that is synced with every write, is nobody's master and was chosen by nobody but its
-    /// address.
+    /// The server syncs an append-only file with every write, has no replicas, and is not managed by sentinels.
     pub(crate) syncs: bool,
-    /// The file is being written anew; before the first time there may be none yet.
+    /// The append-only file is being rewritten. During the first rewrite there may be no file yet.
     pub(crate) is_rewriting: bool,
-    /// The file has been written anew by the present process. Otherwise this process has loaded it.
+    /// The present process has rewritten the append-only file; otherwise the process has loaded it.
     pub(crate) was_rewritten: bool,
 }
 
 impl Record {
-    /// The record after a look. Equal to `old` where there is nothing to be written down.
+    /// Returns the record after an observation; equal to `old` where there is nothing to write.
     pub(crate) fn after(old: Option<&Self>, look: &Observation<'_>) -> Self {
         let mut record = match old {
             Some(old) if !look.is_copy => old.clone(),
@@ -161,8 +171,8 @@ impl Record {
         record
     }
 
-    /// The record without what clients that are gone have told: their node lists and their longest leases. What holds
-    /// for those that are not gone is told again with their next look.
+    /// Returns the record without the announcements of clients: their node lists, their `max_ttl`s, and the other
+    /// nodes. Clients that still run announce theirs again with their next observation.
     pub(crate) fn without_clients(&self) -> Self {
         Self {
             sequence: self.sequence + 1,
@@ -173,7 +183,8 @@ impl Record {
         }
     }
 
-    /// A list that nobody has told of for longer than this is not in use.
+    /// How long a list stays in use after its last announcement: half of the quarantine for the shortest announced
+    /// lease, at most 10 s.
     pub(crate) fn gap(&self) -> Duration {
         let shortest = self.announced.keys().next().map_or(Duration::ZERO, |ttl| Duration::from_millis(*ttl));
         (span(Ttl::from_duration(shortest), 0.0) / 2).min(GAP_LONGEST)
@@ -190,7 +201,7 @@ impl Record {
             made: look.now,
             whole: look.now,
             broken_by: if look.was_replica { MemoryBreak::Promoted } else { MemoryBreak::Made },
-            // What it has copied from a master was said of that one.
+            // Data that was copied from a master carries the declaration of that master.
             is_declared: look.is_declared && !look.is_copy && !look.was_replica,
             evicted_keys: look.evicted_keys,
             evicted: (look.evicted_keys > 0).then_some(look.now),
@@ -200,7 +211,7 @@ impl Record {
         }
     }
 
-    /// After the clock was set back nothing has happened later than now: what is known begins anew.
+    /// Cuts all times to `now`: after the clock was set back, nothing may seem to happen in the future.
     fn handle_clock(&mut self, now: u64) {
         self.made = self.made.min(now);
         self.whole = self.whole.min(now);
@@ -220,9 +231,10 @@ impl Record {
         let Durability { syncs, is_rewriting, was_rewritten } = look.durability;
         let is_same = self.run == look.run_id;
         let is_promoted = self.replication_id != look.replication_id && look.was_replica;
-        // The present process has loaded what the one before it was seen to write.
+        // The present process has loaded a file to which the process before it was seen to write everything.
         let is_kept = self.is_durable && syncs && !is_rewriting && !was_rewritten;
-        // A replica that was behind lacks changes of its record, too.
+        // Promotion is tested first, because a promoted replica that lagged behind lacks changes of its record as
+        // well.
         if is_promoted {
             self.broken(look.now, MemoryBreak::Promoted);
         } else if !look.lacks.is_empty() {
@@ -250,7 +262,9 @@ impl Record {
         self.past.truncate(PAST_MAX);
     }
 
-    /// Whether the record is that one or came out of it.
+    /// Whether the record is at this change or after it. A record at `r3:12` with the past `r2:9 r1:4` knows `r3:12`,
+    /// `r2:9` and `r1:3`. The record does not know `r1:5`: in its history `r2` followed `r1:4`. Nor does it know
+    /// `r4:1`.
     pub(crate) fn knows(&self, change: &Change) -> bool {
         let Change { run, sequence } = change;
         if *run == self.run {
@@ -259,7 +273,7 @@ impl Record {
         self.past.iter().any(|known| known.run == *run && *sequence <= known.sequence)
     }
 
-    /// The latest change.
+    /// Returns the latest change.
     pub(crate) fn change(&self) -> Change {
         Change { run: self.run.clone(), sequence: self.sequence }
     }
@@ -281,7 +295,8 @@ impl Record {
         let first = now.saturating_sub(micros(look.age));
         let told = self.announced.entry(ours).or_insert(Span { first, last: now });
         if first < told.first {
-            // A client that has used it elsewhere. Not for a difference of a look or two of the same one.
+            // An older client announces the same `max_ttl`, and may have held such leases on other nodes. Smaller
+            // differences come from the observations of a single client, and are not written.
             told.first = if told.first - first > micros(OBSERVE_EVERY_MAX) { first } else { told.first };
         }
         if is_due(told.last, look) {
@@ -291,7 +306,8 @@ impl Record {
             let kept = span(Ttl::from_duration(Duration::from_millis(*ttl)), 0.1) + OBSERVE_EVERY_MAX * 4;
             *ttl == ours || now - told.last <= micros(kept)
         });
-        // Of too many the shortest are taken for as long as the next longer one.
+        // Above the limit, the shortest lease length is merged into the next longer one: `{1 s, 2 s}` becomes
+        // `{2 s}`, with the earlier first and the later last time. The result errs to the safe side.
         while self.announced.len() > ANNOUNCED_MAX {
             let Some((_, shortest)) = self.announced.pop_first() else { return };
             if let Some(mut next) = self.announced.first_entry() {
@@ -306,7 +322,8 @@ impl Record {
         let now = look.now;
         let gap = self.gap();
         let mut since = now;
-        // A client that had met fewer nodes has met more: the longer list stands for all its leases.
+        // A client that has met more of its nodes announces a longer list: first `2 of n b ~`, then `2 of n b c`. The
+        // longer list replaces the shorter one and inherits its first time, because the client's leases are older.
         self.lists.retain(|list, used| {
             let is_covered =
                 !is_complete(list) && list != look.list && members(list).all(|id| has_member(look.list, id));
@@ -317,7 +334,9 @@ impl Record {
         });
         if let Some(left) = self.lists.get_mut(look.left) {
             left.is_left = true;
-            // Who was there before others came still was, whatever his nodes call themselves now.
+            // The client's new list is as old as the one before, where one of its nodes only got another id:
+            // `2 of a b c`, in use since 10 s, becomes `2 of a b d`, in use since 10 s. Otherwise a client that came at
+            // 50 s with `2 of a x y` would count as the older one.
             if left.is_in_use(now, gap) {
                 since = since.min(left.first);
             }
@@ -342,8 +361,9 @@ impl Record {
         }
     }
 
-    /// What has changed on other nodes is written down along with something else. Alone it would go to and fro, because
-    /// each record that is written is such a change to the others.
+    /// Writes the changes of other nodes' records only along with another change of this record, or with a node that
+    /// this record has not met. Otherwise writing would never end, because each written record is a change to all the
+    /// others.
     fn handle_met(&mut self, look: &Observation<'_>, old: Option<&Self>) {
         let is_written = old != Some(&*self) || look.met.iter().any(|(id, _)| !self.met.contains_key(id));
         if !is_written {
@@ -366,8 +386,8 @@ impl Record {
     }
 }
 
-/// Whether a time is old enough to be written down anew. Not with every look, because each write costs a node with
-/// `appendfsync always` a sync.
+/// Whether a time is old enough to be written again. Not every observation writes, because each write costs a node
+/// with `appendfsync always` one sync.
 fn is_due(last: u64, look: &Observation<'_>) -> bool {
     look.now - last >= micros(look.every / 2)
 }

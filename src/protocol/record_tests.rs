@@ -13,7 +13,7 @@ fn durability(syncs: bool, is_rewriting: bool, was_rewritten: bool) -> Durabilit
 const DURABLE: Durability = Durability { syncs: true, is_rewriting: false, was_rewritten: false };
 const WEAK: Durability = Durability { syncs: false, ..DURABLE };
 
-/// A look by a client with leases of 20 s.
+/// An observation by a client with leases of 20 s.
 fn observe(seconds: u64, run_id: &'static str, durability: Durability) -> Observation<'static> {
     Observation {
         now: seconds * S,
@@ -35,7 +35,7 @@ fn observe(seconds: u64, run_id: &'static str, durability: Durability) -> Observ
     }
 }
 
-/// Made at 10 s by run "r1" and declared.
+/// A record that was made at 10 s in process "r1" and declared.
 fn declared(durability: Durability) -> Record {
     Record::after(None, &Observation { is_declared: true, ..observe(10, "r1", durability) })
 }
@@ -85,7 +85,7 @@ fn a_promotion_breaks_and_a_replica_that_attaches_does_not() {
         let look = Observation { replication_id: "q", was_replica, ..observe(50, run, DURABLE) };
         let record = Record::after(Some(&old), &look);
         assert_eq!((record.whole, record.broken_by), (whole * S, by), "{was_replica} {run}");
-        // The same promotion breaks nothing twice.
+        // The same promotion breaks memory only once.
         let later = Record::after(Some(&record), &Observation { now: 60 * S, ..look });
         assert_eq!(later.whole, whole * S);
     }
@@ -102,7 +102,7 @@ fn a_rollback_breaks_once() {
         (50 * S, MemoryBreak::RolledBack, false)
     );
     assert!(record.knows(&lacks[0]) && record.knows(&old.change()) && record.sequence > lacks[0].sequence);
-    // Later changes of an earlier process are not known because there was one after it.
+    // Later changes of an earlier process are unknown, because another process followed it.
     assert!(!record.knows(&Change { run: "r1".into(), sequence: old.sequence + 1 }));
 }
 
@@ -148,7 +148,7 @@ fn evictions_are_noticed_also_by_another_process() {
 #[test]
 fn a_longest_lease_is_forgotten_after_as_long_and_no_earlier() {
     let old = declared(DURABLE);
-    // 20 s and a tenth, the margin, and four pauses between looks.
+    // The time is 20 s and a tenth, the margin, and four observation intervals.
     let kept = 20 + 2 + 2 + 10;
     for (later, is_kept) in [(kept, true), (kept + 1, false)] {
         let shorter = Observation { max_ttl: ttl(1), ..observe(10 + later, "r1", DURABLE) };
@@ -233,7 +233,8 @@ fn a_look_that_sees_nothing_new_writes_nothing() {
 }
 
 proptest::proptest! {
-    /// Whatever is seen, memory is never older than the last break, and never younger than the record's last look.
+    /// In any order of events, memory begins at a break or stays, and never begins before the record was made or
+    /// after now.
     #[test]
     fn whole_moves_forward_only(looks in proptest::collection::vec((1u64..9, 0usize..3, 0u8..4, proptest::bool::ANY), 1..20)) {
         let (mut now, mut old) = (10, None);

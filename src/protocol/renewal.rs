@@ -1,19 +1,19 @@
-//! When a lease that is kept alive is renewed, and by which nodes: in cycles, each of which ends when a quorum has
-//! renewed.
+//! Renewals: when a lease that is kept alive is renewed, and by which nodes. Renewals go in cycles, each of which
+//! ends when a quorum has renewed.
 
 use std::time::Duration;
 
 use super::{NodeSet, Quorum, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// A lease is renewed when this part of its TTL has passed: two more chances before the deadline.
+/// The part of the TTL after which a lease is renewed. A third leaves two more chances before the deadline.
 const PERIOD_PART: u32 = 3;
-/// Pause before the nodes that have not renewed are looked at again, as a part of the TTL, and at most. A node that
-/// is back is then found soon, and one that is not costs nothing but the look.
+/// The pause before nodes that have not renewed are asked again, as a part of the TTL and with an upper bound. A node
+/// that is back is then found soon, and a node that is still unreachable costs only the check.
 const PAUSE_PART: u32 = 20;
 const PAUSE_MAX: Duration = Duration::from_millis(500);
-/// Renewals are due at multiples of this, and of an eighth of the period where that is less: what is due together
-/// goes out together, one command for many locks. Early by so little harms nobody.
+/// Renewals are due at multiples of this time, or of an eighth of the period if that is less. Renewals that are due
+/// together are sent together, in one command for many locks. Renewing early by up to 16 ms does no harm.
 const GRID_MAX: Duration = Duration::from_millis(16);
 const GRID_PART: u32 = 8;
 
@@ -23,21 +23,21 @@ pub(crate) struct Renewal {
     quorum: Quorum,
     ttl: Ttl,
     stage: Stage,
-    /// When the present cycle began; what was sent earlier says nothing of it.
+    /// When the current cycle began. Answers to commands that were sent earlier do not count in this cycle.
     since: Moment,
-    /// When nodes were last asked in it.
+    /// When nodes were last asked in this cycle.
     asked: Moment,
-    /// What the nodes answered in the present cycle.
+    /// The answers of the nodes in the current cycle.
     renewed: NodeSet,
     denied: NodeSet,
-    /// Asked, in this cycle or before, and not answered. They are not asked again: a node that hangs has one
-    /// renewal of a lease to answer, however long it takes.
+    /// Nodes that were asked, in this cycle or before, and have not answered. They are not asked again, so an
+    /// unresponsive node has at most one renewal of a lease to answer.
     in_flight: NodeSet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// A quorum has renewed, or the lease is new. The next cycle begins then.
+    /// A quorum has renewed, or the lease is new. The next cycle begins at `until`.
     Resting {
         until: Moment,
     },
@@ -45,8 +45,9 @@ enum Stage {
 }
 
 impl Renewal {
-    /// For a lease of `ttl` that counts from `acquired`. `spread`, from 0 to 1, says when in the second half of
-    /// the first period it is renewed for the first time: leases that are taken at once are not renewed at once.
+    /// The renewals of a lease of `ttl` that counts from `acquired`. `spread`, from 0 to 1, places the first renewal
+    /// within the second half of the first period, so that leases that are acquired together are not renewed
+    /// together.
     pub(crate) fn new(quorum: Quorum, ttl: Ttl, acquired: Moment, spread: f64) -> Self {
         let half = period(ttl) / 2;
         let mut this = Self {
@@ -63,13 +64,13 @@ impl Renewal {
         this
     }
 
-    /// When `node` was asked, if it has not answered yet; at least, for a node that hangs may have been asked earlier.
+    /// When `node` was asked, if it has not answered yet. An unresponsive node may have been asked earlier than that.
     pub(crate) fn unanswered_since(&self, node: NodeId) -> Option<Moment> {
         self.in_flight.contains(node).then_some(self.since)
     }
 
-    /// The nodes to ask now. Whoever is asked is reported by [`handle_sent`](Self::handle_sent); who cannot be is
-    /// named again at the next look.
+    /// Returns the nodes to ask now. The caller reports each node that it has asked by
+    /// [`handle_sent`](Self::handle_sent). A node that cannot be asked is returned again by the next call.
     pub(crate) fn nodes_to_ask(&mut self, now: Moment) -> NodeSet {
         match self.stage {
             Stage::Resting { until } if now < until => return NodeSet::EMPTY,
@@ -89,8 +90,9 @@ impl Renewal {
         self.in_flight.insert(node);
     }
 
-    /// `node`'s answer to a renewal that was queued after `sent_at`. Returns the nodes that lack our key and may be
-    /// given it again, because a quorum has just shown that the lease is alive; each is named once in a cycle.
+    /// Handles the answer of `node` to a renewal that was queued after `sent_at`. Returns the nodes that lack our
+    /// key and on which the key may be set again, because a quorum has just shown that the lease is alive. Each node
+    /// is returned once in a cycle.
     pub(crate) fn handle_answer(&mut self, node: NodeId, sent_at: Moment, vote: Vote) -> NodeSet {
         self.in_flight.remove(node);
         if sent_at < self.since {
@@ -111,7 +113,7 @@ impl Renewal {
         }
     }
 
-    /// When to look at the lease again, as far as renewals go.
+    /// When to check the lease again, as far as renewals are concerned.
     pub(crate) fn next_look(&self) -> Moment {
         match self.stage {
             Stage::Resting { until } => until,
@@ -121,7 +123,7 @@ impl Renewal {
 
     fn rest(&mut self, until: Moment) {
         let grid = (period(self.ttl) / GRID_PART).min(GRID_MAX);
-        // Never before this very moment: a lease must not be due again as soon as it is renewed.
+        // At least one grid step lies between two cycles, so that a lease is not due again as soon as it is renewed.
         self.stage = Stage::Resting { until: until.align_down(grid).max(self.since + grid) };
     }
 }
@@ -145,7 +147,7 @@ mod tests {
         nodes.into_iter().map(NodeId).collect()
     }
 
-    /// Five nodes, acquired at 0, first due at `2_000 + 2_000 * spread` ms.
+    /// Five nodes; the lease was acquired at 0 and is first due at `2_000 + 2_000 * spread` ms.
     fn renewal(spread: f64) -> Renewal {
         let quorum = Quorum::new(5, QuorumSize::Majority).unwrap();
         Renewal::new(quorum, Ttl::from_duration(Duration::from_millis(TTL_MS)), at(0), spread)

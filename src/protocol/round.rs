@@ -1,11 +1,11 @@
-//! One fan-out of one command to all nodes, as a state machine.
+//! A round: one command to all nodes, and the decision from their votes, as a state machine.
 
 use super::{Decision, Quorum, RoundFailure, Tally, Vote};
 use crate::types::NodeId;
 
 /// Collects one vote from each node and decides as early as possible.
 ///
-/// A node's first vote stands; a second one for the same node is ignored, so that a node can never count twice.
+/// Only the first vote of a node counts, so that a node can never count twice.
 #[derive(Clone, Debug)]
 pub(crate) struct Round {
     votes: Vec<Option<Vote>>,
@@ -17,7 +17,7 @@ impl Round {
         Self { votes: vec![None; quorum.nodes()], tally: Tally::new(quorum) }
     }
 
-    /// Counts `node`'s vote and answers what is decided now.
+    /// Counts the vote of `node` and returns the decision so far.
     pub(crate) fn handle_vote(&mut self, node: NodeId, vote: Vote) -> Decision {
         let slot = &mut self.votes[node.0];
         if slot.is_none() {
@@ -27,7 +27,7 @@ impl Round {
         self.tally.decision()
     }
 
-    /// The time for answers is over: every node that has not voted is `Unknown`.
+    /// Ends the time for answers: every node that has not voted counts as `Unknown`.
     pub(crate) fn handle_timeout(&mut self) -> Decision {
         for slot in self.votes.iter_mut().filter(|slot| slot.is_none()) {
             *slot = Some(Vote::Unknown);
@@ -70,7 +70,7 @@ mod tests {
         votes.iter().filter(|vote| **vote == wanted).count()
     }
 
-    /// Every completion of the votes that are still open, by brute force.
+    /// Whether the votes that are still open can complete a quorum, by brute force.
     fn can_still_win(votes: &[Vote], quorum: Quorum) -> bool {
         count(votes, Vote::Granted) + (quorum.nodes() - votes.len()) >= quorum.needed()
     }
@@ -101,7 +101,7 @@ mod tests {
                 }
             }
         }
-        // Quorum sizes from the majority to n, times 3^n vectors.
+        // All quorum sizes from the majority to n, times 3^n vectors of votes.
         let expected: usize = (1..=7usize).map(|n| (n - n / 2) * 3usize.pow(u32::try_from(n).unwrap())).sum();
         assert_eq!(seen, expected);
     }
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn two_of_four_votes_each_way_is_a_loss_for_both() {
-        // node-redlock waits for ever here: it wants a quorum of noes before it gives up.
+        // node-redlock waits for ever in this case, because it gives up only on a quorum of denials.
         let mut round = Round::new(Quorum::new(4, QuorumSize::Majority).unwrap());
         round.handle_vote(NodeId(0), Vote::Granted);
         round.handle_vote(NodeId(1), Vote::Granted);

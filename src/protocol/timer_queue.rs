@@ -1,11 +1,11 @@
-//! What is to be looked at, and when: a queue of timers without a timer.
+//! The timer queue: items and the times at which they are due, without a timer of its own.
 
 use std::collections::BTreeMap;
 
 use crate::types::Moment;
 
-/// Items by the moment at which each is due. An item is found again by that moment and its number, so that one
-/// that has gone costs nothing until then.
+/// Items by the time at which each is due. An item is addressed by that time and its number, so an item that is not
+/// needed any more is removed at once, without a search.
 #[derive(Debug)]
 pub(crate) struct TimerQueue<T>(BTreeMap<(Moment, u64), T>);
 
@@ -20,12 +20,12 @@ impl<T> TimerQueue<T> {
         self.0.insert((at, number), item);
     }
 
-    /// The item, if it is still there.
+    /// Removes and returns the item, if it is still there.
     pub(crate) fn remove(&mut self, at: Moment, number: u64) -> Option<T> {
         self.0.remove(&(at, number))
     }
 
-    /// Takes what is due, the earliest first, at most `limit` of it.
+    /// Removes and returns the items that are due, the earliest first, at most `limit` of them.
     pub(crate) fn take_due(&mut self, now: Moment, limit: usize) -> Vec<T> {
         let mut due = Vec::new();
         while due.len() < limit
@@ -75,7 +75,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list that is searched from end to end.
+        /// The queue behaves like a list that is searched from end to end.
         #[test]
         fn it_gives_what_a_list_would(steps in proptest::collection::vec((0_u64..50, 0_u8..4), 1..200)) {
             let mut timers = TimerQueue::default();

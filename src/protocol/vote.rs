@@ -1,8 +1,8 @@
-//! Votes and what they add up to.
+//! Votes and the decision from them.
 
 use super::Quorum;
 
-/// A node's answer to one command of one attempt. `Unknown` is a value: the command may or may not have run.
+/// A node's answer to one command of one attempt. `Unknown` means that the command may or may not have run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Vote {
     Granted,
@@ -10,7 +10,7 @@ pub(crate) enum Vote {
     Unknown,
 }
 
-/// What the votes so far decide; final as soon as no later vote can change it.
+/// The decision from the votes so far. `Won` and `Failed` are final, because no later vote can change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Pending,
@@ -18,12 +18,12 @@ pub(crate) enum Decision {
     Failed,
 }
 
-/// Why a lost round was lost.
+/// Why a round failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RoundFailure {
-    /// Enough nodes answered; too many of them said no.
+    /// Enough nodes answered, but too many of them denied.
     Contended,
-    /// So many nodes did not answer that no quorum could be had, whatever the others said.
+    /// Too few nodes answered for a quorum, whatever the answers were.
     NoQuorum,
 }
 
@@ -49,7 +49,7 @@ impl Tally {
         }
     }
 
-    /// The earliest decision both ways: won at q grants, lost as soon as q can no longer be reached.
+    /// The earliest possible decision: won at q grants, failed as soon as q grants are impossible.
     pub(crate) fn decision(&self) -> Decision {
         if self.granted >= self.quorum.needed() {
             Decision::Won
@@ -60,7 +60,7 @@ impl Tally {
         }
     }
 
-    /// How a lost round is called. Ask after the votes that have already arrived are counted.
+    /// Why the round failed. Call this after all votes that have arrived are counted.
     pub(crate) fn loss(&self) -> RoundFailure {
         if self.unknown > self.quorum.spare() { RoundFailure::NoQuorum } else { RoundFailure::Contended }
     }

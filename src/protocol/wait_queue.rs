@@ -1,4 +1,5 @@
-//! The waiters of one lock in one process: who is the head, and when the lock is handed over without giving it back.
+//! The wait queue: the waiters of one lock in one process. The queue decides which waiter is the head, and when the
+//! lock is handed over within the process without going through the queue on a node.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,37 +7,37 @@ use std::time::Duration;
 use super::{Contender, Demand};
 use crate::types::{Moment, Wake};
 
-/// How often in a row a lock is handed over inside of a process, while other processes wait.
+/// How often in a row a lock is handed over within a process while other processes wait.
 const HAND_OVERS_MAX: u32 = 16;
-/// For how long that may go on.
+/// How long a lock is handed over within a process while other processes wait.
 const HAND_OVERS_FOR: Duration = Duration::from_millis(100);
 
-/// First come, first served. `W` is what a waiter is woken by.
+/// The waiters, first come, first served. `W` is the means to wake a waiter up.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<W> {
-    /// By number: growing with each that comes.
+    /// The waiters by number; the number grows with each waiter that joins.
     waiters: BTreeMap<u64, W>,
-    /// The head's, whoever that is.
+    /// The contender of the head. The next head inherits it.
     pub(crate) contender: Contender,
     chain: Chain,
     is_handed_over: bool,
 }
 
-/// Hand-overs since the lock was last won against everybody.
+/// The hand-overs that are left since the lock was last won against all clients.
 #[derive(Clone, Copy, Debug)]
 struct Chain {
     left: u32,
     until: Moment,
 }
 
-/// What has changed for those who are left.
+/// The effect of a waiter's leaving on the others.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AfterLeaving<W> {
-    /// Nothing: it was not the head.
+    /// The waiter was not the head, so nothing changes.
     SameHead,
-    /// This one is the head now.
+    /// This waiter is the head now.
     NewHead(W),
-    /// Nobody is left.
+    /// No waiter is left.
     Empty,
 }
 
@@ -58,7 +59,7 @@ impl<W: Clone> WaitQueue<W> {
         self.waiters.keys().next() == Some(&number)
     }
 
-    /// What wakes the head; `None` where nobody waits.
+    /// The means to wake the head; `None` if nobody waits.
     pub(crate) fn head(&self) -> Option<W> {
         self.waiters.values().next().cloned()
     }
@@ -67,7 +68,7 @@ impl<W: Clone> WaitQueue<W> {
         self.waiters.values()
     }
 
-    /// One gives up. The next head goes on where it has stopped.
+    /// A waiter leaves. If it was the head, the next waiter becomes head and inherits its progress.
     pub(crate) fn handle_left(&mut self, number: u64) -> AfterLeaving<W> {
         let was_head = self.is_head(number);
         self.waiters.remove(&number);
@@ -78,7 +79,8 @@ impl<W: Clone> WaitQueue<W> {
         }
     }
 
-    /// The head has the lock. The next one contends anew, behind those of other processes that have come meanwhile.
+    /// The head has acquired the lock. The next head begins anew, behind waiters of other processes that came in the
+    /// meantime.
     pub(crate) fn handle_acquired(&mut self, number: u64, now: Moment) -> AfterLeaving<W> {
         if !std::mem::take(&mut self.is_handed_over) {
             self.chain = Chain::new(now);
@@ -93,14 +95,15 @@ impl<W: Clone> WaitQueue<W> {
         gone
     }
 
-    /// The lock is about to be released in this process: which waiter the release notifies.
+    /// The lock is about to be released in this process. Returns whether the release notifies the next client; it
+    /// notifies nobody if the lock can be handed over here.
     pub(crate) fn wake(&self, now: Moment) -> Wake {
         let may = self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty();
         if may { Wake::Nobody } else { Wake::Next }
     }
 
-    /// Its release was queued, and called nobody: the head may queue its attempt behind it. Returns what wakes it;
-    /// `None` when nobody is there any more, and others have to be called.
+    /// The release was queued and notified nobody, so the head may queue its attempt behind it. Returns the means to
+    /// wake the head. `None` means that no waiter is left and other clients must be notified.
     pub(crate) fn handle_handed_over(&mut self) -> Option<W> {
         let head = self.head()?;
         self.chain.left = self.chain.left.saturating_sub(1);
@@ -126,7 +129,7 @@ mod tests {
         Moment::from_nanos(ms * 1_000_000)
     }
 
-    /// Waiters 1 to `n`, who came in this order.
+    /// Waiters 1 to `n`, in the order of their numbers.
     fn line(n: u64) -> WaitQueue<u64> {
         let mut line = WaitQueue::new(Demand::Unknown, at(0));
         (1..=n).for_each(|number| line.join(number, number));
@@ -166,7 +169,7 @@ mod tests {
             line.handle_acquired(number, at(1));
         }
         assert_eq!(line.wake(at(1)), Wake::Next, "others have their turn");
-        // It comes back by way of the queue.
+        // The lock comes back to this process by way of the queue on a node.
         line.handle_acquired(u64::from(HAND_OVERS_MAX) + 2, at(2));
         let over = at(2) + HAND_OVERS_FOR;
         assert_eq!(line.wake(at(2)), Wake::Nobody);

@@ -1,17 +1,21 @@
-//! Whose wall clock is believed. The nodes' clocks are the measure: ours is one machine's, theirs are several.
+//! When our wall clock counts as right. The nodes' clocks are the standard, because ours is one machine's and theirs
+//! are several.
 //!
-//! Two questions have two rules. A token that is *proposed* by a wrong clock uses numbers up, and a refused proposal is
-//! a lock that nobody gets: only a clock that is certainly far off is refused. A token that is *forgotten* by a wrong
-//! clock lets the next lock have a lower one, and a token that is kept costs 100 bytes for a while: only a clock that is
-//! certainly right is believed.
+//! Two questions have two rules:
+//!
+//! - A wrong clock that *proposes* a token uses up numbers, and a refused proposal is a lock that nobody gets.
+//!   [`skew`] therefore refuses only a clock that is certainly far off.
+//! - A wrong clock that *removes* old tokens lets the next lock have a lower token, and a token that is kept costs
+//!   100 bytes for a while. [`is_confirmed`] therefore accepts only a clock that is certainly right.
 
 use std::time::Duration;
 
 use super::Quorum;
 
-/// How far `ours` is from the median of the nodes' clocks, for proposing; of an even number of clocks, from the nearer
-/// of the two in the middle. `None` where fewer than a quorum have told theirs: those have no say, because one wrong
-/// clock among them would turn an outage, which passes, into an error that does not.
+/// Returns how far `ours` is from the median of the nodes' clocks, for proposing a token. With an even number of
+/// clocks, the distance is that from the nearer of the two in the middle. Returns `None` if fewer clocks than a
+/// quorum are known, because a single wrong clock among those would turn an outage, which passes, into an error that
+/// stays.
 pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Duration> {
     if clocks.len() < quorum.needed() {
         return None;
@@ -21,9 +25,9 @@ pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Dura
     Some(Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper))))
 }
 
-/// Whether a quorum of the nodes' clocks is within `max` of `ours`, for forgetting. If so, the median of all nodes is
-/// within `max` as well, whatever the nodes say that were not met. The median of the nodes that were met is not enough:
-/// of a right and a wrong clock, each is as much in the middle as the other.
+/// Whether a quorum of the nodes' clocks is within `max` of `ours`, for removing tokens. If so, the median of all
+/// nodes is within `max` as well, whatever the clocks of the unmet nodes are. The median of the met nodes is not
+/// enough: if one right and one wrong clock are known, both are the middle.
 pub(crate) fn is_confirmed(
     quorum: Quorum,
     clocks: impl IntoIterator<Item = u64>,
@@ -74,7 +78,7 @@ mod tests {
     }
 
     proptest! {
-        /// With whatever clocks of the nodes that were not met.
+        /// The unmet nodes may have any clocks.
         #[test]
         fn a_confirmed_clock_is_near_the_median_of_all_nodes(
             all in prop::collection::vec(0u64..400, 1..8),

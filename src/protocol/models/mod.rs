@@ -1,11 +1,12 @@
-//! Models that are searched exhaustively for a counter-example.
+//! Models that are searched exhaustively for a counterexample.
 //!
-//! They live beside the rules, and not in `tests/`, because they drive the shipped ones: `Proposal`, `next_token`,
-//! `Round` and `Lease` decide in the model as they do in the library; only nodes, network and time are the model's.
-//! Each model also contains rules that are known to be wrong, and has to find them wrong by the same code.
+//! The models live beside the rules, and not in `tests/`, because they use the shipped rules: `Proposal`,
+//! `next_token`, `Round` and `Lease` decide in the model as they do in the library. Only nodes, network and time are
+//! the model's own. Each model also contains rules that are known to be wrong, and the same code must find a
+//! counterexample to each.
 //!
 //! `make model` searches the full bounds, in a release build, and prints the numbers of states. The tests of a debug
-//! build search smaller ones, to their end as well.
+//! build exhaust smaller bounds.
 
 mod fencing;
 mod restart;
@@ -16,7 +17,7 @@ use std::hash::Hash;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-/// What is worth the time: everything in a release build, what takes seconds in a debug build.
+/// The bounds of the searches: all in a release build, those that take seconds in a debug build.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bounds {
     Quick,
@@ -25,13 +26,15 @@ enum Bounds {
 
 const BOUNDS: Bounds = if cfg!(debug_assertions) { Bounds::Quick } else { Bounds::Full };
 
-/// Goals, as opposed to rules: a model in which nothing happens would break no rule.
+/// Returns the goals of a model, as opposed to its rules. A model in which nothing happens breaks no rule and reaches
+/// no goal.
 fn goals<M: Model>(model: &M) -> BTreeSet<&'static str> {
     let is_goal = |property: &Property<M>| !property.expectation.discovery_is_failure();
     model.properties().iter().filter(|property| is_goal(property)).map(|property| property.name).collect()
 }
 
-/// Visits every state that the model can reach: none of these rules is broken in any, and each goal is reached in one.
+/// Visits every state that the model can reach. No state may break one of `rules`, and some state must reach each
+/// goal.
 fn exhaust<M>(name: &str, model: &M, rules: &[&'static str])
 where
     M: Model + Clone + Debug + Send + Sync + 'static,
@@ -39,7 +42,8 @@ where
     M::Action: Clone + Debug + PartialEq + Send + Sync,
 {
     let goals = goals(model);
-    // Not all rules are broken, so the search does not end before it has seen everything.
+    // The search ends early only when all properties are discovered. At least one rule holds, so the search sees
+    // all states.
     let all = model.properties().iter().map(|property| property.name).collect();
     let checker =
         model.clone().checker().threads(2).finish_when(HasDiscoveries::AllOf(all)).spawn_bfs().join();
@@ -53,7 +57,7 @@ where
     println!("{name}: no counter-example in {} states, exhausted", checker.unique_state_count());
 }
 
-/// Visits at most so many states, those by the fewest steps first: no rule is broken in any.
+/// Visits at most `states` states, those with the fewest steps first. No state may break a rule.
 fn search<M>(name: &str, model: &M, states: usize)
 where
     M: Model + Clone + Debug + Send + Sync + 'static,
@@ -71,7 +75,7 @@ where
     println!("{name}: no counter-example in {} states, not exhausted", checker.unique_state_count());
 }
 
-/// Searches until these rules are found broken, each by the fewest steps that it takes.
+/// Searches until each of `rules` is found broken, by the fewest steps possible.
 fn find<M>(name: &str, model: M, rules: &[&'static str])
 where
     M: Model + Send + Sync + 'static,

@@ -1,7 +1,8 @@
-//! Fencing tokens: attempts on three nodes, with nothing assumed about time.
+//! Fencing tokens: attempts on three nodes, without any assumption about time.
 //!
-//! A message may be delayed for ever, so an answer on its way is the same as a command not yet looked at, and the
-//! client may decide on any part of the answers. Keys vanish at any moment: by expiry, a release or a step of a clock.
+//! A message may be delayed for ever. An answer under way is therefore the same as a command that was not executed
+//! yet, and the client may decide on any part of the answers. Keys may vanish at any moment: by expiry, a release or
+//! a clock step.
 
 mod rules;
 mod tests;
@@ -12,45 +13,45 @@ use rules::{is_quorum_of_grants, token};
 
 const NODES: usize = 3;
 const ATTEMPTS_MAX: usize = 3;
-/// How many second rounds an attempt tries at most.
+/// The limit on second rounds of an attempt.
 const ROUNDS_MAX: usize = 2;
 
 const UNIQUE: &str = "tokens are unique";
 const IN_ORDER: &str = "tokens grow in real-time order";
 
-/// How tokens are made.
+/// The rule by which tokens are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     Shipped,
-    /// Wrong: a node also says "raised" when its score was the token already.
+    /// Wrong: a node also answers "raised" when its score was equal to the token.
     RaiseAcceptsEqual,
-    /// Wrong: a grant counts as a raise, whatever the node said of its score.
+    /// Wrong: a grant counts as a raise, whatever the node's answer about its score.
     StaleGrantCounts,
-    /// Wrong: each node counts its own grants, and the token is the largest number of a quorum.
+    /// Wrong: each node counts its own grants, and the token is the largest count in a quorum.
     CounterPerNode,
 }
 
 #[derive(Clone, Debug)]
 struct Fencing {
     rule: Rule,
-    /// Each attempt's wall clock, and by that its proposal.
+    /// Each attempt's wall clock, which is its proposal.
     walls: Vec<u8>,
     starts: Starts,
-    /// What the nodes' scores may be at first. Nodes are alike, so their order does not matter.
+    /// The possible initial scores of the nodes. Nodes are interchangeable, so their order does not matter.
     scores: Vec<[u8; NODES]>,
-    /// How many times a node loses everything.
+    /// How many times a node loses its data.
     losses: u8,
     /// How many second rounds an attempt tries.
     rounds: usize,
     commands: Commands,
 }
 
-/// What others' commands may come between.
+/// Where commands of other attempts may run in between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Commands {
-    /// `SET` and `ZADD` are two.
+    /// `SET` and `ZADD` are two steps.
     Apart,
-    /// They are executed as one, which makes fewer states.
+    /// `SET` and `ZADD` are one step, which makes fewer states.
     Together,
 }
 
@@ -58,7 +59,7 @@ enum Commands {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Starts {
     AnyOrder,
-    /// In the order of their clocks.
+    /// Attempts begin in the order of their clocks.
     InOrder,
 }
 
@@ -69,7 +70,7 @@ struct State {
     losses: u8,
 }
 
-/// A node, and what is under way between it and each attempt.
+/// A node, and the messages between it and each attempt.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 struct Node {
     key: Key,
@@ -77,7 +78,7 @@ struct Node {
     messages: [Messages; ATTEMPTS_MAX],
 }
 
-/// Whose it is makes no difference: nobody removes it but by way of `KeyVanishes`.
+/// The key of the lock. The owner does not matter, because only `KeyVanishes` removes the key.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Free,
@@ -88,11 +89,11 @@ enum Key {
 struct Messages {
     acquire: Acquire,
     second: Second,
-    /// Raises of rounds that are over, which may still be executed; 0 is none.
+    /// Raises of rounds that have ended and that may still be executed; 0 is none.
     late: [u8; ROUNDS_MAX],
 }
 
-/// `SET` and `ZADD`, one behind the other; others' commands may be executed between them.
+/// `SET` and the `ZADD` behind it; commands of others may run between the two.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 enum Acquire {
     Unsent,
@@ -100,7 +101,7 @@ enum Acquire {
     Granted,
     Denied,
     GrantedAnd(Raised, u8),
-    /// Executed; the answer makes no difference any more.
+    /// Both were executed, and the answer does not matter any more.
     Over,
 }
 
@@ -113,7 +114,7 @@ enum Second {
     Answered(Raised),
 }
 
-/// [`Raise`], in an order.
+/// [`Raise`], with an order.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
 enum Raised {
     Yes,
@@ -123,9 +124,9 @@ enum Raised {
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 struct Attempt {
     phase: Phase,
-    /// Second rounds that were lost.
+    /// The number of second rounds that failed.
     lost: u8,
-    /// Bit set of the attempts that had returned when this one began.
+    /// The attempts that had returned when this one began, as a bit set.
     after: u8,
 }
 
@@ -139,7 +140,7 @@ enum Phase {
     GivenUp,
 }
 
-/// Attempts and nodes by their numbers; nodes as they stand in the state before.
+/// A step. Attempts and nodes are given by number; nodes are numbered as in the state before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     Start {
@@ -153,7 +154,7 @@ enum Step {
         attempt: usize,
         node: usize,
     },
-    /// On the grants of these nodes, a bit set.
+    /// The client decides on the grants of these nodes, a bit set.
     Decide {
         attempt: usize,
         nodes: u8,
@@ -256,7 +257,7 @@ impl Model for Fencing {
             Step::Zadd { attempt, node } => {
                 let granted = nodes[node].messages[attempt].acquire == Acquire::Granted;
                 let (raised, count) = self.zadd(&mut nodes[node], self.proposal(attempt), granted);
-                // Nobody looks at a denial, nor at an answer that comes after the decision.
+                // The client ignores denials, and answers that arrive after the decision.
                 let awaited = granted && state.attempts[attempt].phase == Phase::Acquiring;
                 let answer = if awaited { Acquire::GrantedAnd(raised, count) } else { Acquire::Over };
                 nodes[node].messages[attempt].acquire = answer;
@@ -284,7 +285,7 @@ impl Model for Fencing {
                 (nodes[node].key, nodes[node].score) = (Key::Free, 0);
             }
         }
-        // Nodes are alike: states that differ by the nodes' order alone are one.
+        // Nodes are interchangeable: states that differ only in the order of the nodes are the same.
         next.nodes.sort_unstable();
         Some(next)
     }

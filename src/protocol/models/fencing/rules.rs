@@ -1,4 +1,4 @@
-//! What nodes and attempts do: the library's own rules, and the wrong ones in their place.
+//! The rules that nodes and attempts follow: the library's own, and the wrong ones that replace them.
 
 use super::{Acquire, Attempt, Fencing, NODES, Node, Phase, Raised, Rule, Second, Starts, State};
 use crate::protocol::{Decision, Proposal, Quorum, QuorumSize, Raise, Round, Vote, next_token, proposal};
@@ -16,7 +16,7 @@ impl Fencing {
         small(proposal(self.walls[attempt].into(), 0).unwrap())
     }
 
-    /// `ZADD GT CH` on a node, or what stands in its place; and the number that a counter answers.
+    /// Runs `ZADD GT CH` on a node, or what replaces it. Returns the answer, and the number that a counter answers.
     pub(super) fn zadd(&self, node: &mut Node, token: u8, granted: bool) -> (Raised, u8) {
         let raised = match self.rule {
             Rule::Shipped | Rule::StaleGrantCounts => token > node.score,
@@ -30,7 +30,8 @@ impl Fencing {
         (if raised { Raised::Yes } else { Raised::No }, 0)
     }
 
-    /// A quorum has granted: the proposal is the token, or a second round follows where it was granted.
+    /// A quorum has granted. Either the proposal becomes the token, or a second round follows on the nodes that
+    /// granted.
     pub(super) fn decide(&self, state: &mut State, attempt: usize, seen: u8) {
         let mut proposal = Proposal::new(quorum(), self.proposal(attempt).into());
         let mut largest = 0;
@@ -60,7 +61,7 @@ impl Fencing {
         }
     }
 
-    /// More than everything that a quorum of these nodes had; with a margin when that was not enough before.
+    /// Chooses a token above all scores that a quorum of these nodes had, with a margin if an earlier round failed.
     pub(super) fn choose_token(&self, state: &mut State, attempt: usize) -> Option<()> {
         let score = |node: &Node| match node.messages[attempt].second {
             Second::Read(score) => Some(f64::from(score)),
@@ -77,7 +78,7 @@ impl Fencing {
         Some(())
     }
 
-    /// Won when a quorum was raised strictly to the token; lost when that cannot be any more.
+    /// Ends a round: won if a quorum was raised strictly to the token, failed if that has become impossible.
     pub(super) fn end_round(&self, state: &mut State, attempt: usize) -> Option<()> {
         let Phase::Raising(token) = state.attempts[attempt].phase else { return None };
         let mut round = Round::new(quorum());
@@ -91,7 +92,8 @@ impl Fencing {
         }
         for messages in state.nodes.iter_mut().map(|node| &mut node.messages[attempt]) {
             if messages.second == Second::Raising && round.decision() != Decision::Pending {
-                // In ascending order; the first place is free, for no more rounds than places were lost.
+                // The values stay in ascending order. The first value is free, because at most as many rounds as
+                // values have failed.
                 messages.late[0] = token;
                 messages.late.sort_unstable();
             }
@@ -115,7 +117,7 @@ impl Fencing {
     }
 }
 
-/// All that were asked before.
+/// Asks all nodes that were asked before.
 fn ask_again(state: &mut State, attempt: usize, question: Second) {
     for second in state.nodes.iter_mut().map(|node| &mut node.messages[attempt].second) {
         if *second != Second::NotAsked {
@@ -135,7 +137,7 @@ fn quorum() -> Quorum {
     Quorum::new(NODES, QuorumSize::Majority).unwrap()
 }
 
-/// Whether all of these nodes granted, and are enough.
+/// Whether all of these nodes granted, and are a quorum.
 pub(super) fn is_quorum_of_grants(state: &State, attempt: usize, nodes: u8) -> bool {
     let is_granted = |i: &usize| matches!(state.nodes[*i].messages[attempt].acquire, Acquire::GrantedAnd(..));
     nodes.count_ones() as usize >= quorum().needed()

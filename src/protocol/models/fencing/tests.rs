@@ -1,4 +1,4 @@
-//! What is searched.
+//! The searches of this model.
 
 use super::super::{BOUNDS, Bounds, exhaust, find, search};
 use super::{Commands, Fencing, IN_ORDER, ROUNDS_MAX, Rule, Starts, UNIQUE};
@@ -43,8 +43,8 @@ fn three_attempts() {
     }
 }
 
-/// A node that loses its scores costs uniqueness among attempts that overlap, and nothing among those that do not as
-/// long as their clocks grow.
+/// If a node loses its scores, attempts that overlap may get the same token. Attempts that do not overlap still get
+/// growing tokens while their clocks grow.
 #[test]
 fn nodes_that_forget_while_clocks_agree() {
     let model = Fencing { losses: 2, starts: Starts::InOrder, rounds: 1, ..fencing(Rule::Shipped, &[4, 6]) };

@@ -1,4 +1,4 @@
-//! What attempts and leases do.
+//! Attempts and leases.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::protocol::{Connection, Decision, Drift, Lease, Quorum, QuorumSize, Ro
 use crate::types::NodeId;
 
 impl Restarts {
-    /// An attempt that may be won begins.
+    /// Begins an attempt that may succeed.
     pub(super) fn start(&self, state: &mut State, number: usize) -> Option<()> {
         let Observer { meets, aim, .. } = &self.clients[number];
         if *aim == Aim::LookAround || state.clients[number].phase != Phase::Idle {
             return None;
         }
-        // Again, because all nodes are known only when the last has been met.
+        // The nodes are observed twice, because the list is complete only after the last node has been met.
         for node in meets.iter().chain(meets) {
             self.observe(state, number, *node);
         }
@@ -56,7 +56,7 @@ impl Restarts {
         Some(())
     }
 
-    /// The node executes the command, and the client takes in the answer.
+    /// The node executes the command, and the client handles the answer.
     pub(super) fn execute(&self, state: &mut State, number: usize, node: usize) -> Option<()> {
         let (now, lasts) = (state.now, self.clients[number].ttl);
         let client = &mut state.clients[number];
@@ -91,7 +91,7 @@ impl Restarts {
         Some(())
     }
 
-    /// Sets the key again where it is missing, once enough nodes have renewed.
+    /// Sets the key again where it is missing, once a quorum has renewed.
     fn heal(&self, client: &mut Client, now: u8) {
         let is = |message: &Message, answer| *message == Message::Answered(Command::Extend, answer);
         let renewed = client.messages.iter().filter(|message| is(message, Answer::Yes)).count();
@@ -109,13 +109,14 @@ impl Restarts {
 }
 
 impl Client {
-    /// There is a connection, the node was looked at lately, and it was told of each node that was met.
+    /// Whether the client may ask the node: there is a connection, the node was observed just now, and all nodes that
+    /// were met have been announced to it.
     fn can_ask(&self, node: usize, now: u8) -> bool {
         let seen = self.seen[node].as_ref();
         seen.is_some_and(|seen| seen.is_up && seen.at == now && seen.told == self.list)
     }
 
-    /// As the coordinator does: quarantined nodes are unknown at once, and the last thing is the look at the clock.
+    /// Decides as the coordinator does: quarantined nodes count as unknown at once, and the clock is checked last.
     fn decide(&mut self, now: u8) {
         let mut round = Round::new(quorum());
         for (i, message) in self.messages.iter().enumerate() {
@@ -145,7 +146,7 @@ impl State {
         self.clients.iter().filter(holds).count()
     }
 
-    /// The second client has lost, or has won and is alone for good.
+    /// Whether the second client has failed, or has won and stays the only holder.
     pub(super) fn is_settled(&self) -> bool {
         let [first, second, ..] = self.clients.as_slice() else { return false };
         let is_first_over = first.lease.deadline(at(self.now)).is_none();
@@ -158,7 +159,7 @@ impl State {
         }
     }
 
-    /// Of an attempt that lost: its key goes when the release arrives, if ever.
+    /// Removes the key of a failed attempt. The release may arrive at any time, or never.
     pub(super) fn release(&mut self, number: usize, node: usize) -> Option<()> {
         let is_over = self.clients[number].phase == Phase::Over;
         let key = &mut self.servers[self.names[node]].data.key;

@@ -1,9 +1,9 @@
-//! What happens to nodes.
+//! The faults of nodes.
 
 use super::{Config, Data, Fault, Lost, Message, State};
 
 impl State {
-    /// `None` where it cannot happen.
+    /// Applies a fault; `None` if the fault is impossible.
     pub(super) fn happens(&mut self, fault: Fault) -> Option<()> {
         match fault {
             Fault::Look(..) => None,
@@ -28,7 +28,7 @@ impl State {
         let data = match (lost, self.servers[server].config) {
             (Lost::Nothing, _) => data,
             (Lost::Locks, Config::Weak) => Data { key: None, ..data },
-            // Nothing of what it has written, only all of it.
+            // A durable server loses all of its data or none of it.
             (Lost::Locks, Config::Durable) => return None,
             (Lost::All, _) => Data { record: None, key: None },
         };
@@ -92,7 +92,7 @@ impl State {
         (server.was_replica, server.has_replica) = (false, false);
     }
 
-    /// What has not been executed never is, and whoever comes again has to look first.
+    /// Commands that were not executed never are, and a client must observe the node again before it uses it.
     fn disconnect(&mut self, node: usize) {
         for client in &mut self.clients {
             if let Message::Sent(command) = client.messages[node] {

@@ -1,4 +1,5 @@
-//! What clients see of nodes, tell them and conclude: the library's own rules, with one left out where the model says so.
+//! Observations: clients see, announce and conclude by the library's own rules, with one rule left out where the
+//! scenario says so.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use crate::protocol::{
 };
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
-/// A step of time: longer than the pause between two looks and all margins.
+/// A step of time: longer than the observation interval and all margins.
 pub(super) const STEP: Duration = Duration::from_secs(10);
-/// Servers by number: the nodes, and one more that was a node of others.
+/// The servers: the three nodes, and a fourth that was a node of other clients.
 const SERVERS: [char; NODES + 1] = ['a', 'b', 'c', 'd'];
 
 impl Restarts {
@@ -74,7 +75,8 @@ impl Restarts {
         }
     }
 
-    /// As the node's supervisor does, in one step: whoever is overtaken by another client begins again.
+    /// Observes a node as its supervisor does, but in one step; in the library, a client that is overtaken by another
+    /// one begins again.
     pub(super) fn observe(&self, state: &mut State, number: usize, node: usize) {
         let (now, server) = (state.now, state.names[node]);
         let run_id = state.run_id(server);
@@ -112,7 +114,7 @@ impl Restarts {
             durability: Durability { syncs: syncs && !has_replica, ..durability(config) },
             evicted_keys: 0,
             is_declared: false,
-            // Named after the process, so that each wiped life has a name of its own.
+            // The id is derived from the process, so that a wiped node gets a new id each time.
             new_id: &run_id.replace(':', ""),
             is_copy,
             lacks: &lacks,
@@ -131,14 +133,14 @@ impl Restarts {
         state.servers[server].data.record = Some(record);
     }
 
-    /// What a client believes of a node.
+    /// The quarantine of a node, as a client concludes it.
     pub(super) fn quarantine(&self, state: &State, number: usize, node: usize) -> Option<Quarantine> {
         let client = &state.clients[number];
         let ours = ttl(self.clients[number].ttl).as_millis();
         let known: [_; NODES] = std::array::from_fn(|i| {
             let mut known = client.seen[i].as_ref()?.known();
             match self.rule {
-                // A wiped node is another node, too, and nobody is to notice that here.
+                // A wiped node is also another node. This rule hides that.
                 Rule::MadeRecordBelieved => {
                     known.record.lists.clear();
                     known.replaced = None;
@@ -163,7 +165,7 @@ impl Restarts {
             }
             Some(known)
         });
-        // To be told of each other, nodes have to be looked at again, too.
+        // Introducing nodes to each other requires observing them again as well.
         let is_left_out = matches!(self.rule, Rule::ServerNotNoticed | Rule::TtlNotReadAgain);
         if !is_left_out && !is_introduced(node, &known) {
             return Some(Quarantine { until: Moment::NEVER, cause: QuarantineCause::Replaced });
@@ -226,7 +228,7 @@ impl State {
     }
 }
 
-/// The fourth server has been the second node, too.
+/// The record after the fourth server has been the second node for a time.
 fn in_turns(record: &Record, look: &Observation<'_>) -> Record {
     let met = SERVERS.map(|name| (name.to_string(), Change { run: format!("{name}:0"), sequence: 1 }));
     let met: Vec<_> = met.into_iter().filter(|(id, _)| *id != record.id).collect();

@@ -1,18 +1,18 @@
-//! The restart guard: clients and three nodes that restart, forget, are promoted, rolled back or other servers, with exact
+//! The restart guard: clients and three nodes that restart, forget, are promoted, rolled back or replaced, with exact
 //! clocks.
 //!
-//! Nodes keep real records, which change by the shipped `Record::after` alone; attempts are decided by the shipped `Round`,
-//! `Lease` and `RestartGuard::quarantine`. Time passes in steps of [`STEP`](looks::STEP), so that the margins and pauses of the
-//! library are less than one. Each scenario has a menu of faults, each of which happens at most once, in any order and at any
-//! time, between any two looks and commands of any client.
+//! Nodes keep real records, which only the shipped `Record::after` changes. The shipped `Round`, `Lease` and
+//! `RestartGuard::quarantine` decide attempts. Time passes in steps of [`STEP`](looks::STEP), which are longer than
+//! the margins and pauses of the library. Each scenario has a menu of faults. Each fault happens at most once, in any
+//! order and at any time, between any two observations and commands of any client.
 //!
-//! Assumed, because nothing can be known otherwise:
+//! Assumptions, because clients cannot know better:
 //!
-//! - A client looks at all nodes that it can reach, and tells each of them of the others, just before it starts an attempt.
-//!   Steps are longer than the longest pause between looks.
+//! - A client observes all nodes that it can reach, and announces to each of them the others, just before it starts
+//!   an attempt. Steps are longer than the longest observation interval.
 //! - A holder has met all nodes, unless a scenario says otherwise.
 //! - A file that is loaded is older than the latest process that a client has met.
-//! - A replica that is promoted is met before it restarts.
+//! - A replica that is promoted is observed before it restarts.
 
 mod attempts;
 mod faults;
@@ -24,24 +24,24 @@ use stateright::{Model, Property};
 use crate::protocol::{Lease, Record};
 
 const NODES: usize = 3;
-/// When a search begins: later than any first record is old.
+/// When a search begins: after the quarantine of the first records.
 const BEGIN: u8 = 20;
 
 const ONE_HOLDER: &str = "one holder at a time";
 
-/// Whom attempts believe. All but the first are wrong, by one rule that is left out.
+/// The rule by which attempts count grants. All variants but the first are wrong, because one rule is left out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Rule {
     Shipped,
-    /// A restarted node is believed although no client had noted that the process before keeps every write.
+    /// A restarted node counts although no client had noted that the process before it keeps every write.
     DurabilityNotNoted,
     PromotionIgnored,
-    /// A record that another process made is believed, however young it is.
+    /// A record that another process made counts, however young the record is.
     MadeRecordBelieved,
-    /// Nobody notices that another server is the node.
+    /// No client notices that another server is the node.
     ServerNotNoticed,
     OwnTtlAlone,
-    /// What other nodes have been told is not read again before a quarantine ends.
+    /// The announcements to other nodes are not read again before a quarantine ends.
     TtlNotReadAgain,
     DeclarationKept,
     RollbackNotNoticed,
@@ -51,24 +51,24 @@ enum Rule {
 #[derive(Clone, Debug)]
 struct Restarts {
     rule: Rule,
-    /// How many steps of time pass.
+    /// The number of steps by which time advances.
     steps: u8,
     menu: Vec<Fault>,
-    /// What all servers are configured to.
+    /// The configuration of all servers.
     config: Config,
     founding: Founding,
     clients: Vec<Observer>,
     renewals: Renewals,
-    /// What has happened before the search begins.
+    /// The steps before the search begins.
     script: Vec<Step>,
 }
 
-/// What a client does.
+/// A client's settings and its aim.
 #[derive(Clone, Debug)]
 struct Observer {
-    /// Its `max_ttl`, and the TTL of its lease, in steps.
+    /// The client's `max_ttl`, which is also the TTL of its lease, in steps.
     ttl: u8,
-    /// The nodes that it can reach when it starts an attempt. It looks at all of them then.
+    /// The nodes that the client can reach, and observes, when it starts an attempt.
     meets: Vec<usize>,
     aim: Aim,
 }
@@ -76,50 +76,50 @@ struct Observer {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Aim {
     Lock,
-    /// As [`Lock`](Self::Lock), but only once it has met all nodes.
+    /// As [`Lock`](Self::Lock), but only once the client has met all nodes.
     LockAfterMeetingAll,
     LookAround,
 }
 
-/// How the nodes came into being.
+/// How the nodes began.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Founding {
     LongAgo,
-    /// So, and another server has taken turns with one of them.
+    /// The nodes began long ago, and another server has alternated with one of them.
     InTurns,
-    /// Just now, and declared new.
+    /// The nodes began just now, and were declared new.
     Declared,
 }
 
-/// Whether holders renew their leases, once, and plant the key again where it is missing.
+/// Whether holders renew their leases, once, and set the key again where it is missing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Renewals {
     No,
     Yes,
 }
 
-/// Something that happens to the node of that number.
+/// A fault of the node with this number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
-    /// The client of the first number looks at it, before it starts an attempt.
+    /// The client with the first number observes the node with the second one, before that client starts an attempt.
     Look(usize, usize),
     Restart(usize, Lost, Config),
-    /// Its first replica attaches.
+    /// A first replica attaches to the node.
     Attach(usize),
-    /// Its replica takes its place and lacks the lock.
+    /// The node's replica takes its place, without the lock.
     Promote(usize),
-    /// The name leads to the server of that number from now on.
+    /// The node's name leads to the server with the second number from now on.
     Swap(usize, usize),
     Save(usize),
-    /// It restarts with what was saved.
+    /// The node restarts with the saved data.
     Load(usize),
 }
 
-/// What a restart loses.
+/// The data that a restart loses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lost {
     Nothing,
-    /// What was written last: the locks.
+    /// The latest writes: the locks.
     Locks,
     All,
 }
@@ -133,18 +133,18 @@ enum Config {
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct State {
     now: u8,
-    /// Which server each node is.
+    /// The server that each node is.
     names: [usize; NODES],
     servers: Vec<Server>,
     clients: Vec<Client>,
-    /// Which faults of the menu have happened.
+    /// The faults of the menu that have happened, as a bit set.
     happened: u8,
     saved: Option<Data>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Server {
-    /// Its number of restarts; other processes have other numbers.
+    /// The number of restarts, which is different for each process of the server.
     run: u8,
     replication: u8,
     was_replica: bool,
@@ -153,7 +153,7 @@ struct Server {
     data: Data,
 }
 
-/// What a file holds.
+/// The content of a server's file.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Data {
     record: Option<Record>,
@@ -168,7 +168,7 @@ struct Key {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Client {
-    /// When it first looked at a node.
+    /// When the client first observed a node.
     since: Option<u8>,
     seen: [Option<Seen>; NODES],
     list: String,
@@ -177,18 +177,18 @@ struct Client {
     sent_at: u8,
     renewed_at: u8,
     lease: Lease,
-    /// For each node the last command to it.
+    /// The last command to each node.
     messages: [Message; NODES],
 }
 
-/// What a client knows of a node.
+/// A client's knowledge of a node.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct Seen {
     record: Record,
     at: u8,
     is_up: bool,
     replaced: Option<u8>,
-    /// The list that the node was told.
+    /// The list that was announced to the node.
     told: String,
 }
 
@@ -196,10 +196,10 @@ struct Seen {
 enum Phase {
     Idle,
     Asking,
-    /// The lease was handed over; for how long it is good is the lease's to say.
+    /// The client holds the lock; the lease itself says until when.
     Holding,
     Renewing,
-    /// Lost; whatever it planted may be removed at any time.
+    /// The attempt failed; the keys that it set may be removed at any time.
     Over,
 }
 
@@ -207,7 +207,7 @@ enum Phase {
 enum Command {
     Acquire,
     Extend,
-    /// To a node that lacks the key while the lease lives; sent at that time.
+    /// Set the key again, at this time, on a node that lacks it while the lease is alive.
     Plant(u8),
 }
 
@@ -216,7 +216,7 @@ enum Message {
     None,
     Sent(Command),
     Answered(Command, Answer),
-    /// Its connection is gone.
+    /// The connection is gone.
     Lost(Command),
 }
 
@@ -226,7 +226,7 @@ enum Answer {
     No,
 }
 
-/// Clients come before nodes.
+/// A step; where it has two numbers, the first is a client and the second a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     TimePasses,
@@ -238,7 +238,7 @@ enum Step {
 }
 
 impl Restarts {
-    /// The state after a step; `None` where it cannot be taken.
+    /// Returns the state after a step; `None` if the step is impossible.
     fn next(&self, state: &State, step: Step) -> Option<State> {
         let mut next = state.clone();
         match step {

@@ -1,4 +1,4 @@
-//! What is searched.
+//! The searches of this model.
 
 use super::super::{BOUNDS, Bounds, exhaust, find};
 use super::{
@@ -12,7 +12,7 @@ fn observer(ttl: u8, aim: Aim) -> Observer {
     Observer { ttl, meets: ALL.to_vec(), aim }
 }
 
-/// The first client meets all nodes and holds the lock on nodes 0 and 1, and others come.
+/// The first client has met all nodes and holds the lock on nodes 0 and 1; then other clients come.
 fn scenario(rule: Rule, menu: &[Fault]) -> Restarts {
     Restarts {
         rule,
@@ -20,26 +20,26 @@ fn scenario(rule: Rule, menu: &[Fault]) -> Restarts {
         menu: menu.iter().copied().chain([Fault::Look(2, 1)]).collect(),
         config: Config::Durable,
         founding: Founding::LongAgo,
-        // The third greets a node at any time, before the second comes.
+        // The third client observes node 1 at any time before the second comes.
         clients: vec![observer(2, LOCK), observer(2, LOCK), observer(2, Aim::LookAround)],
         renewals: Renewals::No,
         script: vec![Step::Start(0), Step::Execute(0, 0), Step::Execute(0, 1)],
     }
 }
 
-/// Loses all, is met, and restarts once more with what it has.
+/// The node loses all data, is observed, and restarts once more with its data.
 fn wiped(rule: Rule) -> Restarts {
     let [lost, kept] = [Lost::All, Lost::Nothing].map(|lost| Fault::Restart(1, lost, Config::Durable));
     scenario(rule, &[lost, kept])
 }
 
-/// Weak at first, and durable when it is met again: it keeps its record, but not its locks.
+/// The server is weak at first, and durable when it is observed again. The record survives, but not the locks.
 fn weak(rule: Rule) -> Restarts {
     let [lost, kept] = [Lost::Locks, Lost::Nothing].map(|lost| Fault::Restart(1, lost, Config::Durable));
     Restarts { config: Config::Weak, ..scenario(rule, &[lost, kept]) }
 }
 
-/// A replica attaches, and takes the place of a durable master that nobody has looked at since.
+/// A replica attaches to a durable master and takes its place before any client has observed it again.
 fn promoted(rule: Rule) -> Restarts {
     scenario(rule, &[Fault::Attach(1), Fault::Promote(1)])
 }
@@ -55,17 +55,17 @@ fn declared(rule: Rule) -> Restarts {
     Restarts { config: Config::Weak, founding: Founding::Declared, ..scenario(rule, &lost) }
 }
 
-/// Another server that is old becomes node 1, and the first comes back.
+/// Another server, which is old, becomes node 1; then the first one comes back.
 fn swapped(rule: Rule) -> Restarts {
     Restarts { steps: 6, ..scenario(rule, &[Fault::Swap(1, 3), Fault::Swap(1, 1)]) }
 }
 
-/// The same with a server that has been the node before.
+/// As `swapped`, with a server that has been the node before.
 fn in_turns(rule: Rule) -> Restarts {
     Restarts { founding: Founding::InTurns, ..swapped(rule) }
 }
 
-/// The holder has a longer TTL than the client that comes next and has greeted some nodes before.
+/// The holder has a longer TTL than the next client, which may have observed some nodes before.
 fn unequal(rule: Rule) -> Restarts {
     let mut model = scenario(rule, &[Fault::Restart(1, Lost::All, Config::Durable)]);
     model.steps = 4;
@@ -75,7 +75,7 @@ fn unequal(rule: Rule) -> Restarts {
     model
 }
 
-/// The second client has greeted a node before the holder comes, and cannot look at it again when it wants the lock.
+/// The second client observed a node before the holder came, and cannot observe it again when it wants the lock.
 fn stale(rule: Rule) -> Restarts {
     let mut model = unequal(rule);
     model.clients[0] = Observer { ttl: 3, meets: vec![0, 1], aim: Aim::Lock };
@@ -84,18 +84,18 @@ fn stale(rule: Rule) -> Restarts {
     model
 }
 
-/// Restarts, is met, and restarts with a file from before.
+/// The node restarts, is observed, and restarts with an older file.
 fn rolled_back(rule: Rule) -> Restarts {
     let kept = Fault::Restart(1, Lost::Nothing, Config::Durable);
     let mut model = scenario(rule, &[Fault::Load(1)]);
-    // The holder comes when the node has restarted once.
+    // The holder comes after the node has restarted once.
     model.menu.extend([Fault::Save(1), kept]);
     let before = [Step::Happens(Fault::Save(1)), Step::Happens(kept)];
     model.script.splice(0..0, before);
     model
 }
 
-/// A holder that renews plants its key again where it is missing.
+/// A holder that renews sets its key again where it is missing.
 fn healed(rule: Rule) -> Restarts {
     let lost = Fault::Restart(1, Lost::All, Config::Weak);
     let mut model = Restarts { config: Config::Weak, renewals: Renewals::Yes, ..scenario(rule, &[lost]) };
@@ -103,7 +103,7 @@ fn healed(rule: Rule) -> Restarts {
     model
 }
 
-/// A holder that has not met all of its nodes tells the others of those that it uses.
+/// A holder that has not met all of its nodes announces the nodes that it uses.
 fn partly_met(rule: Rule) -> Restarts {
     let mut model = scenario(rule, &[Fault::Swap(1, 3)]);
     model.founding = Founding::InTurns;
@@ -114,7 +114,7 @@ fn partly_met(rule: Rule) -> Restarts {
 
 type Scenario = (&'static str, fn(Rule) -> Restarts);
 
-/// Those that take seconds, also in a debug build.
+/// The scenarios that take seconds, also in a debug build.
 const QUICK: [Scenario; 2] =
     [("restarts, a promotion", promoted), ("restarts, an old file is loaded", rolled_back)];
 
@@ -140,7 +140,7 @@ fn no_two_leases_overlap_whatever_nodes_forget() {
         for (name, model) in FULL {
             exhaust(name, &model(Rule::Shipped), &[ONE_HOLDER]);
         }
-        // Rules that stand in for each other.
+        // In this scenario other rules catch what the missing rule would.
         exhaust("restarts, wiped, and no lists", &wiped(Rule::ServerNotNoticed), &[ONE_HOLDER]);
     }
 }
