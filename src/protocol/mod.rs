@@ -6,6 +6,7 @@ mod backoff;
 mod contender;
 mod deadline;
 mod fencing;
+mod intervals;
 mod lease;
 #[cfg(test)]
 mod models;
@@ -27,13 +28,11 @@ pub(crate) use backoff::{Pause, Strategy};
 pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};
+pub(crate) use intervals::{observation_lasts, observe_every, span};
 pub(crate) use lease::{Connection, KeyState, Lease};
 pub(crate) use node_list::{ListUse, UNMET, is_complete};
 pub(crate) use node_set::NodeSet;
-pub(crate) use quarantine::{
-    NodeView, Quarantine, RestartGuard, is_introduced, lacking, longest_announced, observation_lasts,
-    observe_every, span,
-};
+pub(crate) use quarantine::{NodeView, Quarantine, RestartGuard, is_introduced, lacking, longest_announced};
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_notify};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use record::{Change, Durability, MemoryBreak, MetNode, Observation, Record, Span};

@@ -10,36 +10,10 @@
 
 use std::time::Duration;
 
+use super::intervals::{MARGIN, observe_every, span};
 use super::node_list::{has_member, is_complete, members};
 use super::record::{Change, MemoryBreak, Record};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
-
-/// How much longer a quarantine lasts than the longest lease and its drift. The margin covers the uncertainty about a
-/// node's clock, which is up to a round trip, and the time between an announcement and the first grant.
-const MARGIN: Duration = Duration::from_secs(2);
-
-/// The longest observation interval of a client.
-pub(crate) const OBSERVE_EVERY_MAX: Duration = Duration::from_millis(2500);
-/// The shortest observation interval: an observation costs a server about 0.1 ms.
-const OBSERVE_EVERY_MIN: Duration = Duration::from_millis(250);
-
-/// The observation interval of a client with leases of at most `max_ttl`: several observations in the life of its
-/// longest lease.
-pub(crate) fn observe_every(max_ttl: Ttl) -> Duration {
-    (max_ttl.as_duration() / 8).clamp(OBSERVE_EVERY_MIN, OBSERVE_EVERY_MAX)
-}
-
-/// How long after an observation the grants of a node count, for a client with this interval. A client that was
-/// stopped for longer must observe the node first, because the nodes may have forgotten by then that the client uses
-/// them. Half of [`MARGIN`] is for observations that are late.
-pub(crate) fn observation_lasts(observe_every: Duration) -> Duration {
-    observe_every * 2 + MARGIN / 2
-}
-
-/// How long a node that may have forgotten leases of length `ttl` stays in quarantine.
-pub(crate) fn span(ttl: Ttl, clock_drift_factor: f64) -> Duration {
-    ttl.as_duration().mul_f64(1.0 + clock_drift_factor) + MARGIN
-}
 
 /// Whether nodes that may have forgotten locks are quarantined.
 #[derive(Clone, Copy, Debug, PartialEq)]

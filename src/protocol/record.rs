@@ -19,8 +19,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::intervals::{ANNOUNCED_LATE_MAX, OBSERVE_EVERY_MAX, span};
 use super::node_list::{ListUse, has_member, is_complete, members};
-use super::quarantine::{OBSERVE_EVERY_MAX, span};
 use crate::types::Ttl;
 
 /// The number of earlier processes that a record remembers. A node that has been observed in more processes since
@@ -297,7 +297,7 @@ impl Record {
         if first < told.first {
             // An older client announces the same `max_ttl`, and may have held such leases on other nodes. Smaller
             // differences come from the observations of a single client, and are not written.
-            told.first = if told.first - first > micros(OBSERVE_EVERY_MAX) { first } else { told.first };
+            told.first = if told.first - first > micros(ANNOUNCED_LATE_MAX) { first } else { told.first };
         }
         if is_due(told.last, look) {
             told.last = now;

@@ -157,6 +157,19 @@ fn a_longest_lease_is_forgotten_after_as_long_and_no_earlier() {
     }
 }
 
+/// The bug: a client that was up to 2.5 s older than the first that announced a `max_ttl` was written down as no older. It
+/// may have taken such a lease, while this node was away, before another node was wiped; the length then seemed to be
+/// announced after the wipe, by more than the margin of 2 s, and did not count for the quarantine.
+#[test]
+fn a_lease_length_counts_from_its_oldest_client_on() {
+    let younger = declared(DURABLE);
+    let announce =
+        |seconds, age| Observation { age: Duration::from_millis(age), ..observe(seconds, "r1", DURABLE) };
+    let first = |age| Record::after(Some(&younger), &announce(12, age)).announced[&20_000].first;
+    assert_eq!(first(4_400), 12 * S - 4_400_000, "2.4 s before the first announcement");
+    assert_eq!(first(2_400), 10 * S, "the difference is drift, and not written");
+}
+
 #[test]
 fn of_too_many_lengths_the_shortest_count_as_the_next_longer() {
     let mut record = declared(DURABLE);
