@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::NodeFailure;
-use crate::node::{KeyKind, Seen};
+use crate::node::{KeyKind, KeySnapshot};
 use crate::types::FoundValue;
 
 /// Who held a resource, on each node, when [`Redlock::inspect`](crate::Redlock::inspect) asked.
@@ -20,7 +20,7 @@ pub struct Inspection {
 #[derive(Clone, Debug)]
 pub struct NodeInspection {
     name: Arc<str>,
-    seen: Result<Seen, NodeFailure>,
+    seen: Result<KeySnapshot, NodeFailure>,
 }
 
 /// What a node holds under the key of a resource.
@@ -75,7 +75,7 @@ impl Inspection {
     pub(super) fn new(
         resource: &str,
         quorum: usize,
-        seen: Vec<(Arc<str>, Result<Seen, NodeFailure>)>,
+        seen: Vec<(Arc<str>, Result<KeySnapshot, NodeFailure>)>,
     ) -> Self {
         let nodes = seen.into_iter().map(|(name, seen)| NodeInspection { name, seen }).collect();
         Self { resource: resource.to_owned(), quorum, nodes }
@@ -155,7 +155,7 @@ impl NodeInspection {
     }
 }
 
-fn ttl(seen: &Seen) -> Option<Duration> {
+fn ttl(seen: &KeySnapshot) -> Option<Duration> {
     seen.ttl_ms.map(Duration::from_millis)
 }
 
@@ -163,12 +163,12 @@ fn ttl(seen: &Seen) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn seen(token: &str, ttl_ms: u64) -> Result<Seen, NodeFailure> {
+    fn seen(token: &str, ttl_ms: u64) -> Result<KeySnapshot, NodeFailure> {
         let value = Some(FoundValue::new(token.as_bytes()));
-        Ok(Seen { key: KeyKind::Plain, value, ttl_ms: Some(ttl_ms), score: 0.0 })
+        Ok(KeySnapshot { key: KeyKind::Plain, value, ttl_ms: Some(ttl_ms), score: 0.0 })
     }
 
-    fn state(nodes: Vec<Result<Seen, NodeFailure>>) -> LockState {
+    fn state(nodes: Vec<Result<KeySnapshot, NodeFailure>>) -> LockState {
         Inspection::new("r", 2, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).state()
     }
 
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn a_node_that_did_not_answer_may_make_the_difference() {
         let silent = || Err(NodeFailure::Connecting);
-        let absent = || Ok(Seen { key: KeyKind::Absent, value: None, ttl_ms: None, score: 0.0 });
-        let other = || Ok(Seen { key: KeyKind::Other, value: None, ttl_ms: None, score: 0.0 });
+        let absent = || Ok(KeySnapshot { key: KeyKind::Absent, value: None, ttl_ms: None, score: 0.0 });
+        let other = || Ok(KeySnapshot { key: KeyKind::Other, value: None, ttl_ms: None, score: 0.0 });
         let table = [
             (vec![absent(), absent(), silent()], LockState::NotHeld),
             (vec![absent(), silent(), silent()], LockState::Unknown),

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::Coordinator;
 use crate::error::NodeFailure;
 use crate::node::{
-    Answer, Command, CountClients, Declare, Declared, Forget, KeyKind, Link, NodeFacts, OtherClients,
-    ReadClock, Remove, Seen, View,
+    Answer, Command, CountClients, Declare, Declared, Forget, InspectKey, KeyKind, KeySnapshot, Link,
+    NodeFacts, OtherClients, ReadClock, Remove,
 };
 use crate::types::{NodeId, Resource, Wake};
 
@@ -101,15 +101,16 @@ impl Coordinator {
     }
 
     /// Asks each node what it holds under the key of `resource`.
-    pub(crate) async fn inspect(&self, resource: &Resource) -> OfEach<Seen> {
-        self.of_each(|link| self.ask_one(link, View::new(resource))).await
+    pub(crate) async fn inspect(&self, resource: &Resource) -> OfEach<KeySnapshot> {
+        self.of_each(|link| self.ask_one(link, InspectKey::new(resource))).await
     }
 
     /// Removes the key from every node, whoever its owner is. A key that gets another owner between reading and
     /// removing stays.
     pub(crate) async fn break_lock(&self, resource: &Resource) -> OfEach<Removal> {
         self.of_each(|link| async {
-            let Seen { key, value, .. } = self.ask_one(link.clone(), View::new(resource)).await?;
+            let KeySnapshot { key, value, .. } =
+                self.ask_one(link.clone(), InspectKey::new(resource)).await?;
             match (key, value) {
                 (KeyKind::Plain, Some(value)) => {
                     let grace = self.settings.node_timeout;

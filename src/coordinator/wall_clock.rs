@@ -26,7 +26,7 @@ impl WallClock {
 }
 
 impl node::WallClock for WallClock {
-    fn handle_told(&self, node: NodeId, clock: NodeClock) {
+    fn handle_clock(&self, node: NodeId, clock: NodeClock) {
         self.told.send_modify(|told| told[node.0] = Some(clock));
     }
 

@@ -12,11 +12,11 @@ use crate::types::{FoundValue, Resource, internal_key};
 
 /// Reads what a node holds of a resource.
 #[derive(Clone)]
-pub(crate) struct View(Arc<Pipeline>);
+pub(crate) struct InspectKey(Arc<Pipeline>);
 
 /// A resource on one node: its key, its TTL and its highest fencing token.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct KeySnapshot {
     pub(crate) key: KeyKind,
     /// The value of a plain key.
     pub(crate) value: Option<FoundValue>,
@@ -36,7 +36,7 @@ pub(crate) enum KeyKind {
     Other,
 }
 
-impl View {
+impl InspectKey {
     pub(crate) fn new(resource: &Resource) -> Self {
         let (key, fences) = (resource.key(), internal_key(FENCES));
         let mut pipeline = Pipeline::with_capacity(3);
@@ -45,10 +45,10 @@ impl View {
     }
 }
 
-impl Command for View {
-    type Reply = Seen;
+impl Command for InspectKey {
+    type Reply = KeySnapshot;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Seen, NodeFailure> {
+    async fn send(self, mut connection: MultiplexedConnection) -> Result<KeySnapshot, NodeFailure> {
         let replies = connection.send_packed_commands(&self.0, 0, self.0.len()).await;
         let replies = replies.map_err(|error| failure::of_command(&error))?;
         let [value, ttl, fence] = <[Value; 3]>::try_from(replies)
@@ -62,7 +62,7 @@ impl Command for View {
         };
         let ttl = ttl.extract_error().map_err(|error| failure::of_command(&error))?;
         let Value::Int(ttl) = ttl else { return Err(failure::of_reply("PTTL", &ttl)) };
-        Ok(Seen { key, value, ttl_ms: u64::try_from(ttl).ok(), score: score(fence.extract_error())? })
+        Ok(KeySnapshot { key, value, ttl_ms: u64::try_from(ttl).ok(), score: score(fence.extract_error())? })
     }
 }
 

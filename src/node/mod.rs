@@ -51,7 +51,7 @@ pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
 pub use declare::Declared;
 pub use facts::NodeFacts;
-pub(crate) use inspect::{CountClients, KeyKind, Seen, View};
+pub(crate) use inspect::{CountClients, InspectKey, KeyKind, KeySnapshot};
 #[cfg(feature = "tls")]
 pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;

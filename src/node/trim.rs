@@ -38,7 +38,7 @@ pub(crate) struct Trimming {
 /// and a client are wrong together, and agree.
 pub(crate) trait WallClock: Send + Sync {
     /// Handles a node's wall clock.
-    fn handle_told(&self, node: NodeId, clock: NodeClock);
+    fn handle_clock(&self, node: NodeId, clock: NodeClock);
     /// Drops a node's wall clock, because the connection is gone.
     fn handle_lost(&self, node: NodeId);
     /// Returns our wall clock, in microseconds since 1970, once a quorum of nodes agrees with it. Cancel safe.
@@ -54,9 +54,9 @@ pub(super) async fn keep_trimming(
     ambient: Arc<dyn Ambient>,
 ) -> Infallible {
     let Some(trimming) = trimming else { return std::future::pending().await };
-    let say = Say { node, clock: Arc::clone(&trimming.clock) };
+    let report = ReportClock { node, clock: Arc::clone(&trimming.clock) };
     loop {
-        let pause = match trim(&link, &say, &trimming, &*ambient).await {
+        let pause = match trim(&link, &report, &trimming, &*ambient).await {
             Ok(removed) if removed >= STEP => PAUSE_WHEN_BEHIND,
             Ok(_) => PAUSE,
             Err(failure) => {
@@ -71,26 +71,26 @@ pub(super) async fn keep_trimming(
 /// Runs one step once our clock is confirmed. Returns the number of removed tokens.
 async fn trim(
     link: &Link,
-    say: &Say,
+    report: &ReportClock,
     trimming: &Trimming,
     ambient: &dyn Ambient,
 ) -> Result<u64, NodeFailure> {
     let wall_micros = link.clone().send(ReadClock).await?;
-    say.clock.handle_told(say.node, NodeClock { at: ambient.now(), wall_micros });
+    report.clock.handle_clock(report.node, NodeClock { at: ambient.now(), wall_micros });
     // The wait is limited, because clocks may be set in the meantime; the node's clock is then read again.
-    match tokio::time::timeout(PAUSE, say.clock.confirmed()).await {
+    match tokio::time::timeout(PAUSE, report.clock.confirmed()).await {
         Ok(ours) => link.clone().send(Trim::new(trimming, ours)).await,
         Err(_) => Ok(STEP),
     }
 }
 
 /// The registration of a node's clock while the node is connected.
-struct Say {
+struct ReportClock {
     node: NodeId,
     clock: Arc<dyn WallClock>,
 }
 
-impl Drop for Say {
+impl Drop for ReportClock {
     fn drop(&mut self) {
         self.clock.handle_lost(self.node);
     }

@@ -8,14 +8,14 @@ use crate::types::{Manner, Moment, Ticket, Turn};
 
 /// A waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
 /// release (another implementation, an operator), replaces lost notifications, and covers holders without a TTL.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 /// After the holder's TTL has passed on one node, the keys on other nodes need a moment to expire as well.
 const EXPIRY_MARGIN: Duration = Duration::from_millis(2);
 /// Waiters for the end of one TTL wake up spread over this time, not all at once.
 const EXPIRY_JITTER: Duration = Duration::from_millis(8);
 /// Pauses after attempts that failed although the queue node had notified us or said that it was our turn. Either
 /// that node lacks the key of a lock that others hold, or another client was faster.
-const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), LOOK_AGAIN);
+const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), POLL_EVERY);
 
 /// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +131,11 @@ impl Contender {
             Turn::Others(wait) => {
                 self.misled = 0;
                 let end = wait + EXPIRY_MARGIN + share(EXPIRY_JITTER, random);
-                if end <= LOOK_AGAIN { end } else { LOOK_AGAIN / 2 + share(LOOK_AGAIN / 2, random) }
+                if end <= POLL_EVERY { end } else { POLL_EVERY / 2 + share(POLL_EVERY / 2, random) }
             }
             Turn::Endless => {
                 self.misled = 0;
-                LOOK_AGAIN / 2 + share(LOOK_AGAIN / 2, random)
+                POLL_EVERY / 2 + share(POLL_EVERY / 2, random)
             }
             Turn::Free => pause(SUSPENSION, self.misled, random),
         };
@@ -160,7 +160,7 @@ fn pause(retry: Retry, attempt: u32, random: u64) -> Duration {
     match retry.pause(attempt.max(1), random) {
         Pause::For(pause) => pause,
         // The FIFO strategy never gives up.
-        Pause::GiveUp => LOOK_AGAIN,
+        Pause::GiveUp => POLL_EVERY,
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
                     Event::QueueLost => contender.handle_queue_lost(),
                 }
                 if let Step::Sleep(until) = contender.step(now) {
-                    prop_assert!(until <= now + LOOK_AGAIN, "{contender:?}");
+                    prop_assert!(until <= now + POLL_EVERY, "{contender:?}");
                 }
             }
         }

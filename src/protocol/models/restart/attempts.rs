@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::looks::{at, ttl};
+use super::observing::{at, ttl};
 use super::{Aim, Answer, Client, Command, Key, Message, NODES, Observer, Phase, Renewals, Restarts, State};
 use crate::protocol::{Connection, Decision, Drift, Lease, Quorum, QuorumSize, Round, Vote};
 use crate::types::NodeId;
@@ -11,7 +11,7 @@ impl Restarts {
     /// Begins an attempt that may succeed.
     pub(super) fn start(&self, state: &mut State, number: usize) -> Option<()> {
         let Observer { meets, aim, .. } = &self.clients[number];
-        if *aim == Aim::LookAround || state.clients[number].phase != Phase::Idle {
+        if *aim == Aim::ObserveOnly || state.clients[number].phase != Phase::Idle {
             return None;
         }
         // The nodes are observed twice, because the list is complete only after the last node has been met.
@@ -64,9 +64,9 @@ impl Restarts {
         let key = &mut state.servers[state.names[node]].data.key;
         let is_ours = key.is_some_and(|key| key.owner == number);
         let answer = match command {
-            Command::Acquire | Command::Plant(_) if key.is_none() => Answer::Yes,
+            Command::Acquire | Command::Restore(_) if key.is_none() => Answer::Yes,
             Command::Extend if is_ours => Answer::Yes,
-            Command::Acquire | Command::Plant(_) | Command::Extend => Answer::No,
+            Command::Acquire | Command::Restore(_) | Command::Extend => Answer::No,
         };
         if answer == Answer::Yes {
             *key = Some(Key { owner: number, expires: now + lasts });
@@ -81,7 +81,7 @@ impl Restarts {
         match command {
             Command::Acquire => lease.handle_acquired(node, sent, ttl(lasts), vote),
             Command::Extend => lease.handle_extended(node, renewed, ttl(lasts), vote, at(now)),
-            Command::Plant(sent) => lease.handle_restored(node, at(sent), ttl(lasts), vote, at(now)),
+            Command::Restore(sent) => lease.handle_restored(node, at(sent), ttl(lasts), vote, at(now)),
         }
         match client.phase {
             Phase::Asking => client.decide(now),
@@ -102,7 +102,7 @@ impl Restarts {
         for (i, message) in client.messages.iter_mut().enumerate() {
             if is(message, Answer::No) {
                 client.lease.handle_restore_sent(NodeId(i), Connection::Same);
-                *message = Message::Sent(Command::Plant(now));
+                *message = Message::Sent(Command::Restore(now));
             }
         }
     }

@@ -6,7 +6,7 @@ impl State {
     /// Applies a fault; `None` if the fault is impossible.
     pub(super) fn happens(&mut self, fault: Fault) -> Option<()> {
         match fault {
-            Fault::Look(..) => None,
+            Fault::Observe(..) => None,
             Fault::Restart(node, lost, config) => self.restart(node, lost, config),
             Fault::Attach(node) => self.attach(node),
             Fault::Promote(node) => self.promote(node),

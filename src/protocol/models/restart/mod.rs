@@ -2,7 +2,7 @@
 //! clocks.
 //!
 //! Nodes keep real records, which only the shipped `Record::after` changes. The shipped `Round`, `Lease` and
-//! `RestartGuard::quarantine` decide attempts. Time passes in steps of [`STEP`](looks::STEP), which are longer than
+//! `RestartGuard::quarantine` decide attempts. Time passes in steps of [`STEP`](observing::STEP), which are longer than
 //! the margins and pauses of the library. Each scenario has a menu of faults. Each fault happens at most once, in any
 //! order and at any time, between any two observations and commands of any client.
 //!
@@ -16,7 +16,7 @@
 
 mod attempts;
 mod faults;
-mod looks;
+mod observing;
 mod tests;
 
 use stateright::{Model, Property};
@@ -78,7 +78,7 @@ enum Aim {
     Lock,
     /// As [`Lock`](Self::Lock), but only once the client has met all nodes.
     LockAfterMeetingAll,
-    LookAround,
+    ObserveOnly,
 }
 
 /// How the nodes began.
@@ -102,7 +102,7 @@ enum Renewals {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     /// The client with the first number observes the node with the second one, before that client starts an attempt.
-    Look(usize, usize),
+    Observe(usize, usize),
     Restart(usize, Lost, Config),
     /// A first replica attaches to the node.
     Attach(usize),
@@ -208,7 +208,7 @@ enum Command {
     Acquire,
     Extend,
     /// Set the key again, at this time, on a node that lacks it while the lease is alive.
-    Plant(u8),
+    Restore(u8),
 }
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -250,7 +250,7 @@ impl Restarts {
                 let number = self.menu.iter().position(|listed| *listed == fault)?;
                 let mark = 1 << number;
                 next.happened = (state.happened & mark == 0).then_some(state.happened | mark)?;
-                if let Fault::Look(client, node) = fault {
+                if let Fault::Observe(client, node) = fault {
                     self.observe(&mut next, client, node);
                 } else {
                     next.happens(fault)?;
@@ -285,7 +285,7 @@ impl Model for Restarts {
         let take = |state: State, step: &Step| self.next(&state, *step).expect("it can be taken");
         let mut state = self.script.iter().fold(self.first_state(), take);
         for (i, fault) in self.menu.iter().enumerate() {
-            if let Fault::Look(..) = fault {
+            if let Fault::Observe(..) = fault {
                 state.happened &= !(1 << i);
             }
         }

@@ -17,11 +17,11 @@ fn scenario(rule: Rule, menu: &[Fault]) -> Restarts {
     Restarts {
         rule,
         steps: 4,
-        menu: menu.iter().copied().chain([Fault::Look(2, 1)]).collect(),
+        menu: menu.iter().copied().chain([Fault::Observe(2, 1)]).collect(),
         config: Config::Durable,
         founding: Founding::LongAgo,
         // The third client observes node 1 at any time before the second comes.
-        clients: vec![observer(2, LOCK), observer(2, LOCK), observer(2, Aim::LookAround)],
+        clients: vec![observer(2, LOCK), observer(2, LOCK), observer(2, Aim::ObserveOnly)],
         renewals: Renewals::No,
         script: vec![Step::Start(0), Step::Execute(0, 0), Step::Execute(0, 1)],
     }
@@ -70,7 +70,7 @@ fn unequal(rule: Rule) -> Restarts {
     let mut model = scenario(rule, &[Fault::Restart(1, Lost::All, Config::Durable)]);
     model.steps = 4;
     model.menu.truncate(1);
-    model.menu.extend(ALL.map(|node| Fault::Look(1, node)));
+    model.menu.extend(ALL.map(|node| Fault::Observe(1, node)));
     model.clients = vec![observer(3, LOCK), observer(1, LOCK)];
     model
 }
@@ -80,7 +80,7 @@ fn stale(rule: Rule) -> Restarts {
     let mut model = unequal(rule);
     model.clients[0] = Observer { ttl: 3, meets: vec![0, 1], aim: Aim::Lock };
     model.clients[1] = Observer { ttl: 1, meets: vec![1, 2], aim: LOCK };
-    model.script.splice(0..0, [Step::Happens(Fault::Look(1, 0)), Step::TimePasses]);
+    model.script.splice(0..0, [Step::Happens(Fault::Observe(1, 0)), Step::TimePasses]);
     model
 }
 
