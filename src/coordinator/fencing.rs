@@ -5,15 +5,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::fanout::{Ballot, Fanout, Reply};
-use super::lock::Attempt;
 use super::{Coordinator, Links};
 use crate::config::Fencing;
 use crate::error::LockError;
 use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence};
 use crate::protocol::{
-    Decision, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
+    Decision, Lease, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
 };
-use crate::types::{FencingToken, Moment, NodeId, Resource, internal_key};
+use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, internal_key};
 
 /// For how many resources a client remembers a token above its clock. Only a client whose clock lags needs this, and
 /// forgetting a token costs one round trip.
@@ -107,11 +106,11 @@ impl Coordinator {
     /// The command to send, and the proposal in it unless fencing is off.
     pub(super) async fn acquire_command(
         &self,
-        attempt: &Attempt,
+        resource: &Resource,
+        token: &Token,
+        ttl: Ttl,
         links: &Links,
     ) -> Result<(Acquire, Option<Proposal>), LockError> {
-        let Attempt { resource, token, keys, .. } = attempt;
-        let ttl = keys.ttl;
         match self.settings.fencing {
             Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
             Fencing::On => {
@@ -129,14 +128,14 @@ impl Coordinator {
     /// Cancel safe: scores only grow, and a score that is higher than needed does no harm.
     pub(super) async fn fence(
         &self,
-        attempt: &Attempt,
+        (resource, lease): (&Resource, &Lease),
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
         if proposal.is_won() {
             return Ok(FencingToken::new(proposal.token()));
         }
-        self.raise(attempt, proposal, min_validity).await
+        self.raise((resource, lease), proposal, min_validity).await
     }
 
     /// The second round, for a lock that a quorum granted while fewer nodes raised their score to the proposal. Reads
@@ -144,28 +143,27 @@ impl Coordinator {
     /// growing margin while another attempt is faster and enough of the lease is left.
     async fn raise(
         &self,
-        attempt: &Attempt,
+        (resource, lease): (&Resource, &Lease),
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
-        let resource = &attempt.resource;
         let nodes: Vec<NodeId> = proposal.granted().collect();
         let mut margin = 0;
         loop {
             let started = self.now();
-            let limit = self.fencing_limit(attempt, started, min_validity);
+            let limit = self.fencing_limit(lease, started, min_validity);
             let scores = self.read_scores(&nodes, resource, limit).await?;
             let token = next_token(&scores, self.ambient.wall_micros(), margin)
                 .map_err(|score| too_high(resource, score))?;
             self.seen.insert(resource, token);
-            let limit = self.fencing_limit(attempt, self.now(), min_validity);
+            let limit = self.fencing_limit(lease, self.now(), min_validity);
             let mut raise = self.ask(&nodes, &RaiseFence::new(resource, FencingToken::new(token)));
             match raise.decide(limit, |_, _| {}).await {
                 Decision::Won => return Ok(FencingToken::new(token)),
                 Decision::Failed | Decision::Pending => {}
             }
             let now = self.now();
-            let out_of_time = self.fencing_limit(attempt, now, min_validity).is_zero();
+            let out_of_time = self.fencing_limit(lease, now, min_validity).is_zero();
             if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
                 return Err(self.failed(resource, raise.round.failure(), raise.votes));
             }
@@ -207,8 +205,8 @@ impl Coordinator {
         fanout
     }
 
-    fn fencing_limit(&self, attempt: &Attempt, now: Moment, min_validity: Duration) -> Duration {
-        let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
+    fn fencing_limit(&self, lease: &Lease, now: Moment, min_validity: Duration) -> Duration {
+        let left = lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         left.saturating_sub(min_validity).min(self.settings.node_timeout)
     }
 }

@@ -12,13 +12,12 @@ use super::Coordinator;
 use super::counts::End;
 use super::keys::LockKeys;
 use super::lock::Attempt;
-use super::renew::spread;
 use super::timer::Alarm;
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released};
 use crate::node::{Answer, Answering, Release, Remove, Removed};
 use crate::planted;
-use crate::protocol::{NodeSet, Renewal};
+use crate::protocol::{NodeSet, Renewal, spread};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
 
 /// How long after the acquire the keeper first checks a lease, to handle the answers that missed the decision and free

@@ -224,7 +224,7 @@ impl Coordinator {
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
         }
-        let (command, mut proposal) = self.acquire_command(&attempt, &links).await?;
+        let (command, mut proposal) = self.acquire_command(resource, &attempt.token, ttl, &links).await?;
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
@@ -275,7 +275,7 @@ impl Coordinator {
             }
         }
         if let Some(proposal) = proposal {
-            attempt.fence = self.fence(&attempt, &proposal, min_validity).await?;
+            attempt.fence = self.fence((resource, &attempt.keys.lease), &proposal, min_validity).await?;
         }
         // Checked last, so that enough of the lease is left no matter how long the steps above took.
         let now = self.now();

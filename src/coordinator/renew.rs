@@ -255,12 +255,3 @@ impl State {
         deadline.min(renewal).min(late_answers)
     }
 }
-
-/// A fraction from 0 to 1 for a lease number. Multiples of the golden ratio modulo 1 are spread evenly for any number
-/// of leases, so renewals do not crowd.
-pub(super) fn spread(number: u64) -> f64 {
-    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]
-    let parts = number.wrapping_mul(GOLDEN) as f64;
-    parts / 2_f64.powi(64)
-}

@@ -6,9 +6,9 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Answer, Command, Notified, Removed, ScriptCall};
+use super::commands::{Answer, Command, Notified, Removed, ScriptCall, millis, queue_key};
+use super::failure;
 use super::scripts::RELEASE_MANY;
-use super::{failure, queue};
 use crate::error::NodeFailure;
 use crate::types::{Resource, Token};
 
@@ -35,9 +35,9 @@ impl RemoveMany {
         for (resource, _) in locks.clone() {
             by_hash.arg(resource.key());
         }
-        by_hash.arg(queue::millis(grace));
+        by_hash.arg(millis(grace));
         for (resource, token) in locks {
-            by_hash.arg(token.as_str()).arg(queue::key(resource));
+            by_hash.arg(token.as_str()).arg(queue_key(resource));
         }
         Self { call: Arc::new(ScriptCall { lua: &RELEASE_MANY, by_hash }), locks: count }
     }

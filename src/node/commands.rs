@@ -7,7 +7,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
-use super::queue;
 use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake, internal_key};
@@ -259,7 +258,7 @@ impl Remove {
         by_hash.arg(resource.key()).arg(owner);
         match wake {
             Wake::Next => {
-                by_hash.arg(queue::millis(grace)).arg(queue::key(resource));
+                by_hash.arg(millis(grace)).arg(queue_key(resource));
             }
             Wake::Nobody => {}
         }
@@ -359,4 +358,13 @@ fn acquired(granted: Answer, fence: Fence) -> Acquired {
         Answer::Yes => Acquired::Granted(fence),
         Answer::No => Acquired::Denied,
     }
+}
+
+/// The key of a lock's queue.
+pub(super) fn queue_key(resource: &Resource) -> String {
+    internal_key(&format!("queue:{}", resource.key()))
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

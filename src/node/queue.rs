@@ -6,21 +6,16 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Command, ScriptCall};
+use super::commands::{Command, ScriptCall, millis, queue_key};
 use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, REGISTER};
 use crate::error::NodeFailure;
-use crate::types::{Manner, Resource, Ticket, Turn, internal_key};
+use crate::types::{Manner, Resource, Ticket, Turn};
 
 /// How long a queue is kept after a client has registered. A waiting client registers again far more often, so only
 /// the entries of dead clients last to the end of this time.
 const KEPT_FOR: Duration = Duration::from_secs(10);
-
-/// The key of a lock's queue.
-pub(super) fn key(resource: &Resource) -> String {
-    internal_key(&format!("queue:{}", resource.key()))
-}
 
 /// Adds this client to the queue of a lock, and reads the state of the lock.
 #[derive(Clone)]
@@ -36,7 +31,7 @@ impl Register {
         grace: Duration,
     ) -> Self {
         let mut by_hash = REGISTER.by_hash(2);
-        by_hash.arg(resource.key()).arg(key(resource)).arg(channel.as_str());
+        by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel.as_str());
         by_hash.arg(ticket.map_or("", Ticket::as_str));
         by_hash.arg(match manner {
             Manner::Eager => "eager",
@@ -87,7 +82,7 @@ impl Leave {
 
     fn called(resource: &Resource, channel: &str, grace: Duration) -> Self {
         let mut by_hash = LEAVE.by_hash(2);
-        by_hash.arg(resource.key()).arg(key(resource)).arg(channel).arg(millis(grace));
+        by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel).arg(millis(grace));
         Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
     }
 }
@@ -99,10 +94,6 @@ impl Command for Leave {
         // The answer does not matter: either something was done, or there was nothing to do.
         self.0.run(connection).await.map(drop).map_err(|error| failure::of_command(&error))
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(all(test, unix))]

@@ -36,7 +36,7 @@ pub(crate) use quarantine::{NodeView, Quarantine, RestartGuard, is_introduced, l
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_notify};
 pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
 pub(crate) use record::{Change, Durability, MemoryBreak, MetNode, Observation, Record, Span};
-pub(crate) use renewal::Renewal;
+pub(crate) use renewal::{Renewal, spread};
 pub(crate) use round::Round;
 pub(crate) use timer_queue::TimerQueue;
 pub(crate) use vote::{Decision, RoundFailure, Tally, Vote};

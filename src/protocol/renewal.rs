@@ -132,6 +132,15 @@ fn period(ttl: Ttl) -> Duration {
     ttl.as_duration() / PERIOD_PART
 }
 
+/// A fraction from 0 to 1 for a lease number. Multiples of the golden ratio modulo 1 are spread evenly for any number
+/// of leases, so renewals do not crowd.
+pub(crate) fn spread(number: u64) -> f64 {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    #[expect(clippy::cast_precision_loss, reason = "a spread needs no more than 53 bits")]
+    let parts = number.wrapping_mul(GOLDEN) as f64;
+    parts / 2_f64.powi(64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
