@@ -1,10 +1,14 @@
--- Declares a node new, on an operator's word: nobody holds a lock on it. Refuses where that can be seen to be wrong.
+-- Declares a node new: an operator confirms that nobody holds a lock on the node. The script refuses if it finds
+-- evidence to the contrary.
 --
--- KEYS[1]  the node's record; scripts/write_record.lua says what is in it
--- ARGV[1]  what the library's own keys begin with
--- ARGV[2]  how many keys are looked at; a node with more is not new
--- Returns  'declared'; 'again', it was before; 'older', its memory has been broken since clients first met it; 'held',
---          some key may be a lock: it is not the library's own, and expires; 'large', it has too many keys to be looked at
+-- KEYS[1]  the node's record; scripts/write_record.lua describes its fields
+-- ARGV[1]  the prefix of the library's own keys
+-- ARGV[2]  how many keys are checked at most; a node with more keys is not new
+-- Returns  'declared'
+--          'again'  the node was declared before
+--          'older'  the memory of the node has been broken since clients first met it
+--          'held'   a key may be a lock: the key expires, and is not the library's own
+--          'large'  the node has too many keys to be checked
 local record = KEYS[1]
 local known = redis.call('HMGET', record, 'made', 'whole', 'declared', 'sequence')
 if known[3] then

@@ -1,12 +1,12 @@
--- Lets locks live on whose owner the caller still is. Never shortens, never creates, never deletes.
+-- Extends the TTL of locks that the caller still owns. Never shortens a TTL, never creates or deletes a key.
 --
 -- KEYS[i]      a lock
 -- ARGV[2i-1]   the owner's token
 -- ARGV[2i]     time to live from now, in milliseconds
--- Returns      a string with one digit for each lock: 1 it lives at least that long; 0 not ours: absent, another
---              owner's, or of another type
+-- Returns      a string with one digit for each lock. 1: the lock lives at least this time. 0: the lock is not the
+--              caller's: absent, another owner's, or of another type
 --
--- pcall: GET on another type is an error, which is not equal to any token.
+-- pcall, because GET on another type is an error; the error is not equal to any token.
 local answers = {}
 for i, key in ipairs(KEYS) do
   local ttl = ARGV[2 * i]

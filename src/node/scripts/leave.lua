@@ -1,15 +1,16 @@
--- Takes a client out of the queue of a lock. If the lock is free, calls the next: the one that leaves may have been called.
+-- Removes a client from the queue of a lock. If the lock is free, notifies the next client, because the one that leaves
+-- may have been notified.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
--- ARGV[1]  the client's channel; empty for one that is not in the queue
--- ARGV[2]  for how long a waiter that was called is expected, in milliseconds
--- Returns  1 if a waiter was called, else 0
+-- ARGV[1]  the client's channel; empty for a client that is not in the queue
+-- ARGV[2]  for how long a notified client is expected, in milliseconds
+-- Returns  1 if a client was notified, else 0
 local queue = KEYS[2]
 if ARGV[1] ~= '' then
   redis.pcall('ZREM', queue, ARGV[1])
 end
--- PTTL, for a lock may be of any type.
+-- PTTL, because a lock may be of any type.
 if redis.pcall('PTTL', KEYS[1]) ~= -2 or expected_for(queue, tonumber(ARGV[2])) > 0 then
   return 0
 end

@@ -1,23 +1,24 @@
--- Stands in the scripts that know of waiters, before what they do with them.
+-- Functions for the scripts that handle waiters. The library puts this file in front of these scripts.
 --
--- A queue is a sorted set: the channel of each client that waits for the lock, by ticket, the time at which it came in
--- microseconds. A client that was called has a negative score, minus the time of the call, until it registers again,
--- leaves, or the lock is released. All is done by pcall: what goes wrong here never changes what happens to a lock.
+-- The queue of a lock is a sorted set with one member for each waiting client: the client's channel. The score is the
+-- client's ticket, the time of its first registration in microseconds. The score of a notified client is minus the time
+-- of the notification, until the client registers again, leaves, or the lock is released. Every command is a pcall, so
+-- that an error here never changes what happens to a lock.
 
--- How many clients that are gone one script drops.
+-- How many clients that are gone one script removes at most.
 local CALLS_MAX = 100
--- Beyond this a score cannot tell one microsecond from the next: 2^53, in the year 2255.
+-- Above 2^53, in the year 2255, a score cannot distinguish one microsecond from the next.
 local LAST_TICKET = 9007199254740991
 
--- Microseconds since 1970 by the node's clock, 0 where it must not be asked.
+-- Returns microseconds since 1970 by the node's clock; 0 if TIME is not permitted.
 local function micros()
   local time = redis.pcall('TIME')
   return time.err and 0 or time[1] * 1000000 + time[2]
 end
 
--- Whether somebody was called so lately, within `grace` milliseconds, that he may be about to come: for how many
--- milliseconds more, `grace` at most; 0 if not. A call of the future is from before the clock was set back, and how long
--- ago that was is not known: it counts as over.
+-- Returns for how many more milliseconds a notified client is expected: a client that was notified within the last
+-- `grace` milliseconds may be about to take the lock. Returns 0 if there is no such client. A notification in the
+-- future was made before the node's clock was set back; its age is unknown, so the notification counts as over.
 local function expected_for(queue, grace)
   local called = redis.pcall('ZRANGEBYSCORE', queue, '-inf', '(0', 'WITHSCORES', 'LIMIT', '0', '1')
   if not called[2] then
@@ -30,8 +31,8 @@ local function expected_for(queue, grace)
   return grace - since
 end
 
--- A ticket for somebody who comes now. Not before the last in the queue, also when the clock was set back: those who wait
--- would stand behind all who come until it has made up for that.
+-- Returns a ticket for a client that registers now. The ticket is never before the last one in the queue, because
+-- otherwise new clients would overtake the waiting ones after the clock was set back.
 local function new_ticket(queue)
   local last = redis.pcall('ZREVRANGE', queue, '0', '0', 'WITHSCORES')
   local after = math.max(tonumber(last[2]) or 0, 0) + 1
@@ -41,12 +42,14 @@ local function new_ticket(queue)
   return string.format('%.0f', math.max(micros(), after))
 end
 
+-- Marks a client as notified now.
 local function mark_called(queue, channel)
-  -- At least 1: minus nothing would be the ticket of whoever comes first.
+  -- At least 1, because a score of 0 would be a ticket, and the earliest one.
   redis.pcall('ZADD', queue, 'XX', string.format('-%.0f', math.max(micros(), 1)), channel)
 end
 
--- Calls the first who hears it, `me` without a message. Answers his channel; nil where nobody can be called.
+-- Notifies the first client that is subscribed, `me` without a message, and removes clients that are not subscribed.
+-- Returns the notified client's channel; nil if no client can be notified.
 local function call_next(queue, resource, me)
   redis.pcall('ZREMRANGEBYSCORE', queue, '-inf', '(0')
   for _ = 1, CALLS_MAX do

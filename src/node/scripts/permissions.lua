@@ -1,13 +1,14 @@
--- Says which commands the caller's user may not run of those that a lock needs after it was granted: a missing permission
--- is to be told when a client connects, not when its lock is lost. Changes nothing, because the key does not exist.
+-- Returns the commands that a held lock needs and that the caller's user may not run. A missing permission is thus
+-- reported when a client connects, not when its lock is lost. The script changes nothing, because the key does not
+-- exist.
 --
 -- The client sends this script as a text, never by its hash, and so learns whether EVAL is permitted, too.
 --
 -- KEYS[1]  a key that never exists
--- Returns  the commands that are refused, with blanks between them; empty if there are none
+-- Returns  the refused commands, separated by blanks; empty if there are none
 local function refuses(reply)
   local said = type(reply) == 'table' and reply.err
-  -- Until 7.0, and from 7.2 on. Other errors, of memory for example, are none of a permission.
+  -- The texts until 7.0, and from 7.2 on. Other errors, such as missing memory, do not concern permissions.
   return said and (string.find(said, 'The user executing', 1, true) or string.find(said, 'ACL failure', 1, true))
 end
 

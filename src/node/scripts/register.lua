@@ -1,15 +1,20 @@
--- Takes a client into the queue of a lock, or keeps it there, and looks at the lock in the same step, so that no release
--- is missed. Where the lock is free it is the turn of the first in the queue: the caller is told so, another one called.
+-- Registers a client in the queue of a lock, or keeps its entry there, and checks the lock in the same step, so that no
+-- release is missed. If the lock is free, it is the turn of the first client in the queue: the caller learns this from
+-- the reply, another client is notified.
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
 -- ARGV[1]  the client's channel
--- ARGV[2]  the ticket that it has had so far; empty for a new one
--- ARGV[3]  `eager`, or `patient` after an attempt that was lost although the lock was free here: calls nobody
--- ARGV[4]  for how long a waiter that was called is expected, in milliseconds
+-- ARGV[2]  the client's present ticket; empty to get a new one
+-- ARGV[3]  `eager`; or `patient` after an attempt that failed although the lock was free here: then no client is
+--          notified
+-- ARGV[4]  for how long a notified client is expected, in milliseconds
 -- ARGV[5]  for how long the queue is kept at least, in milliseconds
--- Returns  {wait, ticket}: the caller's turn if wait is 0; -1 the lock is there and does not expire; -2 it is free, but
---          the caller is patient; else how long, in milliseconds, it is kept from the caller as far as is known
+-- Returns  {wait, ticket}. wait is
+--          0   if it is the caller's turn
+--          -1  if the lock is held and does not expire
+--          -2  if the lock is free, but the caller is patient
+--          otherwise for how long, in milliseconds, another client has the lock or is expected to take it
 local queue, me = KEYS[2], ARGV[1]
 local ticket = ARGV[2]
 if ticket == '' then
@@ -31,7 +36,7 @@ local wait = expected_for(queue, grace)
 if wait == 0 then
   local called = call_next(queue, KEYS[1], me)
   if called == nil then
-    -- Messages are forbidden. Then it is the turn of whoever asks.
+    -- PUBLISH is not permitted. Then it is the turn of the caller.
     mark_called(queue, me)
     called = me
   end

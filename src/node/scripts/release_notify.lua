@@ -1,7 +1,9 @@
 
--- The rest of release.lua, behind notify.lua: somebody waits.
+-- The rest of release.lua, for a lock that a client waits for. The library puts release.lua and notify.lua in front of
+-- this file.
 --
--- A lock that was there had been taken by whoever was called before. One that was not may still be about to be taken.
+-- If this script removed the lock, an earlier notification was answered: the notified client had taken the lock. If the
+-- lock was absent already, a notified client may still be about to take the lock.
 if removed == 0 and expected_for(queue, tonumber(ARGV[2])) > 0 then
   return 0
 end
