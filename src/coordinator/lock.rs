@@ -195,7 +195,7 @@ impl Coordinator {
             let elapsed = || started.until(self.now());
             match &held {
                 Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
-                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt lost"),
+                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt failed"),
             }
             held
         };

@@ -22,13 +22,13 @@ use crate::types::{Moment, NodeId, Ttl};
 const BATCH_MAX: usize = 256;
 
 /// How many keys are being set again at once. Further keys wait for the next renewal of their lease.
-const HEALS_MAX: usize = 4096;
+const RESTORES_MAX: usize = 4096;
 
 /// The commands of the keeper's task that are not answered yet.
 #[derive(Default)]
 pub(super) struct Work {
     renewals: FuturesUnordered<BoxFuture<'static, Batch>>,
-    heals: FuturesUnordered<BoxFuture<'static, Heal>>,
+    restores: FuturesUnordered<BoxFuture<'static, Restore>>,
 }
 
 /// The end of one command that renews leases on one node: its answers, or why there are none.
@@ -40,7 +40,7 @@ struct Batch {
 }
 
 /// The end of one command that sets a key again: the answer, or why there is none.
-struct Heal {
+struct Restore {
     node: NodeId,
     sent_at: Moment,
     ttl: Ttl,
@@ -50,7 +50,7 @@ struct Heal {
 
 impl Work {
     pub(super) fn is_done(&self) -> bool {
-        self.renewals.is_empty() && self.heals.is_empty()
+        self.renewals.is_empty() && self.restores.is_empty()
     }
 
     /// Checks leases of one client. `now` must be from before anything is sent, because the new deadlines count from
@@ -87,7 +87,7 @@ impl Work {
         tokio::select! {
             biased;
             Some(batch) = self.renewals.next() => self.handle_batch(batch),
-            Some(heal) = self.heals.next() => heal.handle(),
+            Some(restore) = self.restores.next() => restore.handle(),
             else => pending().await,
         }
     }
@@ -105,21 +105,21 @@ impl Work {
         for (i, lease) in leases.iter().enumerate() {
             let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
             for lacking in lease.handle_renewed(node, sent_at, vote, now).iter() {
-                if self.heals.len() < HEALS_MAX
+                if self.restores.len() < RESTORES_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
                 {
-                    self.heals.extend(HeldLease::restore(lease, lacking, link));
+                    self.restores.extend(HeldLease::restore(lease, lacking, link));
                 }
             }
         }
     }
 }
 
-impl Heal {
+impl Restore {
     fn handle(self) {
         let Self { node, sent_at, ttl, lease, reply } = self;
         let now = lease.coordinator.now();
-        lease.coordinator.observe_heal(&lease.resource, node, vote_of(&reply));
+        lease.coordinator.observe_restored(&lease.resource, node, vote_of(&reply));
         let mut state = lease.lock();
         if let Stage::Held = state.stage {
             state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
@@ -204,7 +204,7 @@ impl HeldLease {
     /// Queues the command that sets the key again on a node that has lost it; `None` if the lease has ended. The state
     /// stays locked meanwhile, so that the end of the lease includes this key, and its release is queued after this
     /// command.
-    fn restore(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Heal>> {
+    fn restore(this: &Arc<Self>, node: NodeId, link: Link) -> Option<BoxFuture<'static, Restore>> {
         let mut state = this.lock();
         let state = &mut *state;
         let sent_at = this.coordinator.now();
@@ -221,7 +221,7 @@ impl HeldLease {
         state.keys.lease.handle_restore_sent(node, connection);
         *epoch = link.epoch();
         let lease = Arc::clone(this);
-        Some(link.send_now(command).map(move |reply| Heal { node, sent_at, ttl, lease, reply }).boxed())
+        Some(link.send_now(command).map(move |reply| Restore { node, sent_at, ttl, lease, reply }).boxed())
     }
 }
 

@@ -315,7 +315,7 @@ impl Supervisor {
     fn handle_noticed(&self, answer: &Result<(), NodeFailure>) {
         self.answered.fetch_add(1, Ordering::Relaxed);
         if let Err(failure) = answer {
-            debug!(node = %self.config.name, reason = %failure, "not heard");
+            debug!(node = %self.config.name, reason = %failure, "no answer about a queue");
         }
     }
 

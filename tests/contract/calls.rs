@@ -189,13 +189,13 @@ async fn calls_that_are_lost_delay_and_lose_nobody() {
     ends_empty(&cluster).await;
 }
 
-/// Counts the warnings that waiters cannot be called.
+/// Counts the warnings that nodes cannot notify waiters.
 #[derive(Clone, Default)]
 struct Complaints(Arc<AtomicUsize>);
 
 impl Visit for Complaints {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" && format!("{value:?}").contains("waiters cannot be called") {
+        if field.name() == "message" && format!("{value:?}").contains("nodes cannot notify waiters") {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -17,7 +17,7 @@ pub(super) const METRICS: [(&str, Kind, &str); 14] = [
     ("redlock_losses_total", Kind::Counter, "Locks that ended under their holders' hands, by reason"),
     ("redlock_votes_total", Kind::Counter, "Votes in attempts, by node and vote, and why one is unknown"),
     ("redlock_renewals_total", Kind::Counter, "Renewals of leases, by node and vote"),
-    ("redlock_healed_total", Kind::Counter, "Keys that a node lacked and was given again, by node"),
+    ("redlock_restored_total", Kind::Counter, "Keys that were set again on a node that had lost them, by node"),
     (
         "redlock_round_trip_seconds",
         Kind::Histogram,
@@ -113,8 +113,8 @@ mod on {
             }
         }
 
-        pub(in super::super) fn heal(&self) {
-            counter!("redlock_healed_total", "node" => self.name()).increment(1);
+        pub(in super::super) fn restored(&self) {
+            counter!("redlock_restored_total", "node" => self.name()).increment(1);
         }
 
         pub(in super::super) fn round_trip(&self, took: Duration) {
@@ -180,7 +180,7 @@ mod off {
 
         pub(in super::super) fn vote(&self, _: &'static str, _: &'static str) {}
         pub(in super::super) fn renewals(&self, _: &'static str, _: usize) {}
-        pub(in super::super) fn heal(&self) {}
+        pub(in super::super) fn restored(&self) {}
         pub(in super::super) fn round_trip(&self, _: Duration) {}
         pub(in super::super) fn connected(&self, _: f64) {}
         pub(in super::super) fn disconnect(&self, _: &'static str) {}

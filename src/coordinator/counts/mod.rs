@@ -206,10 +206,10 @@ impl Coordinator {
     }
 
     /// Logs and counts a node's answer to a key that was set again.
-    pub(super) fn observe_heal(&self, resource: &Resource, node: NodeId, vote: Vote) {
+    pub(super) fn observe_restored(&self, resource: &Resource, node: NodeId, vote: Vote) {
         let name = self.node(node).name();
-        tracing::debug!(resource = resource.name(), node = %name, ?vote, "planted again");
-        self.counts.node(node).observe_heal(vote);
+        tracing::debug!(resource = resource.name(), node = %name, ?vote, "key set again");
+        self.counts.node(node).observe_restored(vote);
     }
 }
 

@@ -23,7 +23,7 @@ pub(in crate::coordinator) struct NodeCounts {
     renewed: AtomicU64,
     not_renewed: AtomicU64,
     renewal_unanswered: AtomicU64,
-    healed: AtomicU64,
+    restored: AtomicU64,
     connected: AtomicU64,
     releases_pending: AtomicU64,
     /// When the first unanswered bytes were written: nanoseconds of our clock, 0 if everything is answered.
@@ -43,7 +43,7 @@ impl NodeCounts {
             renewed: AtomicU64::new(0),
             not_renewed: AtomicU64::new(0),
             renewal_unanswered: AtomicU64::new(0),
-            healed: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
             connected: AtomicU64::new(0),
             releases_pending: AtomicU64::new(0),
             asked_at: AtomicU64::new(0),
@@ -77,11 +77,11 @@ impl NodeCounts {
         self.meters.renewals("denied", not_renewed);
     }
 
-    pub(super) fn observe_heal(&self, vote: Vote) {
+    pub(super) fn observe_restored(&self, vote: Vote) {
         match vote {
             Vote::Granted => {
-                add(&self.healed, 1);
-                self.meters.heal();
+                add(&self.restored, 1);
+                self.meters.restored();
             }
             Vote::Denied | Vote::Unknown => {}
         }
@@ -153,7 +153,7 @@ impl NodeCounts {
                 denied: get(&self.not_renewed),
                 unknown: get(&self.renewal_unanswered),
             },
-            healed: get(&self.healed),
+            restored: get(&self.restored),
             connected: get(&self.connected),
             releases_pending: get(&self.releases_pending),
             round_trip: (round_trip > 0).then_some(Duration::from_nanos(round_trip)),

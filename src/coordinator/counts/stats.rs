@@ -71,7 +71,7 @@ pub struct NodeStats {
     /// The node's answers to renewals: one for each lease, each time that the node was asked.
     pub renewals: Renewals,
     /// Keys that the node had lost and that were set again.
-    pub healed: u64,
+    pub restored: u64,
     /// How often a connection to the node became usable.
     pub connected: u64,
     /// Releases that the node has not answered yet.

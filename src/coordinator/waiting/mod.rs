@@ -229,7 +229,7 @@ impl Listener for Subscriber {
         let name = key.strip_prefix(settings.key_prefix.as_str()).unwrap_or(key);
         let Ok(resource) = settings.resource(name) else { return };
         let node: &Node = coordinator.node(self.node);
-        tracing::debug!(resource = resource.name(), node = %node.name(), "called");
+        tracing::debug!(resource = resource.name(), node = %node.name(), "notified");
         let head = wait_queues.state().queues.get_mut(&resource).and_then(|queue| {
             queue.waiters.contender.handle_notified();
             queue.waiters.head()

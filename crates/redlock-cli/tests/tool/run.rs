@@ -91,7 +91,7 @@ fn a_waiter_runs_its_command_when_the_lock_is_free() {
     let scene = Scene::new(3);
     scene.hold("k", &[0, 1, 2]);
     let waiter = scene.start(&["run", "-v", "k", "--", "touch", "ran"]);
-    eventually("it waits", || waiter.stderr().contains("attempt lost"));
+    eventually("it waits", || waiter.stderr().contains("attempt failed"));
     assert!(!scene.has("ran"));
     scene.delete("k", &[0, 1, 2]);
     assert_eq!(waiter.finish().code, Some(0));

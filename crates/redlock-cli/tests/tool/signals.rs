@@ -13,7 +13,7 @@ fn a_signal_ends_the_wait_and_leaves_no_key() {
             continue;
         }
         let waiter = scene.start(&["run", "-v", "k", "--", "touch", "ran"]);
-        eventually("it waits", || waiter.stderr().contains("attempt lost"));
+        eventually("it waits", || waiter.stderr().contains("attempt failed"));
         waiter.signal(signal);
         assert_eq!(waiter.finish().code, Some(code));
         for node in [3, 4] {
