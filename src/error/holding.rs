@@ -25,7 +25,7 @@ pub enum Loss {
         resource: String,
         /// The last known vote of each node.
         votes: Votes,
-        /// Those of the nodes that are in quarantine, because they restarted or were replaced and have forgotten the
+        /// The nodes among them that are in quarantine, because they restarted or were replaced and have forgotten the
         /// lock.
         quarantined: Vec<String>,
     },
@@ -99,7 +99,7 @@ pub enum RunError<E> {
     /// The body's own error.
     #[error("{error}")]
     Body {
-        /// What the body returned.
+        /// The error that the body returned.
         error: E,
         /// How the release ended.
         released: Result<Released, ReleaseError>,

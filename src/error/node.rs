@@ -64,7 +64,7 @@ pub enum NodeFailure {
     /// The TLS handshake failed.
     #[error("TLS: {cause} ({detail})")]
     Tls {
-        /// What is wrong; its text says what to do.
+        /// The cause, whose text says what to do.
         cause: TlsCause,
         /// The error of the handshake.
         detail: String,
@@ -98,13 +98,13 @@ pub enum NodeFailure {
     /// The node is not a master. A replica copies its master with a delay, and does not know what other nodes granted.
     #[error("not a master but a {role}; name the masters themselves, each independent of the others")]
     NotMaster {
-        /// What the node reports to be.
+        /// The role or mode that the node reports.
         role: String,
     },
     /// The node is part of a Redis Cluster, or is no data node at all.
     #[error("it runs in {mode} mode; only standalone masters vote")]
     NotStandalone {
-        /// What the node reports to be.
+        /// The role or mode that the node reports.
         mode: String,
     },
     /// The node is the same server as another of the nodes. One server's vote must not count twice.

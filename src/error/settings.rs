@@ -29,7 +29,7 @@ pub enum SettingsError {
     NodeUrl {
         /// The URL's position in the list, from 1, and its address if that is known; never its credentials.
         url: String,
-        /// What is wrong with the URL.
+        /// The problem of the URL.
         problem: String,
         /// The form of such a URL.
         expected: &'static str,
@@ -97,7 +97,7 @@ pub enum SettingsError {
         setting: &'static str,
         /// Name of the variable.
         variable: String,
-        /// What is wrong with the variable.
+        /// The problem of the variable.
         problem: &'static str,
     },
     /// The value needs a feature of the crate that was not compiled in.

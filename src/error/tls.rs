@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is wrong with TLS between the client and a node. `Display` says what to do about it.
+/// Why TLS between the client and a node failed. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsCause {

@@ -17,7 +17,7 @@ impl Ticket {
     }
 }
 
-/// What a node does when a client registers for a lock that turns out to be free on that node.
+/// How a client registers for a lock: this decides what a node does if the lock turns out to be free there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     /// The node notifies the first waiter at once, which may be the client itself.
