@@ -190,6 +190,20 @@ impl RedlockBuilder {
     ///
     /// The provider's future is dropped at the end of `connect_timeout`, and with the client. A provider that must not
     /// be interrupted does its work in a task of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use redlock_quorum::{Login, Redlock};
+    ///
+    /// # async fn fetch_token(_: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let builder = Redlock::builder()
+    ///     .nodes(["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"])
+    ///     .credentials(|node| async move {
+    ///         let token = fetch_token(&node).await?;
+    ///         Ok::<_, std::io::Error>(Login::new(token).username("locks"))
+    ///     });
+    /// ```
     pub fn credentials<F, T, E>(mut self, provider: F) -> Self
     where
         F: Fn(Arc<str>) -> T + Send + Sync + 'static,
