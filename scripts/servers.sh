@@ -27,7 +27,7 @@ valkey-9 debian valkey 9.* sid
 END
 }
 
-# Versions without a source package. They are printed, so that the list does not look complete.
+# Versions without a source package. The script prints them, so that nobody takes the list for complete.
 NOT_SHIPPED="redis-7.2, redis-7.4, valkey-7.2: neither Debian nor PyPI has their source"
 
 main() {

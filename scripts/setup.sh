@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes sure that the tests and the demo can run. They need cargo, and a redis-server or valkey-server, which this script
-# installs with the system's package manager if there is none. No server is started, because tests start their own.
+# Makes sure that the tests and the demo can run. They need cargo, and a redis-server or valkey-server. This script
+# installs a server with the system's package manager if there is none. No server is started, because tests start their
+# own.
 set -eu
 
 OLDEST=6.2 # the oldest version that the library supports

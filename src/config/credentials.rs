@@ -60,7 +60,7 @@ impl fmt::Debug for Provider {
 }
 
 impl Credentials {
-    /// These credentials, with what they leave open taken from `common`.
+    /// Takes a user or password that is not set here from `common`.
     pub(super) fn or(&self, common: &Self) -> Self {
         let Self { username, password } = self.clone();
         Self {
@@ -83,8 +83,8 @@ impl Credentials {
         }
     }
 
-    /// Sets the password. Where it cannot be read, an empty one stands in, so that a user is not reported as well for
-    /// having no password.
+    /// Sets the password. If the password cannot be read, an empty one is set, so that the error does not cause a
+    /// second one about a user without a password.
     #[cfg(feature = "config")]
     pub(super) fn set_password(
         &mut self,

@@ -57,7 +57,7 @@ pub(crate) use tls::Transport;
 
 /// Longest `max_ttl`. A lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Drift factors from this one on are refused, because they leave too little of a lease to be meant.
+/// Factors from this one on are refused, because they leave too little of a lease.
 const DRIFT_FACTOR_MAX: f64 = 0.1;
 
 /// All settings of a client. [`connect`](RedlockBuilder::connect) validates them, and returns the first mistake as a
@@ -67,7 +67,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 ///
 /// | setting | default | why |
 /// |---|---|---|
-/// | `quorum` | n/2 + 1 | the smallest number of nodes of which any two sets have a node in common |
+/// | `quorum` | n/2 + 1 | the smallest number for which any two quorums have a node in common |
 /// | `ttl` | 10 s | a crashed holder blocks others for no longer than a TTL |
 /// | `max_ttl` | 20 s | a quarantine lasts for `max_ttl`, its drift and 2 s: 22.2 s, less than `max_wait` |
 /// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the constants that most Redlock implementations use |
@@ -242,7 +242,7 @@ impl RedlockBuilder {
         self
     }
 
-    /// The label that tells the holder to anybody who inspects a lock's key; 1 to 128 bytes without control characters.
+    /// The label that names the holder to anybody who inspects a lock's key; 1 to 128 bytes without control characters.
     pub fn owner(mut self, label: impl Into<String>) -> Self {
         self.owner = Some(label.into());
         self.given("owner")

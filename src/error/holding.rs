@@ -17,8 +17,8 @@ pub enum Loss {
         /// did not renew the lease, and `NotAwaited` where the node was not asked, as when this process was stopped.
         votes: Votes,
     },
-    /// Too many nodes no longer hold the lock for the others to be a quorum: the nodes lost their data, or somebody
-    /// removed the key.
+    /// Too few nodes for a quorum still hold the lock or may hold it. The others lost their data, or somebody removed
+    /// the key.
     #[error("the lease on {resource:?} is gone from its nodes ({votes}{})", forgot(quarantined))]
     Denied {
         /// The resource.

@@ -131,7 +131,7 @@ pub enum ClusterError {
     /// Clocks cannot be made adjustable. Install a C compiler (`apt-get install gcc libc6-dev`), or do without them.
     #[error("the servers' clocks cannot be made adjustable: {reason}; install a C compiler, or do without")]
     ClocksNotAdjustable {
-        /// What is missing.
+        /// The reason.
         reason: String,
     },
 

@@ -31,8 +31,8 @@ pub(super) fn check(sections: &[&Section]) -> Vec<Violation> {
 struct Past<'a> {
     acquired: Highest<'a>,
     ended: Highest<'a>,
-    /// Of exclusive sections only, for readers. A reader may be granted while another reader holds, so the order of two
-    /// readers' windows says nothing about the order of their grants.
+    /// As `ended`, but of exclusive sections only. Readers are compared with these alone: a reader may be granted while
+    /// another reader holds, so the order of two readers' windows says nothing about the order of their grants.
     ended_exclusive: Highest<'a>,
 }
 

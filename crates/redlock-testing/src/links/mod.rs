@@ -47,7 +47,7 @@ pub struct Linked<N> {
     urls: Vec<Vec<String>>,
 }
 
-/// The clients whose links are meant.
+/// A choice of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clients {
     /// Every client.
@@ -180,7 +180,7 @@ impl<N: Nodes> Nodes for Linked<N> {
     }
 }
 
-/// The condition of the links that a nemesis stands for, if it is one of links.
+/// The clients and the condition of their links for a nemesis of links; `None` for any other nemesis.
 fn as_link(nemesis: &Nemesis) -> Option<(Clients, Link)> {
     match nemesis {
         Nemesis::Cut => Some((Clients::All, Link::Cut)),
