@@ -74,8 +74,8 @@ pub enum Link {
         /// The largest random addition to the delay.
         jitter: Duration,
     },
-    /// Packets are lost, and TCP sends them again. A lost packet and all bytes behind it are delayed by 200 ms, and by
-    /// twice the time before for each further loss of the packet.
+    /// Packets are lost, and TCP sends them again. A loss delays the packet and all bytes behind it by 200 ms, and each
+    /// further loss of the same packet by twice as long as the loss before.
     Lossy {
         /// The share of lost packets in percent, at most 90.
         percent: u8,
@@ -197,7 +197,7 @@ fn as_link(nemesis: &Nemesis) -> Option<(Clients, Link)> {
 }
 
 impl fmt::Display for Link {
-    /// As a part of a sentence: `slow by 20ms`.
+    /// Prints a part of a sentence: `slow by 20ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("reachable"),
