@@ -1,8 +1,8 @@
 #!/bin/sh
-# Builds the image of a node from scratch, without any registry: this machine's redis-server or valkey-server, its
-# command-line client for the health check, and the libraries that ldd names.
+# Builds the image of a node from scratch, without a registry. The image contains this machine's redis-server or
+# valkey-server, its command-line client for the health check, and the libraries that ldd lists for both.
 #
-#   docker/image.sh [NAME]      NAME is redlock-node:local unless given
+#   docker/image.sh [NAME]      NAME is redlock-node:local by default
 set -eu
 
 name=${1:-redlock-node:local}
@@ -23,7 +23,7 @@ program() {
     fail "none of $* is on the PATH; make setup installs a server"
 }
 
-# Under the name that compose.yaml calls, and with each library where the loader looks for it.
+# Copies a program to the name that compose.yaml uses, and each of its libraries to the path where the loader searches.
 install_program() {
     mkdir -p "$context/usr/bin"
     cp -L "$1" "$context/usr/bin/$2"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Starts and stops the nodes of compose.yaml, with either generation of Compose.
+# Starts and stops the nodes of compose.yaml, with either version of Compose.
 #
-#   docker/nodes.sh up [durable|volatile]    starts five nodes, waits until they are healthy, prints their URLs; nodes
-#                                            that are all new are declared so, as `redlock init` does
+#   docker/nodes.sh up [durable|volatile]    starts five nodes, waits until they are healthy, and prints their URLs; if
+#                                            all nodes are new, they are declared new, as by `redlock init`
 #   docker/nodes.sh down                     removes all of them, with their data
 set -eu
 
 LOCAL_IMAGE=redlock-node:local
 HEALTHY_WITHIN=60 # seconds; a node needs one or two
-# The files of durable nodes: in memory, so that keeping every write costs nothing and wears nothing.
+# The files of durable nodes are in memory, where keeping every write takes no time and wears no disk.
 MEMORY=/dev/shm
 FILES=$MEMORY/redlock-nodes
 ROOM_KB=819200 # 160 MB for each: an append-only file is rewritten from 64 MB on, and then there are two
@@ -54,8 +54,8 @@ exists() {
     docker container inspect "$1" >/dev/null 2>&1
 }
 
-# Chooses where durable nodes keep their files. A node that is made now begins with none; one that exists stays where it
-# was made.
+# Chooses where durable nodes keep their files. A new node begins without files; an existing node keeps its files where
+# they are.
 keep_files() {
     for i in $NODES; do
         if exists "redlock-node-$i"; then
@@ -67,7 +67,7 @@ keep_files() {
         fi
         export "REDLOCK_NODE_FILES_$i=$mount"
     done
-    # So that they can be removed by whoever made them.
+    # The nodes run as this user, so that this user can remove their files.
     REDLOCK_NODE_USER=$(id -u):$(id -g)
     export REDLOCK_NODE_USER
 }
@@ -76,7 +76,8 @@ has_room() {
     [ -w "$MEMORY" ] && [ "$(df -Pk "$MEMORY" | awk 'NR == 2 { print $4 }')" -ge "$ROOM_KB" ]
 }
 
-# One that is new beside others that are not may have forgotten a lock that the others know of, so it has to wait.
+# Declares the nodes new if all are. A new node beside existing ones may lack a lock that the others know, so it has to
+# stay in quarantine.
 declare_new() {
     if [ -n "$old" ]; then
         new=$(for one in $services; do echo "$old" | grep -qx "$one" || echo "$one"; done)
@@ -99,7 +100,7 @@ compose() {
     fi
 }
 
-# The image that was asked for, else the official one, else one of this machine's own server.
+# Chooses the image that was asked for, else the official one, else an image of this machine's own server.
 choose_image() {
     if [ -n "${REDLOCK_NODE_IMAGE:-}" ]; then return; fi
     official=$(sed -n 's/^.*REDLOCK_NODE_IMAGE:-\([^}]*\)}.*$/\1/p' "$here/compose.yaml")

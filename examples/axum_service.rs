@@ -1,19 +1,21 @@
-//! A web service whose handler works under a lock.
+//! A web service whose handler does its work under a lock.
 //!
 //! `cargo run -p redlock-examples --example axum_service`
 //!
-//! `POST /invoices/{number}/charge` charges an invoice, one request at a time for each, whichever instance of the
-//! service gets it:
+//! `POST /invoices/{number}/charge` charges an invoice. At most one request at a time charges the same invoice, in all
+//! instances of the service:
 //!
 //! | answer | when |
 //! |---|---|
 //! | 200 | charged |
 //! | 409 | another request is charging this invoice now; `Retry-After` says when to come back |
-//! | 503 | too few nodes answer, or the lock was lost; `Retry-After` as well |
+//! | 503 | too few nodes answer, or the lock was lost; also with `Retry-After` |
 //!
-//! `GET /health` has the nodes, `GET /metrics` what Prometheus reads. On its own it starts three local nodes, plays client,
-//! stops two of the nodes, and exits with 0 only if the answers were as above. With `REDLOCK_NODES` set to URLs with
-//! commas between them, it serves on port 8080 until Ctrl-C.
+//! `GET /health` shows the nodes, and `GET /metrics` the metrics for Prometheus.
+//!
+//! Without `REDLOCK_NODES` the example starts three local nodes, sends requests as a client, stops two of the nodes,
+//! and exits with 0 only if the answers were as above. With `REDLOCK_NODES` set to URLs with commas between them, it
+//! serves on port 8080 until Ctrl-C.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "what else goes wrong is answered alike")]
 
@@ -33,14 +35,14 @@ use redlock_quorum::{FencingToken, LockError, Redlock, RunError, SettingsError, 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long a request waits for its turn. Clients that retry are better off with a quick answer.
+/// Longest wait of a request for the lock. A quick answer is better for clients that retry.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// About as long as charging takes.
+/// `Retry-After` for contention: about the time that a charge takes.
 const AFTER_CONTENTION: Duration = Duration::from_secs(1);
-/// About as long as it takes to restart a node.
+/// `Retry-After` for outages: about the time of a node's restart.
 const AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
-/// For histograms of durations: from a local round trip to the longest wait.
+/// Buckets for histograms of durations, in seconds: from a local round trip to the longest wait.
 const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
@@ -51,12 +53,12 @@ struct Service {
 
 async fn charge(State(service): State<Arc<Service>>, Path(number): Path<u64>) -> Result<String, Refusal> {
     let invoice = service.redlock.mutex(format!("invoice:{number}"))?.max_wait(PATIENCE);
-    // Cancelled at its next await if the lock is lost, or if the client hangs up.
+    // The call to the bank is cancelled at its next await if the lock is lost or the client disconnects.
     Ok(invoice.run(async |lease| ask_the_bank(number, lease.fencing_token()).await).await?)
 }
 
-/// Stands for something that must not be done twice at a time. The bank should refuse a token that is smaller than one
-/// it has seen; the example `fenced_storage` shows how.
+/// Stands for work that must not run twice at the same time. The bank should refuse a token that is smaller than one it
+/// has seen; the example `fenced_storage` shows how.
 async fn ask_the_bank(number: u64, token: FencingToken) -> Result<String, BankError> {
     tokio::time::sleep(Duration::from_millis(500)).await;
     Ok(format!("charged invoice {number} under token {token}\n"))
@@ -76,7 +78,7 @@ impl From<RunError<BankError>> for Refusal {
         let text = error.to_string();
         match error {
             RunError::NotAcquired(error) => Self::from_lock(&error, text),
-            // Whether the bank was asked is not known: whoever retries has to make that harmless.
+            // The bank may have been asked, so a retry has to be harmless.
             RunError::Lost(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, AFTER_OUTAGE, text),
             _ => Self { status: StatusCode::INTERNAL_SERVER_ERROR, retry_after: None, text },
         }
@@ -108,7 +110,7 @@ impl Refusal {
     }
 }
 
-/// A quarantine says when it ends; of other outages nobody knows.
+/// The time until a retry may succeed: the end of a quarantine is known, the end of other outages is not.
 fn outage(votes: &Votes) -> Duration {
     votes.failures().filter_map(|(_, failure)| failure.quarantine()).min().unwrap_or(AFTER_OUTAGE)
 }
@@ -116,7 +118,7 @@ fn outage(votes: &Votes) -> Duration {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { status, retry_after, text } = self;
-        // For our own log; what the nodes are called is none of the clients' business.
+        // Only our log has the details, because clients need not know the names of the nodes.
         println!("service: {} {text}", status.as_u16());
         let reason = status.canonical_reason().unwrap_or_default().to_lowercase();
         match retry_after {
@@ -129,7 +131,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// For a load balancer: an instance without a quorum can do no work.
+/// Health for a load balancer: an instance that has no quorum can do no work.
 async fn health(State(service): State<Arc<Service>>) -> (StatusCode, String) {
     let nodes = service.redlock.nodes();
     let voting = nodes.iter().filter(|node| node.failure().is_none()).count();
@@ -156,7 +158,7 @@ fn routes(service: Arc<Service>) -> Router {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // Before the client is made.
+    // The recorder has to be installed before the client is made.
     let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS)?
         .install_recorder()?;
@@ -168,7 +170,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             let app = routes(Arc::new(Service { redlock: redlock.clone(), metrics }));
             let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
             axum::serve(listener, app).with_graceful_shutdown(stop).await?;
-            // Whatever requests that were cut off have left behind.
+            // Releases the locks of requests that were cut off.
             redlock.shutdown().await;
             Ok(ExitCode::SUCCESS)
         }
@@ -176,7 +178,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// The service and its clients, in one process.
+/// Runs the service and its clients in one process.
 async fn tell(metrics: PrometheusHandle) -> Result<ExitCode, Box<dyn Error>> {
     let cluster = LocalCluster::start(3)?;
     let redlock = Redlock::connect(cluster.urls()).await?;
@@ -222,7 +224,7 @@ async fn tell(metrics: PrometheusHandle) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What a client was told.
+/// The answer to a client.
 struct Answer {
     status: u16,
     retry_after: Option<u64>,
@@ -230,7 +232,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Refused, with a word on when to come back.
+    /// Whether the request was refused with this status and a `Retry-After`.
     fn is(&self, status: u16) -> bool {
         self.status == status && self.retry_after.is_some_and(|seconds| seconds > 0)
     }
@@ -243,7 +245,7 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// A client of a few lines, to have no more dependencies.
+/// A small HTTP client, which saves a dependency.
 async fn request(port: u16, method: &str, path: &str) -> Result<Answer, Box<dyn Error>> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let head = format!(

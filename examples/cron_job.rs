@@ -1,14 +1,17 @@
-//! A job that every host starts at the same time, and one of them runs.
+//! A job that every host starts at the same time, and that only one host runs.
 //!
 //! `cargo run -p redlock-examples --example cron_job`
 //!
-//! Whoever gets the lock runs the job, the others leave it. Two things are easily overlooked. A host whose clock is late
-//! comes when the job is over already: so the lock is kept for longer than clocks differ, however short the job is. And
-//! "somebody else runs it" is not "nobody can tell": without a quorum the job is not run, and that is an error.
+//! The host that gets the lock runs the job; the other hosts do nothing. Two points are easily overlooked:
 //!
-//! On its own it starts three local nodes and plays four hosts with clocks that differ, for two nights, the second one with a node
-//! down. Exits with 0 only if the job was run once a night. With `REDLOCK_NODES` set to URLs with commas between them it
-//! is what a crontab starts on each host.
+//! - A host whose clock is late comes when a short job has already ended. The lock is therefore held for longer than
+//!   clocks differ, however short the job is.
+//! - "Another host runs the job" differs from "nobody knows". Without a quorum the job does not run, and that is an
+//!   error.
+//!
+//! Without `REDLOCK_NODES` the example starts three local nodes, and plays four hosts with different clocks for two
+//! nights, the second night with a node down. The exit code is 0 only if the job ran once a night. With `REDLOCK_NODES`
+//! set to URLs with commas between them, the example is the program that a crontab starts on each host.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -17,22 +20,22 @@ use std::time::Duration;
 use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{LockError, Loss, Redlock, SettingsError};
 
-/// By how much the clocks of hosts may differ.
+/// The largest difference between the clocks of hosts.
 const CLOCKS: Duration = Duration::from_secs(2);
 
-/// What became of the job on this host.
+/// The outcome of the job on this host.
 #[derive(Debug)]
 enum Outcome {
     Ran,
-    /// Another host runs it, or has just run it.
+    /// Another host runs the job, or has just run it.
     LeftToAnother,
-    /// It was run, but not to its end under the lock: another host may have started it meanwhile.
+    /// The lock was lost before the job ended, so another host may have started the job meanwhile.
     Lost(Loss),
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Nobody ran it. Tell whoever has to know.
+    /// This host did not run the job, and does not know of another host that did. Somebody should be alerted.
     #[error("not run: {0}")]
     NotRun(#[from] LockError),
     #[error(transparent)]
@@ -46,17 +49,17 @@ async fn once(redlock: &Redlock, name: &str, job: impl Future<Output = ()>) -> R
         Err(LockError::Contended { .. }) => return Ok(Outcome::LeftToAnother),
         Err(error) => return Err(error.into()),
     };
-    // The lease is renewed for as long as the guard lives. If this host dies, it ends with its TTL.
+    // The lease is renewed while the guard lives. If this host crashes, the lease expires with its TTL.
     let work = async {
         job.await;
-        // Hosts that are late find the lock taken.
+        // The lock is held on, so that late hosts find it taken.
         tokio::time::sleep(CLOCKS).await;
     };
     tokio::select! {
         () = work => {}
         loss = guard.lost() => return Ok(Outcome::Lost(loss)),
     }
-    // Whether it is confirmed or not: it ends with its TTL.
+    // A release that is not confirmed is no problem, because the lease expires with its TTL.
     let _ = guard.release().await;
     Ok(Outcome::Ran)
 }
@@ -80,7 +83,7 @@ async fn on_this_host(nodes: &str) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// Four hosts, and two nights.
+/// Plays four hosts for two nights.
 async fn tell() -> Result<ExitCode, Box<dyn Error>> {
     let cluster = LocalCluster::start(3)?;
     println!("Three nodes are up. Four hosts start the nightly report at 02:00 by their clocks.\n");
@@ -110,7 +113,7 @@ async fn tell() -> Result<ExitCode, Box<dyn Error>> {
     Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What one host does at 02:00 by its clock, which is `late`. Returns how often it made the report.
+/// Plays one host at 02:00 by its clock, which is `late`. Returns how often the host made the report.
 async fn night_of(host: &str, late: Duration, nodes: &[String]) -> Result<u32, Box<dyn Error>> {
     let redlock = Redlock::connect(nodes).await?;
     tokio::time::sleep(late).await;

@@ -1,11 +1,11 @@
-//! A storage that refuses a holder who wakes up too late, by its fencing token.
+//! A storage that uses fencing tokens to refuse a holder that writes too late.
 //!
 //! `cargo run -p redlock-examples --example fenced_storage`
 //!
-//! Two processes lock the same account on three local masters. The first is stopped between its last check and its
-//! write, for longer than its lease lasts; the second takes over and writes; then the first goes on and writes, too
-//! late. The store has two tables: one that checks the token, and one that does not. Exits with 0 only if the first
-//! refused the late write and the second let it through.
+//! Two processes lock the same account on three local masters. The first process is stopped between its last check and
+//! its write, for longer than its lease lasts. The second process acquires the lock and writes. Then the first process
+//! resumes and also writes, too late. The store has two tables: one checks the token, and the other does not. The exit
+//! code is 0 only if the first table refused the late write and the second table accepted it.
 
 #[cfg(unix)]
 fn main() -> story::Result<std::process::ExitCode> {
@@ -33,11 +33,11 @@ mod story {
 
     pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-    /// Short, so that the story is, too. A crashed holder would block others for no longer than this.
+    /// A short TTL makes a short story. A crashed holder would block others for at most a TTL.
     const TTL: Duration = Duration::from_secs(1);
     const ACCOUNT: &str = "account:7";
 
-    /// The example starts itself twice more, as the two holders.
+    /// Tells the story, and starts this program twice more, as the two holders.
     pub(crate) fn main() -> Result<ExitCode> {
         let arguments: Vec<String> = env::args().skip(1).collect();
         let runtime = tokio::runtime::Runtime::new()?;
@@ -73,7 +73,7 @@ mod story {
         println!("second: I write. {on_time}");
         second.end()?;
 
-        // It finds the word to go on in its pipe, as if it had been there all along.
+        // When the first process resumes, the word "write" is already in its pipe.
         first.say("write")?;
         first.signal(Signal::CONT)?;
         println!("        (The first goes on: SIGCONT. It does not know that time has passed.)");
@@ -91,7 +91,8 @@ mod story {
         Ok(if as_told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// What a service does: lock, check, write with the token. It is stopped between the last two.
+    /// Does what a service does: lock, check, write with the token. The story stops the process between check and
+    /// write.
     async fn hold(name: &str, store: &Path, nodes: &[String]) -> Result<ExitCode> {
         let store = Store::open(store)?;
         let redlock = Redlock::connect(nodes).await?;
@@ -99,17 +100,17 @@ mod story {
         let token = guard.fencing_token().get();
         if guard.is_valid() {
             println!("{token}");
-            // Here it may be stopped, as anywhere.
+            // The story stops the process here; in practice it can happen anywhere.
             std::io::stdin().read_line(&mut String::new())?;
             println!("{}; {}", store.write_checked(name, token)?, store.write_unchecked(name)?);
         }
-        // A lease that is over by now is no error.
+        // A lease that has expired by now is no error.
         let _ = guard.release().await;
         redlock.shutdown().await;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The resource that the lock protects.
+    /// The protected resource.
     struct Store(Connection);
 
     impl Store {
@@ -130,8 +131,8 @@ mod story {
             Ok(Self(connection))
         }
 
-        /// The whole of fencing: one statement, so that nobody can come between the check and the write. Equal is
-        /// fine, for a holder may write more than once.
+        /// All of fencing is one statement, so that no other write can come between the check and the write. An equal
+        /// token is accepted, because a holder may write more than once.
         fn write_checked(&self, name: &str, token: u64) -> Result<&'static str> {
             let token = i64::try_from(token)?;
             let sql = "UPDATE checked SET written_by = ?1, token = ?2 WHERE account = ?3 AND token <= ?2";
@@ -152,7 +153,7 @@ mod story {
         }
     }
 
-    /// A process that runs [`hold`]. Killed when it is dropped before its end.
+    /// A process that runs [`hold`]. Drop kills the process if it has not ended.
     struct Holder {
         process: Child,
         input: ChildStdin,
@@ -204,7 +205,7 @@ mod story {
 
     impl Drop for Holder {
         fn drop(&mut self) {
-            // Only a story that went wrong finds it running.
+            // The process still runs only when the story went wrong.
             let _ = self.process.kill();
             let _ = self.process.wait();
         }

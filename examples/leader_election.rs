@@ -1,11 +1,11 @@
-//! One leader among many candidates: campaign, lead, and step down at once when the lease is lost.
+//! One leader among many candidates. A candidate campaigns, leads, and steps down at once when the lease is lost.
 //!
 //! `cargo run -p redlock-examples --example leader_election`
 //!
-//! On its own it starts three local nodes and three candidates. The first leader resigns; the second one loses its lease
-//! because two nodes hang, and steps down; when they are back, somebody leads again. Exits with 0 only if nobody led
-//! beside another, and terms grew. With `REDLOCK_NODES` set to URLs with commas between them it is one candidate, until
-//! Ctrl-C; start several.
+//! Without `REDLOCK_NODES` the example starts three local nodes and three candidates. The first leader resigns. The
+//! second leader loses its lease because two nodes hang, and steps down. After the nodes have resumed, a candidate
+//! leads again. The exit code is 0 only if there was never more than one leader, and terms grew. With `REDLOCK_NODES`
+//! set to URLs with commas between them, the example is one candidate until Ctrl-C; start several.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -17,13 +17,14 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{LockError, Loss, Redlock, RunError, SettingsError};
 use tokio::sync::{Notify, mpsc};
 
-/// How long the others wait when a leader crashes.
+/// Longest time without a leader after a leader has crashed.
 const TTL: Duration = Duration::from_secs(2);
 
-/// What becomes of a candidate.
+/// A change in a candidate's state.
 #[derive(Debug)]
 enum News {
-    /// It leads. The term is the fencing token: whatever the leader does elsewhere should carry it.
+    /// The candidate leads. The term is the fencing token, which all actions of the leader on other systems should
+    /// carry.
     Leads {
         term: u64,
     },
@@ -35,20 +36,20 @@ enum News {
 struct Candidate {
     name: &'static str,
     redlock: Redlock,
-    /// Told to resign, as by a deployment.
+    /// Notified when the candidate has to resign, for example for a deployment.
     resign: Arc<Notify>,
     news: mpsc::UnboundedSender<(&'static str, News)>,
 }
 
 impl Candidate {
-    /// Campaigns and leads, again and again, until it is told to resign.
+    /// Campaigns and leads, again and again, until `resign` is notified.
     async fn serve(self) -> Result<(), SettingsError> {
-        // Candidates wait their turn and are called: waiting long costs nothing.
+        // A long wait costs nothing, because candidates wait in a queue and are notified.
         let leadership = self.redlock.mutex("leader:reports")?.ttl(TTL).max_wait(Duration::from_secs(3600));
         loop {
             let ended = tokio::select! {
                 ended = leadership.run(async |lease| self.lead(lease.fencing_token().get()).await) => ended,
-                // Whatever it does, campaign or lead, is dropped here, and the lock given back behind it.
+                // The future that campaigns or leads is dropped here, and the lock is released in the background.
                 () = self.resign.notified() => {
                     self.tell(News::Resigned);
                     return Ok(());
@@ -66,8 +67,8 @@ impl Candidate {
         }
     }
 
-    /// The work of a leader, which has no end. It is dropped at its next await when the lease is lost: nothing is done
-    /// after that.
+    /// The work of a leader, which has no end. When the lease is lost, this future is dropped at its next await, and
+    /// the work stops.
     async fn lead(&self, term: u64) -> Result<Infallible, Infallible> {
         self.tell(News::Leads { term });
         loop {
@@ -77,7 +78,7 @@ impl Candidate {
     }
 
     fn tell(&self, news: News) {
-        // Nobody may listen any more.
+        // An error means that nobody listens any more.
         let _ = self.news.send((self.name, news));
     }
 }
@@ -110,12 +111,12 @@ async fn one_candidate(nodes: &str) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     serving.await??;
-    // Otherwise a lock that is still being released lasts until its TTL.
+    // Without this, a lock whose release is still under way would last until its TTL.
     redlock.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Three candidates, as if on three machines.
+/// Plays three candidates, as if on three machines.
 async fn tell() -> Result<ExitCode, Box<dyn Error>> {
     let cluster = LocalCluster::start(3)?;
     println!("Three nodes are up. Anna, Bert and Carla want to lead.\n");
@@ -155,7 +156,7 @@ async fn tell() -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who leads, by what the candidates say.
+/// The current leader, as far as the candidates have reported.
 struct Election {
     heard: mpsc::UnboundedReceiver<(&'static str, News)>,
     leader: Option<&'static str>,

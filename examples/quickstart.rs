@@ -1,4 +1,4 @@
-//! A lock on five local masters, held by one task while another waits for it.
+//! A lock on five local masters. One task holds the lock while another task waits for it.
 //!
 //! `cargo run -p redlock-examples --example quickstart`
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Plays every ready scenario of `redlock chaos` against five containers and expects a clean verdict of each. Clocks are
-# not touched: containers share their host's, so clock-step has to be refused.
+# Runs every ready-made scenario of `redlock chaos` against five containers and expects a clean verdict from each. The
+# scenario clock-step has to be refused, because containers share their host's clock.
 #
 #   scripts/docker-test.sh REDLOCK...     the command that runs the tool
 #
-# REPORTS names a directory for the reports; none are kept unless it is given.
+# REPORTS names a directory for the reports; by default none are kept.
 set -eu
 
-REFUSED=78 # exit code of what cannot be done as it was asked for
+REFUSED=78 # exit code of a refused scenario
 RANDOM_DURATION=15s
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 

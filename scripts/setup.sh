@@ -1,9 +1,10 @@
 #!/bin/sh
-# Makes sure that the tests and the demo can run: cargo, and a redis-server or valkey-server, which is installed with
-# the system's package manager if there is none. Nothing is started; tests start servers of their own.
+# Makes sure that the tests and the demo can run. They need cargo, and a redis-server or valkey-server. This script
+# installs a server with the system's package manager if there is none. No server is started, because tests start their
+# own.
 set -eu
 
-OLDEST=6.2 # what the library supports
+OLDEST=6.2 # the oldest version that the library supports
 
 main() {
     check_cargo
@@ -20,13 +21,13 @@ check_cargo() {
     command -v cargo >/dev/null || fail "cargo is missing. Install Rust from https://rustup.rs and run this again."
 }
 
-# The choice of whoever set it: a wrong one is not replaced by another server.
+# A wrong REDIS_SERVER is an error, and not replaced by another server, because the user has chosen it.
 check_variable() {
     [ -z "${REDIS_SERVER:-}" ] || command -v "$REDIS_SERVER" >/dev/null ||
         fail "REDIS_SERVER is $REDIS_SERVER, which is no program. Correct or unset it."
 }
 
-# Looks where the tests look.
+# Searches for a server in the same places as the tests.
 find_server() {
     if [ -n "${REDIS_SERVER:-}" ]; then
         command -v "$REDIS_SERVER"
@@ -74,9 +75,9 @@ $(by_hand)"
     fi
 }
 
-# Debian's package would start a service on port 6379, which nobody here needs. A policy that forbids it is put in
-# place for the installation, unless the system has one of its own; where systemd runs, the service is disabled so
-# that it does not start with the machine either.
+# Debian's package would start a service on port 6379, which nobody here needs. During the installation, a policy file
+# forbids the start, unless the system has its own policy. Where systemd runs, the service is also disabled, so that it
+# does not start with the machine.
 install_with_apt() {
     run apt-get update || say "the package lists could not be renewed; trying with those that are there"
     policy=/usr/sbin/policy-rc.d

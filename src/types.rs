@@ -1,4 +1,4 @@
-//! The words of the domain as types: names, tokens, times.
+//! The domain's types: names, tokens, times.
 
 mod found;
 mod login;
@@ -14,30 +14,30 @@ pub(crate) use found::FoundValue;
 pub use login::Login;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
-/// Longest resource name in bytes. Names become Redis keys on every node, and each waits in memory there.
+/// Longest resource name in bytes. Each name becomes a Redis key on every node and takes memory there.
 pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
 /// Longest prefix of keys in bytes: it is part of every command.
 const PREFIX_BYTES_MAX: usize = 64;
-/// Beginning of the keys and channels that the library keeps for itself on every node. Not `redlock:`, which RedLock.net
-/// and pottery put before the names of their locks.
+/// Beginning of the library's internal keys and channels on every node. Not `redlock:`, which RedLock.net and pottery
+/// put before the names of their locks.
 pub(crate) const INTERNAL_PREFIX: &str = "redlock-quorum:";
 /// Longest owner label in bytes: it is part of every token, and so of every command.
 pub(crate) const OWNER_BYTES_MAX: usize = 128;
 
-/// What the keys of a client's locks begin with; mostly nothing.
+/// The beginning of the keys of a client's locks; empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyPrefix(Arc<str>);
 
 impl KeyPrefix {
-    /// What [`parse`](Self::parse) takes.
+    /// The bounds that [`parse`](Self::parse) checks, for error messages.
     pub(crate) const BOUND: &'static str =
         "at most 64 bytes without control characters, not beginning with `redlock-quorum:`";
 
-    /// `None` of what is out of bounds.
+    /// Returns `None` when `text` is out of bounds.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let taken = text.len() <= PREFIX_BYTES_MAX
             && !text.chars().any(char::is_control)
-            // All locks would have the names of internal keys.
+            // With such a prefix all locks would have the names of internal keys.
             && !text.starts_with(INTERNAL_PREFIX);
         taken.then(|| Self(text.into()))
     }
@@ -47,14 +47,14 @@ impl KeyPrefix {
     }
 }
 
-/// The key or channel of a name that the library keeps for itself. The same for all clients, whatever their prefix:
-/// `app:` with `x` is the lock that a client without a prefix calls `app:x`, and one lock has one sequence of fencing
-/// tokens and one queue; what a node remembers of itself is about all of its locks.
+/// The internal key or channel called `name`, the same for all clients, whatever their prefix. The lock `x` of a client
+/// with the prefix `app:` is the lock `app:x` of a client without a prefix, and one lock has one sequence of fencing
+/// tokens and one wait queue. A node's record is about all locks of the node.
 pub(crate) fn internal_key(name: &str) -> String {
     format!("{INTERNAL_PREFIX}{name}")
 }
 
-/// What is locked: a valid UTF-8 name. Behind the client's prefix it is the Redis key as it is.
+/// The name of a lock, in UTF-8. The Redis key is the client's prefix and the name, without further changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Resource {
     key: Arc<str>,
@@ -62,9 +62,11 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
+    /// Checks the name and the key that it makes.
+    ///
     /// # Errors
     ///
-    /// Says which rule the name breaks.
+    /// Returns the rule that the name breaks.
     pub(crate) fn parse(prefix: &KeyPrefix, name: &str) -> Result<Self, &'static str> {
         if name.is_empty() {
             return Err("must not be empty");
@@ -89,12 +91,12 @@ impl Resource {
         Ok(Self { key: key.into(), prefix_bytes: prefix.len() })
     }
 
-    /// What users call it.
+    /// The name without the prefix, as users write it.
     pub(crate) fn name(&self) -> &str {
         &self.key[self.prefix_bytes..]
     }
 
-    /// Where nodes keep its lock; also what they call it in what they keep about it.
+    /// The Redis key of the lock. Internal keys name the resource by it, too.
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
@@ -102,7 +104,8 @@ impl Resource {
 
 /// The owner value of one attempt: an owner label and 128 random bits.
 ///
-/// Fresh for **every attempt**, so that a late command of an earlier attempt can never act on a later one.
+/// A new token is drawn for **every attempt**, so that a late command of an earlier attempt can never act on a later
+/// one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Token(Arc<str>);
 
@@ -131,10 +134,10 @@ impl fmt::Debug for Token {
 pub(crate) struct Ttl(u64);
 
 impl Ttl {
-    /// Below this the drift and a round trip leave no validity worth having.
+    /// The smallest TTL. Below it, the drift and a round trip leave no useful validity.
     pub(crate) const MIN: Duration = Duration::from_millis(10);
 
-    /// Rounds down to whole milliseconds: against ourselves.
+    /// Rounds down to whole milliseconds, because a shorter lease is the safe side.
     pub(crate) fn from_duration(ttl: Duration) -> Self {
         Self(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
     }
@@ -154,8 +157,8 @@ pub(crate) struct NodeId(pub(crate) usize);
 
 /// An instant of a clock that never steps and, on Linux, counts suspend: nanoseconds since its own origin.
 ///
-/// `std::time::Instant` stands still while the machine is suspended (rust-lang/rust#87906), which would wake a
-/// laptop or a virtual machine up with a "valid" lock of an hour ago.
+/// `std::time::Instant` does not advance while the machine is suspended (rust-lang/rust#87906): after a resume, a
+/// laptop or a virtual machine would take a lock of an hour ago for valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Moment(u64);
 
@@ -168,16 +171,16 @@ impl Moment {
         self.0
     }
 
-    /// Later than any deadline.
+    /// A moment later than any deadline.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// The last multiple of `grid` that is not after `self`; itself when `grid` is zero.
+    /// The last multiple of `grid` that is not after `self`; `self` when `grid` is zero.
     pub(crate) fn align_down(self, grid: Duration) -> Self {
         let grid = u64::try_from(grid.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self(self.0 - self.0 % grid)
     }
 
-    /// So long ago; the clock's origin where that is later.
+    /// The moment `duration` before `self`, but not before the clock's origin.
     pub(crate) fn ago(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -197,30 +200,30 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// Where time and randomness come from. One implementation reads the machine; a simulation hands in its own.
+/// The source of time and randomness. One implementation reads the machine; a simulation passes its own.
 pub(crate) trait Ambient: Send + Sync + 'static {
     /// The clock of every deadline.
     fn now(&self) -> Moment;
-    /// Wall clock in microseconds since 1970. Read for fencing tokens, and for
-    /// nothing else.
+    /// Wall clock in microseconds since 1970, read for fencing tokens only.
     fn wall_micros(&self) -> u64;
-    /// 128 bits that nobody can guess: tokens are drawn from them.
+    /// 128 bits that nobody can guess, for tokens.
     fn random(&self) -> u128;
-    /// Wakes at moments of the clock of every deadline. Must be called within a tokio runtime.
+    /// A timer on the clock of every deadline. Must be called within a tokio runtime.
     fn timer(&self) -> Box<dyn Timer>;
 }
 
-/// An alarm for one moment at a time.
+/// A timer for one moment at a time.
 pub(crate) trait Timer: Send {
-    /// Ready once `at` has come, and not before. Asked for another moment, it forgets the one before.
+    /// Ready once `at` has come, and not before. A call with another moment replaces the previous one.
     fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// A number that grows with every grant of a resource, for the resource itself to check: one that refuses a token
-/// lower than the highest it has seen is safe from holders that wake up late.
+/// A number that grows with every grant of a resource. The protected resource checks the token: a resource that refuses
+/// every token lower than the highest it has seen is safe from holders that write late.
 ///
-/// Unique among all grants of a resource, and larger than the token of every grant that was over before this
-/// one's attempt began. Not gap-free, and not comparable between resources. At most 2^52.
+/// A token is unique among all grants of its resource, and larger than the token of every grant that had ended before
+/// the attempt for this token began. Tokens have gaps, and tokens of different resources cannot be compared. A token is
+/// at most 2^52.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 
@@ -229,8 +232,8 @@ impl FencingToken {
         Self(token)
     }
 
-    /// The number. 0 is never issued: it stands for a lock taken without fencing, which a resource that checks
-    /// tokens refuses as soon as it has seen any other.
+    /// The number of the token. 0 is never issued: a lock taken without fencing has the token 0, which a resource that
+    /// checks tokens refuses as soon as it has seen any other.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -249,43 +252,52 @@ impl From<FencingToken> for u64 {
     }
 }
 
-/// Whether a node that may throw locks away when it is full has a vote.
+/// Whether a node that may evict locks when its memory is full has a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Eviction {
     Refused,
     Allowed,
 }
 
-/// Whether a node's acknowledged writes survive its death.
+/// Whether a node's acknowledged writes survive a crash of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// Always: append-only file, with `appendfsync always` also while it is rewritten.
+    /// All of them: append-only file, with `appendfsync always` also while the file is rewritten.
     Durable,
-    /// Not always.
+    /// Not all of them.
     Weak,
-    /// The node does not tell: `CONFIG GET` is forbidden.
+    /// Unknown, because the client may not use `CONFIG GET` on the node.
     NotTold,
 }
 
-/// Why a node's grants do not count for a while.
+/// Why a node is in quarantine. The node may lack locks that clients hold, so its grants do not count until these locks
+/// have expired.
+///
+/// "Recently" means within the length of one quarantine: the longest `max_ttl` of all clients with its drift, and 2 s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuarantineCause {
-    /// It has no memory of an earlier life: it is new, or has lost its data.
+    /// The node keeps every write, but has no record of clients that used it before: the node is new, or has lost its
+    /// data. For a new node, `redlock init` ends the quarantine.
     NewOrWiped,
-    /// It is new or restarted not long ago, and is not configured to keep every write.
+    /// The node is new or restarted recently, and its configuration does not keep every write; `appendfsync always`
+    /// does.
     NotDurable,
-    /// It is new or restarted not long ago, and does not tell whether it keeps every write.
+    /// The node is new or restarted recently, and the client may not use `CONFIG GET` to see whether every write is
+    /// kept.
     DurabilityUnknown,
-    /// It restarted not long ago, and was not seen to keep every write before that.
+    /// The node restarted recently. Every write is kept now, but was not known to be kept before the restart, or the
+    /// node has replicas.
     Restarted,
-    /// It was a replica until not long ago, and replication is asynchronous.
+    /// The node was a replica until recently. Replication is asynchronous, so the node may lack locks of the old
+    /// master.
     Promoted,
-    /// Another server was this node until not long ago: its address leads elsewhere now, or the node list has changed.
+    /// Clients used another server in place of this node until recently, and may hold locks there: the node's address
+    /// now leads to another server, or the node list has changed.
     Replaced,
-    /// Clients have met it in a life that its data knows nothing of: a backup or an old file was loaded.
+    /// The node's data is older than what clients have seen on the node: a backup or an old file was loaded.
     RolledBack,
-    /// It has evicted keys not long ago, and locks may have been among them.
+    /// The node has evicted keys recently, and locks may have been among them.
     Evicted,
 }
 
@@ -310,7 +322,7 @@ impl fmt::Display for QuarantineCause {
     }
 }
 
-/// Text that is never printed.
+/// A secret text, which `Debug` does not print.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 

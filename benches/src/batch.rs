@@ -1,4 +1,4 @@
-//! One batch: one side, one number of tasks, one cluster, for a moment.
+//! A batch: a short measurement of one side with one number of tasks on one cluster.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use hdrhistogram::Histogram;
 use crate::Error;
 use crate::sides::Side;
 
-/// Cycles of each task that are not counted: the batch before was another side's, and left its caches behind.
+/// First cycles of each task, which are not counted because the batch before was another side's and left its caches.
 const WARM_UP: u64 = 3;
 
-/// How a batch is run.
+/// The parameters of a batch.
 #[derive(Clone)]
 pub(crate) struct Batch {
-    /// What each task locks; nobody else does at the time.
+    /// The name that each task locks, and nobody else at that time.
     pub(crate) names: Arc<[String]>,
     pub(crate) tasks: usize,
     pub(crate) length: Duration,
 }
 
-/// What came out.
+/// The figures of a batch.
 pub(crate) struct Sample {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Sample {
 }
 
 impl Batch {
-    /// Every task runs on the runtime's workers, as a service's would, and at least one cycle.
+    /// Runs the batch. Every task runs on the runtime's workers, as in a service, and does at least one cycle.
     pub(crate) async fn run<S: Side>(&self, side: &S) -> Result<Sample, Error> {
         let started = Instant::now();
         let tasks: Vec<_> = (0..self.tasks)
@@ -53,7 +53,7 @@ impl Batch {
     }
 }
 
-/// The durations until `end`, and the number of cycles that are not among them.
+/// Runs cycles until `end`. Returns their durations, and the number of warm-up cycles that are not among them.
 async fn cycles<S: Side>(side: &S, name: &str, end: Instant) -> Result<(Histogram<u64>, u64), Error> {
     let mut histogram = histogram()?;
     let mut warm = 0;
@@ -63,7 +63,7 @@ async fn cycles<S: Side>(side: &S, name: &str, end: Instant) -> Result<(Histogra
         let now = Instant::now();
         let spent = now - last;
         last = now;
-        // A slow side's first cycle may be the only one.
+        // The first cycle of a slow side may be its only one, and then counts.
         if warm < WARM_UP && now < end {
             warm += 1;
         } else {

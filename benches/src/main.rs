@@ -1,4 +1,4 @@
-//! Measures redlock-quorum beside the bare exchange on redis-rs (the floor) and the crate rslock; see README.md.
+//! Compares redlock-quorum with the bare exchange on redis-rs (the floor) and with the crate rslock; see README.md.
 
 #![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
 

@@ -1,8 +1,9 @@
-//! Which batches run, and in which order.
+//! The batches and their order.
 //!
-//! Two clusters of five masters: one healthy, one with a paused node. Each side has its own connections to both.
-//! A round runs every cell once, sides of one cell next to each other, all in random order; so whatever else the
-//! machine does hits all alike, and each round gives a ratio of neighbours. Figures are medians over rounds.
+//! There are two clusters of five masters: one is healthy, the other has a paused node. Each side has its own
+//! connections to both. A round runs every cell once, in random order, but with the sides of one cell next to each
+//! other. Noise of the machine therefore hits all sides alike, and each round gives a ratio of neighbours. Figures are
+//! medians over rounds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,17 +18,18 @@ use crate::sides::{Floor, Ours, Rslock};
 pub(crate) const NODES: usize = 5;
 const PAUSED_NODE: usize = 2;
 
-/// Length of one batch. Short, so that neighbours meet the same machine; some hundred cycles of one task.
+/// Length of one batch, some hundred cycles of one task. Batches are short, so that neighbours see the same noise.
 const BATCH: Duration = Duration::from_millis(100);
-/// Between batches: answers that the last one did not wait for come in.
+/// Pause between batches, in which late answers to the last batch arrive.
 const BREATHER: Duration = Duration::from_millis(3);
-/// How many batches of rslock are run against a paused node; each cycle takes a second there.
+/// Number of batches of rslock with a paused node, where each cycle takes a second.
 const RSLOCK_PAUSED_BATCHES: usize = 3;
-/// Batches in the first moments of a pause: less in all than the time after which ours gives the node up.
+/// Number of batches in the first moments of a pause. All together take less time than this library takes to stop
+/// sending to the paused node.
 const ONSET_BATCHES: usize = 8;
-/// How long ours may take to give the paused node up.
+/// Longest time until this library must have stopped sending to the paused node.
 const GIVE_UP_LIMIT: Duration = Duration::from_secs(10);
-/// After the last batch every release has run, far earlier than any TTL ends.
+/// Time after the last batch within which all releases have run, far below any TTL.
 const SETTLED_WITHIN: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +49,7 @@ impl SideName {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Nodes {
     Healthy,
-    /// One has been paused for less than a second.
+    /// One node has been paused for less than a second.
     JustPaused,
     OnePaused,
 }
@@ -58,7 +60,7 @@ pub(crate) enum Load {
     ManyTasks,
 }
 
-/// One batch's place and figures.
+/// One batch: its cell, its round and its figures.
 pub(crate) struct Record {
     pub(crate) round: usize,
     pub(crate) side: SideName,
@@ -67,7 +69,7 @@ pub(crate) struct Record {
     pub(crate) sample: Sample,
 }
 
-/// One cluster and everybody's connections to it.
+/// One cluster, and the connections of all sides to it.
 pub(crate) struct Bed {
     pub(crate) cluster: LocalCluster,
     pub(crate) ours: Ours,
@@ -98,7 +100,7 @@ impl Bed {
         }
     }
 
-    /// Whoever leaves keys behind was not measured fairly.
+    /// Checks that no key is left: a side that leaves keys behind has an unfair advantage.
     fn check_empty(&self) -> Result<(), Error> {
         for node in 0..NODES {
             let keys = self.cluster.keys(node)?;
@@ -128,7 +130,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) async fn run(mut self, healthy: &Bed, paused: &Bed) -> Result<Vec<Record>, Error> {
         let end = Instant::now() + self.length;
-        // rslock connects at its first lock, which takes all nodes.
+        // rslock connects to all nodes at its first lock.
         for bed in [healthy, paused] {
             for side in SideName::ALL {
                 bed.run(side, &self.batch(side, Load::OneTask)).await?;
@@ -166,7 +168,8 @@ impl Plan {
         Ok(records)
     }
 
-    /// The first moments, while ours still sends to the paused node; then until it does no more.
+    /// Measures the first moments of the pause, while this library still sends to the paused node. Then waits until the
+    /// library has stopped sending to it.
     async fn onset(&mut self, healthy: &Bed, paused: &Bed, records: &mut Vec<Record>) -> Result<(), Error> {
         let batch = Batch { length: BATCH / 2, ..self.batch(SideName::Ours, Load::OneTask) };
         for round in 0..ONSET_BATCHES {
@@ -207,7 +210,7 @@ pub(crate) fn names(side: SideName, tasks: usize) -> Arc<[String]> {
     (0..tasks).map(|task| format!("bench:{side}:{task:06}")).collect()
 }
 
-/// splitmix64: order only, but the same order for the same seed.
+/// Random numbers for the order of batches, by splitmix64: the same seed gives the same order.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! From records to a table, to JSON, and to a verdict.
+//! Turns records into a table, into JSON, and into a verdict.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::plan::{Load, Nodes, Record, SideName};
 
-/// Where the records came from.
+/// The setting in which the records were measured.
 pub(crate) struct Setting {
     pub(crate) runtime: String,
     pub(crate) tasks: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Report {
     bars: Vec<Bar>,
 }
 
-/// Medians over the batches of one cell.
+/// A row of the table: medians over the batches of one cell.
 struct Row {
     side: SideName,
     nodes: Nodes,
@@ -38,7 +38,7 @@ struct Row {
     rate_to_healthy: Option<f64>,
 }
 
-/// What a ratio has to be.
+/// A ratio and the bound that it has to meet.
 struct Bar {
     name: &'static str,
     ratio: f64,
@@ -80,7 +80,7 @@ impl Report {
         let Setting { runtime, tasks, seed, server } = &self.setting;
         let mut text = String::new();
         let mut line = |args: std::fmt::Arguments<'_>| {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = writeln!(text, "{args}");
         };
         line(format_args!("five local masters ({server}), volatile: nothing is written to disk"));

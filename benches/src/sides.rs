@@ -1,4 +1,4 @@
-//! What is compared. One cycle is a lock and its release; each side has one connection per node.
+//! The sides that are compared. A cycle is a lock and its release; each side has one connection per node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rslock::LockManager;
 
 use crate::Error;
 
-/// Time to live of every lock: long against everything that is measured, so that nothing expires.
+/// Time to live of every lock, long against all measured times, so that nothing expires.
 const TTL: Duration = Duration::from_secs(10);
 
 /// One way to lock.
@@ -21,14 +21,14 @@ pub(crate) trait Side: Clone + Send + Sync + 'static {
     fn cycle(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// This library with its defaults. For comparison with others without fencing tokens, which neither the floor nor
-/// rslock has; the price of these is ours with them against ours without.
+/// This library with its defaults. In the comparison with the floor and rslock it runs without fencing tokens, because
+/// they have none. The price of tokens is the ratio of this library with them to this library without them.
 #[derive(Clone)]
 pub(crate) struct Ours(pub(crate) Redlock);
 
 impl Ours {
     pub(crate) async fn connect(urls: &[String], fencing: Fencing) -> Result<Self, Error> {
-        // The nodes are volatile and new; nobody has held a lock on them.
+        // The restart guard is off, because the nodes are volatile and new, and nobody has held a lock on them.
         let builder = Redlock::builder().nodes(urls.iter().cloned()).fencing(fencing);
         let redlock = builder.dangerous_no_restart_guard().connect().await?;
         match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
@@ -46,14 +46,14 @@ impl Side for Ours {
     }
 }
 
-/// The simplest correct exchange on redis-rs alone: `SET NX PX` with a fresh token to all nodes at once, await
-/// the q-th success; compare-and-delete to all, await the q-th success. No time limits, no deadline, no reasons,
-/// no reconnect.
+/// The simplest correct exchange on redis-rs alone: `SET NX PX` with a fresh token to all nodes at once, await the q-th
+/// success; compare-and-delete to all, await the q-th success. There are no time limits, deadlines, reasons or
+/// reconnects.
 ///
-/// Answers that are still missing then are awaited by a task of their own. They cannot be dropped: redis-rs does
-/// not send a queued command whose caller has gone, and a release that is not sent leaves its key behind, while
-/// work that is not done makes the floor look faster than anything correct can be. One set of futures serves
-/// both steps, so that a late SET goes on while the releases are awaited, and always before its own release.
+/// A task of its own awaits the answers that are still missing then. These futures cannot be dropped, because redis-rs
+/// does not send a queued command whose caller has gone. A release that is not sent would leave its key behind, and the
+/// floor would look faster than any correct exchange can be. One set of futures serves both steps, so that a late SET
+/// continues while the releases are awaited, and always before its own release.
 #[derive(Clone)]
 pub(crate) struct Floor {
     connections: Arc<[MultiplexedConnection]>,
@@ -72,8 +72,8 @@ impl Floor {
 
     pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
         let script = Script::new(Self::RELEASE);
-        // redis-rs's queue of 50 would be full with 64 tasks; a SET that waits for room can then be overtaken by its
-        // own release, which leaves the key behind.
+        // The default queue of redis-rs holds 50 commands, and would be full with 64 tasks. A SET that waits for room
+        // can then be overtaken by its own release, which leaves the key behind.
         let config =
             AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(1 << 20);
         let mut connections = Vec::new();
@@ -121,21 +121,21 @@ impl Side for Floor {
     }
 }
 
-/// Without Nagle's delay, as ours; redis-rs leaves it on.
+/// A client without Nagle's delay, like this library's. redis-rs has the delay on by default.
 fn client(url: &str) -> Result<Client, Error> {
     let info = url.into_connection_info()?;
     Ok(Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))?)
 }
 
-/// About as long as ours, which carries the owner.
+/// A token about as long as this library's, which contains the owner.
 fn token() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(format!("localhost:12345:{:032x}", u128::from_ne_bytes(bytes)))
 }
 
-/// The crate `rslock` as its README sets it up: its own defaults for retries and time limits. It keeps one
-/// `MultiplexedConnection` per node as well.
+/// The crate `rslock` as its README sets it up, with its own defaults for retries and time limits. The crate also has
+/// one `MultiplexedConnection` per node.
 #[derive(Clone)]
 pub(crate) struct Rslock(LockManager);
 

@@ -1,4 +1,4 @@
-//! A measurement whose outcome matters.
+//! The measurement of held locks runs and loses none.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
@@ -14,6 +14,6 @@ fn held_locks_are_measured_and_none_is_lost() {
     let rows: Vec<Vec<&str>> = table.lines().skip(3).map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.iter().map(|row| &row[..2]).collect::<Vec<_>>(), [["5", "0"], ["50", "0"], ["500", "0"]]);
     let renewals: f64 = rows[2][4].parse().unwrap();
-    // Once in two thirds of a second, each on each node.
+    // Each of 500 leases is renewed every two thirds of a second, on each node.
     assert!(renewals > 500.0, "{table}");
 }

@@ -1,4 +1,4 @@
-//! Examples whose outcome matters, run as their readers run them.
+//! Runs the examples whose outcome matters, as their readers run them.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
 
-/// How often, and how far apart, an example is looked at: two minutes in all. The longest story takes some 20 s, and one
-/// whose nodes never vote has no end of its own.
+/// Number and interval of checks whether an example has ended: two minutes in total. The longest story takes some 20 s.
+/// A story whose nodes never vote would not end by itself.
 const POLLS: u32 = 12_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Built by `cargo test` beside this test, unless it is told to build this one alone.
+/// An example's program. `cargo test` builds the examples beside this test, unless only this test is selected.
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let path: PathBuf = test.parent().unwrap().parent().unwrap().join("examples").join(name);
@@ -23,7 +23,7 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
-/// Runs an example to its end. One that has none is killed, and fails.
+/// Runs an example to its end. An example that does not end in time is killed, and the test fails.
 fn output(command: &mut Command) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -53,8 +53,8 @@ fn output(command: &mut Command) -> Output {
     Output { status: ended.unwrap_or_else(|| panic!("it has no end: {story}")), stdout, stderr }
 }
 
-/// A holder that was stopped for longer than its lease writes late: with its smaller token it is refused, and where
-/// nobody looks at tokens it gets through.
+/// A holder that was stopped for longer than its lease writes late. A store that checks tokens refuses the late write;
+/// a store that does not lets it through.
 #[test]
 fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
     let output = output(&mut example("fenced_storage"));
@@ -75,8 +75,8 @@ fn a_holder_that_wakes_up_late_is_refused_by_its_token() {
     assert!(matches!(tokens[..], [first, second] if 0 < first && first < second), "{story}");
 }
 
-/// Runs it as somebody who has nothing but this checkout, and answers its story. Its exit code says whether all went
-/// as it should.
+/// Runs an example as in a fresh checkout, without `REDLOCK_NODES`, and returns its output. The exit code says whether
+/// all went as it should.
 fn story(name: &str) -> String {
     let output = output(example(name).env_remove("REDLOCK_NODES"));
     let story = String::from_utf8(output.stdout).unwrap();
@@ -84,7 +84,7 @@ fn story(name: &str) -> String {
     story
 }
 
-/// One after the other, and with terms that grow: the example looks at that itself.
+/// The example itself checks that there is one leader at a time and that terms grow.
 #[test]
 fn leaders_follow_each_other_and_step_down_without_a_quorum() {
     let story = story("leader_election");
@@ -96,7 +96,7 @@ fn leaders_follow_each_other_and_step_down_without_a_quorum() {
     );
 }
 
-/// Also by hosts that are late, and with a node down.
+/// The job runs once a night, although hosts are late and a node is down.
 #[test]
 fn one_host_of_many_runs_a_job() {
     let story = story("cron_job");
@@ -104,7 +104,7 @@ fn one_host_of_many_runs_a_job() {
     assert_eq!(story.matches("another host does").count(), 6, "{story}");
 }
 
-/// Contention is the client's business, an outage is not; both say when to come back.
+/// Contention is a client error, an outage is not; both answers say when to retry.
 #[test]
 fn a_service_answers_409_to_contention_and_503_to_an_outage() {
     let story = story("axum_service");
@@ -119,7 +119,7 @@ fn a_service_answers_409_to_contention_and_503_to_an_outage() {
     }
 }
 
-/// It prints what it does to a node that is down, and ends.
+/// The quickstart prints its steps, including those with nodes down, and ends.
 #[test]
 fn the_quickstart_goes_through() {
     let story = story("quickstart");

@@ -1,4 +1,4 @@
-//! Who we are to a node: said in the settings, in a file, or by the program when it is asked.
+//! Credentials for a node: from the settings, from a file, or from a provider in the program.
 
 use std::fmt;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use super::{NodeOptions, RedlockBuilder};
 use crate::error::SettingsError;
 use crate::types::{Login, Secret};
 
-/// Who we are to a node.
+/// Credentials for a node, as far as they are configured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
     pub(crate) username: Option<String>,
@@ -26,11 +26,11 @@ pub(crate) enum Password {
     /// Read for every connection.
     #[cfg(feature = "config")]
     InFile(SecretFile),
-    /// Asked for every connection.
+    /// Returned by the provider, which is called for every connection.
     Provided(Provider),
 }
 
-/// What the program gives us to ask.
+/// The program's provider of credentials.
 #[derive(Clone)]
 pub(crate) struct Provider(Arc<Provide>);
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Provider {
 }
 
 impl Credentials {
-    /// What is not said here is taken from `common`.
+    /// Takes a user or password that is not set here from `common`.
     pub(super) fn or(&self, common: &Self) -> Self {
         let Self { username, password } = self.clone();
         Self {
@@ -69,7 +69,7 @@ impl Credentials {
         }
     }
 
-    /// For a node that is not found by sentinels, and these are for them.
+    /// Checks credentials for sentinels, where no node is found by sentinels: none may be set.
     pub(super) fn check_unused(&self, [username, password]: [&'static str; 2]) -> Result<(), SettingsError> {
         let unused = |setting, value| SettingsError::Malformed {
             setting,
@@ -83,7 +83,8 @@ impl Credentials {
         }
     }
 
-    /// A password that cannot be had is a mistake of its own, and not one of a user without a password as well.
+    /// Sets the password. If the password cannot be read, an empty one is set, so that the error does not cause a
+    /// second one about a user without a password.
     #[cfg(feature = "config")]
     pub(super) fn set_password(
         &mut self,
@@ -115,13 +116,14 @@ impl Password {
 }
 
 impl NodeOptions {
-    /// The ACL user, instead of one in the URL, and of the client's for all nodes.
+    /// The ACL user of this node, instead of the client's user for all nodes. Not together with a user in the URL.
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.credentials.username = Some(username.into());
         self
     }
 
-    /// The password, instead of one in the URL, and of the client's for all nodes.
+    /// The password of this node, instead of the client's password for all nodes. Not together with a password in the
+    /// URL.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.credentials.password = Some(Password::known(password));
         self
@@ -175,19 +177,19 @@ impl RedlockBuilder {
         self.given("password")
     }
 
-    /// Asks the program for the password, and maybe the user, instead of [`password`](Self::password): for credentials
-    /// that change while the client lives, such as short-lived tokens of a cloud or of a vault. The last of the two
-    /// counts.
+    /// A provider that returns the password, and optionally the user, instead of [`password`](Self::password). Use a
+    /// provider for credentials that change while the client lives, such as short-lived tokens of a cloud or of a
+    /// vault. Where both are set, the one that was set last counts.
     ///
-    /// The provider is given the name of the node. It is asked for every connection that is made, for each node by
-    /// itself, and never while one lives. What it takes is part of `connect_timeout`. An error, a panic, and an answer
-    /// that does not come in time are [`NodeFailure::Credentials`](crate::NodeFailure::Credentials) of that node, and
-    /// it is asked again at the next attempt; its errors are shown, so they must not contain passwords.
+    /// The client calls the provider with the name of the node whenever it makes a connection, and never while the
+    /// connection lives. The provider's time counts towards `connect_timeout`. An error, a panic, or a late answer is
+    /// [`NodeFailure::Credentials`](crate::NodeFailure::Credentials) of that node, and the next attempt to connect
+    /// calls the provider again. The provider's errors are shown, so they must not contain passwords.
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped at the end of `connect_timeout`, and with the client. A provider that must not be
-    /// interrupted does its work in a task of its own.
+    /// The provider's future is dropped at the end of `connect_timeout`, and with the client. A provider that must not
+    /// be interrupted does its work in a task of its own.
     ///
     /// # Examples
     ///
@@ -224,8 +226,8 @@ impl RedlockBuilder {
         self.given("sentinel_password")
     }
 
-    /// As [`credentials`](Self::credentials), for the sentinels: asked for every connection to one of them, with the
-    /// name of the node that they watch.
+    /// As [`credentials`](Self::credentials), for the sentinels: the provider is called for every connection to a
+    /// sentinel, with the name of the node that the sentinel watches.
     pub fn sentinel_credentials<F, T, E>(mut self, provider: F) -> Self
     where
         F: Fn(Arc<str>) -> T + Send + Sync + 'static,

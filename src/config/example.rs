@@ -1,4 +1,4 @@
-//! `redlock.example.toml`, drawn from the table of settings.
+//! The text of `redlock.example.toml`, generated from the table of settings.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! Fencing tokens: whether there are any, and what nodes remember of them.
+//! Settings of fencing tokens.
 
 use std::time::Duration;
 
@@ -6,39 +6,39 @@ use super::RedlockBuilder;
 use super::settings::check;
 use crate::error::SettingsError;
 
-/// By how much tokens are kept longer than clocks could make it necessary.
+/// Time that tokens are kept in addition to what wrong clocks could make necessary.
 const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
-/// Tokens of longer ago than ten years are not kept on purpose.
+/// Ten years. Nobody keeps tokens for longer on purpose.
 const RETENTION_MAX: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// Whether locks carry fencing tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fencing {
-    /// Each lock has a token that is larger than those of all locks before it. Costs one more command to each
-    /// node, in the same round trip.
+    /// Each lock has a token that is larger than those of all earlier locks of the resource. The token costs one more
+    /// command to each node, in the same round trip.
     #[default]
     On,
-    /// `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
+    /// Locks are taken by `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
     Off,
 }
 
 impl RedlockBuilder {
-    /// Whether locks carry fencing tokens. All clients of a resource that checks tokens must agree.
+    /// Whether locks carry fencing tokens. All clients of a resource that checks tokens must use the same setting.
     pub fn fencing(mut self, fencing: Fencing) -> Self {
         self.fencing = fencing;
         self.given("fencing")
     }
 
-    /// A client whose wall clock is further than this from the median of the nodes' is refused fencing tokens;
-    /// above zero.
+    /// The largest distance of the client's wall clock from the median of the nodes' clocks; above zero. A client
+    /// beyond it is refused fencing tokens.
     pub fn max_clock_skew(mut self, skew: Duration) -> Self {
         self.max_clock_skew = skew;
         self.given("max_clock_skew")
     }
 
-    /// For how long nodes remember the highest token of a resource that nobody locks any more. At least an hour more
-    /// than three times `max_clock_skew`, by which a node's clock, the clock of the client that trims and that of the
-    /// next holder may each be off; at most 3650 days.
+    /// The time for which nodes keep the highest token of a resource that nobody locks any more; at most 3650 days, and
+    /// at least three times `max_clock_skew` and an hour. Three clocks may each be off by `max_clock_skew`: a node's,
+    /// that of the client that trims old tokens, and that of the next holder.
     pub fn fence_retention(mut self, retention: Duration) -> Self {
         self.fence_retention = retention;
         self.given("fence_retention")

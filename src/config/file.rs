@@ -1,4 +1,4 @@
-//! A settings file: TOML, where every value knows its line and column.
+//! Reads a settings file: TOML, with the line and column of every value.
 
 use std::ops::Range;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::{NodeOptions, RedlockBuilder};
 use crate::error::{SettingOrigin, SettingsError};
 use crate::types::Secret;
 
-/// Largest settings file in bytes: more is another file.
+/// Largest settings file in bytes. A larger file is not a settings file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The fields of a table in `nodes`.
@@ -39,7 +39,7 @@ pub(super) const NODE_FIELDS: [&str; 14] = [
 const NODES: &str = "nodes";
 const NODES_KIND: &str = "a list of URLs or of tables with a url";
 
-/// Takes over what the file says, and notes its mistakes.
+/// Applies the file's settings to the builder, and records the file's mistakes.
 pub(super) fn read(builder: &mut RedlockBuilder, path: &Path) {
     let shown = path.display().to_string();
     match read_text(path, FILE_BYTES_MAX) {
@@ -48,14 +48,15 @@ pub(super) fn read(builder: &mut RedlockBuilder, path: &Path) {
     }
 }
 
-/// `base` is the directory that the file's relative paths begin in.
+/// As [`read`], from text. `base` is the directory that relative paths in the file start from.
 pub(super) fn parse(builder: &mut RedlockBuilder, path: &str, base: &Path, text: &str) {
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source { path: path.into(), text, base };
     if errors.is_empty() {
         source.table(builder, "", document.get_ref());
     }
-    // What is left of a file that is not TOML may miss anything: to go on would find mistakes that are none.
+    // The settings of a file that is not TOML are ignored: the recovered rest may lack any of them, which would be
+    // reported as further mistakes.
     builder.mistakes.extend(errors.iter().map(|error| {
         let origin = source.origin(&error.span().unwrap_or(0..0));
         SettingsError::Syntax { problem: error.message().to_owned() }.at(&origin)
@@ -212,7 +213,7 @@ fn set_field(
     Ok(())
 }
 
-/// Whether settings have this table in their names.
+/// Whether `name` is a table of settings, such as `retry`.
 fn is_table(name: &str) -> bool {
     Setting::all().any(|setting| setting.name().split_once('.').is_some_and(|(table, _)| table == name))
 }

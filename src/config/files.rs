@@ -1,4 +1,4 @@
-//! Files that settings name, read with a bound, and read again for every connection.
+//! Files that settings name. Each is read with a limit on its size, and read again for every connection.
 
 use std::fmt;
 use std::fs::File;
@@ -9,17 +9,17 @@ use crate::error::SettingsError;
 #[cfg(feature = "config")]
 use crate::types::Secret;
 
-/// Longest password file in bytes: more is another file.
+/// Largest password file in bytes. A larger file is not a password file.
 #[cfg(feature = "config")]
 const SECRET_BYTES_MAX: u64 = 4096;
 
 /// # Errors
 ///
-/// What the operating system says, or that it is too long.
+/// Returns the error of the operating system, or that the file is too long.
 pub(super) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    // Instead of its size: a pipe has none.
+    // The limit is on what is read, because a pipe has no size to check.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("longer than {bytes_max} bytes"));
@@ -29,30 +29,30 @@ pub(super) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String>
 
 /// # Errors
 ///
-/// As [`read_bytes`], or that it is not UTF-8.
+/// As [`read_bytes`], or that the file is not UTF-8.
 #[cfg(feature = "config")]
 pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     String::from_utf8(read_bytes(path, bytes_max)?).map_err(|_| "not UTF-8".to_owned())
 }
 
-/// A file that has been read once, so that it is known to be good, and that may change.
+/// A file whose content may change. The file has been read once, so that it is known to be readable.
 #[derive(Clone)]
 pub(crate) struct Rereadable {
     setting: &'static str,
-    /// As given.
+    /// The path as given.
     shown: String,
     path: PathBuf,
     bytes_max: u64,
-    /// Of what can be read only once, such as a pipe.
+    /// The content of what can be read only once, such as a pipe.
     kept: Option<Vec<u8>>,
 }
 
 impl Rereadable {
-    /// Also answers what is in it now.
+    /// Opens the file and also returns its present content.
     ///
     /// # Errors
     ///
-    /// That it cannot be read.
+    /// [`SettingsError::File`] when the file cannot be read.
     pub(super) fn open(
         setting: &'static str,
         shown: String,
@@ -61,7 +61,7 @@ impl Rereadable {
     ) -> Result<(Self, Vec<u8>), SettingsError> {
         let mut this = Self { setting, shown, path: path.to_owned(), bytes_max, kept: None };
         let bytes = read_bytes(path, bytes_max).map_err(|problem| this.wrong(&problem))?;
-        // The working directory may be another one by the next time.
+        // The working directory may have changed by the next read.
         this.path = std::path::absolute(path).map_err(|error| this.wrong(&error.to_string()))?;
         if !is_regular(path).map_err(|problem| this.wrong(&problem))? {
             this.kept = Some(bytes.clone());
@@ -69,7 +69,7 @@ impl Rereadable {
         Ok((this, bytes))
     }
 
-    /// What is in it now. Blocks.
+    /// The present content of the file. Blocks.
     pub(super) fn read(&self) -> Result<Vec<u8>, SettingsError> {
         if let Some(kept) = &self.kept {
             return Ok(kept.clone());
@@ -93,7 +93,7 @@ impl Rereadable {
 }
 
 impl fmt::Debug for Rereadable {
-    /// Without what may be secret.
+    /// Omits the content, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rereadable").field("path", &self.path).finish_non_exhaustive()
     }
@@ -112,14 +112,14 @@ pub(crate) struct SecretFile(Rereadable);
 impl SecretFile {
     /// # Errors
     ///
-    /// That it cannot be read, or that it is not UTF-8.
+    /// [`SettingsError::File`] when the file cannot be read or is not UTF-8.
     pub(super) fn open(setting: &'static str, shown: &str, path: &Path) -> Result<Self, SettingsError> {
         let (file, bytes) = Rereadable::open(setting, shown.to_owned(), path, SECRET_BYTES_MAX)?;
         let this = Self(file);
         this.parse(bytes).map(|_| this)
     }
 
-    /// The password that is in it now, without the line's end. Blocks.
+    /// The password in the file, without a line end behind it. Blocks.
     pub(crate) fn read(&self) -> Result<Secret, SettingsError> {
         self.0.read().and_then(|bytes| self.parse(bytes))
     }

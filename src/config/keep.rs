@@ -1,4 +1,4 @@
-//! What becomes of leases while they are held.
+//! Settings of leases while they are held.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::check;
 use crate::error::SettingsError;
 use crate::types::Ttl;
 
-/// What becomes of a lease that is held.
+/// How a held lease is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keep {
     pub(crate) alive: KeepAlive,
@@ -16,7 +16,7 @@ pub(crate) struct Keep {
 impl Keep {
     /// # Errors
     ///
-    /// `max_hold` is too short.
+    /// [`SettingsError::OutOfRange`] when `max_hold` is too short.
     pub(crate) fn check(self) -> Result<(), SettingsError> {
         match self.max_hold {
             MaxHold::Unbounded => Ok(()),
@@ -40,7 +40,7 @@ impl KeepAlive {
     }
 }
 
-/// The longest that a lock may be held, renewals and extensions included.
+/// The longest time that a lock may be held, renewals and extensions included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MaxHold {
     Unbounded,

@@ -1,25 +1,25 @@
-//! What the keys on the nodes are called.
+//! The prefix of the keys on the nodes.
 
 use super::RedlockBuilder;
 use crate::error::SettingsError;
 use crate::types::KeyPrefix;
 
-/// How much of a wrong prefix an error repeats.
+/// Most characters of a wrong prefix that an error repeats.
 const SHOWN_CHARS: usize = 64;
 
 impl RedlockBuilder {
-    /// What the keys of all locks begin with, such as `app:`. At most 64 bytes without control characters, not
+    /// The beginning of the keys of all locks, such as `app:`. At most 64 bytes without control characters, not
     /// beginning with `redlock-quorum:`.
     ///
-    /// A lock is its key. Clients of different prefixes do not exclude each other, and `job` behind the prefix `app:` is
-    /// the same lock as `app:job` without a prefix, with the same fencing tokens and the same queue. Another prefix is
-    /// another lock: while clients with the old one and with the new one run, they do not exclude each other, and the
-    /// tokens of the new lock need not be larger than those of the old one.
+    /// A lock is its key: the lock `job` of a client with the prefix `app:` is the lock `app:job` of a client without a
+    /// prefix, with the same fencing tokens and the same wait queue. Clients with different prefixes do not exclude
+    /// each other. A change of the prefix makes other locks: clients with the old prefix and clients with the new one
+    /// do not exclude each other, and the tokens of a new lock need not be larger than those of the old one.
     ///
-    /// The prefix separates the names of locks and nothing else. The keys that the library keeps for itself, and its
-    /// channels, begin with `redlock-quorum:` for all clients of a node: a user who is restricted to the keys of one
-    /// prefix needs `~redlock-quorum:*` and `&redlock-quorum:wake:*` as well. Clients that shall share nothing need
-    /// databases or nodes of their own.
+    /// The prefix separates the names of locks and nothing else. The library's internal keys and channels begin with
+    /// `redlock-quorum:` for all clients of a node, so an ACL user who is restricted to the keys of one prefix needs
+    /// `~redlock-quorum:*` and `&redlock-quorum:wake:*` as well. Clients that must share nothing need databases or
+    /// nodes of their own.
     pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.key_prefix = prefix.into();
         self.given("key_prefix")

@@ -1,4 +1,4 @@
-//! Settings from files, the environment and flags, on top of each other: what comes later wins.
+//! Settings from files, the environment and flags, in layers: a later source wins over an earlier one.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::error::{SettingOrigin, SettingsError};
 /// Beginning of the environment variables that are settings.
 pub(super) const PREFIX: &str = "REDLOCK_";
 
-/// Variables that begin so and are no settings: the tool's settings file, what `redlock run` tells its command, and what
-/// the docker nodes and the tests of this project take.
+/// Variables with this prefix that are no settings: the tool's settings file, the variables that `redlock run` sets for
+/// its command, and those of this project's docker nodes and tests.
 const OTHERS: [&str; 9] = [
     "REDLOCK_CONFIG",
     "REDLOCK_RESOURCE",
@@ -27,9 +27,10 @@ const OTHERS: [&str; 9] = [
 ];
 
 impl RedlockBuilder {
-    /// Reads settings from a TOML file; `redlock.example.toml` has them all. What it does not say stays as it was.
+    /// Reads settings from a TOML file; `redlock.example.toml` lists them all. Settings that the file does not name
+    /// stay unchanged.
     ///
-    /// Reads the file at once, and blocks for so long. Mistakes are kept, and answered by
+    /// The file is read at once, which blocks. Mistakes are collected, and returned by
     /// [`connect`](RedlockBuilder::connect) or [`settings`](RedlockBuilder::settings) with file, line and column.
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         file::read(&mut self, path.as_ref());
@@ -37,9 +38,11 @@ impl RedlockBuilder {
     }
 
     /// Reads settings from the environment: `REDLOCK_TTL` sets `ttl`, `REDLOCK_RETRY__FIRST` sets `retry.first`,
-    /// `REDLOCK_NODES` is a list with commas. A variable that begins with `REDLOCK_` and is no setting is a
-    /// mistake; but for `REDLOCK_CONFIG`, what `redlock run` gives to its command, what the docker nodes of this
-    /// project take, and what Kubernetes adds for services. An empty variable counts as none.
+    /// `REDLOCK_NODES` is a list with commas. An empty variable counts as not set.
+    ///
+    /// Any other variable that begins with `REDLOCK_` is a mistake, except `REDLOCK_CONFIG`, the variables that
+    /// `redlock run` sets for its command, those of this project's docker nodes and tests, and those that Kubernetes
+    /// adds for services.
     pub fn environment(self) -> Self {
         self.variables(std::env::vars_os())
     }
@@ -63,7 +66,7 @@ impl RedlockBuilder {
                 continue;
             };
             let text = value.to_string_lossy();
-            // Text that is not UTF-8 is no value of any setting.
+            // No setting has a value that is not UTF-8.
             let value = value.to_str().map_or(Raw::Other("not UTF-8"), |_| Raw::Bare(&text));
             note_password(&mut passwords, setting.name(), &origin);
             self.give(setting, &Given { value, base: Path::new("") }, origin);
@@ -72,8 +75,8 @@ impl RedlockBuilder {
         self
     }
 
-    /// Takes a setting from a command line: `flag` is what the program calls it, for messages; `setting` and
-    /// `value` are as in a file, but without quotes.
+    /// Takes a setting from a command line. `flag` is the program's name for it, shown in messages; `setting` and
+    /// `value` are written as in a file, but without quotes.
     pub fn flag(mut self, flag: &str, setting: &str, value: &str) -> Self {
         let origin = SettingOrigin::Flag { flag: flag.into() };
         match Setting::find(setting) {
@@ -98,7 +101,8 @@ impl RedlockBuilder {
     }
 }
 
-/// Kubernetes tells every container of the services around it; one named `redlock-a` is a likely node.
+/// Whether Kubernetes sets the variable: each container gets such variables for the services around it, and a service
+/// named `redlock-a` is a likely node.
 fn is_service(variable: &str) -> bool {
     variable.ends_with("_PORT")
         || ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| variable.contains(part))
@@ -114,9 +118,9 @@ fn nearest(name: &str) -> Option<&'static Setting> {
     nearest_of(name, &names).and_then(Setting::find)
 }
 
-/// What was probably meant: at most a third of it is wrong.
+/// The known name that was probably meant: at most a third of its letters differ.
 pub(super) fn nearest_of<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // Nobody meant anything that we know by something so long, and the comparison takes the square of it.
+    // A longer name resembles no known one, and the time of the comparison grows with the square of the length.
     const COMPARED_BYTES_MAX: usize = 64;
     if name.len() > COMPARED_BYTES_MAX {
         return None;
@@ -126,7 +130,7 @@ pub(super) fn nearest_of<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (distance(nearest) <= nearest.len().div_ceil(3)).then_some(nearest)
 }
 
-/// Remembers which of the ways to give a password one source uses.
+/// Records a setting if it is one of the ways to give a password.
 pub(super) fn note_password(
     seen: &mut Vec<(&'static str, SettingOrigin)>,
     setting: &'static str,
@@ -137,7 +141,7 @@ pub(super) fn note_password(
     }
 }
 
-/// A source may use one of them.
+/// The mistake of one source that gives a password in two ways.
 pub(super) fn conflict(passwords: &[(&'static str, SettingOrigin)]) -> Option<SettingsError> {
     PASSWORDS.iter().find_map(|same| {
         let mut given = passwords.iter().filter(|(setting, _)| same.contains(setting));

@@ -1,4 +1,4 @@
-//! Settings from several sources: which value wins, and where mistakes are said to be.
+//! Settings from several sources: which value wins, and which origin mistakes are reported with.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -48,7 +48,8 @@ fn the_example_file_is_what_the_code_says() {
     );
 }
 
-/// Alone and without its `#`, each line is accepted and changes nothing, where it says to be the default.
+/// Each line of the example file, alone and without its `#`, is accepted. A line that claims to be the default changes
+/// nothing.
 #[test]
 fn each_line_of_the_example_file_is_the_default() {
     let defaults = effective(&toml(NODES).settings().unwrap());
@@ -87,7 +88,7 @@ fn each_line_of_the_example_file_is_the_default() {
     assert!(defaults.len() > 10);
 }
 
-/// Whoever adds a method to the builder adds a row to the table.
+/// A method of the builder without a row in the table of settings could not be used from files.
 #[test]
 fn every_method_of_the_builder_is_a_setting() {
     let files = [
@@ -107,7 +108,7 @@ fn every_method_of_the_builder_is_a_setting() {
         .flat_map(|body| body.split("    pub fn ").skip(1))
         .filter(|method| method.split('{').next().unwrap().contains("-> Self"))
         .map(|method| method.split(['(', '<']).next().unwrap())
-        // A file cannot say what the program does when it is asked.
+        // A file cannot give a provider of credentials.
         .filter(|method| !method.ends_with("credentials"))
         .collect();
     assert!(methods.len() > 12, "{methods:?}");
@@ -166,7 +167,7 @@ fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn what_only_follows_from_a_mistake_is_not_told() {
-    // With the default ttl, which stands for the one that is wrong, the node_timeout would be too long.
+    // The default ttl replaces the wrong one, and the node_timeout is too long for it.
     let text = format!("{NODES}ttl = 60\nmax_ttl = \"2m\"\nnode_timeout = \"20s\"");
     assert_eq!(mistakes(toml(&text)).len(), 1);
     assert_eq!(mistakes(toml("nodes = [1]\nquorum = 3")).len(), 1);
@@ -215,7 +216,7 @@ fn passwords_come_from_files_and_the_environment() {
     let effective = effective(&settings);
     assert_eq!(effective["password"], ("***".to_owned(), "REDLOCK_PASSWORD".to_owned()));
     assert!(!effective.contains_key("password_file"), "another one counts");
-    // One that is certainly there, whatever it holds.
+    // PATH is certainly set, whatever its value.
     assert!(!password(environment(builder, [("REDLOCK_PASSWORD_ENV", "PATH")])).is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! Where a node is: at an address, or where Sentinels say.
+//! Where a node is: at a fixed address, or at the address that Sentinels report.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use url::Url;
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-/// Most sentinels of one node. Each is asked once a second; Redis recommends three or five.
+/// Most sentinels of one node. Each sentinel is asked once a second; Redis recommends three or five.
 const SENTINELS_MAX: usize = 15;
 /// Longest name of a service in bytes: it is part of the node's name.
 const SERVICE_BYTES_MAX: usize = 64;
@@ -15,7 +15,7 @@ const SERVICE_BYTES_MAX: usize = 64;
 /// A server's host and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// As sockets take it: lower case, without the brackets that URLs put around IPv6.
+    /// The host in the form for sockets: lower case, without the brackets that URLs put around IPv6.
     pub(crate) host: String,
     pub(crate) port: u16,
 }
@@ -32,7 +32,7 @@ pub(crate) enum Location {
 }
 
 impl Address {
-    /// Of a URL that has nothing wrong but maybe this.
+    /// The address in a parsed URL, with its host and port checked.
     pub(super) fn of(url: &Url, default_port: u16) -> Result<Self, &'static str> {
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or("the host is missing")?;
         if host.contains(',') {
@@ -46,7 +46,7 @@ impl Address {
         Ok(Self { host, port })
     }
 
-    /// As URLs write it.
+    /// The address as URLs write it.
     pub(super) fn shown(&self) -> String {
         let Self { host, port } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -81,7 +81,7 @@ impl Location {
         Ok(Self::Sentinel { sentinels, service: service.to_owned() })
     }
 
-    /// How a node there is called in messages.
+    /// The default name of a node at this location, for messages.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Fixed(address) => address.shown(),
@@ -89,7 +89,7 @@ impl Location {
         }
     }
 
-    /// As it stands in a URL.
+    /// The location as URLs write it.
     #[cfg(feature = "config")]
     pub(super) fn in_url(&self) -> String {
         match self {
@@ -101,14 +101,14 @@ impl Location {
         }
     }
 
-    /// Whether all of it is on this machine, as far as that is known.
+    /// Whether all its hosts are known to be this machine.
     pub(super) fn is_this_machine(&self) -> bool {
         self.hosts().all(|host| {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         })
     }
 
-    /// The hosts that are known before anybody is asked.
+    /// The hosts that the settings name: of the node, or of its sentinels.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         let addresses = match self {
             Self::Fixed(address) => std::slice::from_ref(address),
@@ -117,7 +117,7 @@ impl Location {
         addresses.iter().map(|address| address.host.as_str())
     }
 
-    /// Whether two nodes there would be one.
+    /// Whether two nodes at these locations would be one server.
     pub(super) fn is_same_server(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Fixed(one), Self::Fixed(other)) => one == other,

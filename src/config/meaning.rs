@@ -1,4 +1,4 @@
-//! What settings mean together.
+//! Values that follow from several settings together.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::protocol::span;
 use crate::types::{Eviction, Ttl};
 
 impl Settings {
-    /// How many nodes there are.
+    /// The number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.quorum.nodes()
     }
 
-    /// How many of them have to agree.
+    /// The number of nodes that have to agree.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.quorum.needed()
     }
 
-    /// How many nodes may be lost while locks can still be taken.
+    /// The number of nodes that may fail while locks can still be acquired.
     #[must_use]
     pub fn tolerated_failures(&self) -> usize {
         self.quorum.spare()
     }
 
-    /// Time to live of a lease that asks for none of its own.
+    /// Time to live of a lease whose lock sets none of its own.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         self.ttl.as_duration()
@@ -41,50 +41,52 @@ impl Settings {
         self.max_ttl.as_duration()
     }
 
-    /// By how much clocks may run apart during a lease of `ttl`, which is good for so much less.
+    /// The drift that is allowed between clocks during a lease of `ttl`. The lease is valid for `ttl` less this drift.
     #[must_use]
     pub fn clock_drift(&self) -> Duration {
         self.ttl().saturating_sub(self.drift.validity(self.ttl))
     }
 
-    /// How far this machine's wall clock may be from the nodes' for fencing tokens to be proposed.
+    /// The largest distance of this machine's wall clock from the median of the nodes' at which it proposes fencing
+    /// tokens.
     #[must_use]
     pub fn max_clock_skew(&self) -> Duration {
         self.max_clock_skew
     }
 
-    /// What the keys of all locks begin with.
+    /// The beginning of the keys of all locks.
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         self.key_prefix.as_str()
     }
 
-    /// How long an attempt waits for a node's vote.
+    /// Longest time that one attempt waits for the votes of the nodes.
     #[must_use]
     pub fn node_timeout(&self) -> Duration {
         self.node_timeout
     }
 
-    /// How much of a lease of `ttl` must be left when it is handed over.
+    /// The validity that a lease of `ttl` must have left when the lock is acquired.
     #[must_use]
     pub fn min_validity(&self) -> Duration {
         self.min_validity.of(self.ttl)
     }
 
-    /// What is left of a lease of `ttl` when its holder gets it, if the nodes answer in `round_trip`.
+    /// The validity that a lease of `ttl` has left when the lock is acquired, if the nodes answer in `round_trip`.
     #[must_use]
     pub fn validity_after(&self, round_trip: Duration) -> Duration {
         self.drift.validity(self.ttl).saturating_sub(round_trip)
     }
 
-    /// How long a holder of a lease of `ttl` that crashes keeps others out at most: the key's TTL on a node whose
-    /// clock is slow by the drift factor.
+    /// The longest time that a crashed holder of a lease of `ttl` keeps others out: the key's TTL on a node whose clock
+    /// is slow by the drift factor.
     #[must_use]
     pub fn outage_after_crash(&self, ttl: Duration) -> Duration {
         self.stretched(Ttl::from_duration(ttl))
     }
 
-    /// How long the grants of a node that may have forgotten locks do not count; zero without the restart guard.
+    /// The length of a quarantine, in which the grants of a node that may have forgotten locks do not count; zero
+    /// without the restart guard.
     #[must_use]
     pub fn quarantine(&self) -> Duration {
         match self.guarding {
@@ -93,7 +95,7 @@ impl Settings {
         }
     }
 
-    /// What is allowed and still deserves a second thought, in sentences.
+    /// Warnings about settings that are allowed but may be a mistake, as sentences.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -133,8 +135,8 @@ impl Settings {
 
 #[cfg(feature = "config")]
 impl Settings {
-    /// Every setting that applies with its effective value, as a file gives it but for quotes, and where it was
-    /// given. Secrets are `***`.
+    /// Every setting that applies, with its effective value and where the value was given. A value is written as in a
+    /// file, but without quotes; secrets are `***`.
     pub fn effective(&self) -> impl Iterator<Item = (&'static Setting, String, &SettingOrigin)> {
         Setting::all()
             .filter_map(|setting| Some((setting, setting.show(self)?, self.origins.of(setting.name()))))

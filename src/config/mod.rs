@@ -55,34 +55,34 @@ pub(crate) use settings::LeaseTerms;
 pub(crate) use tls::TlsClient;
 pub(crate) use tls::Transport;
 
-/// Longest `max_ttl`: a lock that outlives its crashed holder by more than a day is a mistake.
+/// Longest `max_ttl`. A lock that outlives its crashed holder by more than a day is a mistake.
 const MAX_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Drift factors from here on leave too little of a lease to be meant.
+/// Factors from this one on are refused, because they leave too little of a lease.
 const DRIFT_FACTOR_MAX: f64 = 0.1;
 
-/// Everything that can be set. Turned into validated settings by [`connect`](RedlockBuilder::connect), which
-/// answers the first mistake with a [`SettingsError`] that names the setting, the value and the bound.
+/// All settings of a client. [`connect`](RedlockBuilder::connect) validates them, and returns the first mistake as a
+/// [`SettingsError`] that names the setting, the value and the bound.
 ///
 /// # Defaults
 ///
 /// | setting | default | why |
 /// |---|---|---|
-/// | `quorum` | n/2 + 1 | the smallest that intersects itself |
-/// | `ttl` | 10 s | a crashed holder blocks others for no longer |
-/// | `max_ttl` | 20 s | sets the length of a quarantine: 22.2 s, within `max_wait` |
-/// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the de-facto constants of Redlock |
-/// | `min_validity` | a quarter of the TTL | a lock with no time left helps nobody |
+/// | `quorum` | n/2 + 1 | the smallest number for which any two quorums have a node in common |
+/// | `ttl` | 10 s | a crashed holder blocks others for no longer than a TTL |
+/// | `max_ttl` | 20 s | a quarantine lasts for `max_ttl`, its drift and 2 s: 22.2 s, less than `max_wait` |
+/// | `clock_drift_factor`, `clock_drift_floor` | 0.01, 2 ms | the constants that most Redlock implementations use |
+/// | `min_validity` | a quarter of the TTL | a lease that is about to expire is of no use |
 /// | `node_timeout`, `connect_timeout` | 250 ms, 1 s | small against the TTL, large against a round trip |
 /// | `max_wait` | 30 s | a waiter that never gives up hides an outage |
-/// | `keep_alive` | yes | a lease that ends under its holder's hands is the worst of surprises |
-/// | `max_hold` | unbounded | the deadline of a holder that lives is nobody else's business |
-/// | `retry` | [`Retry::fifo`] | nobody polls, and a release calls the next |
-/// | `fencing` | on | a holder that wakes up late can be refused only by its token |
-/// | `max_clock_skew` | 60 s | only the order of tokens after a loss of data depends on clocks |
-/// | `fence_retention` | 7 days | far beyond any difference between clocks |
-/// | restart guard | on | a node that may have forgotten locks does not help two clients to one |
-/// | `key_prefix` | none | the name of a lock is its key, as with other implementations |
-/// | `owner` | `host:pid` | whoever inspects the key sees who holds it |
+/// | `keep_alive` | yes | a lease must not expire while its holder still works |
+/// | `max_hold` | unbounded | only the holder knows how long its work may take |
+/// | `retry` | [`Retry::fifo`] | waiters do not poll, because a release notifies the next waiter |
+/// | `fencing` | on | only a token lets the protected resource refuse a holder that writes late |
+/// | `max_clock_skew` | 60 s | clocks only decide the order of tokens after a loss of data |
+/// | `fence_retention` | 7 days | far longer than clocks differ |
+/// | restart guard | on | the vote of a node that forgot a lock could give the lock to a second client |
+/// | `key_prefix` | none | the key of a lock is its name, as in other implementations |
+/// | `owner` | `host:pid` | the key shows who holds the lock |
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct RedlockBuilder {
@@ -108,11 +108,11 @@ pub struct RedlockBuilder {
     eviction: Eviction,
     key_prefix: String,
     origins: SettingOrigins,
-    /// What was wrong before the values could be looked at: files that cannot be read, settings that do not exist.
+    /// Mistakes found before the values are checked: files that cannot be read, settings that do not exist.
     mistakes: Vec<SettingsError>,
 }
 
-/// How much of a lease has to be left when it is handed over.
+/// The validity that a lease must have left when the lock is acquired.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum MinValidity {
     QuarterOfTtl,
@@ -148,11 +148,12 @@ impl RedlockBuilder {
         }
     }
 
-    /// The independent Redis masters, as `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, a master by
-    /// its Sentinels as `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
-    /// [`NodeOptions`]. Every client
-    /// of a lock must name the same nodes. 1 to 31; an even number works, and survives no more failures than one
-    /// node less.
+    /// The independent Redis masters, 1 to 31. Each is a URL or [`NodeOptions`]:
+    /// `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, or a master by its Sentinels as
+    /// `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`.
+    ///
+    /// All clients of a lock must name the same nodes. An even number of nodes works, but tolerates no more failures
+    /// than one node fewer.
     pub fn nodes<I>(mut self, nodes: I) -> Self
     where
         I: IntoIterator,
@@ -162,21 +163,20 @@ impl RedlockBuilder {
         self.given("nodes")
     }
 
-    /// How many nodes have to agree; from n/2 + 1 to n.
+    /// The number of nodes that have to agree; from n/2 + 1 to n.
     pub fn quorum(mut self, nodes: usize) -> Self {
         self.quorum = QuorumSize::Exactly(nodes);
         self.given("quorum")
     }
 
-    /// Time to live of a lease, counted in whole milliseconds; from 10 ms to `max_ttl`. Each lock may choose its
-    /// own.
+    /// Time to live of a lease, in whole milliseconds; from 10 ms to `max_ttl`. Each lock may set its own TTL.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self.given("ttl")
     }
 
-    /// The longest TTL that any lock may ask for; from 10 ms to 24 h. A node that may have forgotten locks is not
-    /// believed for a little longer; the largest that any client of the nodes has counts for all of them.
+    /// The longest TTL that any lock may ask for; from 10 ms to 24 h. A node that may have forgotten locks is in
+    /// quarantine for a little longer than the largest `max_ttl` of all clients of the nodes.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = max_ttl;
         self.given("max_ttl")
@@ -188,13 +188,13 @@ impl RedlockBuilder {
         self.given("clock_drift_factor")
     }
 
-    /// Added to the drift, whatever the TTL: Redis expires keys by the millisecond. Below the TTL.
+    /// A constant added to the drift, because Redis expires keys by the millisecond; below the TTL.
     pub fn clock_drift_floor(mut self, floor: Duration) -> Self {
         self.drift.floor = floor;
         self.given("clock_drift_floor")
     }
 
-    /// How much validity a lease must have left when it is handed over; below the TTL.
+    /// The validity that a lease must have left when the lock is acquired; below the TTL.
     pub fn min_validity(mut self, min_validity: Duration) -> Self {
         self.min_validity = MinValidity::Fixed(min_validity);
         self.given("min_validity")
@@ -212,27 +212,28 @@ impl RedlockBuilder {
         self.given("connect_timeout")
     }
 
-    /// Longest time that `lock` waits in all; zero means a single attempt.
+    /// Longest time that `lock` waits in total; zero means a single attempt.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
         self.given("max_wait")
     }
 
-    /// Whether leases are renewed, at a third of their TTL and until their deadline, for as long as they are held.
-    /// Without, a lease ends a TTL after it was acquired or extended.
+    /// Whether leases are renewed while they are held. Renewal starts at a third of the TTL and is retried until the
+    /// deadline. Without renewal, a lease expires a TTL after it was acquired or last extended.
     pub fn keep_alive(mut self, keep_alive: bool) -> Self {
         self.keep.alive = KeepAlive::when(keep_alive);
         self.given("keep_alive")
     }
 
-    /// The longest that a lock may be held, at least 10 ms: then it is released, and its holder told as of any other
-    /// loss. Bounds what a holder that hangs, but lives, can do to the others.
+    /// The longest time that a lock may be held; at least 10 ms. The lock is released after this time, and its holder
+    /// is notified as of any other loss. The limit bounds how long a holder that hangs, but still renews, blocks
+    /// others.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.keep.max_hold = MaxHold::For(max_hold);
         self.given("max_hold")
     }
 
-    /// How `lock` waits.
+    /// How `lock` waits for a lock that another owner holds.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry.into();
         ["retry.strategy", "retry.first", "retry.longest", "retry.attempts", "retry.delay"]
@@ -241,7 +242,7 @@ impl RedlockBuilder {
         self
     }
 
-    /// Who we are to somebody who looks at a lock's key; 1 to 128 bytes without control characters.
+    /// The label that names the holder to anybody who inspects a lock's key; 1 to 128 bytes without control characters.
     pub fn owner(mut self, label: impl Into<String>) -> Self {
         self.owner = Some(label.into());
         self.given("owner")
@@ -251,8 +252,8 @@ impl RedlockBuilder {
     ///
     /// # Errors
     ///
-    /// All that is wrong, in the order of the file where there is one; never empty. A value whose bounds depend on
-    /// another one that is wrong is not judged.
+    /// Returns all mistakes, at least one: first those in a settings file, in the order of the file. A value is not
+    /// checked if its bounds depend on another value that is wrong.
     pub fn settings(self) -> Result<Settings, Vec<SettingsError>> {
         let Self {
             nodes,
@@ -342,13 +343,13 @@ impl RedlockBuilder {
         })
     }
 
-    /// The first of the mistakes, for those who can use one only.
+    /// As [`settings`](Self::settings), but returns only the first mistake.
     pub(crate) fn validate(self) -> Result<Settings, SettingsError> {
-        // There is always a first; without one, no setting is known that would be wrong.
+        // The list is never empty; the fallback only satisfies the type.
         self.settings().map_err(|mistakes| mistakes.into_iter().next().unwrap_or(SettingsError::NoNodes))
     }
 
-    /// Remembers that a value comes from the program itself.
+    /// Records that the program itself set a value.
     fn given(mut self, setting: &'static str) -> Self {
         self.origins.set(setting, SettingOrigin::Code);
         self

@@ -14,7 +14,8 @@ use crate::types::Secret;
 /// Longest name of a node in bytes: it is part of every message about it.
 const NAME_BYTES_MAX: usize = 64;
 
-/// One master: its URL, and what the URL does not say. A URL alone converts into it.
+/// One node: the URL of a Redis master, and options that the URL does not have. A URL alone converts into
+/// `NodeOptions`.
 ///
 /// ```
 /// use redlock_quorum::{NodeOptions, Redlock};
@@ -37,9 +38,11 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. For the master of a service that Sentinels
-    /// watch `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or
-    /// `rediss+sentinel://`: name **all** of its sentinels, for a majority of them has to answer.
+    /// A node with the URL `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    ///
+    /// The master of a service that Sentinels watch has the URL
+    /// `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`, or `rediss+sentinel://`.
+    /// Name **all** sentinels of the service, because a majority of them has to answer.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url.into()),
@@ -51,8 +54,7 @@ impl NodeOptions {
         }
     }
 
-    /// How the node is called in every message, instead of its host and port; 1 to 64 bytes without control
-    /// characters.
+    /// The name of the node in every message, instead of its host and port; 1 to 64 bytes without control characters.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -79,7 +81,7 @@ impl From<String> for NodeOptions {
 
 /// # Errors
 ///
-/// Every node that cannot be used, each with its place.
+/// Returns the mistakes of all nodes, each with its origin.
 pub(super) fn parse_all(
     nodes: &[NodeOptions],
     mut common: Common<'_>,
@@ -101,7 +103,7 @@ pub(super) fn parse_all(
         match node {
             Ok(node) => parsed.push(node),
             Err(mistake) => {
-                // What is said for all nodes is wrong once.
+                // A mistake in a setting for all nodes is reported once.
                 let of_one = mistake.setting().starts_with("nodes");
                 let mistake = if of_one { mistake.at(&options.origin) } else { located(mistake, origins) };
                 if of_one || !mistakes.contains(&mistake) {
@@ -116,13 +118,13 @@ pub(super) fn parse_all(
     if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
 }
 
-/// For what is said of all nodes.
+/// Adds the origin to a mistake in a setting for all nodes.
 fn located(mistake: SettingsError, origins: &SettingOrigins) -> SettingsError {
     let origin = origins.of(mistake.setting()).clone();
     mistake.at(&origin)
 }
 
-/// What is said for all nodes.
+/// The settings for all nodes.
 pub(super) struct Common<'a> {
     credentials: &'a Credentials,
     sentinel: &'a Credentials,
@@ -142,7 +144,7 @@ impl<'a> Common<'a> {
         }
     }
 
-    /// What is given and of no use to any node: whoever gave it believes otherwise.
+    /// Refuses settings that no node uses, because their author expects an effect.
     fn check_used(&self, nodes: &[NodeUrl]) -> Result<(), SettingsError> {
         if nodes.iter().all(|node| node.scheme == Scheme::Plain) {
             self.tls.check_unused_by_all()?;

@@ -7,7 +7,7 @@ use url::Url;
 use super::{Credentials, Location, Password, Transport};
 use crate::error::SettingsError;
 
-/// What a scheme has at its end where hosts are those of sentinels.
+/// End of the scheme of a URL whose hosts are sentinels.
 const BY_SENTINEL: &str = "+sentinel";
 
 const EXPECTED: &str = "redis://[user:password@]host[:port][/db]";
@@ -31,24 +31,23 @@ impl Scheme {
     }
 }
 
-/// One node's address, credentials, and way there.
+/// One node's address, credentials and transport.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeUrl {
-    /// Host and port, or service and first sentinel, and `/db` where it is not 0: how the node is called in every
-    /// message.
+    /// Name of the node in every message: host and port, or service and first sentinel, and `/db` unless that is 0.
     pub(crate) name: Arc<str>,
     pub(crate) location: Location,
     pub(crate) db: i64,
     pub(crate) credentials: Credentials,
-    /// Who we are to the sentinels; not in the URL.
+    /// Credentials for the sentinels, which are not in the URL.
     pub(crate) sentinel: Credentials,
     pub(super) scheme: Scheme,
-    /// As `scheme` says; what is needed for it is not in the URL.
+    /// The transport for `scheme`. Its further settings are not in the URL.
     pub(crate) transport: Transport,
 }
 
 impl NodeUrl {
-    /// `number` is the position in the list, from 1: how a URL is called that cannot be shown.
+    /// Parses a URL. `number` is its position in the list, from 1, by which errors name a URL that they cannot show.
     pub(super) fn parse(number: usize, text: &str) -> Result<Self, SettingsError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("", ""));
         let scheme = scheme.to_ascii_lowercase();
@@ -70,9 +69,10 @@ impl NodeUrl {
         Self::new(scheme, location, db, &url).map_err(wrong)
     }
 
-    /// `rest` as `[user:password@]host[:port][,host[:port]]/service[/db]`: not a URL, for those have one host.
+    /// Parses `rest` as `[user:password@]host[:port][,host[:port]]/service[/db]`, which is not a URL, because a URL has
+    /// one host.
     fn parse_by_sentinel(number: usize, scheme: &str, rest: &str) -> Result<Self, SettingsError> {
-        // Not even the hosts are shown: what is before them may be a password with an unexpected `/` in it.
+        // The hosts are not shown either, because they may be part of a password with an unexpected `/` in it.
         let wrong = |problem: &str| SettingsError::NodeUrl {
             url: format!("URL number {number} ({scheme}{BY_SENTINEL}://)"),
             problem: problem.into(),
@@ -86,7 +86,7 @@ impl NodeUrl {
             .ok_or_else(|| wrong("the service's name is missing: host,host,host/service"))?;
         let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (service, path) = path.split_once('/').unwrap_or((path, ""));
-        // A URL without what is none in the original.
+        // With one host in place of the sentinels, user and path can be parsed as a URL.
         let url = Url::parse(&format!("redis://{user}@host/{path}"))
             .map_err(|_| wrong("the user or the password before the @ has to be percent-encoded"))?;
         let location = Location::sentinel(hosts, service).map_err(wrong)?;
@@ -94,7 +94,7 @@ impl NodeUrl {
         Self::new(scheme, location, db, &url).map_err(wrong)
     }
 
-    /// `url` has user and password.
+    /// Makes a node with the user and password of `url`.
     fn new(scheme: Scheme, location: Location, db: i64, url: &Url) -> Result<Self, &'static str> {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("parameters are not supported");
@@ -117,7 +117,7 @@ impl NodeUrl {
         })
     }
 
-    /// As a URL without what is secret, behind the name where it has one of its own.
+    /// The URL without its secrets, behind the node's name if that is not the default one.
     #[cfg(feature = "config")]
     pub(super) fn described(&self) -> String {
         let who = match &self.credentials {
@@ -134,7 +134,7 @@ impl NodeUrl {
         }
     }
 
-    /// What is wrong with what stands beside the URL.
+    /// A mistake in the options beside the URL.
     pub(super) fn mistake(&self, number: usize, problem: &str) -> SettingsError {
         let expected = match self.location {
             Location::Fixed(_) => EXPECTED,
@@ -143,12 +143,12 @@ impl NodeUrl {
         SettingsError::NodeUrl { url: self.shown(number), problem: problem.into(), expected }
     }
 
-    /// How the URL is called in an error.
+    /// The URL as errors show it.
     pub(super) fn shown(&self, number: usize) -> String {
         format!("URL number {number} ({}://{})", self.scheme_name(), self.location.name())
     }
 
-    /// Whether its password, or that of its sentinels, leaves this machine without TLS.
+    /// Whether the node's password, or that of its sentinels, leaves this machine without TLS.
     pub(super) fn shows_its_password(&self) -> bool {
         let has_one = self.credentials.password.is_some() || self.sentinel.password.is_some();
         self.scheme == Scheme::Plain && has_one && !self.location.is_this_machine()
@@ -175,8 +175,8 @@ fn db(text: &str) -> Result<i64, &'static str> {
     db.ok_or("the database at the end must be a number from 0")
 }
 
-/// How a URL is called in an error. Only scheme and address are shown: anything else, and all of a URL that cannot
-/// be parsed, may hold a password.
+/// A URL as errors show it: only scheme and address, because anything else may hold a password, as may all of a URL
+/// that cannot be parsed.
 fn shown(number: usize, url: Option<&Url>) -> String {
     let address = url.and_then(|url| {
         let host = url.host_str().filter(|host| !host.is_empty())?;

@@ -1,21 +1,21 @@
-//! Where each value was given, and what that says of mistakes.
+//! The origin of each value, and the origins that mistakes are reported with.
 
 use std::collections::BTreeMap;
 
 use crate::error::{SettingOrigin, SettingsError};
 
-/// The place of every setting that is not at its default.
+/// The origin of every setting that is not at its default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SettingOrigins(BTreeMap<&'static str, SettingOrigin>);
 
-/// Settings that stand for the same thing: the last one given is the one that counts.
+/// Settings for the same value: the one that was given last counts.
 pub(super) const PASSWORDS: [[&str; 3]; 2] = [
     ["password", "password_file", "password_env"],
     ["sentinel_password", "sentinel_password_file", "sentinel_password_env"],
 ];
 
-/// Whose bound depends on which other settings: a mistake in these makes what is said of the first worthless, and
-/// where the first is a default, these are where to look.
+/// Settings, each with the other settings on which its bound depends. A mistake in one of the others makes the check of
+/// the setting worthless. A mistake in a setting that is at its default is reported at the origin of the others.
 const DEPENDS: [(&str, &[&str]); 5] = [
     ("quorum", &["nodes"]),
     ("ttl", &["max_ttl"]),
@@ -41,7 +41,7 @@ impl SettingOrigins {
         given.unwrap_or(&SettingOrigin::Default)
     }
 
-    /// Says of a mistake where to look for it.
+    /// Adds to a mistake the origin of its value, or of the value that made a default wrong.
     fn locate(&self, mistake: SettingsError) -> SettingsError {
         let setting = mistake.setting();
         let own = self.of(setting);
@@ -51,7 +51,7 @@ impl SettingOrigins {
         let cause =
             dependencies(setting).iter().map(|other| self.of(other)).find(|p| **p != SettingOrigin::Default);
         match (cause, mistake) {
-            // What is written at that place is not the value that is wrong.
+            // The wrong value is the default, and not the value that is written at this origin.
             (Some(cause), SettingsError::OutOfRange { setting, value, bound }) => {
                 let value = format!("{value} (the default)");
                 SettingsError::OutOfRange { setting, value, bound }.at(cause)
@@ -66,7 +66,7 @@ fn is_about_a_whole_file(mistake: &SettingsError) -> bool {
     matches!(mistake.reason(), SettingsError::Syntax { .. } | SettingsError::File { setting: "file", .. })
 }
 
-/// The other ways to give it.
+/// The other settings for the same value.
 fn others_for_the_same(setting: &str) -> impl Iterator<Item = &'static str> {
     let same = PASSWORDS.iter().find(|same| same.contains(&setting)).map_or(&[][..], |same| same);
     same.iter().copied().filter(move |other| *other != setting)
@@ -76,7 +76,7 @@ fn dependencies(setting: &str) -> &'static [&'static str] {
     DEPENDS.iter().find(|(name, _)| *name == setting).map_or(&[], |(_, others)| others)
 }
 
-/// All that is wrong, without what only follows from something else that is.
+/// All mistakes, without those that only follow from others.
 #[derive(Debug)]
 pub(super) struct Mistakes<'a> {
     origins: &'a SettingOrigins,
@@ -88,7 +88,7 @@ impl<'a> Mistakes<'a> {
         Self { origins, found }
     }
 
-    /// The value, or `None` and the mistake noted.
+    /// Returns the value, or records the mistake and returns `None`.
     pub(super) fn sift<T>(&mut self, result: Result<T, SettingsError>) -> Option<T> {
         result.map_err(|mistake| self.note(mistake)).ok()
     }
@@ -96,7 +96,7 @@ impl<'a> Mistakes<'a> {
     fn note(&mut self, mistake: SettingsError) {
         let setting = mistake.setting();
         if mistake == SettingsError::NoNodes && self.found.iter().any(is_about_a_whole_file) {
-            // They may be in there.
+            // The file that cannot be used may name the nodes.
             return;
         }
         if !self.is_wrong(setting) && !dependencies(setting).iter().any(|other| self.is_wrong(other)) {
@@ -115,10 +115,10 @@ impl<'a> Mistakes<'a> {
         self.found.iter().any(names)
     }
 
-    /// For those that know their places themselves.
+    /// As [`sift`](Self::sift), for mistakes that have their origins already.
     pub(super) fn sift_all<T>(&mut self, result: Result<T, Vec<SettingsError>>) -> Option<T> {
         let new = |mistakes: Vec<SettingsError>| {
-            // One node has nothing to do with the next.
+            // A mistake in one node does not hide a mistake in another.
             let of_one = |mistake: &SettingsError| mistake.setting().starts_with("nodes");
             mistakes.into_iter().filter(|new| of_one(new) || !self.is_wrong(new.setting())).collect()
         };
@@ -130,7 +130,7 @@ impl<'a> Mistakes<'a> {
         &self.found
     }
 
-    /// As they follow each other in the file; what has no line comes last.
+    /// The mistakes in the order of the file; those without a line come last.
     pub(super) fn into_sorted(mut self) -> Vec<SettingsError> {
         self.found.sort_by_key(|mistake| match mistake.origin() {
             Some(SettingOrigin::File { line, column, .. }) => (*line, *column),

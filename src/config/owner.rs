@@ -1,11 +1,11 @@
-//! Who we are to somebody who looks at a lock's key.
+//! The owner label, which shows who holds a lock to anybody who inspects its key.
 
 use std::sync::Arc;
 
 use crate::error::SettingsError;
 use crate::types::OWNER_BYTES_MAX;
 
-/// The label as given, or `host:pid`.
+/// Checks the label; the default is `host:pid`.
 pub(super) fn parse(owner: Option<String>) -> Result<Arc<str>, SettingsError> {
     let owner = match owner {
         Some(label) => label,

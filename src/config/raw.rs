@@ -1,4 +1,4 @@
-//! Values as files, the environment and command lines give them, before they are anything of ours.
+//! Values as files, the environment and command lines give them, before they are parsed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::files::SecretFile;
 use crate::error::SettingsError;
 use crate::types::Secret;
 
-/// How much of a wrong value an error repeats.
+/// Most characters of a wrong value that an error repeats.
 const VALUE_SHOWN_CHARS: usize = 64;
 
 const DURATION: &str = "a duration with its unit, such as 10s, 250ms or 1m30s";
@@ -18,25 +18,25 @@ const DURATION: &str = "a duration with its unit, such as 10s, 250ms or 1m30s";
 pub(super) enum Raw<'a> {
     /// A TOML string.
     Text(&'a str),
-    /// The environment and command lines have nothing but text; it stands for whatever the setting wants.
+    /// Text from the environment or a command line, which stands for a value of any kind.
     Bare(&'a str),
     Integer(i64),
     Float(f64),
     Boolean(bool),
-    /// A date, a list or a table: no setting is one.
+    /// A date, a list or a table, which no setting takes.
     Other(&'static str),
 }
 
-/// A value, and the directory that relative paths begin in.
+/// A value, and the directory that relative paths start from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given<'a> {
     pub(super) value: Raw<'a>,
     pub(super) base: &'a Path,
 }
 
-/// Why a value is not taken.
+/// Why a value is refused.
 pub(super) enum Wrong {
-    /// It is not of the right kind.
+    /// The value is not of the expected kind, which is named here.
     Kind(&'static str),
     Mistake(SettingsError),
 }
@@ -128,13 +128,13 @@ impl Given<'_> {
         self.secret().map(Password::Known)
     }
 
-    /// What the file holds that the value names, without the line's end.
+    /// The content of the file that the value names, without a line end behind it.
     pub(super) fn secret_in_file(&self, setting: &'static str) -> Result<Password, Wrong> {
         let path = self.text()?;
         SecretFile::open(setting, path, &self.base.join(path)).map(Password::InFile).map_err(Wrong::Mistake)
     }
 
-    /// What the environment variable holds that the value names.
+    /// The content of the environment variable that the value names.
     pub(super) fn secret_in_environment(&self, setting: &'static str) -> Result<Password, Wrong> {
         let variable = self.text()?;
         let problem = match std::env::var(variable) {

@@ -1,4 +1,4 @@
-//! The retry strategy as separate settings, which different sources may give.
+//! The retry strategy as separate settings, because different sources may give its parts.
 
 use std::time::Duration;
 
@@ -6,11 +6,13 @@ use super::origins::SettingOrigins;
 use crate::error::{SettingOrigin, SettingsError};
 use crate::protocol::{Retry, Strategy};
 
-/// What each strategy has for itself. Those of an exponential one are also for outages while one waits in turn.
+/// Settings of the exponential strategy. The FIFO strategy uses them, too: during outages, and where nodes cannot
+/// notify the client.
 const OF_EXPONENTIAL: [&str; 2] = ["retry.first", "retry.longest"];
+/// Settings of the fixed strategy.
 const OF_FIXED: [&str; 2] = ["retry.attempts", "retry.delay"];
 
-/// The strategy, and what each of them needs.
+/// The strategy, and the parameters of all strategies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RetryOptions {
     pub(super) kind: RetryKind,
@@ -38,7 +40,7 @@ impl RetryOptions {
 
     /// # Errors
     ///
-    /// What is set and would do nothing.
+    /// Returns a mistake for each setting that was given but that the strategy does not use.
     pub(super) fn check(self, origins: &SettingOrigins) -> Result<(), Vec<SettingsError>> {
         let (unused, strategy) = match self.kind {
             RetryKind::Fifo | RetryKind::Exponential => (OF_FIXED, "fixed"),

@@ -1,4 +1,4 @@
-//! Settings that hold together, and the rules between them.
+//! Validated settings, and the rules between them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
 use crate::types::{Eviction, KeyPrefix, Resource, Ttl};
 
-/// How much of a wrong resource name an error repeats.
+/// Most characters of a wrong resource name that an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
 
-/// Settings that hold together. Made by [`RedlockBuilder::settings`](crate::RedlockBuilder::settings); a client is
-/// made of them by [`connect`](Settings::connect).
+/// Validated settings. [`RedlockBuilder::settings`](crate::RedlockBuilder::settings) makes them, and
+/// [`connect`](Settings::connect) makes a client of them.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub(crate) nodes: Vec<NodeUrl>,
@@ -46,7 +46,7 @@ pub struct Settings {
     pub(super) origins: SettingOrigins,
 }
 
-/// A TTL together with what has to be left of it.
+/// The parameters of a lease: its TTL, and the validity that must be left when the lock is acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseTerms {
     pub(crate) ttl: Ttl,
@@ -54,7 +54,7 @@ pub(crate) struct LeaseTerms {
 }
 
 impl Settings {
-    /// Checks the TTL, and the validity that one lock asks for, against the bounds; `None` takes the client's.
+    /// Checks one lock's TTL and minimum validity against the bounds. `None` takes the client's minimum validity.
     pub(crate) fn lease_terms(
         &self,
         ttl: Duration,

@@ -1,4 +1,4 @@
-//! Defaults hold together. What does not is in `tests/bad_input.rs`.
+//! The defaults are valid together. Settings that are not are in `tests/bad_input.rs`.
 
 use super::*;
 

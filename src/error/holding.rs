@@ -1,39 +1,40 @@
-//! How holding a lock ends when it does not end well.
+//! How a held lock is lost, and the errors of work under a lock.
 
 use std::time::Duration;
 
 use super::{LockError, ReleaseError, Released, Votes};
 
-/// Why a lease is over although nobody released it. Stop the protected work: another client may hold the lock.
+/// Why a lease ended although its holder did not release it. Stop the protected work: another client may hold the lock.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Loss {
-    /// The deadline passed. Too few nodes renewed the lease in time, or nobody asked them to.
+    /// The deadline passed: too few nodes renewed the lease in time, or no renewal was sent.
     #[error("the lease on {resource:?} expired ({votes})")]
     Expired {
         /// The resource.
         resource: String,
-        /// What was last known of each node: `Granted` where it still holds the lock, the reason where it did not
-        /// renew it, and `NotAwaited` where it was not asked, as when this process was stopped.
+        /// The last known vote of each node: `Granted` where the node still holds the lock, the reason where the node
+        /// did not renew the lease, and `NotAwaited` where the node was not asked, as when this process was stopped.
         votes: Votes,
     },
-    /// So many nodes said that they no longer hold the lock that the others are no quorum: they lost their data, or
-    /// somebody removed the key.
+    /// Too few nodes for a quorum still hold the lock or may hold it. The others lost their data, or somebody removed
+    /// the key.
     #[error("the lease on {resource:?} is gone from its nodes ({votes}{})", forgot(quarantined))]
     Denied {
         /// The resource.
         resource: String,
-        /// What was last known of each node.
+        /// The last known vote of each node.
         votes: Votes,
-        /// The nodes among them that are in quarantine: they restarted, and have forgotten the lock.
+        /// The nodes among them that are in quarantine, because they restarted or were replaced and have forgotten the
+        /// lock.
         quarantined: Vec<String>,
     },
-    /// `max_hold` is over, and the lock has been released.
+    /// `max_hold` has elapsed, and the lock has been released.
     #[error("the lease on {resource:?} was held for {max_hold:?}, the longest that was allowed")]
     MaxHold {
         /// The resource.
         resource: String,
-        /// The setting.
+        /// The setting `max_hold`.
         max_hold: Duration,
     },
     /// [`Redlock::shutdown`](crate::Redlock::shutdown) has released the lock.
@@ -42,8 +43,8 @@ pub enum Loss {
         /// The resource.
         resource: String,
     },
-    /// The tokio runtime in which the client was connected has ended, and with it whatever could renew or release the
-    /// lock. Its keys last until their TTL. Connect once in each runtime, or keep that one running.
+    /// The tokio runtime in which the client was connected has ended, so nothing renews or releases the lock any more.
+    /// The lock's keys last until their TTL. Connect once in each runtime, or keep that runtime running.
     #[error(
         "the lease on {resource:?} ended with the tokio runtime in which its client was connected; \
          connect once in each runtime, or keep that one"
@@ -62,7 +63,7 @@ fn forgot(quarantined: &[String]) -> String {
 }
 
 impl Loss {
-    /// In a word or two: for counting and as a label.
+    /// The kind of loss in a word or two, for counting and as a label.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -74,7 +75,7 @@ impl Loss {
         }
     }
 
-    /// What was last known of each node, where the nodes were the reason.
+    /// The last known vote of each node, where the nodes were the reason.
     #[must_use]
     pub fn votes(&self) -> Option<&Votes> {
         match self {
@@ -84,21 +85,21 @@ impl Loss {
     }
 }
 
-/// Why [`Mutex::run`](crate::Mutex::run) has no value of its body's to return.
+/// Why [`Mutex::run`](crate::Mutex::run) did not return the value of its body.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError<E> {
     /// The lock was not acquired; the body was not called.
     #[error(transparent)]
     NotAcquired(#[from] LockError),
-    /// The lease was lost, and the body cancelled at its next await; or the body ended by itself, but only after
-    /// the deadline. What it did last may have met another holder.
+    /// The lease was lost. The body was cancelled at its next await, or ended by itself but only after the deadline.
+    /// The body's last steps may have run while another client held the lock.
     #[error("{0}; the work under it was cancelled")]
     Lost(Loss),
     /// The body's own error.
     #[error("{error}")]
     Body {
-        /// What the body returned.
+        /// The error that the body returned.
         error: E,
         /// How the release ended.
         released: Result<Released, ReleaseError>,

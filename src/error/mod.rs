@@ -14,21 +14,21 @@ pub use node::NodeFailure;
 pub use settings::{SettingOrigin, SettingsError};
 pub use tls::TlsCause;
 
-/// What one node said to one attempt.
+/// One node's vote in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeVote {
-    /// Yes.
+    /// The node granted what was asked.
     Granted,
-    /// No: another owner holds the key, or ours is gone.
+    /// The node denied: another owner holds the key, or our key is gone.
     Denied,
-    /// Not known whether the command ran.
+    /// The answer is not known, or does not count. The command may have run.
     Unknown(NodeFailure),
-    /// Its answer was not needed: the others had already decided, or it was not asked.
+    /// The node's answer was not needed: the other nodes had already decided, or the node was not asked.
     NotAwaited,
 }
 
-/// Every node's vote in one attempt, in the order of the configuration. Displays as one line that names each node.
+/// Every node's vote in one attempt, in the order of the configuration. `Display` prints one line that names each node.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Votes(pub(crate) Vec<(Arc<str>, NodeVote)>);
 
@@ -38,7 +38,7 @@ impl Votes {
         self.0.iter().map(|(node, vote)| (&**node, vote))
     }
 
-    /// The nodes whose answer is not known, with the reason.
+    /// The nodes whose vote is [`NodeVote::Unknown`], with the reason.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &NodeFailure)> {
         self.iter().filter_map(|(node, vote)| match vote {
             NodeVote::Unknown(failure) => Some((node, failure)),
@@ -46,7 +46,7 @@ impl Votes {
         })
     }
 
-    /// The nodes that said no.
+    /// The nodes that denied.
     pub fn denials(&self) -> impl Iterator<Item = &str> {
         self.iter().filter(|(_, vote)| **vote == NodeVote::Denied).map(|(node, _)| node)
     }
@@ -75,55 +75,55 @@ impl fmt::Debug for Votes {
     }
 }
 
-/// Why a lock was not acquired. Nothing is left behind in any case: every node that may have planted the key is
-/// told to remove it.
+/// Why a lock was not acquired. No key is left behind: every node that may have set the key is sent a release.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// Somebody else holds it. Try again later.
+    /// Another owner holds the lock. Try again later.
     #[error("{resource:?} is held by another owner ({votes})")]
     Contended {
         /// The resource.
         resource: String,
-        /// What each node said.
+        /// Each node's vote.
         votes: Votes,
     },
-    /// Too many nodes did not answer; nobody can lock until enough of them are back. See to the nodes.
+    /// Too few nodes answered with a vote that counts. Nobody can lock until a quorum is back; check the nodes.
     #[error("no quorum for {resource:?}: {needed} of {} nodes must answer ({votes})", votes.0.len())]
     NoQuorum {
         /// The resource.
         resource: String,
         /// How many nodes must agree.
         needed: usize,
-        /// What each node said.
+        /// Each node's vote.
         votes: Votes,
     },
-    /// A quorum was reached, but so late that less than `min_validity` of the lease was left. The network or a
-    /// node is slow against the TTL: raise `ttl`.
+    /// A quorum granted the lock too late: less than `min_validity` of the lease was left. The network or a node is
+    /// slow against the TTL; raise `ttl`.
     #[error(
         "{resource:?} was granted too late: {left:?} of validity left, {min_validity:?} needed ({votes})"
     )]
     TooLate {
         /// The resource.
         resource: String,
-        /// What was left of the lease.
+        /// The validity that was left.
         left: Duration,
-        /// What had to be left.
+        /// The validity that had to be left.
         min_validity: Duration,
-        /// What each node said.
+        /// Each node's vote.
         votes: Votes,
     },
-    /// Our wall clock is too far from the median of the nodes' to propose fencing tokens. Set the clock, or raise
-    /// `max_clock_skew`.
+    /// This machine's wall clock is too far from the median of the nodes' clocks to propose fencing tokens. Set the
+    /// clock, or raise `max_clock_skew`.
     #[error("this machine's clock is {skew:?} away from the nodes' median, {max:?} allowed; set it right")]
     ClockSkew {
-        /// How far away it is.
+        /// The distance from the median.
         skew: Duration,
-        /// The setting.
+        /// The setting `max_clock_skew`.
         max: Duration,
     },
-    /// A node holds a score that no fencing token can exceed any more. Nobody gets a token for this resource until
-    /// it is removed; before that, make sure that the protected resource does not compare with older tokens.
+    /// A node holds a score that no fencing token can exceed. Nobody gets a token for this resource until the score is
+    /// removed from every node. Before the removal, make sure that the protected resource does not compare with older
+    /// tokens.
     #[error(
         "a node's score {score} for {resource:?} leaves no fencing token; \
          remove it on every node with `ZREM {key} {member}`"
@@ -133,17 +133,17 @@ pub enum LockError {
         resource: String,
         /// The sorted set that holds the scores.
         key: String,
-        /// What it calls the resource: its key, the prefix included.
+        /// The member of the set: the lock's key, the prefix included.
         member: String,
         /// The score.
         score: f64,
     },
-    /// `max_wait` is over. `last` says why the last attempt failed.
+    /// `max_wait` has elapsed. `last` says why the last attempt failed.
     #[error("gave up after waiting {max_wait:?}: {last}")]
     Timeout {
-        /// The setting.
+        /// The setting `max_wait`.
         max_wait: Duration,
-        /// What the last attempt ended with.
+        /// The error of the last attempt.
         #[source]
         last: Box<LockError>,
     },
@@ -153,8 +153,8 @@ pub enum LockError {
     /// [`Redlock::shutdown`](crate::Redlock::shutdown) was called.
     #[error("the client is shut down")]
     ShutDown,
-    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
-    /// runtime, as in each `#[tokio::test]`, or keep that one running.
+    /// The tokio runtime in which the client was connected has ended, and the client's connections have ended with it.
+    /// Connect once in each runtime, as in each `#[tokio::test]`, or keep that runtime running.
     #[error(
         "the tokio runtime in which the client was connected has ended, and its connections with it; \
          connect once in each runtime, as in each #[tokio::test], or keep that one"
@@ -163,7 +163,7 @@ pub enum LockError {
 }
 
 impl LockError {
-    /// The votes of the attempt that failed; of the last one for [`LockError::Timeout`].
+    /// The votes of the attempt that failed; for [`LockError::Timeout`], those of the last attempt.
     #[must_use]
     pub fn votes(&self) -> Option<&Votes> {
         match self {
@@ -179,8 +179,8 @@ impl LockError {
         }
     }
 
-    /// How long it takes, from the last attempt on, until enough nodes are out of quarantine for a quorum; `None` where
-    /// that is not what is missing.
+    /// The time from the last attempt until enough nodes have left quarantine for a quorum; `None` where quarantines
+    /// alone do not keep the quorum away.
     #[must_use]
     pub fn quarantine(&self) -> Option<Duration> {
         let Self::NoQuorum { needed, votes, .. } = self.reason() else { return None };
@@ -192,7 +192,7 @@ impl LockError {
         left.get(missing.checked_sub(1)?).copied()
     }
 
-    /// What kept the lock from us, looking through [`LockError::Timeout`] at its last attempt.
+    /// Why the lock was not acquired: for [`LockError::Timeout`], the error of its last attempt, else this error.
     #[must_use]
     pub fn reason(&self) -> &Self {
         match self {
@@ -213,22 +213,22 @@ impl LockError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtendError {
-    /// The lease is over: its deadline has passed, or too many nodes no longer hold it. Stop the protected work.
+    /// The lease is lost: its deadline has passed, or too many nodes no longer hold the key. Stop the protected work.
     #[error("the lease on {resource:?} is lost ({votes})")]
     Lost {
         /// The resource.
         resource: String,
-        /// What each node said; all `NotAwaited` when the deadline had passed before any was asked.
+        /// Each node's vote; all `NotAwaited` when the deadline had passed before any node was asked.
         votes: Votes,
     },
-    /// Too few nodes answered. The lease is still ours until its old deadline; try again before that.
+    /// Too few nodes answered. The lease stays valid until its old deadline; try again before then.
     #[error("no quorum to extend {resource:?}, still ours for {left:?} ({votes})")]
     NoQuorum {
         /// The resource.
         resource: String,
         /// Time left until the old deadline.
         left: Duration,
-        /// What each node said.
+        /// Each node's vote.
         votes: Votes,
     },
     /// The new TTL is out of its bounds. Nothing was sent.
@@ -240,23 +240,23 @@ pub enum ExtendError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Released {
-    /// The lease was ours until now, and a quorum has removed it.
+    /// The lease was valid until the release, and a quorum has removed the key.
     InTime,
-    /// The lease was already over when the release was called: since its deadline others may have held the lock.
+    /// The lease had already expired when the release was called. Since the deadline, others may have held the lock.
     AlreadyExpired,
 }
 
-/// Why a release is not confirmed. The release goes on in the background until each node has confirmed it or the
-/// TTL has passed.
+/// Why a release is not confirmed. The release continues in the background until each node has confirmed it or the TTL
+/// has passed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// Fewer nodes than a quorum confirmed. Others may have to wait for the rest of the TTL.
+    /// Fewer nodes than a quorum confirmed. Other clients may have to wait for the rest of the TTL.
     #[error("release of {resource:?} not confirmed by a quorum; it goes on in the background ({votes})")]
     Unconfirmed {
         /// The resource.
         resource: String,
-        /// What each node said; `Granted` means that it no longer holds the key.
+        /// Each node's vote; `Granted` means that the node no longer holds the key.
         votes: Votes,
     },
 }
@@ -279,7 +279,7 @@ mod tests {
         };
         let granted = || NodeVote::Granted;
         let table = [
-            // The first of the three that is over makes the quorum.
+            // Two nodes granted, so the first of the three quarantines to end completes the quorum.
             ([granted(), granted(), quarantined(9), quarantined(5), quarantined(7)], Some(5)),
             ([quarantined(1), quarantined(9), quarantined(5), quarantined(7), quarantined(3)], Some(5)),
             ([granted(), granted(), down(), down(), quarantined(7)], Some(7)),

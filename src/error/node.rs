@@ -1,4 +1,4 @@
-//! Why one node does not vote.
+//! Why one node's vote is unknown or does not count.
 
 use std::time::Duration;
 
@@ -15,98 +15,99 @@ pub enum NodeFailure {
     /// No connection can be made. The client keeps trying in the background.
     #[error("unreachable: {detail}")]
     Unreachable {
-        /// What the connection attempt said.
+        /// The error of the connection attempt.
         detail: String,
     },
-    /// No answer within the time for one. The command may have run, or run later.
+    /// The node did not answer in time. The command may have run, or may still run later.
     #[error("no answer within {after:?}")]
     NoAnswer {
         /// How long the client waited.
         after: Duration,
     },
-    /// The connection broke while the answer was awaited.
+    /// The connection broke while the answer was awaited. The command may have run.
     #[error("connection lost: {detail}")]
     ConnectionLost {
-        /// What the connection said.
+        /// The error of the connection.
         detail: String,
     },
-    /// A file that the settings name cannot be used now: one with our password, or for TLS. The client reads it again at
-    /// the next attempt to connect, in the background.
+    /// A password file or TLS file that the settings name cannot be used now. The client reads the file again at the
+    /// next attempt to connect, in the background.
     #[error("{setting}: cannot read {path}: {problem}")]
     File {
         /// Name of the setting.
         setting: &'static str,
-        /// As given.
+        /// The path as given.
         path: String,
-        /// What the operating system says, or what is wrong with what is in it; never what is in it.
+        /// The error of the operating system, or what is wrong with the file's content; never the content itself.
         problem: String,
     },
-    /// The program's provider of credentials has given none. The client asks it again at the next attempt to connect,
-    /// in the background.
+    /// The program's provider of credentials returned none. The client asks the provider again at the next attempt to
+    /// connect, in the background.
     #[error("no credentials: {detail}")]
     Credentials {
-        /// What the provider said, or that it took too long.
+        /// The provider's error, or that the provider took too long.
         detail: String,
     },
-    /// User name or password refused, or missing.
+    /// The user name or password was refused, or is missing.
     #[error("authentication failed: {detail}; check the user and password of this node")]
     Authentication {
-        /// What the server said.
+        /// The server's message.
         detail: String,
     },
-    /// No majority of this node's sentinels knows its master, or they have made another server the master. The client
-    /// asks on in the background.
+    /// No majority of this node's sentinels knows its master, or the sentinels have made another server the master. The
+    /// client keeps asking in the background.
     #[error("sentinels: {detail}")]
     Sentinel {
-        /// How many answered, and why the others did not; or which server the master is now.
+        /// The number of sentinels that answered and why the others did not, or the server that is the master now.
         detail: String,
     },
-    /// TLS was not agreed on.
+    /// The TLS handshake failed.
     #[error("TLS: {cause} ({detail})")]
     Tls {
-        /// What is wrong, and so what to do.
+        /// The cause, whose text says what to do.
         cause: TlsCause,
-        /// What the handshake said.
+        /// The error of the handshake.
         detail: String,
     },
-    /// The ACL of our user lacks something.
+    /// The ACL user of the client lacks a permission.
     #[error("permission missing: {detail}; extend the ACL rule of this user")]
     Permission {
-        /// What the server said; it names the command or key.
+        /// The server's message, which names the command or key.
         detail: String,
     },
-    /// The server has as many clients as its `maxclients` allows. Over TLS a server does not say so but closes, which is
-    /// [`Unreachable`](Self::Unreachable).
+    /// The server has as many clients as its `maxclients` allows. Over TLS, such a server closes the connection without
+    /// a message, which is [`Unreachable`](Self::Unreachable).
     #[error("it has too many clients; raise `maxclients`, or see who keeps so many connections open")]
     TooManyClients,
     /// The server is out of memory.
     #[error("out of memory; raise `maxmemory` or free some")]
     OutOfMemory,
-    /// It may have forgotten locks that it granted, so its grants do not count yet.
+    /// The node is in quarantine: it may lack locks that clients hold, so its grants do not count yet.
     #[error("in quarantine for {}: {cause}", shown(*left))]
     Quarantined {
-        /// For how long from then on.
+        /// The rest of the quarantine, from the vote on.
         left: Duration,
-        /// Why.
+        /// The cause of the quarantine.
         cause: QuarantineCause,
     },
-    /// Its grants do not count because the client has not looked at it lately, or has not told all nodes yet that it uses
-    /// it: the client has just met it, or was stopped. The client is about to look.
+    /// The client has not observed the node recently, so the node's grants do not count. Either the client has just
+    /// connected to the node and has not yet announced to all other nodes that it uses this one, or the client's
+    /// process was stopped. The next observation, which is about to run, ends this state.
     #[error("not looked at lately, because it was just met or this process was stopped; it is about to be")]
     NotObserved,
-    /// It is not a master. A replica does not know what the other nodes granted.
+    /// The node is not a master. A replica copies its master with a delay, and does not know what other nodes granted.
     #[error("not a master but a {role}; name the masters themselves, each independent of the others")]
     NotMaster {
-        /// What it says that it is.
+        /// The role or mode that the node reports.
         role: String,
     },
-    /// It is part of a Redis Cluster or no data node at all.
+    /// The node is part of a Redis Cluster, or is no data node at all.
     #[error("it runs in {mode} mode; only standalone masters vote")]
     NotStandalone {
-        /// What it says that it is.
+        /// The role or mode that the node reports.
         mode: String,
     },
-    /// It is the same server as another of the nodes: one vote must not count twice.
+    /// The node is the same server as another of the nodes. One server's vote must not count twice.
     #[error("it is the same server as {other}, under another name; list each server once")]
     Duplicate {
         /// The other node's name.
@@ -118,38 +119,38 @@ pub enum NodeFailure {
         /// The server's version.
         version: String,
     },
-    /// The server may throw away locks when its memory is full.
+    /// The server may evict locks when its memory is full.
     #[error("it may evict locks: maxmemory is set and maxmemory-policy is {policy}; set it to noeviction")]
     MayEvict {
-        /// `maxmemory-policy`.
+        /// The server's `maxmemory-policy`.
         policy: String,
     },
     /// The server does not take writes: a replica, or a master that lost its replicas.
     #[error("read-only: {detail}; only masters vote")]
     ReadOnly {
-        /// What the server said.
+        /// The server's message.
         detail: String,
     },
     /// The server is still loading its data.
     #[error("still loading its data")]
     Loading,
-    /// The server refused for another reason.
+    /// The server refused the command for another reason.
     #[error("refused: {detail}")]
     Refused {
-        /// What the server said.
+        /// The server's message.
         detail: String,
     },
-    /// Not an answer to our command.
+    /// The answer is not one that the command can have.
     #[error("unexpected answer: {detail}")]
     Unexpected {
-        /// What arrived.
+        /// The answer that arrived.
         detail: String,
     },
     /// The client has been shut down.
     #[error("the client is shut down")]
     ShutDown,
-    /// The tokio runtime in which the client was connected has ended, and its connections with it. Connect once in each
-    /// runtime, or keep that one running.
+    /// The tokio runtime in which the client was connected has ended, and the client's connections have ended with it.
+    /// Connect once in each runtime, or keep that runtime running.
     #[error(
         "the tokio runtime in which the client was connected has ended; connect once in each runtime, or keep that one"
     )]
@@ -157,7 +158,7 @@ pub enum NodeFailure {
 }
 
 impl NodeFailure {
-    /// In a word or two, the same for all failures of a kind: for counting and as a label.
+    /// The kind of failure in a word or two, the same for all failures of a kind, for counting and as a label.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -189,14 +190,14 @@ impl NodeFailure {
         }
     }
 
-    /// For how long the node is in quarantine, if it is that.
+    /// The rest of the quarantine, if the node is in quarantine.
     #[must_use]
     pub fn quarantine(&self) -> Option<Duration> {
         if let Self::Quarantined { left, .. } = self { Some(*left) } else { None }
     }
 }
 
-/// To a tenth of a second: what is left goes down while it is read.
+/// Shown to a tenth of a second only, because the rest shrinks while the text is read.
 fn shown(left: Duration) -> String {
     format!("another {:.1} s", left.as_secs_f64())
 }

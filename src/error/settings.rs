@@ -3,35 +3,35 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A setting, name or URL that cannot be used. Always the caller's mistake; nothing was sent anywhere.
+/// A setting, name or URL that cannot be used. The mistake is always the caller's; nothing was sent anywhere.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// No node was given.
     #[error("nodes: none given; name at least one Redis master, 3 or 5 independent ones to survive failures")]
     NoNodes,
-    /// More nodes than make sense.
+    /// More nodes were given than the library supports.
     #[error("nodes: {nodes} given, at most {max} are supported")]
     TooManyNodes {
-        /// How many were given.
+        /// The number of nodes given.
         nodes: usize,
         /// The bound.
         max: usize,
     },
-    /// The same server twice: its vote would count twice, and two clients could hold one lock.
+    /// One server is listed twice. Its vote would count twice, and two clients could hold one lock.
     #[error("nodes: {node} is listed twice; every node must be a server of its own")]
     DuplicateNode {
         /// Host and port of the node, or the name that two nodes were given.
         node: String,
     },
-    /// A URL that cannot be used. Never contains the password.
+    /// A URL that cannot be used. The error never contains the password.
     #[error("nodes: {url}: {problem}; expected {expected}")]
     NodeUrl {
-        /// Its position in the list, from 1, and its address where that can be told; never its credentials.
+        /// The URL's position in the list, from 1, and its address if that is known; never its credentials.
         url: String,
-        /// What is wrong with it.
+        /// The problem of the URL.
         problem: String,
-        /// How such a URL looks.
+        /// The form of such a URL.
         expected: &'static str,
     },
     /// A quorum that does not intersect itself, or that the nodes cannot reach.
@@ -51,43 +51,43 @@ pub enum SettingsError {
         setting: &'static str,
         /// The value as given.
         value: String,
-        /// What would be right.
+        /// The values that are allowed.
         bound: String,
     },
-    /// A value that is not of the setting's kind: a duration without its unit, a text where a number belongs.
+    /// A value of the wrong kind: a duration without its unit, a text where a number belongs.
     #[error("{setting}: {value}; must be {expected}")]
     Malformed {
         /// Name of the setting.
         setting: &'static str,
         /// The value as given; `***` for a secret.
         value: String,
-        /// What would be right.
+        /// The values that are allowed.
         expected: &'static str,
     },
-    /// There is no such setting.
+    /// No setting has this name.
     #[error("{name}: no such setting{}", suggestion(nearest.as_deref()))]
     Unknown {
-        /// As given.
+        /// The name as given.
         name: String,
         /// The setting that was probably meant.
         nearest: Option<String>,
     },
-    /// Two settings of one source that exclude each other.
+    /// Two settings that exclude each other were given in one source.
     #[error("{setting}: given together with {other}; must be one of them")]
     Conflict {
         /// Name of the setting.
         setting: &'static str,
-        /// The other one.
+        /// Name of the other setting.
         other: &'static str,
     },
-    /// A file that cannot be used: the settings file itself, or one that it names.
+    /// A file that cannot be used: the settings file, or a file that a setting names.
     #[error("{setting}: cannot read {path}: {problem}")]
     File {
         /// Name of the setting; `file` for the settings file.
         setting: &'static str,
-        /// As given.
+        /// The path as given.
         path: String,
-        /// What the operating system says, or which bound is broken.
+        /// The error of the operating system, or the bound that the file breaks.
         problem: String,
     },
     /// An environment variable that another setting names is not set, or is not UTF-8.
@@ -95,17 +95,17 @@ pub enum SettingsError {
     Variable {
         /// Name of the setting.
         setting: &'static str,
-        /// The variable.
+        /// Name of the variable.
         variable: String,
-        /// What is wrong with it.
+        /// The problem of the variable.
         problem: &'static str,
     },
-    /// What is asked for was not compiled in.
+    /// The value needs a feature of the crate that was not compiled in.
     #[error("{setting}: {value}: needs the feature `{feature}` of redlock-quorum")]
     FeatureMissing {
         /// Name of the setting.
         setting: &'static str,
-        /// The value; a URL by its number and address.
+        /// The value; for a URL, its number and address.
         value: String,
         /// The feature of the crate.
         feature: &'static str,
@@ -113,7 +113,7 @@ pub enum SettingsError {
     /// The file is not TOML.
     #[error("not TOML: {problem}")]
     Syntax {
-        /// What the parser says.
+        /// The parser's message.
         problem: String,
     },
     /// A resource name that cannot be used.
@@ -124,12 +124,12 @@ pub enum SettingsError {
         /// The rule that it breaks.
         problem: &'static str,
     },
-    /// One of the above, in a file, the environment or a flag.
+    /// One of the above mistakes, in a value from a file, the environment or a flag.
     #[error("{origin}: {mistake}")]
     At {
         /// Where the value was given.
         origin: SettingOrigin,
-        /// What is wrong with it; never `At`.
+        /// The mistake; never `At`.
         mistake: Box<SettingsError>,
     },
 }
@@ -139,7 +139,7 @@ fn suggestion(nearest: Option<&str>) -> String {
 }
 
 impl SettingsError {
-    /// What is wrong, wherever it was given: looks through [`SettingsError::At`].
+    /// The mistake itself: for [`SettingsError::At`], the mistake inside, else this error.
     #[must_use]
     pub fn reason(&self) -> &Self {
         match self {
@@ -161,13 +161,13 @@ impl SettingsError {
         }
     }
 
-    /// Where the value was given; `None` for what was set in code, and for defaults.
+    /// Where the value was given; `None` for values set in code and for defaults.
     #[must_use]
     pub fn origin(&self) -> Option<&SettingOrigin> {
         if let Self::At { origin, .. } = self { Some(origin) } else { None }
     }
 
-    /// Name of the setting; empty where it is about none.
+    /// Name of the setting; empty where the mistake is not about one setting.
     #[must_use]
     pub fn setting(&self) -> &str {
         match self {
@@ -188,7 +188,8 @@ impl SettingsError {
         }
     }
 
-    /// Says where it was given, unless that is said already or there is nothing to say.
+    /// Adds the origin of the value, unless the mistake has an origin already or the value was set in code or by
+    /// default.
     pub(crate) fn at(self, origin: &SettingOrigin) -> Self {
         match (origin, &self) {
             (SettingOrigin::Default | SettingOrigin::Code, _) | (_, Self::At { .. }) => self,
@@ -204,18 +205,18 @@ impl SettingsError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettingOrigin {
-    /// Nowhere: it is the default.
+    /// Nowhere: the value is the default.
     #[default]
     Default,
-    /// By a method of the builder.
+    /// In the program, by a method of the builder.
     Code,
     /// In a settings file.
     File {
-        /// As it was named.
+        /// The path as given.
         path: Arc<str>,
-        /// From 1.
+        /// Line, from 1.
         line: usize,
-        /// From 1, in characters.
+        /// Column in characters, from 1.
         column: usize,
     },
     /// In the environment.
@@ -225,7 +226,7 @@ pub enum SettingOrigin {
     },
     /// On a command line.
     Flag {
-        /// As the program that has it calls it.
+        /// The flag as the program spells it.
         flag: Arc<str>,
     },
 }

@@ -2,25 +2,26 @@
 
 use std::fmt;
 
-/// What is wrong with TLS between us and a node, and so what to do about it.
+/// Why TLS between the client and a node failed. `Display` says what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsCause {
-    /// The server's certificate is signed by nobody whom we trust: the wrong CA file, or the wrong server.
+    /// The server's certificate is not signed by a CA that the client trusts: the CA file or the server is the wrong
+    /// one.
     UnknownIssuer,
-    /// The server's certificate has expired, by our clock.
+    /// The server's certificate has expired, by this machine's clock.
     Expired,
-    /// The server's certificate is not valid yet, by our clock.
+    /// The server's certificate is not valid yet, by this machine's clock.
     NotYetValid,
-    /// The server's certificate is for other names than the one that we know the server by.
+    /// The server's certificate is for other names than the one by which the client knows the server.
     WrongName,
-    /// The server wants a certificate of ours and got none, or one that it does not accept.
+    /// The server requires a client certificate and got none, or one that the server does not accept.
     ClientCertificate,
-    /// What answers at this port does not speak TLS.
+    /// The server at this port does not speak TLS.
     NotTls,
-    /// The server speaks TLS at this port, and nothing else.
+    /// The server at this port speaks only TLS.
     TlsOnly,
-    /// Something else; the text says what.
+    /// Another cause, which the text names.
     Other,
 }
 

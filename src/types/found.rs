@@ -1,10 +1,10 @@
-//! What the key of a lock was found to hold, by whomever: any bytes.
+//! The value found in the key of a lock: any bytes, written by any client.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-/// The value of a lock's key. Ours are text; some implementations write random bytes, and no two of those are one
-/// owner's because they look the same.
+/// The value of a lock's key. This library writes text; some implementations write random bytes, and two such values
+/// that look the same when they are printed need not have the same owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FoundValue(Arc<[u8]>);
 
@@ -13,14 +13,14 @@ impl FoundValue {
         Self(value.into())
     }
 
-    /// For comparing: exactly what was found.
+    /// The exact value, for comparison.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// For people: the owner label of one of our tokens; else all of it. Printable text is as it is. Of anything else
-    /// control characters are escaped as `\u{1b}`, bytes that are no text as `\xff`, and backslashes as `\\`, because
-    /// what another client wrote shall not drive anybody's terminal.
+    /// The owner, for people to read: the owner label of one of our tokens, else the whole value. Printable text stays
+    /// as it is. In any other value, control characters are escaped as `\u{1b}`, bytes that are not UTF-8 as `\xff`,
+    /// and backslashes as `\\`, because text that another client wrote must not control a terminal.
     pub(crate) fn owner(&self) -> String {
         match std::str::from_utf8(&self.0) {
             Ok(text) if !text.chars().any(char::is_control) => match text.rsplit_once(':') {

@@ -1,9 +1,10 @@
-//! Who we are to a server.
+//! Credentials for a server.
 
 use super::Secret;
 
-/// Who we are to a server: a password, and a user where that is not Redis's `default`. What a provider of credentials
-/// answers; see [`RedlockBuilder::credentials`](crate::RedlockBuilder::credentials). Shows no password.
+/// Credentials for a server: a password, and a user unless the user is Redis's `default`. A provider of credentials
+/// returns a `Login`; see [`RedlockBuilder::credentials`](crate::RedlockBuilder::credentials). `Debug` shows no
+/// password.
 ///
 /// ```
 /// use redlock_quorum::Login;
@@ -18,13 +19,13 @@ pub struct Login {
 }
 
 impl Login {
-    /// With a password; the user is the one that the settings name, else `default`.
+    /// Credentials with this password, for the user that the settings name, else for `default`.
     #[must_use]
     pub fn new(password: impl Into<String>) -> Self {
         Self { username: None, password: Some(Secret::new(password.into())) }
     }
 
-    /// The ACL user, whatever the settings say.
+    /// Sets the ACL user, which takes precedence over the user in the settings.
     #[must_use]
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());

@@ -1,9 +1,9 @@
-//! What nodes and clients say to each other about those who wait.
+//! Commands and replies between clients and nodes about the wait queue of a lock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Place of a client in the queue of a lock, given by the node: the time at which it came.
+/// Position of a client in the wait queue of a lock: the time at which the client registered, given by the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(Arc<str>);
 
@@ -17,33 +17,34 @@ impl Ticket {
     }
 }
 
-/// What is to happen if the lock that a client registers for turns out to be free.
+/// How a client registers for a lock: this decides what a node does if the lock turns out to be free there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// It is somebody's turn at once, perhaps the client's.
+    /// The node notifies the first waiter at once, which may be the client itself.
     Eager,
-    /// Nothing: it was free before on this node, and could not be had all the same.
+    /// The node notifies nobody, because the lock was free there before and the client's attempt failed all the same.
     Patient,
 }
 
-/// What a node says to a client that registers.
+/// A node's reply to a client that registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The lock is free on this node, and nobody comes before the client.
+    /// The lock is free on this node, and no waiter comes before the client.
     Ours,
-    /// It is free here, but the client said that it has patience.
+    /// The lock is free on this node, but the client registered as [`Manner::Patient`].
     Free,
-    /// Somebody else has it, or is about to take it, for so long unless it is renewed or released.
+    /// Another client holds the lock, or was notified and is about to take it. The wait lasts this long, unless the
+    /// lock is renewed or released.
     Others(Duration),
-    /// Somebody else has it, without an end.
+    /// Another client holds the lock with a key that does not expire.
     Endless,
 }
 
-/// Whether a release calls one of those who wait.
+/// Whether a release notifies a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
-    /// The first who hears it, whenever the key is absent afterwards.
+    /// The first waiter that is subscribed is notified, whenever the key is absent afterwards.
     Next,
-    /// The client has a waiter of its own, who sees to it.
+    /// No waiter is notified, because the client has a waiter of its own for the lock.
     Nobody,
 }

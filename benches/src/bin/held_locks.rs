@@ -1,17 +1,17 @@
-//! What it costs to hold very many locks, measured against five local masters.
+//! Measures the cost of holding a large number of locks on five local masters.
 //!
 //! `cargo run --release -p redlock-bench --bin held_locks -- --locks 100000 --ttl 30s --seconds 60`
 //!
-//! Takes a hundredth, a tenth and all of `--locks` (1,000, 10,000 and 100,000), each in a process of its own, so that
-//! the growth can be seen. Each process holds its locks for `--seconds` while their leases are renewed; exits with 1
-//! if any was lost. Printed are
+//! Takes a hundredth, a tenth and all of `--locks` (1,000, 10,000 and 100,000), each number in a process of its own, to
+//! show the growth. Each process holds its locks for `--seconds` while their leases are renewed. Exits with 1 if any
+//! lock was lost. The table shows:
 //!
-//! - `renewals/s`: on each node, and how many of them went in one command
-//! - `CPU`: seconds of the process while it held the locks, and as a part of one core
-//! - `peak`: its largest resident memory, taking the locks included; `bytes each`: that, less what the process had
-//!   before its first lock
-//! - `told after`: how long after their deadlines the holders of some other leases, which were not renewed, were told
-//!   of the loss by `Guard::lost` meanwhile
+//! - `renewals/s`: renewals on each node, and the number of leases in one command
+//! - `CPU`: CPU seconds of the process while it held the locks, and their share of one core
+//! - `peak`: largest resident memory of the process, also while it took the locks; `bytes each`: the growth since
+//!   before the first lock, for each lock
+//! - `told after`: time from the deadline of a lease until `Guard::lost` reported the loss, for some other leases that
+//!   were not renewed
 
 #![allow(clippy::disallowed_methods, reason = "the rule is for the library")]
 
@@ -42,11 +42,11 @@ mod measure {
 
     const USAGE: &str = "usage: held_locks [--locks 100000] [--ttl 30s] [--seconds 60]";
     const NODES: usize = 5;
-    /// Locks are taken by so many tasks at once.
+    /// Number of tasks that take the locks.
     const TAKERS: usize = 64;
-    /// Of so many that were lost the reason is told.
+    /// Most lost locks whose reason is shown.
     const LOST_SHOWN: usize = 5;
-    /// The leases whose end is watched, one after the other.
+    /// Number of leases whose end is watched, one after the other.
     const WATCHED: u32 = 20;
     const WATCHED_TTL: Duration = Duration::from_millis(100);
 
@@ -82,7 +82,7 @@ mod measure {
                 .spawn()?;
             let mut lines = BufReader::new(process.stdout.take().ok_or("it has an output")?).lines();
             let mut told = || Result::Ok(lines.next().ok_or("the holder ended early")??);
-            // It says when it begins and ends to hold them.
+            // The process prints a line when it has all locks, and a line at the end.
             told()?;
             let before = Renewals::of(&cluster)?;
             let held = Held::parse(&told()?)?;
@@ -98,7 +98,8 @@ mod measure {
         let Options { locks, ttl, seconds } = *options;
         let redlock =
             Redlock::builder().nodes(nodes).max_ttl(ttl.max(WATCHED_TTL)).ttl(ttl).connect().await?;
-        // The empty client is one that has worked: what all locks share is no part of what each costs.
+        // The memory of an empty client is measured after some locks, because memory that all locks share is no cost of
+        // each.
         drop(take(&redlock, TAKERS).await?);
         let empty = memory("VmRSS:")?;
         let started = Instant::now();
@@ -141,7 +142,7 @@ mod measure {
         Ok(guards)
     }
 
-    /// How long after their deadlines holders are told, in milliseconds: median and worst.
+    /// Time from the deadline until the loss is reported, in milliseconds: median and worst.
     async fn watch_losses(redlock: &Redlock) -> Result<[f64; 2]> {
         let mutex = redlock.mutex("watched")?.ttl(WATCHED_TTL).keep_alive(false);
         let mut late = Vec::new();
@@ -155,7 +156,7 @@ mod measure {
         Ok([late[late.len() / 2], late[late.len() - 1]])
     }
 
-    /// What a process tells of the locks that it held.
+    /// A process's report of the locks that it held.
     struct Held {
         locks: usize,
         lost: usize,
@@ -195,7 +196,7 @@ mod measure {
         }
     }
 
-    /// What the nodes have been asked so far, all together.
+    /// Renewals so far, on all nodes together.
     struct Renewals {
         leases: f64,
         commands: f64,
@@ -217,7 +218,7 @@ mod measure {
         }
 
         fn since(&self, before: &Self) -> Self {
-            // The watched leases are not renewed, and released by one command each.
+            // The watched leases are not renewed, but each is released by one command, which is subtracted.
             let watched = f64::from(WATCHED) * NODES as f64;
             let Self { leases, commands } = *before;
             Self { leases: self.leases - leases, commands: self.commands - commands - watched }
@@ -250,7 +251,7 @@ mod measure {
         }
     }
 
-    /// `30s` or `500ms`.
+    /// Parses `30s` or `500ms`.
     fn duration(text: &str) -> Result<Duration> {
         if let Some(millis) = text.strip_suffix("ms") {
             return Ok(Duration::from_millis(millis.parse()?));
@@ -259,7 +260,7 @@ mod measure {
         Ok(Duration::from_secs(seconds.parse()?))
     }
 
-    /// A line of this process's `/proc` status, in bytes.
+    /// A memory figure in this process's `/proc` status, in bytes.
     fn memory(line: &str) -> Result<f64> {
         let status = fs::read_to_string("/proc/self/status")?;
         let (_, rest) = status.split_once(line).ok_or("no such line")?;
@@ -267,7 +268,7 @@ mod measure {
         Ok(1024.0 * kilobytes.parse::<f64>()?)
     }
 
-    /// What all threads of this process have had, in seconds.
+    /// CPU time of all threads of this process, in seconds.
     fn cpu_time() -> f64 {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

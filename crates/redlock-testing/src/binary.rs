@@ -1,4 +1,4 @@
-//! Where the server program is.
+//! Finds the server program.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::ClusterError;
 
-/// The variable that names the server program before anything else is looked for.
+/// The environment variable that names the server program, and takes precedence over `PATH`.
 const VARIABLE: &str = "REDIS_SERVER";
 
-/// The programs that are looked for on the `PATH`, in this order.
+/// The programs that are searched on the `PATH`, in this order.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
 /// Finds the server: `REDIS_SERVER` if it is set, else the first of `redis-server` and `valkey-server` on `PATH`.
@@ -25,13 +25,13 @@ pub(super) fn find() -> Result<PathBuf, ClusterError> {
     }
 }
 
-/// The program that the caller named, by path or by a name on `PATH`.
+/// Finds the program that the caller named, by path or by a name on `PATH`.
 pub(super) fn named(program: &Path) -> Result<PathBuf, ClusterError> {
     resolve(program, &env::var_os("PATH").unwrap_or_default())
         .ok_or_else(|| not_found(format!("{} is no program", program.display())))
 }
 
-/// An absolute path: servers are started in a directory of their own.
+/// The absolute path of a program, because servers are started in another directory.
 fn resolve(program: &Path, path: &OsStr) -> Option<PathBuf> {
     let candidates: Vec<PathBuf> = if program.components().count() > 1 {
         vec![program.to_path_buf()]

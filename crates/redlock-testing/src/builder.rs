@@ -1,4 +1,4 @@
-//! What a local cluster is to be, and its start.
+//! The options of a local cluster, and its start.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ use super::error::ClusterError;
 use super::reaper::Reaper;
 use super::server::{Durability, Ports, Setup};
 
-/// The smallest cluster that survives a node.
+/// The smallest cluster that tolerates the failure of a node.
 const NODES: usize = 3;
 
-/// How long a command may take, unless the builder says otherwise: far longer than a server needs, short enough
-/// that a test of a paused node does not drag.
+/// Default time limit of a command: far longer than a server needs, but short enough for tests of a paused node.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// In memory, so that `appendfsync always` costs nothing and wears nothing.
+/// Directory in memory, where `appendfsync always` takes no time and wears no disk.
 const MEMORY: &str = "/dev/shm";
 
-/// What a node may write: an AOF is rewritten from 64 MB on, and then there are two. A smaller memory-backed
-/// directory (containers often get 64 MB) is not used: a server whose AOF cannot be written ends.
+/// Space for the files of one node: an AOF is rewritten from 64 MB on, and there are two AOFs during the rewrite. A
+/// smaller memory-backed directory (containers often get 64 MB) is not used, because a server exits when it cannot
+/// write its AOF.
 const ROOM_PER_NODE: u64 = 160 * 1024 * 1024;
 
-/// What a [`LocalCluster`] is to be; [`LocalCluster::builder`] makes one.
+/// The options of a [`LocalCluster`]; [`LocalCluster::builder`] makes one.
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before start()"]
 pub struct LocalClusterBuilder {
@@ -41,17 +41,17 @@ pub struct LocalClusterBuilder {
     clocks: WantedClocks,
 }
 
-/// Whose clock the servers are to read.
+/// The clock that the servers are to read.
 #[derive(Debug, Clone, Copy)]
 enum WantedClocks {
     Machine,
     Adjustable,
 }
 
-/// What a new node knows of itself.
+/// The record of a new node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Record {
-    /// That it is new: nobody can hold a lock on it.
+    /// The node is declared new: nobody can hold a lock on it.
     Declared,
     Absent,
 }
@@ -76,28 +76,29 @@ impl LocalClusterBuilder {
         self
     }
 
-    /// What survives the death of a node; everything by default.
+    /// The writes that survive the death of a node; all of them by default.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// One more line of redis.conf, `key value`, for every node; a later line counts. The value is taken as it is, so
-    /// one with blanks that belong to it must be quoted. With `port`, `bind` or `dir` the cluster does not start.
+    /// Adds a line `key value` to redis.conf of every node. Of several lines with one key, the last counts. The value
+    /// is taken as it is, so a value that contains blanks must be quoted. With `port`, `bind` or `dir` the cluster does
+    /// not start.
     pub fn directive(mut self, key: impl Into<String>, value: impl fmt::Display) -> Self {
         self.directives.push((key.into(), value.to_string()));
         self
     }
 
-    /// The server program, a path or a name on `PATH`, instead of the one that is looked for.
+    /// The server program, as a path or a name on `PATH`, instead of the default.
     pub fn server(mut self, program: impl Into<PathBuf>) -> Self {
         self.server = Some(program.into());
         self
     }
 
-    /// TLS on the nodes' ports, with these files; the URLs are `rediss://127.0.0.1:PORT` then. As Redis does by default,
-    /// the nodes want a certificate of their clients, signed by the same CA, unless the directive `tls-auth-clients no`
-    /// is given. [`LocalCluster::command`] goes by another port, without TLS.
+    /// TLS on the nodes' ports, with these files; the URLs are then `rediss://127.0.0.1:PORT`. The nodes require a
+    /// client certificate signed by the same CA, which is Redis's default, unless the directive `tls-auth-clients no`
+    /// is given. [`LocalCluster::command`] uses another port, without TLS.
     pub fn tls(mut self, files: TlsFiles) -> Self {
         self.tls = Some(files);
         self
@@ -109,16 +110,16 @@ impl LocalClusterBuilder {
         self
     }
 
-    /// Gives each server a wall clock of its own, for [`LocalCluster::step_clock`] and
-    /// [`LocalCluster::set_clock_rate`]: a small library is compiled (by `CC`, or `cc`) and loaded before it. Linux
-    /// only. Without, the servers read the machine's clock.
+    /// Gives each server its own wall clock, for [`LocalCluster::step_clock`] and [`LocalCluster::set_clock_rate`]. A
+    /// small library is compiled (by `CC`, or `cc`) and preloaded into the server. Linux only. By default the servers
+    /// read the machine's clock.
     pub fn adjustable_clocks(mut self) -> Self {
         self.clocks = WantedClocks::Adjustable;
         self
     }
 
-    /// Leaves it unsaid that the nodes are new, as `redlock init` says it of others: until they have run for longer
-    /// than any lock lasts, their votes do not count.
+    /// Does not declare the nodes new, which `redlock init` does for other nodes. The nodes are then in quarantine
+    /// until they have run for longer than any lock lasts.
     pub fn undeclared(mut self) -> Self {
         self.record = Record::Absent;
         self
@@ -129,8 +130,8 @@ impl LocalClusterBuilder {
     /// # Errors
     ///
     /// [`ClusterError::ServerNotFound`], [`ClusterError::NodeCount`], [`ClusterError::InvalidDirective`],
-    /// [`ClusterError::ClocksNotAdjustable`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the tail of the
-    /// server's log, [`ClusterError::System`]. Nothing is left running then.
+    /// [`ClusterError::ClocksNotAdjustable`], [`ClusterError::NoFreePort`], [`ClusterError::StartFailed`] with the end
+    /// of the server's log, [`ClusterError::System`]. After an error no server is left running.
     pub fn start(self) -> Result<LocalCluster, ClusterError> {
         let Self { nodes: count, durability, directives, server, tls, command_timeout, record, clocks } =
             self;
@@ -162,12 +163,12 @@ impl LocalClusterBuilder {
     }
 }
 
-/// PEM files of a TLS server. Servers are started in directories of their own, so the paths are made absolute.
+/// PEM files of a TLS server. The paths are made absolute, because each server is started in its own directory.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The server's certificate, and those between it and the CA.
+    /// The server's certificate, and the certificates between it and the CA.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: PathBuf,
     /// The CA that signs the certificates of clients.
     pub ca: PathBuf,
@@ -205,7 +206,7 @@ fn quoted(path: &Path) -> String {
     format!("{:?}", path.display().to_string())
 }
 
-/// In memory where there is a writable place with enough room, else where temporary files go.
+/// A directory in memory if that is writable and has enough room, else in the system's temporary directory.
 fn temporary_directory(nodes: usize) -> Result<TempDir, ClusterError> {
     let mut options = tempfile::Builder::new();
     options.prefix("redlock-cluster-");

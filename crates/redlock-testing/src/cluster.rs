@@ -14,44 +14,44 @@ use super::nemesis::{ClockStep, Memory};
 use super::resp::{self, Reply};
 use super::server::{Data, NodeState, Ports, Server, Setup, address};
 
-/// The most nodes of a cluster. Each is a process of about 10 MB; more than this tests the machine, not the lock.
+/// The most nodes of a cluster. Each node is a process of about 10 MB; more than this tests the machine, not the lock.
 pub const MAX_NODES: usize = 64;
 
-/// How many other ports a node tries whose port was taken by another program between reservation and start.
+/// Most other ports that a node tries when another program takes its port between reservation and start.
 const OTHER_PORTS: u32 = 5;
 
-/// A clock that was changed has been read anew when this is over: Valkey 9 reads it once a millisecond, and counts on by the
-/// processor's between. Nothing shows whether it has.
+/// Time after which a server has read its changed clock. Valkey 9 reads the clock once a millisecond, and advances by
+/// the processor's counter in between. Nothing shows whether the server has read the clock.
 const CLOCK_KEPT: Duration = Duration::from_millis(2);
 
-/// Keys that the library keeps for itself begin with this.
+/// Beginning of the library's internal keys.
 const INTERNAL_PREFIX: &str = "redlock-quorum:";
 
-/// What a node remembers of itself; see `src/node/scripts/greet.lua`.
+/// Key of the node's record; see `src/node/scripts/greet.lua`.
 const RECORD: &str = "redlock-quorum:node";
 
-/// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1, each an independent master with files
-/// of its own in one temporary directory, in memory where there is room.
+/// Real `redis-server` (or `valkey-server`) processes on ports of 127.0.0.1. Each is an independent master with its own
+/// files in one temporary directory, which is in memory where there is room.
 ///
-/// The nodes are numbered from 0. All methods take `&self` and may be called by several threads; changes of one
-/// node follow each other. They block: for a few milliseconds, [`restart`](Self::restart) for some tens, and
-/// [`command`](Self::command) for as long as its time limit when a node is paused. A node keeps its port, and so
-/// its URL, as long as the cluster lives.
+/// The nodes are numbered from 0. All methods take `&self` and may be called by several threads; changes of one node
+/// run one after the other. The methods block: most for a few milliseconds, [`restart`](Self::restart) for tens of
+/// milliseconds, and [`command`](Self::command) for up to its time limit when a node is paused. A node keeps its port,
+/// and so its URL, for the life of the cluster.
 ///
-/// Drop kills all processes and removes the directory. So does a small helper process when this one ends without
-/// unwinding (killed, aborted, interrupted).
+/// Drop kills all processes and removes the directory. When this process ends without unwinding (killed, aborted,
+/// interrupted), a small helper process does so.
 ///
 /// # Defaults
 ///
 /// - every answered write survives a kill ([`Durability::Always`](super::Durability::Always))
-/// - declared new ([`undeclared`](LocalClusterBuilder::undeclared) leaves that out), so that their votes count at once. After
-///   [`Data::Lost`] they do not, until the restart guard lets them
+/// - the nodes are declared new, so that their votes count at once; not with
+///   [`undeclared`](LocalClusterBuilder::undeclared). After [`Data::Lost`] a node is in quarantine
 /// - `maxmemory-policy noeviction`, no snapshots (`save ""`)
 /// - the server: `REDIS_SERVER` (a path or a name on `PATH`), else `redis-server`, else `valkey-server`
 ///
 /// # Panics
 ///
-/// Methods that take the number of a node panic when there is no such node, like an index.
+/// Methods that take the number of a node panic, as indexing does, when there is no such node.
 #[derive(Debug)]
 #[must_use = "the servers end when the cluster is dropped"]
 pub struct LocalCluster {
@@ -60,7 +60,7 @@ pub struct LocalCluster {
     control_ports: Vec<u16>,
     command_timeout: Duration,
     memory: Memory,
-    // Dropped in this order, after the processes: the helper in `setup` then finds nothing left to do.
+    // The directory is dropped before `setup`, and after the processes, so that the helper finds nothing left to do.
     directory: TempDir,
     setup: Setup,
 }
@@ -75,7 +75,7 @@ impl LocalCluster {
         Self::builder().nodes(nodes).start()
     }
 
-    /// A cluster of 3 nodes with the defaults, to be changed before it starts.
+    /// The options of a cluster, at first 3 nodes with the defaults.
     pub fn builder() -> LocalClusterBuilder {
         LocalClusterBuilder::new()
     }
@@ -95,7 +95,7 @@ impl LocalCluster {
             setup,
             command_timeout,
         };
-        // All at once, and then wait for each. After an error the cluster's Drop ends those that have been started.
+        // All servers are started before any is waited for. After an error, Drop of the cluster ends those that run.
         for node in 0..nodes {
             let mut server = Server::new(node, cluster.directory.path(), cluster.setup.ports)?;
             server.launch(&cluster.setup)?;
@@ -112,7 +112,7 @@ impl LocalCluster {
         Ok(cluster)
     }
 
-    /// Says of every node that it is new. One that takes no writes, by its directives, is left as it is.
+    /// Declares every node new. A node whose directives forbid writes stays undeclared.
     pub(super) fn declare(&self) -> Result<(), ClusterError> {
         for node in 0..self.len() {
             self.command(node, &["HSET", RECORD, "declared", "1"])?;
@@ -120,8 +120,8 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, or `rediss://` with TLS, without a password,
-    /// also where a directive sets one.
+    /// The URLs of all nodes, in their order: `redis://127.0.0.1:PORT`, or `rediss://` with TLS. A URL has no password,
+    /// even if a directive sets one.
     pub fn urls(&self) -> Vec<String> {
         (0..self.len()).map(|node| self.url(node)).collect()
     }
@@ -146,7 +146,7 @@ impl LocalCluster {
         self.ports.len()
     }
 
-    /// The process id of a node, `None` when it is stopped.
+    /// The process id of a node; `None` when the node is stopped.
     pub fn pid(&self, node: usize) -> Option<u32> {
         let mut server = self.server(node);
         match server.state(&self.setup) {
@@ -160,13 +160,13 @@ impl LocalCluster {
         self.directory.path()
     }
 
-    /// What a node's process is doing. One that ended by itself is [`NodeState::Stopped`].
+    /// The state of a node's process. A process that ended by itself is [`NodeState::Stopped`].
     pub fn state(&self, node: usize) -> NodeState {
         self.server(node).state(&self.setup)
     }
 
-    /// Kills a node (SIGKILL), running or paused, and waits until its process is gone: its connections are closed
-    /// and new ones are refused. Nothing to do when it is stopped.
+    /// Kills a node (SIGKILL), running or paused, and waits until its process is gone: its connections are then closed
+    /// and new ones are refused. Does nothing when the node is stopped.
     ///
     /// # Errors
     ///
@@ -175,11 +175,11 @@ impl LocalCluster {
         self.server(node).kill(&self.setup)
     }
 
-    /// Starts a node again on its port, after killing it when it is not stopped, and waits until it answers.
+    /// Starts a node again on its port and waits until it answers. A node that is not stopped is killed first.
     ///
     /// # Errors
     ///
-    /// [`ClusterError::StartFailed`], [`ClusterError::System`]; the node is stopped then.
+    /// [`ClusterError::StartFailed`], [`ClusterError::System`]; after an error the node is stopped.
     pub fn restart(&self, node: usize, data: Data) -> Result<(), ClusterError> {
         let mut server = self.server(node);
         server.kill(&self.setup)?;
@@ -188,30 +188,31 @@ impl LocalCluster {
             Data::Lost => server.lose_data()?,
         }
         server.launch(&self.setup)?;
-        // Its port is part of its URL, so there is no other.
+        // No other port is tried, because the port is part of the node's URL.
         server.await_answer(&self.setup, 0)
     }
 
-    /// Stops a node in its tracks (SIGSTOP), as a hung machine or a long pause would: what is sent to it waits and
-    /// is executed after [`resume`](Self::resume). Returns once it has stopped. Nothing to do when it is paused.
+    /// Pauses a node (SIGSTOP), as if its machine hung. Commands that arrive meanwhile are executed after
+    /// [`resume`](Self::resume). Returns once the process has stopped. Does nothing when the node is already paused.
     ///
     /// # Errors
     ///
-    /// [`ClusterError::WrongState`] when it is stopped; [`ClusterError::System`].
+    /// [`ClusterError::WrongState`] when the node is stopped; [`ClusterError::System`].
     pub fn pause(&self, node: usize) -> Result<(), ClusterError> {
         self.server(node).pause(&self.setup)
     }
 
-    /// Lets a paused node go on (SIGCONT). Nothing to do when it runs.
+    /// Resumes a paused node (SIGCONT). Does nothing when the node runs.
     ///
     /// # Errors
     ///
-    /// [`ClusterError::WrongState`] when it is stopped; [`ClusterError::System`].
+    /// [`ClusterError::WrongState`] when the node is stopped; [`ClusterError::System`].
     pub fn resume(&self, node: usize) -> Result<(), ClusterError> {
         self.server(node).resume(&self.setup)
     }
 
-    /// Lets a node's wall clock jump. Other nodes and the machine keep their time. Returns when the node has noticed.
+    /// Steps a node's wall clock. Other nodes and the machine keep their time. Returns when the node has read the new
+    /// time.
     ///
     /// # Errors
     ///
@@ -224,8 +225,8 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Lets a node's wall clock run fast by so many parts of a million, or slow by a negative number; with 0 at the
-    /// right rate again. What it has gained stays.
+    /// Makes a node's wall clock run fast by `ppm` parts per million, or slow for a negative number; 0 restores the
+    /// right rate. The time that the clock has gained or lost remains.
     ///
     /// # Errors
     ///
@@ -237,7 +238,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// A server that is linked statically loads nothing before it, and says nothing of it.
+    /// Checks that the servers have loaded the clock library. A statically linked server ignores the preload silently.
     pub(super) fn check_clocks(&self) -> Result<(), ClusterError> {
         let loaded = |pid: u32| self.setup.clocks.are_loaded_by(pid);
         if !self.has_adjustable_clocks() || (0..self.len()).filter_map(|node| self.pid(node)).all(loaded) {
@@ -263,12 +264,12 @@ impl LocalCluster {
         &self.memory
     }
 
-    /// Sends one command to a node over a connection of its own and returns the answer, an error of the server
-    /// included. A password set by the directive `requirepass` is used.
+    /// Sends one command to a node over a new connection and returns the answer, which may be an error of the server. A
+    /// password set by the directive `requirepass` is used.
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NoAnswer`] after the time limit (2 s unless the builder says otherwise),
+    /// [`ClusterError::NoAnswer`] after the time limit (2 s unless the builder sets another),
     /// [`ClusterError::Unreachable`] when the node is stopped, [`ClusterError::BadReply`].
     pub fn command(&self, node: usize, arguments: &[&str]) -> Result<Reply, ClusterError> {
         let (port, limit) = (self.control_ports[node], self.command_timeout);
@@ -284,7 +285,7 @@ impl LocalCluster {
         })
     }
 
-    /// The keys on a node in alphabetical order, without those that the library keeps for itself (`redlock-quorum:…`).
+    /// The keys on a node in alphabetical order, without the library's internal keys (`redlock-quorum:…`).
     ///
     /// # Errors
     ///
@@ -306,7 +307,8 @@ impl LocalCluster {
         Ok(keys)
     }
 
-    /// A thread that panicked while it held the lock has left nothing half done: each change of a node is one value.
+    /// Locks a node. Poison is ignored, because a thread that panicked left nothing half done: each change is one
+    /// value.
     fn server(&self, node: usize) -> MutexGuard<'_, Server> {
         self.nodes[node].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -315,7 +317,7 @@ impl LocalCluster {
 impl Drop for LocalCluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            // Drop has nobody to tell; the helper process tries again.
+            // Drop cannot return an error; the helper process tries again.
             let _ = node.get_mut().unwrap_or_else(PoisonError::into_inner).kill(&self.setup);
         }
     }

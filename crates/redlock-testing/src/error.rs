@@ -1,4 +1,4 @@
-//! What can go wrong with a local cluster.
+//! Errors of the clusters.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use super::server::NodeState;
 
 /// Why a [`LocalCluster`](super::LocalCluster) could not be started, changed or asked.
 ///
-/// None of these says anything about the code under test, but for [`NoAnswer`](Self::NoAnswer) and
-/// [`Unreachable`](Self::Unreachable), which are what a fault is expected to look like.
+/// No variant says anything about the code under test, except [`NoAnswer`](Self::NoAnswer) and
+/// [`Unreachable`](Self::Unreachable), which are the expected symptoms of a fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
-    /// No server program was found. Install one, or say where it is.
+    /// No server program was found. Install one, or set `REDIS_SERVER`.
     #[error(
         "no Redis server found: {looked_for}. Install one with `apt-get install redis-server` (Debian, Ubuntu), \
          `dnf install redis` or `dnf install valkey` (Fedora), `brew install redis` (macOS), or `make setup` in a \
          checkout of redlock-quorum; or set REDIS_SERVER to the path of a redis-server or valkey-server"
     )]
     ServerNotFound {
-        /// Where it was looked for.
+        /// Where the program was searched.
         looked_for: String,
     },
 
@@ -32,7 +32,7 @@ pub enum ClusterError {
         asked: usize,
     },
 
-    /// A directive would be more than one line of redis.conf, or none. Pass one directive at a time.
+    /// A directive is not exactly one line of redis.conf. Pass one directive at a time.
     #[error(
         "the directive {key:?} is not one line of redis.conf: its name must not be empty, nor contain blanks, and neither it nor its value a line break"
     )]
@@ -50,106 +50,106 @@ pub enum ClusterError {
         last: u16,
     },
 
-    /// A server ended, or did not answer, while it was started. The tail of its log says why; most often an
-    /// additional directive is wrong or unknown to this version.
+    /// A server ended, or did not answer, while it was started. The end of its log says why; most often a directive is
+    /// wrong or unknown to this version.
     #[error("node {node} did not start on port {port}: {reason}; the end of its log:\n{log}")]
     StartFailed {
         /// Number of the node.
         node: usize,
-        /// Its port.
+        /// The node's port.
         port: u16,
-        /// How it failed.
+        /// How the start failed.
         reason: String,
-        /// The last lines that it wrote.
+        /// The last lines of the server's log.
         log: String,
     },
 
-    /// A node took the connection but did not answer in time: it is paused or hangs.
+    /// A node accepted the connection but did not answer in time, because it is paused or hangs.
     #[error("node {node} on port {port} did not answer within {limit:?}: resume it if it is paused")]
     NoAnswer {
         /// Number of the node.
         node: usize,
-        /// Its port.
+        /// The node's port.
         port: u16,
-        /// How long it was waited for.
+        /// The time limit that has passed.
         limit: Duration,
     },
 
-    /// A node could not be connected to, or closed the connection: it is stopped, or was while it was asked.
+    /// A node refused or closed the connection, because it is stopped or was stopped meanwhile.
     #[error("node {node} on port {port} cannot be reached: {source}; restart it if it is stopped")]
     Unreachable {
         /// Number of the node.
         node: usize,
-        /// Its port.
+        /// The node's port.
         port: u16,
         /// The error of the connection.
         source: io::Error,
     },
 
-    /// What a node answered is not a reply of the Redis protocol, or is beyond a limit of this small parser.
+    /// A node's answer is not a reply of the Redis protocol, or exceeds a limit of this small parser.
     #[error(
         "node {node} on port {port} answered something unreadable: {source}; use a Redis client for this command"
     )]
     BadReply {
         /// Number of the node.
         node: usize,
-        /// Its port.
+        /// The node's port.
         port: u16,
-        /// What is wrong with it.
+        /// The problem of the answer.
         source: io::Error,
     },
 
-    /// The node is in a state in which this cannot be done to it. Restart it first.
+    /// The node's state does not allow the action. Restart the node first.
     #[error("node {node} is {state}, so it cannot be {action}: restart it first")]
     WrongState {
         /// Number of the node.
         node: usize,
-        /// What it is.
+        /// The node's state.
         state: NodeState,
-        /// What was asked for.
+        /// The action that was asked for.
         action: &'static str,
     },
 
-    /// The server refused a command that a fault needs. Let its user run it.
+    /// The server refused a command that a fault needs. Allow the command in the server's ACL.
     #[error("node {node} refused {command}: {text}")]
     Refused {
         /// Number of the node.
         node: usize,
         /// The command.
         command: String,
-        /// What it said.
+        /// The server's error.
         text: String,
     },
 
-    /// A URL or host name that cannot be used. The URL itself is not repeated, for it may hold a password.
+    /// A URL or host name cannot be used. The URL itself is not shown, because it may contain a password.
     #[error("the URL of a node cannot be used: {reason}")]
     Address {
-        /// What is wrong with it.
+        /// The problem of the URL.
         reason: String,
     },
 
-    /// Clocks cannot be made adjustable. Install a C compiler (`apt-get install gcc libc6-dev`), or do without.
+    /// Clocks cannot be made adjustable. Install a C compiler (`apt-get install gcc libc6-dev`), or do without them.
     #[error("the servers' clocks cannot be made adjustable: {reason}; install a C compiler, or do without")]
     ClocksNotAdjustable {
-        /// What is missing.
+        /// The reason.
         reason: String,
     },
 
-    /// Docker did not do what it was asked to.
+    /// A docker command failed.
     #[error("`{command}` failed: {detail}")]
     Docker {
         /// The command.
         command: String,
-        /// What it said.
+        /// Docker's message.
         detail: String,
     },
 
-    /// The operating system refused something. Check permissions, limits of processes, and space.
+    /// The operating system refused an action. Check permissions, process limits and disk space.
     #[error("could not {action} {}: {source}", path.display())]
     System {
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
-        /// With which file, directory or program.
+        /// The file, directory or program.
         path: PathBuf,
         /// The system's error.
         source: io::Error,

@@ -1,14 +1,17 @@
 //! Clusters of real Redis servers, faults and a history checker, for tests of services that use the lock.
 //!
-//! [`LocalCluster`] starts `redis-server` processes of its own. A [`Nemesis`] is a fault as a value: applied to
-//! [`Nodes`], which are such a cluster, [`DockerNodes`] or [`RemoteNodes`], and healed again; [`Linked`] puts proxies
-//! between clients and nodes, so that every way can be cut or slowed down by itself; [`ClientFault`]s are those of
-//! client processes. [`history`] judges what the clients of such a run saw: whether two of them ever held the same
-//! resource, whether fencing tokens did their work, whether losses were told in time. The tool's `redlock chaos` does
-//! all of it by a scenario, without a line of code.
+//! - [`LocalCluster`] starts `redis-server` processes.
+//! - A [`Nemesis`] is a fault as a value. It is applied to [`Nodes`], and healed again: to a [`LocalCluster`],
+//!   [`DockerNodes`] or [`RemoteNodes`].
+//! - [`Linked`] puts a proxy between each client and each node, so that each link can be cut or slowed down by itself.
+//! - [`ClientFault`]s are faults of client processes.
+//! - [`history`] judges what the clients of a run recorded: whether two clients ever held the same resource, whether
+//!   fencing tokens grew, whether holders were notified of losses in time.
 //!
-//! Nothing here depends on the rest of the library, so a test looks at the servers independently of the code that
-//! it tests. Unix only: the faults are signals.
+//! The command `redlock chaos` of the tool runs scenarios of all this without a line of code.
+//!
+//! Nothing here depends on the rest of the library, so a test examines the servers independently of the code that it
+//! tests. Unix only, because the faults are signals.
 //!
 //! # Examples
 //!

@@ -1,4 +1,4 @@
-//! Ports that stay ours while a server is down.
+//! Ports that stay reserved while a server is down.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process;
@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::error::ClusterError;
 
-/// Below the ports that Linux gives to outgoing connections (32768 on), so that no client's connection, nor a
-/// `bind` to port 0, takes the port of a server that is down for a moment.
+/// The range lies below the ports that Linux gives to outgoing connections (from 32768), so that neither a client's
+/// connection nor a `bind` to port 0 takes the port of a server that is down.
 const FIRST: u16 = 20_000;
 const LAST: u16 = 31_999;
 
-/// How far apart two processes begin to look, so that tests that run at once rarely meet.
+/// Distance between the first ports that two processes try, so that tests that run at the same time rarely collide.
 const PROCESS_STRIDE: u32 = 97;
 
-/// Ports that this process has looked at.
+/// Number of ports that this process has tried.
 static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
 
-/// A TCP port that no other cluster on this machine takes, also while no server listens on it.
+/// A TCP port that no other cluster on this machine takes, even while no server listens on the port.
 ///
-/// A server that is killed frees its TCP port, and a restart needs it again. The reservation is a UDP socket bound
-/// to the same number: every cluster takes that first, nobody sends to it, and it ends with the process.
+/// A killed server frees its TCP port, and its restart needs the same port. The reservation is a UDP socket bound to
+/// the same number: every cluster binds that first, nobody sends to it, and the system frees it with the process.
 #[derive(Debug)]
 pub(super) struct ReservedPort {
     port: u16,
@@ -32,7 +32,7 @@ impl ReservedPort {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NoFreePort`] after one look at every port of the range.
+    /// [`ClusterError::NoFreePort`] when every port of the range was tried.
     pub(super) fn take() -> Result<Self, ClusterError> {
         let span = u32::from(LAST - FIRST) + 1;
         let start = process::id().wrapping_mul(PROCESS_STRIDE);

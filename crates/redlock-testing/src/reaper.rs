@@ -1,4 +1,4 @@
-//! Cleaning up after a test process that had no chance to do it.
+//! Cleans up after a test process that ended without running its destructors.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::ClusterError;
 
-/// Reads which process groups begin and end until the pipe closes, which it does however the writer ends; then
-/// kills what is left and removes the directory. The second try is for files that a killed process had open.
+/// Reads which process groups start and end, until the pipe closes, which happens however the writer ends. Then kills
+/// the groups that are left and removes the directory. The second `rm` is for files that a killed process had open.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 groups=
@@ -27,8 +27,8 @@ for one in $groups; do kill -9 "-$one"; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 "#;
 
-/// A small shell that outlives this process when it is killed, aborted or interrupted, and then ends the servers
-/// and removes their directory. `Drop` of the cluster does the same in all other cases.
+/// A small shell process. When this process is killed, aborted or interrupted, the shell outlives it, ends the servers
+/// and removes their directory. In all other cases, `Drop` of the cluster does the same.
 #[derive(Debug)]
 pub(super) struct Reaper {
     shell: Child,
@@ -62,14 +62,14 @@ impl Reaper {
     fn tell(&self, event: &str, group: u32) {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = pipe.as_mut() {
-            // Without the reaper `Drop` still cleans up; a test must not fail because of it.
+            // An error is ignored: a test must not fail because the reaper has ended, and `Drop` still cleans up.
             let _ = writeln!(pipe, "{event} {group}");
         }
     }
 }
 
 impl Drop for Reaper {
-    /// Closes the pipe and waits for the shell, which has nothing left to do but to remove an empty directory.
+    /// Closes the pipe and waits for the shell, which at most removes an empty directory.
     fn drop(&mut self) {
         *self.pipe.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = self.shell.wait();

@@ -1,5 +1,5 @@
-//! One command over one blocking connection: enough of the Redis protocol for a test to look at a server without
-//! the library that it tests.
+//! One command over one blocking connection: enough of the Redis protocol for a test to examine a server without the
+//! library that it tests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::wait::Deadline;
 
-/// The longest line and string that is read, as in Redis itself (`proto-max-bulk-len`).
+/// The longest line and string that are read, as in Redis itself (`proto-max-bulk-len`).
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// The deepest nesting of arrays that is read; no command of Redis nests deeper than this but a script's table.
+/// The deepest nesting of arrays that is read. Only the table of a script nests deeper in Redis.
 const MAX_DEPTH: usize = 16;
 
-/// What a server answered. Bytes that are not UTF-8 are replaced by U+FFFD.
+/// The answer of a server. Bytes that are not UTF-8 are replaced by U+FFFD.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// Nothing: a missing key, a condition that did not hold.
@@ -31,7 +31,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The text of a status or string; `None` for everything else.
+    /// The text of a status or string reply; `None` for all others.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Simple(text) | Self::Bulk(text) => Some(text),
@@ -39,7 +39,7 @@ impl Reply {
         }
     }
 
-    /// The number of an integer reply; `None` for everything else, also for a string of digits.
+    /// The number of an integer reply; `None` for all others, also for a string of digits.
     pub fn int(&self) -> Option<i64> {
         match self {
             Self::Int(number) => Some(*number),
@@ -52,7 +52,8 @@ impl Reply {
 ///
 /// # Errors
 ///
-/// `TimedOut` after `limit`; `InvalidData` when the answer is not RESP2 or beyond a limit; else the connection's.
+/// `TimedOut` after `limit`; `InvalidData` when the answer is not RESP2 or exceeds a limit; else the connection's
+/// error.
 pub(super) fn call(
     address: SocketAddr,
     password: Option<&str>,
@@ -62,7 +63,7 @@ pub(super) fn call(
     call_as(address, password.as_slice(), arguments, limit)
 }
 
-/// The same with what follows `AUTH`: nothing, a password, or a user and a password.
+/// As [`call`], with the arguments of `AUTH`: none, a password, or a user and a password.
 pub(super) fn call_as(
     address: SocketAddr,
     login: &[&str],
@@ -156,7 +157,7 @@ fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// A stream of which all reads and writes together end at the deadline.
+/// A stream with one deadline for all its reads and writes.
 struct Timed {
     stream: TcpStream,
     deadline: Deadline,
@@ -184,7 +185,7 @@ impl Write for Timed {
     }
 }
 
-/// A socket's time limit shows as `WouldBlock` on Unix.
+/// Turns `WouldBlock` into `TimedOut`, because a socket's time limit shows as `WouldBlock` on Unix.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }

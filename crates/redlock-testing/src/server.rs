@@ -18,50 +18,50 @@ use super::reaper::Reaper;
 use super::resp::{self, Reply};
 use super::wait::poll;
 
-/// A server needs about 20 ms; this is for a machine that is busy with other tests, or an AOF of some size.
+/// Time limit of a start. A server needs about 20 ms, but more on a busy machine or with a large AOF.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long a server that starts may take to answer one question; it is asked again after that.
+/// Time limit of one question to a server that starts. The question is repeated until [`START_LIMIT`].
 const LOOK_LIMIT: Duration = Duration::from_millis(250);
 
-/// How long a signal may take to stop a process; it takes effect at the end of a system call.
+/// Time limit for a signal to stop a process, which happens at the end of a system call.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// How much of a log goes into an error: the reason is in the last lines.
+/// Number of last log lines in an error, which contain the reason.
 const LOG_TAIL_LINES: usize = 20;
 
 const CONFIGURATION: &str = "redis.conf";
 const LOG: &str = "server.log";
 const DATA: &str = "data";
 
-/// What a restarted node finds of what it had.
+/// Whether a restarted node still has its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Data {
-    /// All that it had written to disk: everything with [`Durability::Always`], nothing with
+    /// The node has all that it had written to disk: everything with [`Durability::Always`], nothing with
     /// [`Durability::Volatile`].
     Kept,
-    /// Nothing: its files are removed, as if the machine had been replaced.
+    /// The node has nothing, because its files are removed, as if the machine had been replaced.
     Lost,
 }
 
-/// What survives the death of a node.
+/// The writes that survive the death of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Every write that was answered: `appendonly yes`, `appendfsync always`.
+    /// All answered writes: `appendonly yes`, `appendfsync always`.
     #[default]
     Always,
-    /// Nothing: no file is written.
+    /// No write, because no file is written.
     Volatile,
 }
 
-/// What the process of a node is doing.
+/// The state of a node's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
-    /// It runs and answers.
+    /// The process runs and answers.
     Running,
-    /// It is stopped by a signal: connections to it stay, new ones are made by the kernel, nothing is answered.
+    /// The process is stopped by a signal. Its connections stay, the kernel accepts new ones, and nothing is answered.
     Paused,
-    /// It has no process; its port refuses connections.
+    /// There is no process; the port refuses connections.
     Stopped,
 }
 
@@ -75,24 +75,24 @@ impl fmt::Display for NodeState {
     }
 }
 
-/// What all servers of a cluster have in common.
+/// The settings that all servers of a cluster share.
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) binary: PathBuf,
     pub(super) ports: Ports,
-    /// The lines of redis.conf, but for the ports.
+    /// The lines of redis.conf, except for the ports.
     pub(super) directives: String,
     pub(super) password: Option<String>,
     pub(super) reaper: Reaper,
     pub(super) clocks: Clocks,
 }
 
-/// What a server listens to.
+/// The ports of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ports {
     /// One port.
     Plain,
-    /// One port with TLS, and another without for the cluster's own commands.
+    /// One port with TLS, and another port without TLS for the cluster's own commands.
     Tls,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Server {
     directory: PathBuf,
     port: ReservedPort,
     clock: Clock,
-    /// Where the cluster's own commands go, if not to `port`.
+    /// The port for the cluster's own commands, if that is not `port`.
     control: Option<ReservedPort>,
     process: Process,
 }
@@ -115,7 +115,7 @@ enum Process {
 }
 
 impl Server {
-    /// Reserves a port and makes the files; starts nothing.
+    /// Reserves a port and creates the directories; starts nothing.
     pub(super) fn new(node: usize, cluster: &Path, ports: Ports) -> Result<Self, ClusterError> {
         let directory = cluster.join(format!("node-{node}"));
         create(&directory)?;
@@ -132,7 +132,7 @@ impl Server {
         self.port.number()
     }
 
-    /// Where the cluster's own commands go, never with TLS.
+    /// The port for the cluster's own commands, never with TLS.
     pub(super) fn control_port(&self) -> u16 {
         self.control.as_ref().map_or(self.port(), ReservedPort::number)
     }
@@ -158,7 +158,7 @@ impl Server {
         }
     }
 
-    /// Starts the process and returns at once; [`await_answer`](Self::await_answer) is to follow.
+    /// Starts the process and returns at once. [`await_answer`](Self::await_answer) must follow.
     pub(super) fn launch(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         let configuration = self.directory.join(CONFIGURATION);
         let ports = match setup.ports {
@@ -177,7 +177,7 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
-            // Not the terminal's group: an interrupt is for the tests, which then clean up.
+            // A group of its own, so that an interrupt from the terminal reaches only the tests, which then clean up.
             .process_group(0)
             .spawn()
             .map_err(|source| system("run", &setup.binary, source))?;
@@ -186,8 +186,8 @@ impl Server {
         Ok(())
     }
 
-    /// Waits until the server answers. When its port was taken between reservation and start, starts it again on
-    /// another one, up to `other_ports` times.
+    /// Waits until the server answers. When its port was taken between reservation and start, starts the server again
+    /// on another port, up to `other_ports` times.
     pub(super) fn await_answer(&mut self, setup: &Setup, other_ports: u32) -> Result<(), ClusterError> {
         let failure = match poll(START_LIMIT, || self.look(setup))? {
             Some(Start::Answered) => return Ok(()),
@@ -209,12 +209,13 @@ impl Server {
         &self.clock
     }
 
-    /// SIGKILL, waited for. Nothing to do when it is stopped.
+    /// Sends SIGKILL and waits for the end of the process. Does nothing when the server is stopped.
     pub(super) fn kill(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         match std::mem::replace(&mut self.process, Process::Stopped) {
             Process::Stopped => Ok(()),
             Process::Running(mut child) | Process::Paused(mut child) => {
-                // With the children that rewrite its files. An error means that it has ended by itself.
+                // The group includes children that rewrite its files. An error means that the process has ended by
+                // itself.
                 let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
                 child.wait().map_err(|source| system("await the end of", &setup.binary, source))?;
                 setup.reaper.ended(child.id());
@@ -223,7 +224,7 @@ impl Server {
         }
     }
 
-    /// SIGSTOP; returns when it has taken effect.
+    /// Sends SIGSTOP, and returns when it has taken effect.
     pub(super) fn pause(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         match self.state(setup) {
             NodeState::Paused => return Ok(()),
@@ -234,12 +235,12 @@ impl Server {
             unreachable!("state() has just said that it runs");
         };
         let stopped = stop(Pid::from_child(&child));
-        // Also after an error: it will be killed like any other.
+        // Also after an error, so that the process is killed at the end like any other.
         self.process = Process::Paused(child);
         stopped.map_err(|source| system("pause", &setup.binary, source))
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub(super) fn resume(&mut self, setup: &Setup) -> Result<(), ClusterError> {
         match self.state(setup) {
             NodeState::Running => return Ok(()),
@@ -254,14 +255,14 @@ impl Server {
         resumed.map_err(|source| system("resume", &setup.binary, source.into()))
     }
 
-    /// Removes all that a stopped server would load.
+    /// Removes all data of a stopped server.
     pub(super) fn lose_data(&self) -> Result<(), ClusterError> {
         let data = self.directory.join(DATA);
         fs::remove_dir_all(&data).map_err(|source| system("remove", &data, source))?;
         create(&data)
     }
 
-    /// One look at a server that starts: `None` while it loads.
+    /// Checks once whether a starting server answers or has ended; `None` while it loads its data.
     fn look(&mut self, setup: &Setup) -> Result<Option<Start>, ClusterError> {
         let Process::Running(child) = &mut self.process else {
             return Err(self.wrong_state("waited for"));
@@ -303,7 +304,7 @@ impl Server {
     }
 }
 
-/// How a start went on.
+/// The outcome of a start.
 enum Start {
     Answered,
     Ended(ExitStatus),
@@ -313,8 +314,8 @@ pub(super) fn address(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-/// Whether the server that answers is ours and not one that has taken the port. A server that does not tell, since
-/// INFO is forbidden by a directive of the caller, is believed.
+/// Whether the server that answers is our process, and not another one that has taken the port. A server that does not
+/// show its process id, because the caller's directives forbid INFO, is assumed to be ours.
 fn is_by(pid: u32, info: &Reply) -> bool {
     let process = info.text().and_then(|text| text.lines().find_map(|line| line.strip_prefix("process_id:")));
     process.is_none_or(|process| process == pid.to_string())
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn a_port_that_was_taken_is_replaced_where_that_is_allowed() {
         let directory = tempfile::tempdir().unwrap();
-        // Ends what a failing test leaves.
+        // Ends the servers that a failing test leaves.
         let reaper = Reaper::start(directory.path()).unwrap();
         let directives = "bind 127.0.0.1\ndir data\nsave \"\"\n".to_owned();
         let setup = Setup {

@@ -1,12 +1,12 @@
-//! Bounded waiting for other processes: the only place of the cluster that reads a clock.
+//! Bounded waiting for other processes. Only this file of the cluster reads a clock.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at another process. Short against a server's start (about 20 ms), long against a look.
+/// Pause between two checks of another process. Short against a server's start (about 20 ms), long against a check.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The instant at which something that waits gives up.
+/// The instant at which a wait ends.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
@@ -15,13 +15,13 @@ impl Deadline {
         Self(now() + limit)
     }
 
-    /// What is left, or nothing once the deadline has passed.
+    /// The time that is left; `None` once the deadline has passed.
     pub(super) fn remaining(self) -> Option<Duration> {
         self.0.checked_duration_since(now()).filter(|left| !left.is_zero())
     }
 }
 
-/// Looks until `look` finds something, or until `limit` has passed, which is `None`. Looks at least once.
+/// Calls `look`, at least once, until it finds something; `None` when `limit` has passed.
 pub(super) fn poll<T, E>(
     limit: Duration,
     mut look: impl FnMut() -> Result<Option<T>, E>,

@@ -1,4 +1,4 @@
-//! The local cluster against real servers: faults do what they say, and nothing is left behind.
+//! Tests of the local cluster with real servers: faults have their effects, and nothing is left behind.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -12,14 +12,14 @@ use std::time::Duration;
 use redlock_testing::{ClusterError, Data, Durability, LocalCluster, NodeState, Reply};
 use rustix::process::{Pid, test_kill_process};
 
-/// How often, and how far apart, a process is looked at that is to end: 10 s in all, for a machine that is busy.
+/// Number and interval of checks whether a process has ended: 10 s in total, enough for a busy machine.
 const CLEANUP_POLLS: u32 = 2_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Tells the test that it is the process that will be killed.
+/// Environment variable of the process that will be killed.
 const KEEP: &str = "REDLOCK_TEST_KEEPS_A_CLUSTER";
 
-/// A paused node is waited for this long, instead of the default 2 s.
+/// Time limit of commands to a paused node, instead of the default 2 s.
 const SHORT: Duration = Duration::from_millis(200);
 
 #[test]
@@ -74,7 +74,7 @@ fn a_restart_keeps_or_loses_data_as_it_is_told() {
     assert_eq!(get(&cluster, 1, "key"), Reply::Bulk("1".into()));
     assert_eq!(cluster.url(1), url);
 
-    // Without a kill before it.
+    // The node still runs: restart kills it.
     cluster.restart(1, Data::Lost).unwrap();
     assert_eq!(get(&cluster, 1, "key"), Reply::Nil);
     assert_eq!(cluster.state(1), NodeState::Running);
@@ -174,7 +174,7 @@ fn a_panicking_test_leaves_nothing_behind() {
     assert!(!Path::new(&directory).exists());
 }
 
-/// The process under test is this test binary, running this test and killed.
+/// The process under test is this test binary. It runs this test and is killed.
 #[test]
 fn a_killed_test_process_leaves_nothing_behind() {
     if std::env::var_os(KEEP).is_some() {
@@ -203,7 +203,7 @@ fn a_killed_test_process_leaves_nothing_behind() {
 
 fn keep_a_cluster() -> ! {
     let cluster = LocalCluster::start(3).unwrap();
-    // One that takes the place of another, and one that cannot react.
+    // The cluster has a process that replaced another, and a process that cannot react.
     cluster.restart(0, Data::Kept).unwrap();
     cluster.pause(1).unwrap();
     let (pids, directory) = footprint(&cluster);
@@ -228,7 +228,7 @@ fn runs(pid: u32) -> bool {
     test_kill_process(pid).is_ok() && !is_zombie(pid)
 }
 
-/// In a container without an init process, nobody collects what a killed process leaves.
+/// Whether a killed process is left as a zombie, because a container has no init process to collect it.
 fn is_zombie(pid: Pid) -> bool {
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();

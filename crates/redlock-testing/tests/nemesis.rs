@@ -1,4 +1,4 @@
-//! Every nemesis does what it says, on the nodes that it can be done to, and is refused on all others.
+//! Every nemesis has its effect on the nodes that support it, and is refused on all others.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -14,9 +14,9 @@ use redlock_testing::{
     NodeState, Nodes, Refusal, RemoteNodes, Reply,
 };
 
-/// Far longer than any test.
+/// TTL of a key, far longer than any test.
 const LONG_MS: &str = "600000";
-/// How long something may take beyond what it has to: for a machine that does much else.
+/// Extra time for steps that a busy machine delays.
 const SLACK: Duration = Duration::from_secs(20);
 
 fn all() -> Vec<Nemesis> {
@@ -106,12 +106,12 @@ fn clocks_are_stepped_and_run_at_another_rate() {
     cluster.step_clock(1, ClockStep::Backward(Duration::from_secs(100))).unwrap();
     assert!(pttl(&cluster, 1, "key") > 600_000);
 
-    // It survives the process, for the machine's clock does so, too.
+    // The clock survives the process, as the machine's clock does.
     cluster.restart(0, Data::Kept).unwrap();
     let ahead = seconds(&cluster, 0) - seconds(&cluster, 1);
     assert!((690..=720).contains(&ahead), "{ahead}");
 
-    // A thousand times too fast: a second for each millisecond that the two questions take.
+    // The clock runs a thousand times too fast: it gains a second for each millisecond between the two questions.
     cluster.set_clock_rate(1, 1_000_000_000).unwrap();
     let before = seconds(&cluster, 1);
     std::thread::sleep(Duration::from_millis(50));
@@ -166,7 +166,7 @@ fn connect(linked: &Linked<LocalCluster>) -> TcpStream {
     stream
 }
 
-/// The time that an answer takes.
+/// Sends a PING and returns the time until its answer.
 fn ping(stream: &mut TcpStream) -> std::io::Result<Duration> {
     let asked = now();
     stream.write_all(b"PING\r\n")?;
@@ -190,11 +190,11 @@ fn ways_get_slow_narrow_and_lossy_and_well_again() {
     linked.set_link(Clients::All, 0, Link::Slow { latency, jitter: Duration::ZERO });
     assert!(ping(&mut stream).unwrap() >= 2 * latency);
 
-    // Six bytes there and seven back.
+    // Each PING takes six bytes to the node and seven back.
     linked.set_link(Clients::All, 0, Link::Narrow { bytes_per_second: 50 });
     assert!(ping(&mut stream).unwrap() >= Duration::from_millis(260));
 
-    // A half of the packets is lost: of eighty not one in one case of 10^24.
+    // Half of the packets are lost. The chance that none of eighty packets is lost is 1 to 10^24.
     linked.set_link(Clients::All, 0, Link::Lossy { percent: 50 });
     assert!((0..40).any(|_| ping(&mut stream).unwrap() >= Duration::from_millis(200)));
 
@@ -238,7 +238,7 @@ fn clients_are_paused_and_killed() {
     ClientFault::Pause.apply(&client).unwrap();
     ClientFault::Pause.heal(&client).unwrap();
     assert!(client.try_wait().unwrap().is_none());
-    // Also while it stands still.
+    // A stopped process can be killed, too.
     ClientFault::Pause.apply(&client).unwrap();
     ClientFault::Kill.apply(&client).unwrap();
     assert_eq!(client.wait().unwrap().signal(), Some(9));

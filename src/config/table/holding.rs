@@ -1,4 +1,4 @@
-//! What holds while a lock is held, and after.
+//! Settings of a lock while it is held, and of its fencing tokens.
 
 use super::{Access, Setting, text};
 use crate::config::{Fencing, Guarding, KeepAlive, MaxHold};

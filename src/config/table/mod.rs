@@ -1,5 +1,5 @@
-//! Every setting, once: its name, default, bounds, and the reason to change it. Files, the environment, flags,
-//! `config show` and `redlock.example.toml` are all drawn from here.
+//! The table of all settings: name, default, bounds, and the reason to change each. Files, the environment, flags,
+//! `config show` and `redlock.example.toml` are generated from it.
 
 mod holding;
 mod nodes;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::raw::{Given, Wrong};
 use super::{RedlockBuilder, Settings};
 
-/// One setting, as the example file and the documentation describe it.
+/// One setting, with the description that the example file and the documentation show.
 #[derive(Debug)]
 pub struct Setting {
     name: &'static str,
@@ -24,7 +24,7 @@ pub struct Setting {
     access: Access,
 }
 
-/// How to set it and how to read it.
+/// How to set and read a setting.
 #[derive(Debug)]
 enum Access {
     Duration(fn(&mut RedlockBuilder, Duration), fn(&Settings) -> Duration),
@@ -32,16 +32,17 @@ enum Access {
     Other { unit: &'static str, set: fn(&mut RedlockBuilder, &Given<'_>) -> Result<(), Wrong>, show: Show },
 }
 
-/// `None` where it does not apply.
+/// Shows a setting's value; `None` where the setting does not apply.
 type Show = fn(&Settings) -> Option<String>;
 
-/// Settings that belong together, and what the example file calls them.
+/// Settings that belong together, under one title in the example file.
 pub(super) struct Group {
     pub(super) title: &'static str,
     pub(super) settings: &'static [Setting],
 }
 
-/// In the order of the example file. In TOML a table ends where the next begins, so `retry` has to be the last.
+/// All settings in the order of the example file. `retry` is last, because a TOML table ends only where the next
+/// begins.
 pub(super) static GROUPS: [Group; 5] = [
     Group { title: "Nodes", settings: &nodes::SETTINGS },
     Group { title: "TLS", settings: &tls::SETTINGS },
@@ -51,37 +52,37 @@ pub(super) static GROUPS: [Group; 5] = [
 ];
 
 impl Setting {
-    /// Every setting there is, in the order of the example file.
+    /// All settings, in the order of the example file.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         GROUPS.iter().flat_map(|group| group.settings)
     }
 
-    /// `redlock.example.toml`: a settings file with all of them and what there is to say about each.
+    /// The text of `redlock.example.toml`: a settings file with all settings and their descriptions.
     #[must_use]
     pub fn example_file() -> String {
         super::example::text()
     }
 
-    /// Its name in files, with a dot behind the name of a table. In the environment it is `REDLOCK_` and the name in
-    /// capitals, with two underscores for the dot.
+    /// The setting's name in files, with a dot behind the name of a table. The environment variable is `REDLOCK_` and
+    /// the name in capitals, with two underscores for the dot.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// A value, as a file gives it: the default, where that is a plain value.
+    /// An example value as a file gives it: the default, if that is a plain value.
     #[must_use]
     pub fn example(&self) -> &'static str {
         self.example
     }
 
-    /// What holds when it is not set.
+    /// The default, in words if it is not a plain value.
     #[must_use]
     pub fn default_text(&self) -> &'static str {
         self.default
     }
 
-    /// What its values are.
+    /// The unit or kind of the values.
     #[must_use]
     pub fn unit(&self) -> &'static str {
         match &self.access {
@@ -91,25 +92,25 @@ impl Setting {
         }
     }
 
-    /// Which values are allowed.
+    /// The allowed values.
     #[must_use]
     pub fn bounds(&self) -> &'static str {
         self.bounds
     }
 
-    /// What it decides.
+    /// The effect of the setting.
     #[must_use]
     pub fn what(&self) -> &'static str {
         self.what
     }
 
-    /// When to change it.
+    /// When to change the setting.
     #[must_use]
     pub fn why(&self) -> &'static str {
         self.why
     }
 
-    /// The variable that sets it.
+    /// The environment variable that gives the setting.
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}", super::layers::PREFIX, self.name.to_ascii_uppercase().replace('.', "__"))
@@ -128,7 +129,7 @@ impl Setting {
         Ok(())
     }
 
-    /// The effective value, as a file gives it but for quotes; `None` where it does not apply.
+    /// The effective value, written as in a file but without quotes; `None` where the setting does not apply.
     pub(super) fn show(&self, settings: &Settings) -> Option<String> {
         match &self.access {
             Access::Duration(_, value) => Some(text(value(settings))),

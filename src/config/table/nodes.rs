@@ -1,4 +1,4 @@
-//! Which nodes, and who we are to them.
+//! Settings of the nodes and of the credentials for them.
 
 use super::{Access, Setting};
 use crate::config::Settings;
@@ -194,7 +194,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
 ];
 
-/// Splits a list at its commas, but for those between the hosts of one URL.
+/// Splits a list of URLs at its commas, except those between the hosts of one URL.
 fn urls(list: &str) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
     for part in list.split(',') {
@@ -209,7 +209,7 @@ fn urls(list: &str) -> Vec<String> {
     urls
 }
 
-/// Of the ways to give the password, the one that was used.
+/// Shows `***` for the setting that gave the password; `None` for the other ways to give it.
 fn secret(settings: &Settings, name: &'static str) -> Option<String> {
     debug_assert!(PASSWORDS.as_flattened().contains(&name));
     settings.origins.is_given(name).then(|| "***".to_owned())

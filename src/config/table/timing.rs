@@ -1,4 +1,4 @@
-//! How long leases and answers take.
+//! Settings of the time that leases and answers may take.
 
 use super::{Access, Setting};
 use crate::config::{MinValidity, Settings};

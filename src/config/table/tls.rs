@@ -1,4 +1,4 @@
-//! TLS to the nodes.
+//! Settings of TLS to the nodes.
 
 use std::path::PathBuf;
 

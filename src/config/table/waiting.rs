@@ -1,4 +1,4 @@
-//! What `lock` does while somebody else holds the lock.
+//! Settings of `lock` while another owner holds the lock.
 
 use super::{Access, Setting, text};
 use crate::config::Settings;

@@ -1,4 +1,4 @@
-//! What rustls needs to know, made of the files that settings name.
+//! The rustls configuration, made from the files that settings name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,25 @@ use crate::config::Location;
 use crate::config::files::Rereadable;
 use crate::error::SettingsError;
 
-/// Largest file of certificates in bytes. The system's own, of all public CAs, is a quarter of it.
+/// Largest file of certificates in bytes. The system's file of all public CAs has a quarter of this size.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// TLS as a node's connection uses it.
+/// The TLS settings of a node's connection.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
     pub(crate) files: Arc<TlsFiles>,
-    /// Where it is not the host of the URL.
+    /// The name in the server's certificate, if it is not the host of the URL.
     pub(crate) server_name: Option<ServerName<'static>>,
 }
 
 impl fmt::Debug for TlsClient {
-    /// Without the configuration, which holds our key.
+    /// Omits the configuration, which holds the client's private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsClient").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
 
-/// Reads each file once, however many nodes use it.
+/// TLS clients of all nodes. Each file is read once, no matter how many nodes use it.
 #[derive(Default)]
 pub(in crate::config) struct TlsClients {
     system: Option<Result<Arc<RootCertStore>, SettingsError>>,
@@ -40,11 +40,12 @@ pub(in crate::config) struct TlsClients {
 }
 
 impl TlsClients {
-    /// What `own` and, where it says nothing, `common` say of a node.
+    /// The TLS settings of a node: each option from `own`, or from `common` where `own` does not have it.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or does not hold what it should; a name that no certificate can be for.
+    /// Returns the mistake when a file cannot be read or has the wrong content, or when no certificate can be for the
+    /// server's name.
     pub(in crate::config) fn client(
         &mut self,
         location: &Location,
@@ -53,7 +54,7 @@ impl TlsClients {
     ) -> Result<TlsClient, SettingsError> {
         let server_name = match pick(SERVER_NAME, &own.server_name, &common.server_name) {
             Some((setting, name)) => Some(server_name(setting, name)?),
-            // That of a master that sentinels name is looked at when it is known.
+            // The host of a master that sentinels name is checked once it is known.
             None => {
                 location.hosts().try_for_each(|host| server_name("nodes", host).map(drop)).map(|()| None)?
             }
@@ -92,17 +93,17 @@ impl TlsClients {
     }
 }
 
-/// The files, and what was made of them last.
+/// The TLS files, and the configuration that was last made from them.
 pub(crate) struct TlsFiles {
     ca: Option<Rereadable>,
     certificate: Option<Rereadable>,
     key: Option<Rereadable>,
-    /// What the system trusts, where no file says it.
+    /// The CAs that the system trusts, if no CA file is set.
     system: Option<Arc<RootCertStore>>,
     made: Mutex<(Contents, Arc<ClientConfig>)>,
 }
 
-/// Of CA, certificate and key.
+/// The content of the CA, certificate and key files.
 type Contents = [Option<Vec<u8>>; 3];
 
 impl TlsFiles {
@@ -124,17 +125,17 @@ impl TlsFiles {
         Ok(Self { ca, certificate, key, system, made: Mutex::new((contents, config)) })
     }
 
-    /// The first of them that there is.
+    /// The first file that is set.
     pub(crate) fn first(&self) -> Option<&Rereadable> {
         self.all().into_iter().find_map(Option::as_ref)
     }
 
-    /// As they are now. As long as none of them has changed, the same as before, which knows the servers' sessions.
-    /// Blocks.
+    /// The configuration for the present content of the files. While no file has changed, this is the same
+    /// configuration as before, which can resume TLS sessions with the servers. Blocks.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or does not hold what it should.
+    /// [`SettingsError::File`] when a file cannot be read or has the wrong content.
     pub(crate) fn read(&self) -> Result<Arc<ClientConfig>, SettingsError> {
         let mut contents = Contents::default();
         for (content, file) in contents.iter_mut().zip(self.all()) {
@@ -182,7 +183,7 @@ fn make(
     Ok(Arc::new(config))
 }
 
-/// A setting for one node goes before the one for all.
+/// The setting for one node, or else the setting for all nodes.
 fn pick<'a, T>(
     [node, all]: Names,
     own: &'a Option<T>,
@@ -231,7 +232,7 @@ fn certificates(file: &Rereadable, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
     Ok(certificates)
 }
 
-/// The error never repeats what is in the file.
+/// Parses the private key. An error never repeats the content of the file.
 fn private_key(file: &Rereadable, pem: &[u8]) -> Result<PrivateKeyDer<'static>, SettingsError> {
     PrivateKeyDer::from_pem_slice(pem)
         .map_err(|_| file.wrong("no PEM private key in it; an encrypted one cannot be used"))

@@ -1,4 +1,4 @@
-//! TLS to the nodes: which files and names, for all of them or for one.
+//! TLS to the nodes: files and server names, for all nodes or for one.
 
 #[cfg(feature = "tls")]
 mod client;
@@ -13,7 +13,7 @@ pub(crate) use client::TlsClient;
 #[cfg(feature = "tls")]
 pub(super) use client::TlsClients;
 
-/// Name of a setting for one node, and for all.
+/// The names of a setting: for one node, and for all.
 type Names = [&'static str; 2];
 
 const CA_FILE: Names = ["nodes.tls_ca_file", "tls_ca_file"];
@@ -21,7 +21,7 @@ const CERT_FILE: Names = ["nodes.tls_cert_file", "tls_cert_file"];
 const KEY_FILE: Names = ["nodes.tls_key_file", "tls_key_file"];
 const SERVER_NAME: Names = ["nodes.tls_server_name", "tls_server_name"];
 
-/// What goes over a node's TCP connection.
+/// The protocol on a node's TCP connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Transport {
     Plain,
@@ -29,7 +29,7 @@ pub(crate) enum Transport {
     Tls(TlsClient),
 }
 
-/// What is said of TLS, for one node or for all.
+/// The TLS options of one node or of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsOptions {
     pub(super) ca_file: Option<PathBuf>,
@@ -39,27 +39,27 @@ pub(crate) struct TlsOptions {
 }
 
 impl RedlockBuilder {
-    /// The PEM file of the CAs that sign the nodes' certificates, instead of those that the system trusts. For nodes
-    /// of `rediss://` URLs, which the feature `tls` brings.
+    /// The PEM file of the CAs that sign the nodes' certificates, instead of the CAs that the system trusts. For nodes
+    /// with `rediss://` URLs, which need the feature `tls`.
     pub fn tls_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.ca_file = Some(path.into());
         self.given("tls_ca_file")
     }
 
-    /// The PEM file of our certificate, and of those between it and a CA that the nodes trust. With
-    /// [`tls_key_file`](Self::tls_key_file).
+    /// The PEM file of the client's certificate, followed by the certificates between it and a CA that the nodes trust.
+    /// Needs [`tls_key_file`](Self::tls_key_file).
     pub fn tls_cert_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.cert_file = Some(path.into());
         self.given("tls_cert_file")
     }
 
-    /// The PEM file of our certificate's private key; PKCS #8, PKCS #1 or SEC 1, not encrypted.
+    /// The PEM file of the client certificate's private key; PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub fn tls_key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.tls.key_file = Some(path.into());
         self.given("tls_key_file")
     }
 
-    /// The name that the nodes' certificates are for, instead of the host of each URL.
+    /// The host name in the nodes' certificates, instead of the host of each URL.
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.tls.server_name = Some(name.into());
         self.given("tls_server_name")
@@ -93,7 +93,7 @@ impl NodeOptions {
 }
 
 impl TlsOptions {
-    /// The first that is given, by its names and with its value.
+    /// The first option that is set: its names and its value.
     fn first(&self) -> Option<(Names, String)> {
         let Self { ca_file, cert_file, key_file, server_name } = self;
         let paths = [(CA_FILE, ca_file), (CERT_FILE, cert_file), (KEY_FILE, key_file)];
@@ -103,18 +103,18 @@ impl TlsOptions {
         all.next()
     }
 
-    /// For a node without TLS.
+    /// Refuses options of a node without TLS.
     pub(super) fn check_unused_by_node(&self) -> Result<(), SettingsError> {
         self.first().map_or(Ok(()), |([node, _], value)| Err(unused(node, value)))
     }
 
-    /// Where no node has TLS.
+    /// Refuses options for all nodes where no node has TLS.
     pub(super) fn check_unused_by_all(&self) -> Result<(), SettingsError> {
         self.first().map_or(Ok(()), |([_, all], value)| Err(unused(all, value)))
     }
 }
 
-/// Whoever gives it believes that something is encrypted.
+/// The mistake of TLS options without TLS, whose author believes that something is encrypted.
 fn unused(setting: &'static str, value: String) -> SettingsError {
     SettingsError::Malformed { setting, value, expected: "given for rediss:// URLs only, and there is none" }
 }

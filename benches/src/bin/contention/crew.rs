@@ -1,4 +1,4 @@
-//! The processes that contend: this program again, told what to do by its arguments and its input.
+//! The contending processes. Each runs this program again, with a role given by its arguments and its input.
 
 use std::env;
 use std::io::{BufRead as _, Write as _};
@@ -16,7 +16,7 @@ use crate::section::{self, Failure, RESOURCE};
 pub(crate) const WORKER: &str = "worker";
 pub(crate) const HOLDER: &str = "holder";
 
-/// One section after another, from the word to begin until the input ends.
+/// Runs one section after another, from the word `begin` on the input until the input ends.
 pub(crate) async fn work(name: &str, ttl: &str, urls: &[String]) -> Result<ExitCode, Failure> {
     let (redlock, mutex) = connect(ttl, urls).await?;
     println!("ready");
@@ -32,7 +32,7 @@ pub(crate) async fn work(name: &str, ttl: &str, urls: &[String]) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Holds the lock until it is killed.
+/// Holds the lock until the process is killed.
 pub(crate) async fn hold(name: &str, ttl: &str, urls: &[String]) -> Result<ExitCode, Failure> {
     let (_redlock, mutex) = connect(ttl, urls).await?;
     let requested_at = section::clock();
@@ -41,7 +41,7 @@ pub(crate) async fn hold(name: &str, ttl: &str, urls: &[String]) -> Result<ExitC
     section::end(&guard, &mut section);
     println!("ready");
     println!("{}", section::to_line(&section));
-    // It is kept alive meanwhile.
+    // The lease is renewed meanwhile.
     std::future::pending::<()>().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -52,7 +52,7 @@ async fn connect(ttl: &str, urls: &[String]) -> Result<(Redlock, Mutex), Failure
     Ok((redlock, mutex))
 }
 
-/// A process that is ready. Killed when it is dropped.
+/// A process that is ready. Drop kills the process.
 pub(crate) struct Member {
     pub(crate) name: String,
     process: Child,
@@ -95,14 +95,14 @@ impl Member {
     }
 }
 
-/// Processes at work.
+/// The working processes.
 pub(crate) struct Crew {
     inputs: Vec<ChildStdin>,
     sections: mpsc::UnboundedReceiver<Result<Section, Failure>>,
 }
 
 impl Crew {
-    /// All begin at once.
+    /// Starts the processes, which begin to work at the same time.
     pub(crate) async fn start(size: usize, ttl: Duration, urls: &[String]) -> Result<Self, Failure> {
         let mut members = Vec::new();
         for i in 0..size {
@@ -123,14 +123,14 @@ impl Crew {
                         Err(error) => drop(tell.send(Err(error))),
                     }
                 }
-                // It has said all; let it end by itself.
+                // The output has ended, so the process ends by itself.
                 let _ = member.process.wait().await;
             });
         }
         Ok(Self { inputs, sections })
     }
 
-    /// The next so many sections.
+    /// The next `count` sections.
     pub(crate) async fn sections(&mut self, count: usize) -> Result<Vec<Section>, Failure> {
         let mut sections = Vec::with_capacity(count);
         while sections.len() < count {
@@ -139,7 +139,7 @@ impl Crew {
         Ok(sections)
     }
 
-    /// What is still under way when all are told to stop.
+    /// Stops all processes, and returns the sections that were still under way.
     pub(crate) async fn stop(mut self) -> Result<Vec<Section>, Failure> {
         self.inputs.clear();
         let mut sections = Vec::new();

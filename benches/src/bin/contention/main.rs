@@ -1,10 +1,10 @@
-//! What waiting costs, beside what it has to cost, on five local masters.
+//! Measures the cost of waiting, compared with the ideal, on five local masters.
 //!
 //! `cargo run --release -p redlock-bench --bin contention`
 //!
-//! The ideal rate of one lock is `1 / (section + quorum round trip)`: somebody works, and then the next one needs one
-//! round trip to a quorum. Both are measured in the same run. Every run is judged by the history checker, and at its end
-//! nothing may be left on any node. Exits with 1 when a bar is missed.
+//! The ideal rate of one lock is `1 / (section + quorum round trip)`: a client works, and the next client then needs
+//! one round trip to a quorum. Both times are measured in the same run. The history checker judges every run, and at
+//! the end of a run no key may be left on any node. Exits with 1 when a bar is missed.
 
 #[cfg(unix)]
 mod crew;
@@ -20,7 +20,7 @@ fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let result = match arguments.as_slice() {
-        // The program starts itself again, as one of those who contend.
+        // The program starts itself again, as a contending process.
         [word, name, ttl, urls @ ..] if word == crew::WORKER => runtime.block_on(crew::work(name, ttl, urls)),
         [word, name, ttl, urls @ ..] if word == crew::HOLDER => runtime.block_on(crew::hold(name, ttl, urls)),
         only => runtime.block_on(scene::play(only)),

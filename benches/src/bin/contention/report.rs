@@ -1,16 +1,16 @@
-//! What was measured against what it should be.
+//! The measured figures and their bars.
 
 use std::fmt::{self, Display};
 
 use redlock_quorum::testing::history::Verdict;
 
-/// All lines of the report, and whether each bar was met.
+/// The report: prints each line, and counts missed bars.
 #[derive(Default)]
 pub(crate) struct Report {
     missed: usize,
 }
 
-/// On which side of its bar a figure has to be.
+/// The bound of a figure.
 #[derive(Clone, Copy)]
 pub(crate) enum Bar {
     AtLeast(f64),
@@ -23,7 +23,7 @@ impl Report {
         println!("\n{text}");
     }
 
-    /// A figure without a bar.
+    /// Prints a figure without a bar.
     pub(crate) fn note(what: &str, value: &impl Display) {
         println!("  {what:<58} {value:>14}");
     }

@@ -17,18 +17,18 @@ const NODES: usize = 5;
 const CONTENDERS: usize = 16;
 const SECTIONS: usize = 2000;
 const WAITERS: usize = 1000;
-/// Far longer than anything that is measured, but where a holder is killed.
+/// TTL of the locks, far longer than all measured times. Only where a holder is killed, the TTL is [`KILLED_TTL`].
 const TTL: Duration = Duration::from_secs(10);
 const KILLED_TTL: Duration = Duration::from_millis(500);
 const KILLS: u32 = 5;
-/// How long the waiters are watched while nothing happens.
+/// Time for which the waiters are watched while nothing happens.
 const QUIET: Duration = Duration::from_secs(5);
-/// Everything is gone from the nodes after so long, far earlier than it would expire.
+/// Time within which all keys are removed from the nodes, far earlier than they would expire.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
-/// But for queues on nodes that were paused for so long that their connections were given up: these expire.
+/// The same for queues on nodes that were paused until clients closed their connections: these queues have to expire.
 const QUEUES_EXPIRE_WITHIN: Duration = Duration::from_secs(11);
 
-/// All runs, or those that are named.
+/// Plays all runs, or only the named ones.
 pub(crate) async fn play(only: &[String]) -> Result<ExitCode, Failure> {
     let cluster = LocalCluster::start(NODES)?;
     let mut stage = Stage { cluster, report: Report::default() };
@@ -113,12 +113,12 @@ impl Stage {
         let mut crew = Crew::start(CONTENDERS, TTL, &self.cluster.urls()).await?;
         let mut sections = crew.sections(SECTIONS / 2).await?;
         let healthy = rate(&sections);
-        // The one that keeps the queue, and the next.
+        // The node that keeps the queue, and the next node.
         let queue = self.queue_node()?.unwrap_or(0);
         for node in [queue, (queue + 1) % NODES] {
             self.cluster.pause(node)?;
         }
-        // Some of these were done before.
+        // Some of these sections ended before the pause.
         let paused_at = clock();
         let mut later = crew.sections(SECTIONS).await?;
         later.retain(|section| section.acquired_at > paused_at);
@@ -148,13 +148,13 @@ impl Stage {
             let mut held = holder.section().await?.ok_or("the holder tells what it has")?;
             let mutex = redlock.mutex(RESOURCE)?.ttl(TTL);
             let waiter = tokio::spawn(async move { section::run("waiter", &mutex).await });
-            // At different moments between two renewals.
+            // Each kill comes at another moment between two renewals.
             tokio::time::sleep(KILLED_TTL / 2 + KILLED_TTL / 16 * kill).await;
             holder.kill().await?;
             let killed_at = clock();
             let waited = waiter.await??;
             worst = worst.max(seconds(killed_at, waited.acquired_at));
-            // It was renewed until then; a lease lives a TTL at most.
+            // The lease was renewed until the kill.
             held.deadline = killed_at;
             held.ended_at = Some(killed_at);
             sections.extend([held, waited]);
@@ -190,7 +190,7 @@ impl Stage {
         let growth = resident_kilobytes().saturating_sub(memory);
         #[expect(clippy::cast_precision_loss, reason = "there are a few")]
         self.report.figure("memory that came while they waited", growth as f64, "kB", Bar::AtMost(256.0));
-        // All at once: each is cancelled in its place.
+        // All waiters are cancelled at the same time, each in its place of the queue.
         waiters.abort_all();
         while waiters.join_next().await.is_some() {}
         guard.release().await?;
@@ -281,8 +281,9 @@ impl Stage {
         Ok(self.commands_of_nodes()?.iter().sum())
     }
 
-    /// What clients have sent to each node. INFO counts calls inside of scripts as well, so only what clients alone
-    /// send is added up: each SET has a ZADD behind it, and so has a ZSCORE, when a fencing token was not the highest.
+    /// The number of commands that clients have sent to each node. INFO also counts calls inside of scripts, so only
+    /// commands that scripts never call are added up. Each SET is sent with a ZADD, and so is each ZSCORE, which is
+    /// sent when a fencing token was not the highest.
     fn commands_of_nodes(&self) -> Result<Vec<u64>, Failure> {
         (0..NODES)
             .map(|node| {
@@ -301,8 +302,8 @@ impl Stage {
     }
 }
 
-/// The time that it takes to win a quorum for a lock that nobody else wants; taken before and after each run, for the
-/// machine may have other things to do meanwhile.
+/// Times to acquire a lock that nobody else wants. They are measured before and after each run, because the load of the
+/// machine may change meanwhile.
 async fn round_trips(redlock: &Redlock) -> Result<Vec<f64>, Failure> {
     let mut times = Vec::new();
     for i in 0..200 {
@@ -346,7 +347,7 @@ fn seconds(from: u64, to: u64) -> f64 {
     Duration::from_nanos(to.saturating_sub(from)).as_secs_f64()
 }
 
-/// Of this process; 0 where the system does not say.
+/// Resident memory of this process; 0 where the system does not report it.
 fn resident_kilobytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,4 @@
-//! One section under the lock, and what is taken down of it.
+//! One section under the lock, and its recording.
 
 use std::error::Error;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) async fn run(client: &str, mutex: &Mutex) -> Result<Section, Failure>
     let requested_at = clock();
     let guard = mutex.lock().await?;
     let mut section = begun(client, requested_at, &guard);
-    // A thread that sleeps: tokio's timer has steps of a millisecond, so a section would take two.
+    // A thread sleeps, because tokio's timer has steps of a millisecond, and a section would take two of them.
     tokio::task::spawn_blocking(|| std::thread::sleep(SECTION)).await?;
     end(&guard, &mut section);
     guard.release().await?;
@@ -49,7 +49,7 @@ pub(crate) fn end(guard: &Guard, section: &mut Section) {
     section.ended_at = Some(now);
 }
 
-/// As a line, for another process.
+/// The section as a line of text, for another process.
 pub(crate) fn to_line(section: &Section) -> String {
     let Section { requested_at, acquired_at, deadline, ended_at, fencing_token, .. } = section;
     let (ended_at, token) = (ended_at.unwrap_or(0), fencing_token.unwrap_or(0));

@@ -1,4 +1,4 @@
-//! Wall clocks of local servers that can be stepped and run at a wrong rate, by a small library that is preloaded.
+//! Wall clocks of local servers that can be stepped and run at a wrong rate, by a small preloaded library.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,14 +14,14 @@ use super::error::ClusterError;
 use super::nemesis::ClockStep;
 
 const SOURCE: &str = include_str!("shim.c");
-/// Names the file to the preloaded library.
+/// The environment variable that names the clock file to the preloaded library.
 const VARIABLE: &str = "REDLOCK_CLOCK";
-/// The compiler of every Unix; `CC` may name another one.
+/// The compiler on every Unix; `CC` may name another one.
 const COMPILER: &str = "cc";
-/// Beyond this a clock would turn back.
+/// The slowest rate: a clock that runs much slower would go backwards.
 const PPM_MIN: i32 = -900_000;
 
-/// Whose clock the servers of a cluster read.
+/// The clock that the servers of a cluster read.
 #[derive(Debug)]
 pub(super) enum Clocks {
     Machine,
@@ -33,7 +33,7 @@ impl Clocks {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::ClocksNotAdjustable`] with what is missing.
+    /// [`ClusterError::ClocksNotAdjustable`] with the reason.
     pub(super) fn adjustable(directory: &Path) -> Result<Self, ClusterError> {
         if !cfg!(target_os = "linux") {
             return Err(not_adjustable("only Linux loads a library before a server in this way"));
@@ -57,7 +57,7 @@ impl Clocks {
         Ok(Self::Adjustable { library })
     }
 
-    /// Whether a running server reads its own clock.
+    /// Whether a running server has loaded the library.
     pub(super) fn are_loaded_by(&self, pid: u32) -> bool {
         match self {
             Self::Machine => false,
@@ -68,7 +68,7 @@ impl Clocks {
         }
     }
 
-    /// Lets a server that is about to start read its own clock.
+    /// Makes a server that is about to start read its own clock.
     pub(super) fn lend(&self, server: &mut Command, clock: &Clock) {
         match self {
             Self::Machine => {}
@@ -79,7 +79,7 @@ impl Clocks {
     }
 }
 
-/// The clock of one server; the machine's own until it is changed. It goes on while the server is down.
+/// The clock of one server; equal to the machine's until it is changed. The clock advances while the server is down.
 #[derive(Debug)]
 pub(super) struct Clock {
     path: PathBuf,
@@ -88,7 +88,7 @@ pub(super) struct Clock {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Record {
-    /// Which of the two places in the file it is written to.
+    /// Which of the two records in the file this is.
     place: u8,
     offset_micros: i64,
     ppm: i32,
@@ -111,7 +111,7 @@ impl Clock {
         self.change(|record| record.offset_micros = record.offset_micros.saturating_add(sign * micros))
     }
 
-    /// What it has gained so far stays.
+    /// Changes the rate. The time that the clock has gained so far remains.
     pub(super) fn set_rate(&self, ppm: i32) -> Result<(), ClusterError> {
         let now = machine_micros();
         self.change(|record| {

@@ -1,9 +1,11 @@
 /*
- * The wall clock of one server, as its test wants it. Preloaded before the C library; all other clocks are left alone.
+ * The wall clock of one server, under the control of its test. Preloaded before the C library. Other clocks are left
+ * unchanged.
  *
- * The file that REDLOCK_CLOCK names is mapped and read at each call. It holds 64-bit numbers: which of two records
- * counts, and the records, each of three: microseconds to add, parts of a million to run fast by, and the microsecond
- * since which it does. A record is written while the other one counts, so none is read half written.
+ * The file that REDLOCK_CLOCK names is mapped, and read at each call. It holds 64-bit numbers: the number of the record
+ * that counts, and then two records. A record has three numbers: microseconds to add, parts per million to run fast by,
+ * and the microsecond since which the rate applies. A record is written while the other one counts, so that no reader
+ * sees a record half written.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -1,37 +1,41 @@
-//! What the assumptions promise, apart from what they do not.
+//! Breaches of the assumptions, and the violations that they excuse.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::verdict::{Order, Verdict, Violation};
 
-/// Something that exclusion rests on, see SAFETY.md.
+/// An assumption on which exclusion rests; see SAFETY.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Assumption {
-    /// A node keeps a key that it has granted until its TTL has passed. A `FLUSHALL` breaks it, and a restart without
-    /// the data where no restart guard keeps the node's votes out.
+    /// A node keeps a key that it has granted until the key's TTL has passed. A `FLUSHALL` breaks this assumption, and
+    /// so does a restart without the data, unless the restart guard keeps the node in quarantine.
     Memory,
-    /// The clocks of nodes and clients run apart by less than the drift during a TTL. A step of a node's wall clock
-    /// beyond it breaks it.
+    /// The clocks of nodes and clients run apart by less than the drift during a TTL. A larger step of a node's wall
+    /// clock breaks this assumption.
     Clocks,
 }
 
-/// A time in which an assumption did not hold. What it may have broken is judged apart.
+/// A time in which an assumption did not hold. Violations that it may have caused are set apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Breach {
-    /// Which one.
+    /// The assumption.
     pub assumption: Assumption,
-    /// From when: nanoseconds of the sections' clock.
+    /// The beginning, in nanoseconds of the sections' clock.
     pub from: u64,
-    /// Until when leases that were granted before or meanwhile may live: the end of the breach and the longest TTL.
+    /// The end of the breach plus the longest TTL: until then, leases granted before or during the breach may live.
     pub until: u64,
 }
 
 impl Verdict {
-    /// Sets apart what a breach of the assumptions may have caused in a correct lock: overlaps, and tokens that are
-    /// out of the order of windows ([`Order::Ended`]), that touch the time of a breach; and a token that was given
-    /// twice after nodes had forgotten their scores. What is left is what the lock promises whatever happens: tokens
-    /// that grow in real-time order, losses that are told, writes that are refused.
+    /// Sets apart the violations that breaches of the assumptions may cause in a correct lock:
+    ///
+    /// - overlaps that touch the time of a breach
+    /// - tokens out of the order of windows ([`Order::Ended`]) that touch the time of a breach
+    /// - a token that was given twice after nodes had forgotten their scores
+    ///
+    /// The remaining violations break what the lock promises even during a breach: tokens grow in real-time order,
+    /// losses are reported, late writes are refused.
     pub fn excusing(mut self, breaches: &[Breach]) -> Self {
         let is_excused = |violation: &Violation| {
             let (span, needed) = match violation {

@@ -1,14 +1,15 @@
-//! No two validity windows of one resource overlap.
+//! Checks that no two validity windows of one resource overlap.
 
 use std::collections::BTreeSet;
 
 use super::section::{Section, Sharing};
 use super::verdict::Violation;
 
-/// All overlaps among the sections of one resource, which are in the order of their acquisition. Lazy, since there
-/// may be as many as pairs.
+/// All overlaps among the sections of one resource, which must be in the order of their acquisition. Lazy, because
+/// there may be as many overlaps as pairs.
 ///
-/// A sweep in time. Those who hold are kept apart by sharing, so that a crowd of readers costs nothing.
+/// The function sweeps through time. Exclusive and shared holders are kept apart, so that a crowd of readers costs
+/// nothing.
 pub(super) fn check<'a>(sections: &'a [&'a Section]) -> impl Iterator<Item = Violation> + 'a {
     let mut exclusive = Holders::default();
     let mut shared = Holders::default();
@@ -31,7 +32,7 @@ pub(super) fn check<'a>(sections: &'a [&'a Section]) -> impl Iterator<Item = Vio
     })
 }
 
-/// Who holds at one instant of the sweep, by the end of the window.
+/// The holders at one instant of the sweep, in the order in which their windows end.
 #[derive(Default)]
 struct Holders(BTreeSet<(u64, usize)>);
 

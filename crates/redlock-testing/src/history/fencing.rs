@@ -1,9 +1,9 @@
-//! Fencing tokens of one resource are unique and grow.
+//! Checks that the fencing tokens of one resource are unique and grow.
 
 use super::section::{Section, Sharing};
 use super::verdict::{Order, Violation};
 
-/// All that is wrong with the tokens of the sections of one resource: at most two violations for each section.
+/// The violations in the tokens of one resource: at most two for each section.
 pub(super) fn check(sections: &[&Section]) -> Vec<Violation> {
     let mut tokens: Vec<(u64, &Section)> =
         sections.iter().filter_map(|section| Some((section.fencing_token?, *section))).collect();
@@ -27,12 +27,12 @@ pub(super) fn check(sections: &[&Section]) -> Vec<Violation> {
     violations
 }
 
-/// The highest token up to an instant, for each way in which one section can be before another.
+/// The highest token up to an instant, for each sense in which one section can be before another.
 struct Past<'a> {
     acquired: Highest<'a>,
     ended: Highest<'a>,
-    /// A reader may be granted while another reader holds, so the order of their windows says nothing about the
-    /// order of their grants: for a reader, only exclusive sections count.
+    /// As `ended`, but of exclusive sections only. Readers are compared with these alone: a reader may be granted while
+    /// another reader holds, so the order of two readers' windows says nothing about the order of their grants.
     ended_exclusive: Highest<'a>,
 }
 
@@ -51,9 +51,9 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// A section that was before `later` and has a larger token. Equal ones are reported as used again.
+    /// A section that was before `later` and has a larger token. An equal token is reported as reused instead.
     fn above(&self, token: u64, later: &Section) -> Option<(Order, &'a Section)> {
-        // Strictly before: of two events at one instant, none is the first.
+        // Strictly before, because of two events at one instant neither is the first.
         let requested = later.requested_at.checked_sub(1).and_then(|before| self.acquired.until(before));
         if let Some((_, earlier)) = requested.filter(|(highest, _)| *highest > token) {
             return Some((Order::Requested, earlier));

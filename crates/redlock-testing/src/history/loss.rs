@@ -1,35 +1,35 @@
-//! Whoever loses a lock is told in time, and it stays lost.
+//! Checks that holders are notified of a loss in time, and that a lost lock stays lost.
 
 use super::verdict::{Verdict, Violation};
 
-/// What a holder was told about the end of its lease. All times are nanoseconds of the sections' clock.
+/// A notice to a holder that its lease ended. All times are nanoseconds of the sections' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LossNotice {
-    /// Who held it.
+    /// The holder.
     pub client: String,
-    /// What.
+    /// The resource.
     pub resource: String,
-    /// Until when the guard had promised it, as it was last seen.
+    /// The guard's deadline, as last read.
     pub deadline: u64,
-    /// When the holder was told; of a holder that never was, when it released it or the recording ended.
+    /// Time of the notice. For a holder that got none, the time of its release or of the end of the recording.
     pub told_at: u64,
-    /// When the guard said again that the lock was held, after it had said that it was lost.
+    /// Time when the guard reported the lock as held again, after it had reported the loss.
     pub valid_again_at: Option<u64>,
 }
 
-/// A time in which a client stood still, by a signal or otherwise, and could not be told anything.
+/// A period in which a client's process was stopped, by a signal or otherwise, and could not be notified.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Standstill {
-    /// Who.
+    /// The client.
     pub client: String,
-    /// Since when.
+    /// The beginning.
     pub from: u64,
-    /// Until when.
+    /// The end.
     pub until: u64,
 }
 
-/// Judges announcements of loss: every holder is told within `bound` nanoseconds of its deadline, or of the end of a
-/// standstill that it falls into; and what is lost stays lost.
+/// Judges notices of loss. Each holder must be notified within `bound` nanoseconds of its deadline, or of the end of
+/// the standstill in which that time falls. A lost lock must stay lost.
 pub fn check_losses(losses: &[LossNotice], standstills: &[Standstill], bound: u64) -> Verdict {
     let violations = losses.iter().flat_map(|loss| {
         let due = standstills

@@ -1,5 +1,5 @@
-//! Judging what the clients of a run saw: did two of them ever hold the same resource, did fencing tokens do their
-//! work, did waiters get on after the faults, did keys outlive their release.
+//! Judges what the clients of a run recorded: whether two of them ever held the same resource, whether fencing tokens
+//! grew, whether waiters acquired locks after the faults, whether keys outlived their release.
 //!
 //! Everything here is a pure function of what the caller recorded. Times are nanoseconds of **one clock for all
 //! clients**: on one machine `CLOCK_BOOTTIME` or `CLOCK_MONOTONIC`, in a simulation the simulation's own time, but
@@ -7,14 +7,14 @@
 //!
 //! # Recording
 //!
-//! What is recorded lies inside of what was the case, so that a violation is never an artefact of the recording:
+//! A recorded window must lie inside the real one, so that the recording itself never causes a violation:
 //!
 //! | field | sampled |
 //! |---|---|
-//! | [`requested_at`](Section::requested_at) | before the call that acquires |
-//! | [`acquired_at`](Section::acquired_at) | after it returned |
-//! | [`deadline`](Section::deadline) | the guard's, read last before the section ends when it is renewed |
-//! | [`ended_at`](Section::ended_at) | before the call that releases, or when loss is seen |
+//! | [`requested_at`](Section::requested_at) | before the call that acquires the lock |
+//! | [`acquired_at`](Section::acquired_at) | after that call returned |
+//! | [`deadline`](Section::deadline) | from the guard, last read just before the section ends if the lease is renewed |
+//! | [`ended_at`](Section::ended_at) | before the call that releases the lock, or when the loss is noticed |
 //!
 //! # Examples
 //!
@@ -61,13 +61,13 @@ pub use writes::{Answer, Write, check_writes};
 ///
 /// - No two validity windows of a resource overlap, unless both are [`Sharing::Shared`].
 /// - No two sections of a resource have the same fencing token.
-/// - Tokens grow: a section that was requested after another one had been acquired has a larger token
-///   ([`Order::Requested`]), and so has one whose window began after the other one's window ended
-///   ([`Order::Ended`]), unless both are shared. Sections without a token are not judged by this.
-/// - No section ends before it was acquired, nor was acquired before it was requested: such a history is wrong.
+/// - Tokens grow. A section that was requested after another one had been acquired has the larger token
+///   ([`Order::Requested`]). A section whose window began after another window had ended has the larger token, unless
+///   both are shared ([`Order::Ended`]). Sections without a token are ignored.
+/// - No section ended before it was acquired, or was acquired before it was requested. Such a history is wrong.
 ///
-/// Every overlap is reported, up to [`OVERLAP_LIMIT`] in all; of several tokens that a section should have exceeded,
-/// the largest. Takes O(n log n + reported overlaps).
+/// All overlaps are reported, up to [`OVERLAP_LIMIT`] in total. Of several tokens that a section should have exceeded,
+/// only the largest is reported. Takes O(n log n + reported overlaps).
 pub fn check(sections: &[Section]) -> Verdict {
     let mut overlaps = Vec::new();
     let mut tokens = Vec::new();

@@ -1,11 +1,11 @@
-//! The checker against the plain comparison of all pairs.
+//! Compares the checker with a plain comparison of all pairs.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The overlaps by the clients of both; the tokens that should have been larger, by their client, with the largest
-/// that they should have exceeded; and how often a token was used again.
+/// The clients of each overlap; each client with too small a token, with the largest token that it should have
+/// exceeded; and the number of reused tokens.
 type Findings = (Vec<[String; 2]>, Vec<(String, u64, Order)>, usize);
 
 proptest! {
@@ -15,7 +15,7 @@ proptest! {
     }
 }
 
-/// The rules as they are written down.
+/// The rules exactly as the documentation of [`check`] states them.
 fn all_pairs(sections: &[Section]) -> Findings {
     let mut overlaps = Vec::new();
     let mut behind = Vec::new();
@@ -90,7 +90,7 @@ fn sweep(sections: &[Section]) -> Findings {
     (overlaps, behind, reused)
 }
 
-/// Few instants, tokens and resources, so that they meet; every section has a client of its own.
+/// Histories with few instants, tokens and resources, so that sections collide. Each section has its own client.
 fn histories() -> impl Strategy<Value = Vec<Section>> {
     let section =
         (0..2_u8, any::<bool>(), 0..20_u64, 0..8_u64, 0..12_u64, any::<Option<u8>>(), any::<Option<u8>>());

@@ -1,4 +1,4 @@
-//! After the faults: waiters get on, and nothing stays behind.
+//! Checks that waiters acquire locks after the faults, and that no key stays behind.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,34 +6,34 @@ use std::ops::Range;
 use super::section::Section;
 use super::verdict::{Verdict, Violation};
 
-/// A client that asked for a resource and did not get it. All times are nanoseconds of the sections' clock.
+/// A client that asked for a resource and did not get it. Times are nanoseconds of the sections' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Waiter {
-    /// Who waited.
+    /// The client.
     pub client: String,
-    /// For what.
+    /// The resource.
     pub resource: String,
-    /// Before the call that was to acquire it.
+    /// Time before the call that was to acquire the lock.
     pub requested_at: u64,
-    /// When it gave up, or when the recording ended.
+    /// Time when the client stopped waiting, or when the recording ended.
     pub left_at: u64,
 }
 
-/// A key of a lock that was seen on a node.
+/// A lock's key that was found on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeftKey {
     /// The node, by any name.
     pub node: String,
-    /// The key without the configured prefix: the resource.
+    /// The resource: the key without the configured prefix.
     pub resource: String,
 }
 
-/// Judges liveness: where somebody waits, somebody wins within `bound`.
+/// Judges liveness: where a client waits, some client acquires the lock within `bound` nanoseconds.
 ///
-/// For each client that waited for longer than `bound` nanoseconds after `healed_at` (among `waiters`, and among
-/// `sections` those that were acquired late), somebody must have acquired the resource within `bound` from when the
-/// wait began or the faults were healed, whichever was later. The bound must exceed the longest hold of a client,
-/// plus the TTL where clients crash, plus the longest quarantine where nodes restart.
+/// Counted are clients that waited for longer than `bound` after `healed_at`: those among `waiters`, and those among
+/// `sections` that acquired late. For each of them, some client must have acquired the resource within `bound` of the
+/// beginning of the wait, or of `healed_at` if that is later. The bound must exceed the longest hold of a client, plus
+/// the TTL where clients crash, plus the longest quarantine where nodes restart.
 pub fn check_progress(sections: &[Section], waiters: &[Waiter], healed_at: u64, bound: u64) -> Verdict {
     let late = sections.iter().map(|section| Waiter {
         client: section.client.clone(),
@@ -45,8 +45,8 @@ pub fn check_progress(sections: &[Section], waiters: &[Waiter], healed_at: u64, 
     check_progress_of(&waiters, sections, healed_at..u64::MAX, bound)
 }
 
-/// The same for the given waits alone, successful ones included, and only as far as they fall into a time in which
-/// all was well for those who waited.
+/// As [`check_progress`], but only for the given waits, which may include successful ones. Of each wait, only the part
+/// within `well` counts: the time in which the waiters had no faults.
 pub fn check_progress_of(waiters: &[Waiter], sections: &[Section], well: Range<u64>, bound: u64) -> Verdict {
     let mut acquisitions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for section in sections {
@@ -68,9 +68,9 @@ pub fn check_progress_of(waiters: &[Waiter], sections: &[Section], well: Range<u
 
 /// Judges cleanliness: no key outlives its release.
 ///
-/// `left` are the keys on the nodes (as by [`LocalCluster::keys`](crate::LocalCluster::keys)) after every
-/// call of every client has returned and every node could be reached for long enough that interrupted releases were
-/// repeated. A key may be there only if one of its sections has not ended.
+/// `left` are the keys on the nodes, such as those of [`LocalCluster::keys`](crate::LocalCluster::keys). They must be
+/// read after every call of every client has returned, and after all nodes were reachable for long enough to repeat
+/// interrupted releases. A key is allowed only if one of its sections has not ended.
 pub fn check_left_keys(sections: &[Section], left: &[LeftKey]) -> Verdict {
     let is_held = |key: &&LeftKey| {
         sections.iter().any(|section| section.resource == key.resource && section.ended_at.is_none())

@@ -1,4 +1,4 @@
-//! One client's hold on one resource.
+//! A section: one client's hold on one resource.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,42 +6,42 @@ use std::ops::Range;
 
 use super::verdict::{Violation, seconds};
 
-/// A stretch of time in which a client believed that it held a resource. All times are nanoseconds of one clock.
+/// A period in which a client believed that it held a resource. All times are nanoseconds of one clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Section {
-    /// Who held it; any text that tells clients apart.
+    /// The holder: any text that tells clients apart.
     pub client: String,
-    /// What was held. Of a semaphore, the slot: the semaphore itself has several holders.
+    /// The resource. For a semaphore, the slot, because the semaphore itself has several holders.
     pub resource: String,
-    /// Whether others may hold it at the same time.
+    /// Whether others may hold the resource at the same time.
     pub sharing: Sharing,
-    /// Before the call that acquired it.
+    /// Time before the call that acquired the lock.
     pub requested_at: u64,
-    /// After that call returned.
+    /// Time after that call returned.
     pub acquired_at: u64,
-    /// Until when the guard promised it, after the last renewal.
+    /// The guard's deadline after the last renewal.
     pub deadline: u64,
-    /// Before the call that released it, or when it was known to be lost. `None` when the client did neither: then
-    /// it is held until the deadline.
+    /// Time before the call that released the lock, or when the client knew of its loss. `None` when the client did
+    /// neither: the lock then counts as held until the deadline.
     pub ended_at: Option<u64>,
-    /// The guard's fencing token, if it has one.
+    /// The guard's fencing token, if there is one.
     pub fencing_token: Option<u64>,
 }
 
 /// Whether a hold excludes others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sharing {
-    /// It excludes all others: a mutex, a writer, a leader, one slot of a semaphore.
+    /// The hold excludes all others: a mutex, a writer, a leader, one slot of a semaphore.
     #[default]
     Exclusive,
-    /// It excludes exclusive ones only: a reader.
+    /// The hold excludes only exclusive ones: a reader.
     Shared,
 }
 
 impl Section {
-    /// The validity window: from `acquired_at` to the earlier of `deadline` and `ended_at`, that not included. It is
-    /// empty when the section was past its deadline when it was recorded, which is no violation: the client was
-    /// paused, and its guard says so.
+    /// The validity window: from `acquired_at` up to, but without, the earlier of `deadline` and `ended_at`. The window
+    /// is empty when the section was recorded after its deadline. That is no violation: the client was paused, and its
+    /// guard is no longer valid.
     pub fn window(&self) -> Range<u64> {
         let end = self.ended_at.map_or(self.deadline, |ended_at| ended_at.min(self.deadline));
         self.acquired_at..end
@@ -49,7 +49,7 @@ impl Section {
 }
 
 impl fmt::Display for Section {
-    /// As a part of a sentence: `a from 0.000000010 s to 0.000000020 s`, with the token if there is one.
+    /// Prints a part of a sentence: `a from 0.000000010 s to 0.000000020 s`, and the token if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.window();
         write!(f, "{} from {} to {}", self.client, seconds(start), seconds(end))?;
@@ -72,7 +72,7 @@ pub(super) fn by_resource(sections: &[Section]) -> BTreeMap<&str, Vec<&Section>>
     resources
 }
 
-/// Sections whose times are in an order that no client can have seen.
+/// Reports sections whose times are in an impossible order.
 pub(super) fn check_form(sections: &[Section]) -> impl Iterator<Item = Violation> {
     let is_wrong = |section: &&Section| {
         section.acquired_at < section.requested_at

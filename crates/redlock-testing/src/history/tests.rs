@@ -1,8 +1,8 @@
-//! The checker against tables of histories.
+//! Tests of the checker with tables of histories.
 
 use super::*;
 
-/// An exclusive section of `r`: requested and acquired at the first time, ended at the second.
+/// An exclusive section of `r`, requested and acquired at `from` and ended at `to`.
 fn held(client: &str, from: u64, to: u64, token: u64) -> Section {
     Section {
         client: client.to_owned(),
@@ -24,7 +24,7 @@ fn requested(requested_at: u64, section: Section) -> Section {
     Section { requested_at, ..section }
 }
 
-/// The violations of a history, each by its kind and its clients.
+/// The violations of a history, each as its kind and its clients.
 fn judge(sections: &[Section]) -> Vec<String> {
     check(sections).violations().iter().map(short).collect()
 }
@@ -95,7 +95,7 @@ fn readers_exclude_writers_only() {
 fn tokens_are_unique_and_grow() {
     let without = Section { fencing_token: None, ..held("n", 25, 28, 0) };
     let other = Section { resource: "other".to_owned(), ..held("b", 30, 40, 1) };
-    // Paused between its grant and the record of it: the larger token of the other one is right.
+    // The client was paused between the grant and its recording, so the larger token of the other client is right.
     let paused = Section { deadline: 25, ..requested(5, held("b", 30, 40, 1)) };
     let table: [(&str, Vec<Section>, &[&str]); 9] = [
         ("growing", vec![held("a", 10, 20, 1), without, held("b", 30, 40, 2)], &[]),
@@ -213,7 +213,7 @@ fn verdicts_read_as_sentences() {
 #[test]
 fn what_a_breach_allows_is_set_apart() {
     let breach = |from, until| Breach { assumption: Assumption::Clocks, from, until };
-    // b takes over while a still holds, from 20 to 30, with a larger token; c has a smaller token than b.
+    // From 20 to 30, b holds while a still holds, with a larger token. c has a smaller token than b.
     let sections = [held("a", 10, 30, 1), held("b", 20, 40, 5), held("c", 50, 60, 4)];
     type Row<'a> = (&'a str, &'a [Breach], &'a [&'a str], &'a [&'a str]);
     let table: [Row<'_>; 4] = [
@@ -227,7 +227,7 @@ fn what_a_breach_allows_is_set_apart() {
         assert_eq!(verdict.violations().iter().map(short).collect::<Vec<_>>(), left, "{name}");
         assert_eq!(verdict.excused().iter().map(short).collect::<Vec<_>>(), excused, "{name}");
     }
-    // Only nodes that forget give a token twice.
+    // Only nodes that forget their scores give a token twice.
     let twice = check(&[held("a", 10, 12, 1), held("b", 20, 22, 1)]);
     assert_eq!(twice.clone().excusing(&[breach(0, 90)]).excused().len(), 0);
     let forgot = Breach { assumption: Assumption::Memory, from: 0, until: 90 };

@@ -1,4 +1,4 @@
-//! What is wrong with a history, in types and in sentences.
+//! The violations in a history, as types and as sentences.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use super::progress::{LeftKey, Waiter};
 use super::section::Section;
 use super::writes::Write;
 
-/// The most overlaps that one verdict lists. A run that is broken has as many as pairs of sections, and nobody reads
+/// The most overlaps that one verdict lists. A broken run has as many overlaps as pairs of sections, and nobody reads
 /// more than the first.
 pub const OVERLAP_LIMIT: usize = 10_000;
 
-/// How many violations the text of a verdict spells out.
+/// The number of violations that the text of a verdict spells out.
 const SHOWN: usize = 20;
 
 /// The result of judging a history.
@@ -23,83 +23,83 @@ pub struct Verdict {
     pub(super) excused: Vec<Violation>,
 }
 
-/// One thing that is wrong with a history.
+/// One violation in a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A section whose times cannot be: the recording is wrong, and nothing else in the verdict counts.
+    /// A section's times are impossible. The recording is wrong, and nothing else in the verdict counts.
     Misrecorded {
         /// The section.
         section: Section,
     },
-    /// Two clients held a resource at once.
+    /// Two clients held a resource at the same time.
     Overlap {
-        /// The one that was acquired first.
+        /// The section that was acquired first.
         earlier: Section,
-        /// The one that was acquired meanwhile.
+        /// The section that was acquired meanwhile.
         later: Section,
     },
     /// A fencing token was given twice.
     TokenReused {
-        /// The one that was acquired first.
+        /// The section that was acquired first.
         first: Section,
-        /// The one that was acquired next.
+        /// The section that was acquired next.
         second: Section,
     },
-    /// A fencing token is smaller than one that was given before it.
+    /// A fencing token is smaller than an earlier one.
     TokenNotGrown {
         /// The section with the larger token.
         earlier: Section,
         /// The section with the smaller token.
         later: Section,
-        /// In what way one is earlier than the other.
+        /// In what sense the one section is earlier than the other.
         order: Order,
     },
-    /// A client waited, and nobody won.
+    /// A client waited, and no client acquired the lock.
     Stuck {
         /// The client that waited.
         waiter: Waiter,
-        /// When its wait began, or the faults were healed: nanoseconds.
+        /// The later of the beginning of the wait and the end of the faults, in nanoseconds.
         since: u64,
-        /// Within how many nanoseconds somebody had to win.
+        /// Nanoseconds within which some client had to acquire the lock.
         bound: u64,
     },
-    /// A key is on a node although nobody holds it any more.
+    /// A key is on a node although nobody holds the lock any more.
     KeyLeft {
         /// The key and its node.
         key: LeftKey,
     },
-    /// A holder was not told in time that it had lost the lock.
+    /// A holder was not notified in time that it had lost the lock.
     LossLate {
-        /// What it was told, and when.
+        /// The notice of the loss.
         loss: LossNotice,
-        /// The deadline, or the end of the standstill into which it fell: nanoseconds.
+        /// The deadline, or the end of the standstill in which the deadline fell, in nanoseconds.
         due: u64,
-        /// Within how many nanoseconds of that it had to be told.
+        /// Nanoseconds after `due` within which the holder had to be notified.
         bound: u64,
     },
-    /// A lock was held again after its holder had been told that it was lost.
+    /// A guard reported its lock as held again after it had reported the loss.
     Revived {
-        /// The loss that was taken back.
+        /// The notice of the loss.
         loss: LossNotice,
     },
-    /// The store accepted a write after one with a larger token.
+    /// The store accepted a write after a write with a larger token.
     StaleWrite {
-        /// The one with the larger token.
+        /// The write with the larger token.
         before: Write,
-        /// The one that should have been refused.
+        /// The write that should have been refused.
         write: Write,
     },
 }
 
-/// In what way one section is before another.
+/// In what sense one section is before another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// The later one was requested after the earlier one had been acquired. Tokens must grow in this order whatever
-    /// pauses, early expiry and clock steps have done to exclusion.
+    /// The later section was requested after the earlier one had been acquired. Tokens must grow in this order, even
+    /// where pauses, early expiry or clock steps have broken exclusion.
     Requested,
-    /// The later one's window began after the earlier one's had ended. Tokens grow in this order as long as
-    /// exclusion holds.
+    /// The window of the later section began after the window of the earlier one had ended. Tokens grow in this order
+    /// as long as exclusion holds.
     Ended,
 }
 
@@ -108,22 +108,22 @@ impl Verdict {
         Self { sections, violations: violations.into_iter().collect(), excused: Vec::new() }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is no violation.
     pub fn is_ok(&self) -> bool {
         self.violations.is_empty()
     }
 
-    /// What is wrong: first what was recorded wrongly, then overlaps, then tokens.
+    /// The violations: first wrong recordings, then overlaps, then tokens.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// What would be wrong, had not a breach of the assumptions allowed it; see [`excusing`](Self::excusing).
+    /// The violations that a breach of the assumptions excuses; see [`excusing`](Self::excusing).
     pub fn excused(&self) -> &[Violation] {
         &self.excused
     }
 
-    /// Both verdicts on the same sections as one.
+    /// Joins two verdicts on the same sections.
     pub fn and(mut self, other: Self) -> Self {
         let Self { sections, violations, excused } = other;
         self.sections = self.sections.max(sections);
@@ -132,8 +132,8 @@ impl Verdict {
         self
     }
 
-    /// The verdict without what pauses beyond the TTL, early expiry and clock steps may cause in a correct lock,
-    /// for runs that have such faults: overlaps and [`Order::Ended`]. What is left, fencing must prevent.
+    /// The verdict without overlaps and [`Order::Ended`], for runs with pauses beyond the TTL, early expiry or clock
+    /// steps, which may cause these in a correct lock. Fencing must prevent the remaining violations.
     pub fn regardless_of_timing(mut self) -> Self {
         self.violations.retain(|violation| match violation {
             Violation::Overlap { .. } | Violation::TokenNotGrown { order: Order::Ended, .. } => false,
@@ -149,11 +149,11 @@ impl Verdict {
         self
     }
 
-    /// For tests.
+    /// Panics unless the verdict is ok; for tests.
     ///
     /// # Panics
     ///
-    /// With the verdict's text, unless it is ok.
+    /// With the verdict's text, unless the verdict is ok.
     #[track_caller]
     pub fn assert_ok(&self) {
         assert!(self.is_ok(), "{self}");
@@ -161,7 +161,7 @@ impl Verdict {
 }
 
 impl fmt::Display for Verdict {
-    /// One line when all is well; else a line for each of the first violations.
+    /// Prints one line if there is no violation, else one line for each of the first violations.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sections, violations, excused: _ } = self;
         let sections = count(*sections, "section");
@@ -180,7 +180,7 @@ impl fmt::Display for Verdict {
 }
 
 impl fmt::Display for Violation {
-    /// A sentence without a full stop.
+    /// Prints a sentence without a full stop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Misrecorded { section } => write!(

@@ -1,4 +1,4 @@
-//! The store behind the lock: what fencing tokens are for.
+//! Checks the writes to a store that refuses old fencing tokens.
 
 use std::collections::BTreeMap;
 
@@ -7,30 +7,30 @@ use super::verdict::{Verdict, Violation};
 /// A write to a store that checks fencing tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Write {
-    /// Who wrote.
+    /// The client that wrote.
     pub client: String,
-    /// Under which lock.
+    /// The resource of the client's lock.
     pub resource: String,
-    /// With which token.
+    /// The token of the write.
     pub fencing_token: u64,
-    /// When the store decided: nanoseconds of the sections' clock.
+    /// Time of the store's decision, in nanoseconds of the sections' clock.
     pub at: u64,
-    /// What it said.
+    /// The store's answer.
     pub answer: Answer,
 }
 
-/// What a store says to a write.
+/// A store's answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// It was carried out.
+    /// The store carried out the write.
     Accepted,
-    /// The store had seen a larger token.
+    /// The store refused the write, because it had seen a larger token.
     Refused,
 }
 
-/// Judges a store by its writes, which are in the order in which it decided them: none is accepted after one with a
-/// larger token of the same resource. With such a store a holder that writes too late, whatever made it late, harms
-/// nobody.
+/// Judges a store by its writes, which must be in the order of its decisions: no write may be accepted after a write
+/// with a larger token of the same resource. With such a store, late writes of a holder do no harm, whatever caused the
+/// delay.
 pub fn check_writes(writes: &[Write]) -> Verdict {
     let mut largest: BTreeMap<&str, &Write> = BTreeMap::new();
     let mut violations = Vec::new();

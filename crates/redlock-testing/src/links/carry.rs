@@ -1,4 +1,4 @@
-//! One direction of one connection.
+//! Carries the bytes of one direction of a proxied connection.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,18 +10,18 @@ use super::super::wait::now;
 use super::Link;
 use super::proxy::passable;
 
-/// A read takes at most so much; commands are far smaller.
+/// Most bytes of one read; commands are far smaller.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Chunks under way in one direction; beyond it the sender's own buffer fills, as in a network.
+/// Most chunks under way in one direction. Beyond that the sender's own buffer fills, as in a network.
 const UNDER_WAY: usize = 256;
-/// After so long Linux sends a lost packet again, at the earliest.
+/// The earliest time after which Linux sends a lost packet again.
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
-/// Loss beyond this would hold a chunk for longer than any test.
+/// Most packets lost, in percent. More loss would delay a chunk for longer than any test.
 const PERCENT_MAX: u8 = 90;
-/// A packet that was lost so often gets through: it has then been held up for 6 s, longer than any client waits.
+/// Most losses of one packet. The packet then gets through with a delay of 6 s, which is longer than any client waits.
 const LOST_MAX: u32 = 5;
 
-/// Which packets are lost, and how late the others are. SplitMix64, seeded by the connection.
+/// Random numbers that decide which packets are lost and how late the others are. SplitMix64, seeded by the connection.
 #[derive(Debug, Clone)]
 pub(super) struct Lottery(u64);
 
@@ -30,7 +30,7 @@ impl Lottery {
         Self(seed)
     }
 
-    /// From zero to below `bound`.
+    /// A number from zero to below `bound`.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -41,7 +41,7 @@ impl Lottery {
     }
 }
 
-/// Carries bytes until the sender ends or either side fails. What the sender sent before its end arrives.
+/// Carries bytes until the sender ends or either side fails. Bytes that were sent before the end still arrive.
 pub(super) async fn carry(
     from: &TcpStream,
     to: &TcpStream,
@@ -57,7 +57,7 @@ pub(super) async fn carry(
             if chunk.is_empty() {
                 return Ok::<_, io::Error>(());
             }
-            // Behind what was sent before it, as in TCP.
+            // A chunk never overtakes an earlier one, as in TCP.
             last = last.max(now() + delay(*entering.borrow(), chunk.len(), &mut lottery));
             if queue.send((last, chunk)).await.is_err() {
                 return Ok(());
@@ -98,7 +98,7 @@ fn delay(link: Link, bytes: usize, lottery: &mut Lottery) -> Duration {
     }
 }
 
-/// Nothing at the end of the stream.
+/// Reads some bytes; none at the end of the stream.
 async fn read(from: &TcpStream) -> io::Result<Vec<u8>> {
     let mut buffer = [0; CHUNK_BYTES];
     loop {

@@ -1,4 +1,4 @@
-//! The ways between clients and nodes: a small TCP proxy on each, which can be made bad.
+//! Links between clients and nodes: a small TCP proxy for each, whose condition can be changed.
 
 mod carry;
 mod proxy;
@@ -11,17 +11,18 @@ use super::nemesis::{Nemesis, NemesisError, Nodes, Refusal, address_of, through}
 use super::resp::Reply;
 use proxy::Proxies;
 
-/// The most clients that have ways of their own; with 31 nodes that is about a thousand listeners.
+/// The most clients with their own links. With 31 nodes that makes two thousand listeners.
 pub const MAX_CLIENTS: usize = 64;
 
-/// Nodes with a proxy between each client and each node, so that every way can be cut, slowed down or thinned out by
+/// Nodes with a proxy between each client and each node, so that each link can be cut, slowed down or made lossy by
 /// itself. Clients are numbered from 0 and use [`urls`](Self::urls).
 ///
-/// The URLs of a node differ from client to client, so its name does, too, by which waiting clients agree on where to
-/// wait: give it the same one with `NodeOptions::name`, or a wait ends by a timer instead of a call.
+/// The URLs of a node differ from client to client, and so does its default name. Waiting clients agree by these names
+/// on the node that keeps the wait queue. Give each node the same name for all clients with `NodeOptions::name`, or a
+/// wait ends by a timer instead of a notification.
 ///
-/// The proxies run in a thread of their own, which ends with this value. A proxied connection costs about 50 µs a
-/// round trip. A node that is down looks slightly different through a proxy: a connection is made, and reset.
+/// The proxies run in one thread, which ends with this value. A proxied connection adds about 50 µs to a round trip. A
+/// node that is down appears slightly different through a proxy: the connection is accepted, and then reset.
 ///
 /// # Examples
 ///
@@ -46,7 +47,7 @@ pub struct Linked<N> {
     urls: Vec<Vec<String>>,
 }
 
-/// Which clients.
+/// A choice of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Clients {
     /// Every client.
@@ -55,33 +56,33 @@ pub enum Clients {
     One(usize),
 }
 
-/// The condition of a way between a client and a node, in both directions.
+/// The condition of the link between a client and a node, in both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Link {
-    /// As good as the machine's own network.
+    /// The link is as good as the machine's own network.
     #[default]
     Open,
-    /// Nothing arrives and nothing is refused, as when packets are dropped. What was on its way arrives when it is
-    /// mended, unless the connection was given up.
+    /// Nothing arrives and nothing is refused, as when packets are dropped. Bytes under way arrive when the link is
+    /// open again, unless the connection was closed meanwhile.
     Cut,
-    /// Connections are reset, and so is each new one, as by a firewall that rejects.
+    /// Existing and new connections are reset, as by a firewall that rejects.
     Reset,
     /// Everything takes longer.
     Slow {
-        /// By how much, one way.
+        /// The delay, one way.
         latency: Duration,
-        /// At most by so much more, at random.
+        /// The largest random addition to the delay.
         jitter: Duration,
     },
-    /// Packets are lost. TCP sends them again: what comes behind waits for 200 ms, and for twice as long each time
-    /// that it is lost again.
+    /// Packets are lost, and TCP sends them again. A loss delays the packet and all bytes behind it by 200 ms, and each
+    /// further loss of the same packet by twice as long as the loss before.
     Lossy {
-        /// How many of a hundred, at most 90.
+        /// The share of lost packets in percent, at most 90.
         percent: u8,
     },
     /// Bandwidth is scarce.
     Narrow {
-        /// How much there is, each way; at least 1.
+        /// The bandwidth in each direction; at least 1.
         bytes_per_second: u32,
     },
 }
@@ -91,7 +92,7 @@ impl<N: Nodes> Linked<N> {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Address`] when a node's URL does not lead through a proxy; [`ClusterError::System`].
+    /// [`ClusterError::Address`] when a node's URL cannot lead through a proxy; [`ClusterError::System`].
     pub fn new(nodes: N, clients: usize) -> Result<Self, ClusterError> {
         let clients = clients.clamp(1, MAX_CLIENTS);
         let targets = (0..nodes.count()).map(|node| nodes.node_url(node)).collect::<Vec<_>>();
@@ -109,7 +110,7 @@ impl<N: Nodes> Linked<N> {
     ///
     /// # Panics
     ///
-    /// Like an index, when there is no such client.
+    /// When there is no such client, as indexing does.
     #[must_use]
     pub fn urls(&self, client: usize) -> Vec<String> {
         self.urls[client].clone()
@@ -121,11 +122,11 @@ impl<N: Nodes> Linked<N> {
         &self.nodes
     }
 
-    /// Changes the way of some clients to a node, at once and for existing connections, too.
+    /// Changes the link of some clients to a node, at once and also for existing connections.
     ///
     /// # Panics
     ///
-    /// Like an index, when there is no such node or client.
+    /// When there is no such node or client, as indexing does.
     pub fn set_link(&self, from: Clients, node: usize, link: Link) {
         match from {
             Clients::All => (0..self.urls.len()).for_each(|client| self.proxies.set(client, node, link)),
@@ -139,7 +140,7 @@ impl<N: Nodes> Nodes for Linked<N> {
         self.nodes.count()
     }
 
-    /// Past the proxies.
+    /// The URL of the node itself, without a proxy.
     fn node_url(&self, node: usize) -> String {
         self.nodes.node_url(node)
     }
@@ -153,7 +154,7 @@ impl<N: Nodes> Nodes for Linked<N> {
 
     fn apply(&self, node: usize, nemesis: &Nemesis) -> Result<(), NemesisError> {
         match as_link(nemesis) {
-            // Docker cuts better than a proxy does.
+            // Nodes that can cut their network themselves, such as docker's, do it better than a proxy.
             Some(_) if self.nodes.check(nemesis).is_ok() => self.nodes.apply(node, nemesis),
             Some((from, link)) => {
                 self.set_link(from, node, link);
@@ -179,7 +180,7 @@ impl<N: Nodes> Nodes for Linked<N> {
     }
 }
 
-/// What a nemesis does to the ways, if that is what it does.
+/// The clients and the condition of their links for a nemesis of links; `None` for any other nemesis.
 fn as_link(nemesis: &Nemesis) -> Option<(Clients, Link)> {
     match nemesis {
         Nemesis::Cut => Some((Clients::All, Link::Cut)),
@@ -196,7 +197,7 @@ fn as_link(nemesis: &Nemesis) -> Option<(Clients, Link)> {
 }
 
 impl fmt::Display for Link {
-    /// As a part of a sentence: `slow by 20ms`.
+    /// Prints a part of a sentence: `slow by 20ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open => f.write_str("reachable"),

@@ -12,10 +12,10 @@ use super::super::error::ClusterError;
 use super::Link;
 use super::carry::{Lottery, carry};
 
-/// Pause after a failed accept: mostly for lack of file descriptors, which come back.
+/// Pause after a failed accept, which is mostly caused by a temporary lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// A listener for each client and node. Dropped, it ends the thread and all connections.
+/// A listener for each client and node. Drop ends the thread and all connections.
 #[derive(Debug)]
 pub(super) struct Proxies {
     addresses: Vec<Vec<SocketAddr>>,
@@ -56,7 +56,7 @@ impl Proxies {
                 for one in listening {
                     tokio::spawn(one.serve());
                 }
-                // An error says the same: the other end is gone.
+                // An error means the same: the sender is gone.
                 let _ = stopped.await;
             });
         };
@@ -78,7 +78,7 @@ impl Drop for Proxies {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed.
+            // A panic of the thread has been printed already.
             let _ = thread.join();
         }
     }
@@ -115,7 +115,7 @@ async fn exchange(
     mut link: watch::Receiver<Link>,
     lottery: Lottery,
 ) -> io::Result<()> {
-    // The first packet takes the same way.
+    // The first packet of a connection is subject to the link, too.
     passable(&mut link).await;
     let server = TcpStream::connect(node).await?;
     client.set_nodelay(true)?;
@@ -124,7 +124,7 @@ async fn exchange(
         _ = carry(client, &server, link.clone(), lottery.clone()) => {}
         _ = carry(&server, client, link.clone(), lottery) => {}
     }
-    // The other side hears of the end by a packet, too.
+    // The end of the connection is also a packet.
     passable(&mut link).await;
     reset(&server);
     Ok(())
@@ -136,8 +136,8 @@ pub(super) async fn passable(link: &mut watch::Receiver<Link>) {
     let _ = link.wait_for(|link| *link != Link::Cut).await;
 }
 
-/// Its end will be a reset: whatever is still under way is of no use to anybody.
+/// Makes the stream end with a reset, because nobody needs the bytes that are still under way.
 fn reset(stream: &TcpStream) {
-    // A stream that is closed already needs none.
+    // An error means that the stream is closed already.
     let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

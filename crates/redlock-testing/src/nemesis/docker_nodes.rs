@@ -15,22 +15,22 @@ use super::{Nemesis, NemesisError, Nodes, Refusal};
 
 /// The port of the server in its container.
 const PORT: u16 = 6379;
-/// How long one command may take.
+/// Time limit of one command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a container may take until its server answers: docker needs a second on a busy machine.
+/// Time limit until a container's server answers. Docker needs a second on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// How long a server that starts may take to answer one question.
+/// Time limit of one question to a server that starts.
 const LOOK_LIMIT: Duration = Duration::from_millis(250);
-/// What to do where there is no such container.
+/// Advice when there is no such container.
 const HINT: &str = "`make docker-up` in a checkout of redlock-quorum starts five";
-/// Runs beside a stopped container to empty its volume.
+/// Name of the container that empties the volume of a stopped one.
 const WIPER: &str = "redlock-wiper";
 
-/// Masters in containers that are there already, each with an address of its own on one network: `make docker-up`
-/// makes five, named [`STANDARD`](Self::STANDARD). Needs the `docker` command and the right to use it, and a
-/// machine that reaches the containers' addresses (Linux does).
+/// Masters in existing containers, each with its own address on one network. `make docker-up` makes five, with the
+/// names [`STANDARD`](Self::STANDARD). Needs the `docker` command and the right to use it, and a machine that reaches
+/// the containers' addresses, as Linux does.
 ///
-/// The containers are found as they are and left running.
+/// The containers are used as they are, and left running.
 #[derive(Debug)]
 pub struct DockerNodes {
     containers: Vec<Container>,
@@ -54,8 +54,8 @@ impl DockerNodes {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Docker`] with what docker said: there is no docker, no such container, or it is not running
-    /// in a network of its own.
+    /// [`ClusterError::Docker`] with docker's message: there is no docker, no such container, or the container is not
+    /// running in its own network.
     pub fn attach<I>(names: I) -> Result<Self, ClusterError>
     where
         I: IntoIterator,
@@ -188,12 +188,12 @@ impl Container {
         Ok(Self { name, image, network, address })
     }
 
-    /// Empties the volume of a stopped container, by a second server on it that is reached by nobody: the image may
-    /// have no shell, and the node itself must never be seen empty without having restarted.
+    /// Empties the volume of a stopped container with a second server on that volume, which nobody can reach. The image
+    /// may have no shell for the task, and the node itself must never be seen empty without a restart.
     fn lose_data(&self) -> Result<(), ClusterError> {
         let wiper = format!("{WIPER}-{}", self.name);
         let server = ["redis-server", "--dir", "/data", "--appendonly", "yes", "--save", ""];
-        // As whoever the node runs as: what it leaves behind is the node's to write.
+        // The wiper runs as the node's user, because the node must be able to write the files that the wiper leaves.
         let user = docker(&["inspect", "--format", "{{.Config.User}}", &self.name])?;
         let run = ["run", "--detach", "--rm", "--network", "none", "--volumes-from", &self.name];
         let named = ["--user", user.trim(), "--name", &wiper, &self.image];
@@ -202,7 +202,7 @@ impl Container {
             let flushed = docker(&["exec", &wiper, "redis-cli", "FLUSHALL"]);
             Ok::<_, ClusterError>(flushed.ok().filter(|answer| answer.trim() == "OK"))
         });
-        // Whatever happened: it is not to stay.
+        // The wiper must not stay, whatever happened.
         let removed = docker(&["rm", "--force", &wiper]);
         let detail = || format!("{} could not be emptied within {START_LIMIT:?}", self.name);
         wiped?.ok_or_else(|| ClusterError::Docker {
@@ -219,7 +219,7 @@ fn docker(arguments: &[&str]) -> Result<String, ClusterError> {
         .map_err(|detail| ClusterError::Docker { command: format!("docker {}", arguments.join(" ")), detail })
 }
 
-/// The same, or what is wrong.
+/// As [`docker`], but an error is docker's message alone.
 fn run(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();
     let output = output.map_err(|error| error.to_string())?;

@@ -1,22 +1,22 @@
-//! Why a nemesis did not happen.
+//! Errors of applying and healing a nemesis.
 
 use super::super::error::ClusterError;
 
-/// Why some nodes cannot be subjected to some nemesis.
+/// Why a nemesis cannot be applied to these nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// Clients reach the node directly. Put [`Linked`](super::super::Linked) in front of the nodes.
     #[error("clients reach these nodes directly; a proxy has to be in between (testing::Linked)")]
     NoProxy,
-    /// The servers read the machine's own clock. Start them with
+    /// The servers read the machine's own clock. Start the cluster with
     /// [`LocalClusterBuilder::adjustable_clocks`](super::super::LocalClusterBuilder::adjustable_clocks).
     #[error("these servers read the machine's clock; start local nodes with adjustable clocks")]
     MachineClock,
-    /// Containers read the clock of their host, which is not to be touched. Use local nodes.
+    /// Containers read the clock of their host, which must not be changed. Use local nodes.
     #[error("containers share their host's clock; use local nodes")]
     HostClock,
-    /// Somebody else runs the server: its process, its clock and its data are not ours. Use local or docker nodes.
+    /// Somebody else runs the server, so its process, clock and data must not be changed. Use local or docker nodes.
     #[error("these nodes are run by somebody else, whose process, clock and data are not ours to touch")]
     NotOurs,
 }
@@ -25,17 +25,17 @@ pub enum Refusal {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NemesisError {
-    /// These nodes cannot be subjected to it.
+    /// These nodes do not support the nemesis.
     #[error("node {node} cannot be subjected to {nemesis:?}: {reason}")]
     Refused {
         /// Number of the node.
         node: usize,
         /// The nemesis in words.
         nemesis: String,
-        /// Why not.
+        /// The reason.
         reason: Refusal,
     },
-    /// It was tried, and did not work.
+    /// The nemesis was tried and failed.
     #[error(transparent)]
     Failed(#[from] ClusterError),
 }

@@ -1,4 +1,4 @@
-//! Nemeses of local processes.
+//! Faults of local server processes.
 
 use super::super::cluster::LocalCluster;
 use super::super::error::ClusterError;
@@ -71,7 +71,7 @@ impl Nodes for LocalCluster {
     }
 }
 
-/// What all kinds of nodes do by a command.
+/// Commands to nodes of any kind.
 pub(super) trait Told: Nodes {
     /// Sends a command that must not be refused.
     fn tell(&self, node: usize, arguments: &[&str]) -> Result<(), ClusterError> {

@@ -1,4 +1,4 @@
-//! Servers without memory, and back.
+//! Takes a server's memory away, and gives it back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use super::super::resp::Reply;
 use super::Nodes;
 use super::local_nodes::Told as _;
 
-/// The limit that a node had before it was filled.
+/// The `maxmemory` that each node had before the fault.
 #[derive(Debug, Default)]
 pub(in super::super) struct Memory(Mutex<BTreeMap<usize, String>>);
 
@@ -20,7 +20,7 @@ impl Memory {
                 "0".to_owned()
             }
         };
-        // Less than any server uses: it refuses every command that might need more.
+        // The limit is below what any server uses, so the server refuses every command that may need more memory.
         nodes.tell(node, &["CONFIG", "SET", "maxmemory", "1"])?;
         self.lock().entry(node).or_insert(limit);
         Ok(())
@@ -33,7 +33,7 @@ impl Memory {
         Ok(())
     }
 
-    /// A thread that panicked has left nothing half done.
+    /// Locks the map. Poison is ignored, because a thread that panicked left nothing half done.
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Faults as values: what can be done to a node, on which kinds of nodes, and how it is undone.
+//! Faults as values: each kind of fault, the kinds of nodes that support it, and how it is healed.
 
 mod docker_nodes;
 mod error;
@@ -22,122 +22,123 @@ use super::links::{Clients, Link};
 use super::resp::Reply;
 use super::server::Data;
 
-/// One thing that goes wrong with one node. Applied by [`Nodes::apply`], and undone by [`Nodes::heal`] unless it is
+/// One fault of one node. [`Nodes::apply`] applies it, and [`Nodes::heal`] undoes it unless it is
 /// [momentary](FaultDuration::Momentary).
 ///
 /// | nemesis | local | docker | by URL | undone by |
 /// |---|---|---|---|---|
 /// | [`Kill`](Self::Kill) | SIGKILL | `docker kill` | | starting it again |
 /// | [`Restart`](Self::Restart) | SIGKILL, started at once | the same | | |
-/// | [`Pause`](Self::Pause) | SIGSTOP | `docker pause` | | letting it go on |
-/// | [`Cut`](Self::Cut) | by [`Linked`](super::Linked) | `docker network disconnect` | by `Linked` | mending it |
+/// | [`Pause`](Self::Pause) | SIGSTOP | `docker pause` | | resuming it |
+/// | [`Cut`](Self::Cut) | by [`Linked`](super::Linked) | `docker network disconnect` | by `Linked` | reconnecting it |
 /// | [`Link`](Self::Link) | by `Linked` | by `Linked` | by `Linked` | an open link |
 /// | [`ClockStep`](Self::ClockStep) | [adjustable clocks](super::LocalClusterBuilder::adjustable_clocks) | | | |
-/// | [`ClockRate`](Self::ClockRate) | adjustable clocks | | | the right rate; what it gained stays |
-/// | [`MemoryFull`](Self::MemoryFull) | `CONFIG SET maxmemory` | the same | | the limit it had |
+/// | [`ClockRate`](Self::ClockRate) | adjustable clocks | | | the right rate; the time gained remains |
+/// | [`MemoryFull`](Self::MemoryFull) | `CONFIG SET maxmemory` | the same | | the previous limit |
 /// | [`FlushAll`](Self::FlushAll) | yes | yes | | |
 /// | [`ScriptFlush`](Self::ScriptFlush) | yes | yes | yes | |
 ///
-/// Everything else is refused with a [`Refusal`] that says why.
+/// Where a cell of local, docker or by URL is empty, the fault is refused with a [`Refusal`] that says why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Nemesis {
-    /// Its process is killed.
+    /// The node's process is killed.
     Kill {
-        /// What it finds when it is started again.
+        /// The data that the node has when it is started again.
         data: Data,
     },
-    /// Its process is killed and started again at once.
+    /// The node's process is killed and started again at once.
     Restart {
-        /// What it finds.
+        /// The data that the node has after the restart.
         data: Data,
     },
-    /// Its process stands still: connections stay, nothing is answered, and what was sent is executed afterwards.
+    /// The node's process is stopped. Connections stay, nothing is answered, and pending commands are executed
+    /// afterwards.
     Pause,
-    /// Nobody reaches it over the network, and it does not notice.
+    /// The node cannot be reached over the network, and does not notice.
     Cut,
-    /// The way of clients to it is bad.
+    /// The link between clients and the node is bad.
     Link {
-        /// Whose way.
+        /// The clients.
         from: Clients,
-        /// In what way.
+        /// The condition of the link.
         link: Link,
     },
-    /// Its wall clock jumps, and stays so.
+    /// The node's wall clock is stepped, and not set back.
     ClockStep {
-        /// How far.
+        /// Direction and size of the step.
         step: ClockStep,
     },
-    /// Its wall clock runs too fast or too slow.
+    /// The node's wall clock runs too fast or too slow.
     ClockRate {
-        /// By how many parts of a million: 100,000 is a tenth too fast, a negative number too slow.
+        /// The error in parts per million: 100,000 is a tenth too fast, a negative number too slow.
         ppm: i32,
     },
-    /// It refuses every write, for lack of memory.
+    /// The node refuses every write for lack of memory.
     MemoryFull,
-    /// It forgets all keys, and does not restart.
+    /// The node loses all keys without a restart.
     FlushAll,
-    /// It forgets the scripts that were loaded.
+    /// The node loses its loaded scripts.
     ScriptFlush,
 }
 
-/// A jump of a wall clock.
+/// A step of a wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockStep {
-    /// Keys expire early.
+    /// Forward by this time: keys expire early.
     Forward(Duration),
-    /// Keys expire late.
+    /// Backward by this time: keys expire late.
     Backward(Duration),
 }
 
 /// Whether a nemesis lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultDuration {
-    /// It is over as soon as it has happened; there is nothing to heal.
+    /// The nemesis is over as soon as it has happened; there is nothing to heal.
     Momentary,
-    /// It lasts until it is healed.
+    /// The nemesis lasts until it is healed.
     Lasting,
 }
 
 /// Nodes to which faults can be applied, numbered from 0.
 ///
-/// One lasting nemesis at a time for each node: healing one that another has overtaken, such as a pause of a node
-/// that was killed, is an error.
+/// Each node can have one lasting nemesis at a time. To heal a nemesis that another one has replaced, such as the pause
+/// of a node that was killed, is an error.
 ///
-/// All methods block, up to a second or two with docker; call them from a blocking thread where that matters.
+/// All methods block, with docker for up to two seconds; call them from a blocking thread where that matters.
 pub trait Nodes: Send + Sync {
-    /// How many there are.
+    /// The number of nodes.
     fn count(&self) -> usize;
 
     /// The URL of one node, for clients.
     ///
     /// # Panics
     ///
-    /// Like an index, when there is no such node.
+    /// When there is no such node, as indexing does.
     fn node_url(&self, node: usize) -> String;
 
-    /// Whether these nodes can be subjected to `nemesis`; asks nobody.
+    /// Whether `nemesis` can be applied to these nodes. Sends nothing.
     ///
     /// # Errors
     ///
-    /// Why they cannot.
+    /// The reason why it cannot.
     fn check(&self, nemesis: &Nemesis) -> Result<(), Refusal>;
 
-    /// Subjects a node to `nemesis`, and returns when it has taken effect.
+    /// Applies `nemesis` to a node, and returns when it has taken effect.
     ///
     /// # Errors
     ///
     /// [`NemesisError::Refused`] as [`check`](Self::check); [`NemesisError::Failed`].
     fn apply(&self, node: usize, nemesis: &Nemesis) -> Result<(), NemesisError>;
 
-    /// Undoes `nemesis`, and returns when the node is well again. Nothing to do for a momentary one.
+    /// Undoes `nemesis`, and returns when the node works again. Does nothing for a momentary nemesis.
     ///
     /// # Errors
     ///
     /// As [`apply`](Self::apply).
     fn heal(&self, node: usize, nemesis: &Nemesis) -> Result<(), NemesisError>;
 
-    /// Sends one command to a node and returns its answer, an error of the server included.
+    /// Sends one command to a node and returns its answer, which may be an error of the server.
     ///
     /// # Errors
     ///
@@ -172,7 +173,7 @@ impl<N: Nodes + ?Sized> Nodes for Box<N> {
 }
 
 impl Nemesis {
-    /// Whether it lasts until it is healed.
+    /// Whether the nemesis lasts until it is healed.
     #[must_use]
     pub fn span(&self) -> FaultDuration {
         match self {
@@ -190,7 +191,7 @@ impl Nemesis {
 }
 
 impl fmt::Display for Nemesis {
-    /// As a sentence about a node: `killed`.
+    /// Prints the predicate of a sentence about a node: `killed`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill { data: Data::Kept } => f.write_str("killed"),

@@ -1,11 +1,11 @@
-//! Faults of clients, which are processes of their own.
+//! Faults of client processes.
 
 use std::io;
 use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What goes wrong with a process that holds locks or waits for them.
+/// A fault of a process that holds locks or waits for them.
 ///
 /// # Examples
 ///
@@ -22,24 +22,24 @@ use rustix::process::{Pid, Signal, kill_process};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientFault {
-    /// SIGSTOP: the process stands still, and does not know afterwards.
+    /// SIGSTOP: the process is stopped, and does not notice afterwards.
     Pause,
-    /// SIGKILL: it has no chance to release anything. Starting another one is up to the caller.
+    /// SIGKILL: the process cannot release anything. The caller may start another one.
     Kill,
 }
 
 impl ClientFault {
-    /// Sends the signal, and does not wait for what it does.
+    /// Sends the signal, without waiting for its effect.
     ///
     /// # Errors
     ///
-    /// The system's, mostly because the process has ended and was waited for.
+    /// The system's error, mostly because the process has ended and was waited for.
     pub fn apply(self, client: &Child) -> io::Result<()> {
         self.apply_to(client.id())
     }
 
-    /// As [`apply`](Self::apply), for a process that something else than the standard library started. It must not
-    /// have been waited for: the number might be another process's by now.
+    /// As [`apply`](Self::apply), by the number of the process, for a process that was not started by the standard
+    /// library. The process must not have been waited for, because its number might by now belong to another process.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl ClientFault {
         send(id, signal)
     }
 
-    /// Lets a paused process go on; nothing to do for a killed one.
+    /// Resumes a paused process; does nothing for a killed one.
     ///
     /// # Errors
     ///

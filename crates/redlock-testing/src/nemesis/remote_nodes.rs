@@ -11,22 +11,24 @@ use super::super::resp::{self, Reply};
 use super::local_nodes::Told as _;
 use super::{Nemesis, NemesisError, Nodes, Refusal};
 
-/// How long one command may take.
+/// Time limit of one command.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 const PORT: u16 = 6379;
 
-/// Nodes known by their URLs, `redis://[user:password@]host[:port]`. Nothing is done to their processes, clocks or
-/// data; faults of the network are, by [`Linked`](super::super::Linked) in front of them.
+/// Nodes known by their URLs, `redis://[user:password@]host[:port]`. Their processes, clocks and data are never
+/// changed. Faults of the network are possible with [`Linked`](super::super::Linked) in front of the nodes.
 #[derive(Debug, Clone)]
 pub struct RemoteNodes {
     urls: Vec<Url>,
 }
 
 impl RemoteNodes {
+    /// Nodes with these URLs.
+    ///
     /// # Errors
     ///
-    /// [`ClusterError::Address`] for the first URL that is none of the above.
+    /// [`ClusterError::Address`] for the first URL that has another form.
     pub fn new<I>(urls: I) -> Result<Self, ClusterError>
     where
         I: IntoIterator,
@@ -36,7 +38,7 @@ impl RemoteNodes {
     }
 }
 
-/// No URL is repeated in an error: it may hold a password.
+/// Parses a URL. An error never repeats the URL, because it may contain a password.
 fn parse(url: &str) -> Result<Url, ClusterError> {
     let wrong = |reason: &str| ClusterError::Address { reason: reason.to_owned() };
     let url = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
@@ -49,7 +51,7 @@ fn parse(url: &str) -> Result<Url, ClusterError> {
     Ok(url)
 }
 
-/// Where the server of a URL is.
+/// The address of a URL's server.
 pub(in super::super) fn address_of(url: &str) -> Result<SocketAddr, ClusterError> {
     let url = parse(url)?;
     let host = url.host_str().unwrap_or_default();
@@ -114,7 +116,7 @@ impl Nodes for RemoteNodes {
     }
 }
 
-/// What a failed exchange says about a node.
+/// The error of a node for a failed exchange.
 pub(in super::super) fn no_reply(node: usize, port: u16, limit: Duration, source: io::Error) -> ClusterError {
     if source.kind() == io::ErrorKind::TimedOut {
         ClusterError::NoAnswer { node, port, limit }
