@@ -68,7 +68,7 @@ async fn a_recorder_hears_what_stats_tell() {
 
     // A node forgets, and is healed by a renewal.
     cluster.restart(2, Data::Lost).unwrap();
-    let healed = || value(&page, "redlock_healed_total", &[("node", &node(2))]) >= 1.0;
+    let healed = || value(&page, "redlock_restored_total", &[("node", &node(2))]) >= 1.0;
     eventually("node 2 is healed", healed).await;
     assert!(value(&page, "redlock_renewals_total", &[("node", &node(0)), ("vote", "granted")]) >= 1.0);
     let lost = "redlock_disconnects_total";
@@ -97,7 +97,7 @@ async fn a_recorder_hears_what_stats_tell() {
     let attempts = stats.attempts;
     assert_eq!((attempts.won, attempts.contended, attempts.no_quorum), (2, 1, 1));
     assert_eq!((stats.leases_held, stats.released, stats.lost.expired, stats.lost.total()), (0, 1, 1, 1));
-    assert_eq!(stats.nodes[2].healed, value(&page, "redlock_healed_total", &[("node", &node(2))]) as u64);
+    assert_eq!(stats.nodes[2].restored, value(&page, "redlock_restored_total", &[("node", &node(2))]) as u64);
     assert!(stats.nodes[2].connected >= 2, "{stats:?}");
     assert!(stats.nodes[0].failure.is_some() && stats.nodes[0].votes.unknown >= 1, "{stats:?}");
 

@@ -17,7 +17,11 @@ pub(super) const METRICS: [(&str, Kind, &str); 14] = [
     ("redlock_losses_total", Kind::Counter, "Locks that ended under their holders' hands, by reason"),
     ("redlock_votes_total", Kind::Counter, "Votes in attempts, by node and vote, and why one is unknown"),
     ("redlock_renewals_total", Kind::Counter, "Renewals of leases, by node and vote"),
-    ("redlock_restored_total", Kind::Counter, "Keys that were set again on a node that had lost them, by node"),
+    (
+        "redlock_restored_total",
+        Kind::Counter,
+        "Keys that were set again on a node that had lost them, by node",
+    ),
     (
         "redlock_round_trip_seconds",
         Kind::Histogram,
