@@ -75,7 +75,8 @@ impl NotifyWarning {
         if !self.0.swap(true, Ordering::Relaxed) {
             warn!(
                 node,
-                reason, "nodes cannot notify waiters, which poll once a second instead; logged once for all nodes"
+                reason,
+                "nodes cannot notify waiters, which poll once a second instead; logged once for all nodes"
             );
         }
     }

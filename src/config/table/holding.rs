@@ -1,14 +1,13 @@
 //! Settings of a lock while it is held, and of its fencing tokens.
 
-use super::{Access, Setting, text};
+use super::{Access, DefaultText, Setting, text};
 use crate::config::{Fencing, Guarding, KeepAlive, MaxHold};
 use crate::types::Eviction;
 
 pub(super) static SETTINGS: [Setting; 7] = [
     Setting {
         name: "keep_alive",
-        example: "true",
-        default: "true",
+        default: DefaultText::Value,
         bounds: "each lock may choose its own",
         what: "Whether leases are renewed, at a third of their TTL, for as long as they are held.",
         why: "where a lease is to end by itself, however long its holder takes",
@@ -19,8 +18,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "max_hold",
-        example: r#""1h""#,
-        default: "none, as long as the holder lives",
+        default: DefaultText::Words { default: "none, as long as the holder lives", example: r#""1h""# },
         bounds: "at least 10ms",
         what: "The longest that a lock may be held, renewals included.",
         why: "bounds what a holder that hangs, but lives, can do to the others",
@@ -38,8 +36,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "fencing",
-        example: "true",
-        default: "true",
+        default: DefaultText::Value,
         bounds: "the same for all clients of a resource that checks tokens",
         what: "Whether each lock has a token that is larger than those before it.",
         why: "where nothing checks the tokens, off saves a small command to each node",
@@ -50,8 +47,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "max_clock_skew",
-        example: r#""1m""#,
-        default: "1m",
+        default: DefaultText::Value,
         bounds: "above zero",
         what: "How far this machine's wall clock may be from the nodes' to get fencing tokens.",
         why: "hardly ever; the order of tokens depends on clocks only after a loss of data",
@@ -62,8 +58,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "fence_retention",
-        example: r#""7days""#,
-        default: "7days",
+        default: DefaultText::Value,
         bounds: "an hour and three times max_clock_skew to 3650days",
         what: "How long nodes remember the highest token of a name that nobody locks any more.",
         why: "less where many names are used once and memory is dear; about 100 bytes each",
@@ -74,8 +69,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "dangerous_no_restart_guard",
-        example: "false",
-        default: "false",
+        default: DefaultText::Value,
         bounds: "true counts the grants of nodes that may have forgotten locks",
         what: "Whether a node that restarted without proof of its memory votes at once.",
         why: "where restarts are delayed by other means, and in benchmarks; else two clients can hold one lock",
@@ -86,8 +80,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "dangerous_allow_eviction",
-        example: "false",
-        default: "false",
+        default: DefaultText::Value,
         bounds: "true takes nodes with a maxmemory-policy other than noeviction",
         what: "Whether a node votes that may throw locks away when its memory is full.",
         why: "where the policy cannot be changed and memory never fills; else two clients can hold one lock",

@@ -10,18 +10,27 @@ mod waiting;
 use std::time::Duration;
 
 use super::raw::{Given, Wrong};
+use super::retry::RetryKind;
 use super::{RedlockBuilder, Settings};
 
 /// One setting, with the description that the example file and the documentation show.
 #[derive(Debug)]
 pub struct Setting {
     name: &'static str,
-    example: &'static str,
-    default: &'static str,
+    default: DefaultText,
     bounds: &'static str,
     what: &'static str,
     why: &'static str,
     access: Access,
+}
+
+/// How the default of a setting is written.
+#[derive(Debug)]
+enum DefaultText {
+    /// As the value of the setting in a builder that was given nothing.
+    Value,
+    /// In words, with an example of a value.
+    Words { default: &'static str, example: &'static str },
 }
 
 /// How to set and read a setting.
@@ -72,14 +81,34 @@ impl Setting {
 
     /// An example value as a file gives it: the default, if that is a plain value.
     #[must_use]
-    pub fn example(&self) -> &'static str {
-        self.example
+    pub fn example(&self) -> String {
+        match self.default {
+            DefaultText::Value => {
+                let value = self.default_value();
+                let is_bare = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
+                if is_bare { value } else { format!("\"{value}\"") }
+            }
+            DefaultText::Words { example, .. } => example.to_owned(),
+        }
     }
 
     /// The default, in words if it is not a plain value.
     #[must_use]
-    pub fn default_text(&self) -> &'static str {
-        self.default
+    pub fn default_text(&self) -> String {
+        match self.default {
+            DefaultText::Value => self.default_value(),
+            DefaultText::Words { default, .. } => default.to_owned(),
+        }
+    }
+
+    /// The value in a builder that was given nothing but a node; for settings of the fixed retry strategy, with that.
+    fn default_value(&self) -> String {
+        let shown = |kind| {
+            let mut builder = RedlockBuilder::new().nodes(["redis://localhost"]);
+            builder.retry.kind = kind;
+            self.show(&builder.validate().ok()?)
+        };
+        [RetryKind::Fifo, RetryKind::Fixed].into_iter().find_map(shown).unwrap_or_default()
     }
 
     /// The unit or kind of the values.

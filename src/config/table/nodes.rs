@@ -1,6 +1,6 @@
 //! Settings of the nodes and of the credentials for them.
 
-use super::{Access, Setting};
+use super::{Access, DefaultText, Setting};
 use crate::config::Settings;
 use crate::config::origins::PASSWORDS;
 use crate::protocol::QuorumSize;
@@ -8,8 +8,10 @@ use crate::protocol::QuorumSize;
 pub(super) static SETTINGS: [Setting; 12] = [
     Setting {
         name: "nodes",
-        example: r#"["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]"#,
-        default: "none, must be given",
+        default: DefaultText::Words {
+            default: "none, must be given",
+            example: r#"["redis://10.0.0.1", "redis://10.0.0.2", "redis://10.0.0.3"]"#,
+        },
         bounds: "1 to 31, each a server of its own; an odd number",
         what: "The independent Redis masters. Every client of a lock must name the same ones.",
         why: "three survive the loss of one, five of two",
@@ -27,8 +29,10 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "username",
-        example: r#""locks""#,
-        default: "none, which is Redis's user `default`",
+        default: DefaultText::Words {
+            default: "none, which is Redis's user `default`",
+            example: r#""locks""#,
+        },
         bounds: "needs a password",
         what: "The ACL user on every node that names none itself.",
         why: "a user of its own needs only the few commands of a lock",
@@ -43,8 +47,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "password",
-        example: r#""...""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""...""# },
         bounds: "never shown",
         what: "The password on every node that has none itself.",
         why: "better kept out of files: in REDLOCK_PASSWORD, or by one of the next two",
@@ -56,8 +59,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "password_file",
-        example: r#""/run/secrets/redis-password""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""/run/secrets/redis-password""# },
         bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
         what: "The file that holds the password; read again for every connection.",
         why: "secrets of Docker, Kubernetes and systemd are files, and may change",
@@ -69,8 +71,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "password_env",
-        example: r#""REDIS_PASSWORD""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""REDIS_PASSWORD""# },
         bounds: "a variable that is set",
         what: "The environment variable that holds the password.",
         why: "it is in the environment already, by another name than REDLOCK_PASSWORD",
@@ -84,8 +85,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "sentinel_username",
-        example: r#""watcher""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""watcher""# },
         bounds: "needs a sentinel_password",
         what: "The ACL user on the sentinels, for nodes of redis+sentinel:// URLs.",
         why: "where sentinels have users of their own",
@@ -100,8 +100,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "sentinel_password",
-        example: r#""...""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""...""# },
         bounds: "never shown",
         what: "The password on the sentinels; not that of the masters.",
         why: "where sentinels have one (`requirepass`)",
@@ -113,8 +112,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "sentinel_password_file",
-        example: r#""/run/secrets/sentinel-password""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""/run/secrets/sentinel-password""# },
         bounds: "at most 4096 bytes of UTF-8; one newline at the end is cut off",
         what: "The file that holds it; read again for every connection.",
         why: "as password_file",
@@ -128,8 +126,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "sentinel_password_env",
-        example: r#""SENTINEL_PASSWORD""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""SENTINEL_PASSWORD""# },
         bounds: "a variable that is set",
         what: "The environment variable that holds it.",
         why: "as password_env",
@@ -143,8 +140,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "quorum",
-        example: "2",
-        default: "n/2 + 1, the majority",
+        default: DefaultText::Words { default: "n/2 + 1, the majority", example: "2" },
         bounds: "n/2 + 1 to n",
         what: "How many nodes have to agree.",
         why: "more than a majority survives fewer failures, and stands a node that forgets",
@@ -159,8 +155,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "key_prefix",
-        example: r#""app:""#,
-        default: "none, the name of a lock is its key",
+        default: DefaultText::Words { default: "none, the name of a lock is its key", example: r#""app:""# },
         bounds: "at most 64 bytes without control characters, not beginning with redlock-quorum:",
         what: "What the keys of all locks begin with.",
         why: "nodes that others use as well; locks of different prefixes are different locks",
@@ -178,8 +173,10 @@ pub(super) static SETTINGS: [Setting; 12] = [
     },
     Setting {
         name: "owner",
-        example: r#""billing-7""#,
-        default: "the host's name and the process id",
+        default: DefaultText::Words {
+            default: "the host's name and the process id",
+            example: r#""billing-7""#,
+        },
         bounds: "1 to 128 bytes without control characters",
         what: "Who we are to somebody who looks at a lock's key.",
         why: "a pod's or a job's name says more than a host's",

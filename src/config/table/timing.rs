@@ -1,13 +1,12 @@
 //! Settings of the time that leases and answers may take.
 
-use super::{Access, Setting};
+use super::{Access, DefaultText, Setting};
 use crate::config::{MinValidity, Settings};
 
 pub(super) static SETTINGS: [Setting; 7] = [
     Setting {
         name: "ttl",
-        example: r#""10s""#,
-        default: "10s",
+        default: DefaultText::Value,
         bounds: "10ms to max_ttl",
         what: "Time to live of a lease; each lock may choose its own.",
         why: "shorter: a crashed holder blocks others for less; longer: slow nodes and pauses cost no locks",
@@ -15,8 +14,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "max_ttl",
-        example: r#""20s""#,
-        default: "20s",
+        default: DefaultText::Value,
         bounds: "10ms to 24h",
         what: "The longest TTL that a lock may ask for.",
         why: "a node that restarted has no vote for a little longer than this",
@@ -24,8 +22,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "min_validity",
-        example: r#""2500ms""#,
-        default: "a quarter of the ttl",
+        default: DefaultText::Words { default: "a quarter of the ttl", example: r#""2500ms""# },
         bounds: "below the ttl less its drift",
         what: "How much of a lease must be left when it is handed over.",
         why: "what the protected work takes at least, where the lease is not renewed",
@@ -36,8 +33,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "clock_drift_factor",
-        example: "0.01",
-        default: "0.01",
+        default: DefaultText::Value,
         bounds: "0 to below 0.1",
         what: "By how much the clocks of nodes and clients may run apart.",
         why: "0.09 where chrony may slew at its fastest, 8.3 %",
@@ -52,8 +48,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "clock_drift_floor",
-        example: r#""2ms""#,
-        default: "2ms",
+        default: DefaultText::Value,
         bounds: "below what the drift factor leaves of the ttl",
         what: "Added to the drift, whatever the TTL: Redis counts in milliseconds.",
         why: "hardly ever",
@@ -64,8 +59,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "node_timeout",
-        example: r#""250ms""#,
-        default: "250ms",
+        default: DefaultText::Value,
         bounds: "above zero, below the ttl",
         what: "How long one attempt waits for the nodes' answers.",
         why: "longer where a round trip takes more than some 100 ms",
@@ -76,8 +70,7 @@ pub(super) static SETTINGS: [Setting; 7] = [
     },
     Setting {
         name: "connect_timeout",
-        example: r#""1s""#,
-        default: "1s",
+        default: DefaultText::Value,
         bounds: "above zero",
         what: "How long a connection to one node may take to become usable.",
         why: "longer where the network is slow to connect; only the start waits for it",

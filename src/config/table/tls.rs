@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::{Access, Setting};
+use super::{Access, DefaultText, Setting};
 
 const PATH: &str = "path, from this file's directory on";
 
 pub(super) static SETTINGS: [Setting; 4] = [
     Setting {
         name: "tls_ca_file",
-        example: r#""/etc/redlock/ca.pem""#,
-        default: "none, the CAs that the system trusts",
+        default: DefaultText::Words {
+            default: "none, the CAs that the system trusts",
+            example: r#""/etc/redlock/ca.pem""#,
+        },
         bounds: "PEM certificates, at most 1 MB",
         what: "The CAs that sign the nodes' certificates, for nodes of rediss:// URLs.",
         why: "a CA of your own; it should sign nothing but the certificates of these nodes",
@@ -25,8 +27,7 @@ pub(super) static SETTINGS: [Setting; 4] = [
     },
     Setting {
         name: "tls_cert_file",
-        example: r#""/etc/redlock/client.pem""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""/etc/redlock/client.pem""# },
         bounds: "PEM certificates, at most 1 MB; together with tls_key_file",
         what: "Our certificate, and those between it and a CA that the nodes trust.",
         why: "where nodes want one, which is the default of Redis (`tls-auth-clients yes`)",
@@ -41,8 +42,7 @@ pub(super) static SETTINGS: [Setting; 4] = [
     },
     Setting {
         name: "tls_key_file",
-        example: r#""/etc/redlock/client.key""#,
-        default: "none",
+        default: DefaultText::Words { default: "none", example: r#""/etc/redlock/client.key""# },
         bounds: "a PEM key that is not encrypted, at most 1 MB; together with tls_cert_file",
         what: "The private key of our certificate.",
         why: "with tls_cert_file",
@@ -57,8 +57,7 @@ pub(super) static SETTINGS: [Setting; 4] = [
     },
     Setting {
         name: "tls_server_name",
-        example: r#""redis.internal""#,
-        default: "none, the host of each URL",
+        default: DefaultText::Words { default: "none, the host of each URL", example: r#""redis.internal""# },
         bounds: "a host name or an IP address",
         what: "The name that the nodes' certificates are for.",
         why: "where URLs have addresses and certificates have names",

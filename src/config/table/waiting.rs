@@ -1,6 +1,6 @@
 //! Settings of `lock` while another owner holds the lock.
 
-use super::{Access, Setting, text};
+use super::{Access, DefaultText, Setting, text};
 use crate::config::Settings;
 use crate::config::raw::Wrong;
 use crate::config::retry::RetryKind;
@@ -10,8 +10,7 @@ const STRATEGIES: &str = "\"fifo\", \"exponential\" or \"fixed\"";
 pub(super) static SETTINGS: [Setting; 6] = [
     Setting {
         name: "max_wait",
-        example: r#""30s""#,
-        default: "30s",
+        default: DefaultText::Value,
         bounds: "any; 0s is a single attempt",
         what: "How long `lock` waits in all.",
         why: "longer than what holders do; a waiter that never gives up hides an outage",
@@ -19,8 +18,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.strategy",
-        example: r#""fifo""#,
-        default: "fifo",
+        default: DefaultText::Value,
         bounds: "one of these",
         what: "How `lock` waits: until it is its turn, or by trying again.",
         why: "where locks are held by other implementations, that call nobody; \"fixed\" is the classic \"5 tries, 200 ms apart\"",
@@ -47,8 +45,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.first",
-        example: r#""5ms""#,
-        default: "5ms",
+        default: DefaultText::Value,
         bounds: "any; not for \"fixed\"",
         what: "The first pause is drawn from zero to this; the limit doubles with each attempt. In turn only in outages.",
         why: "about the time that it takes to lock",
@@ -63,8 +60,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.longest",
-        example: r#""200ms""#,
-        default: "200ms",
+        default: DefaultText::Value,
         bounds: "any; not for \"fixed\"",
         what: "Where that limit stops.",
         why: "longer: less load by many waiters; shorter: a free lock is taken sooner",
@@ -79,8 +75,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.attempts",
-        example: "5",
-        default: "5",
+        default: DefaultText::Value,
         bounds: "1 to 4294967295; only for \"fixed\"",
         what: "How many attempts in all.",
         why: "so many as fit into max_wait",
@@ -97,8 +92,7 @@ pub(super) static SETTINGS: [Setting; 6] = [
     },
     Setting {
         name: "retry.delay",
-        example: r#""200ms""#,
-        default: "200ms",
+        default: DefaultText::Value,
         bounds: "any; only for \"fixed\"",
         what: "The pause between any two attempts.",
         why: "equal delays let clients that collided once collide again",
