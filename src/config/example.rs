@@ -26,28 +26,31 @@ const NODE_TABLES: &str = r#"
 # tls_ca_file = "ca.pem"                      # this, tls_cert_file, tls_key_file, tls_server_name; default: those above
 "#;
 
-/// The example file.
-pub(super) fn text() -> String {
-    let mut text = HEAD.to_owned();
-    for group in &GROUPS {
-        let _ = write!(text, "\n# ---- {} {}\n", group.title, "-".repeat(110 - group.title.len()));
-        let mut table = "";
-        for setting in group.settings {
-            let name = match setting.name().split_once('.') {
-                Some((inside, name)) => {
-                    if table != inside {
-                        let _ = write!(text, "\n[{inside}]\n");
-                        table = inside;
+impl Setting {
+    /// The text of `redlock.example.toml`: a settings file with all settings and their descriptions.
+    #[must_use]
+    pub fn example_file() -> String {
+        let mut text = HEAD.to_owned();
+        for group in &GROUPS {
+            let _ = write!(text, "\n# ---- {} {}\n", group.title, "-".repeat(110 - group.title.len()));
+            let mut table = "";
+            for setting in group.settings {
+                let name = match setting.name().split_once('.') {
+                    Some((inside, name)) => {
+                        if table != inside {
+                            let _ = write!(text, "\n[{inside}]\n");
+                            table = inside;
+                        }
+                        name
                     }
-                    name
-                }
-                None => setting.name(),
-            };
-            let _ = write!(text, "\n{}", entry(setting, name));
+                    None => setting.name(),
+                };
+                let _ = write!(text, "\n{}", entry(setting, name));
+            }
         }
+        text.push_str(NODE_TABLES);
+        text
     }
-    text.push_str(NODE_TABLES);
-    text
 }
 
 fn entry(setting: &Setting, name: &str) -> String {

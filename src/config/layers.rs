@@ -5,12 +5,9 @@ use std::path::Path;
 
 use super::origins::PASSWORDS;
 use super::raw::{Given, Raw};
-use super::table::Setting;
+use super::table::{PREFIX, Setting};
 use super::{RedlockBuilder, file};
 use crate::error::{SettingOrigin, SettingsError};
-
-/// Beginning of the environment variables that are settings.
-pub(super) const PREFIX: &str = "REDLOCK_";
 
 /// Variables with this prefix that are no settings: the tool's settings file, the variables that `redlock run` sets for
 /// its command, and those of this project's docker nodes and tests.
@@ -149,3 +146,7 @@ pub(super) fn conflict(passwords: &[(&'static str, SettingOrigin)]) -> Option<Se
         Some(SettingsError::Conflict { setting, other }.at(origin))
     })
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

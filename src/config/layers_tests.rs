@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::*;
+use super::super::*;
 
 const NODES: &str = "nodes = [\"redis://a\", \"redis://b\", \"redis://c\"]\n";
 
@@ -93,9 +93,8 @@ fn each_line_of_the_example_file_is_the_default() {
 fn every_method_of_the_builder_is_a_setting() {
     let files = [
         include_str!("mod.rs"),
-        include_str!("fencing.rs"),
-        include_str!("guard.rs"),
-        include_str!("keys.rs"),
+        include_str!("guards.rs"),
+        include_str!("names.rs"),
         include_str!("credentials.rs"),
         include_str!("tls/mod.rs"),
     ];

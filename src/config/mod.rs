@@ -3,22 +3,20 @@
 mod credentials;
 #[cfg(feature = "config")]
 mod example;
-mod fencing;
 #[cfg(feature = "config")]
 mod file;
 #[cfg(any(feature = "config", feature = "tls"))]
 mod files;
-mod guard;
+mod guards;
 mod keep;
-mod keys;
 #[cfg(feature = "config")]
 mod layers;
 mod location;
 mod meaning;
+mod names;
 mod node;
 mod node_url;
 mod origins;
-mod owner;
 #[cfg(feature = "config")]
 mod raw;
 mod retry;
@@ -39,14 +37,14 @@ use retry::RetryOptions;
 use settings::check;
 use tls::TlsOptions;
 
-pub use fencing::Fencing;
+pub use guards::Fencing;
 pub use node::NodeOptions;
 pub use settings::Settings;
 #[cfg(feature = "config")]
 pub use table::Setting;
 
 pub(crate) use credentials::{Credentials, Password};
-pub(crate) use guard::Guarding;
+pub(crate) use guards::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use location::{Address, Location};
 pub(crate) use node_url::NodeUrl;
@@ -296,7 +294,7 @@ impl RedlockBuilder {
         for (setting, value) in [("max_clock_skew", max_clock_skew), ("connect_timeout", connect_timeout)] {
             mistakes.sift(check(setting, value, !value.is_zero(), format_args!("above zero")));
         }
-        mistakes.sift(fencing::check_retention(fence_retention, max_clock_skew));
+        mistakes.sift(guards::check_retention(fence_retention, max_clock_skew));
         mistakes.sift(LeaseTerms::check(max_ttl, drift, ttl, min_validity));
         mistakes.sift(check(
             "node_timeout",
@@ -306,8 +304,8 @@ impl RedlockBuilder {
         ));
         mistakes.sift(keep.check());
         mistakes.sift_all(retry.check(&origins));
-        let owner = mistakes.sift(owner::parse(owner));
-        let key_prefix = mistakes.sift(keys::parse(&key_prefix));
+        let owner = mistakes.sift(names::parse_owner(owner));
+        let key_prefix = mistakes.sift(names::parse_prefix(&key_prefix));
         let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
             (nodes, quorum, owner, key_prefix, mistakes.found())
         else {
@@ -375,7 +373,22 @@ fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError>
     })
 }
 
-#[cfg(all(test, feature = "config"))]
-mod layers_tests;
+/// Settings that are not valid together are in `tests/bad_input.rs`.
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn three() -> RedlockBuilder {
+        RedlockBuilder::new().nodes(["redis://a", "redis://b", "redis://c"])
+    }
+
+    #[test]
+    fn defaults_hold_together() {
+        let settings = three().validate().unwrap();
+        assert_eq!((settings.quorum.nodes(), settings.quorum.needed()), (3, 2));
+        let terms = settings.lease_terms(settings.ttl.as_duration(), None).unwrap();
+        assert_eq!(terms.min_validity, MS(2500));
+    }
+}

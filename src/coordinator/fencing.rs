@@ -224,3 +224,7 @@ pub(super) fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
         Ok(Acquired::Granted(Fence::Off) | Acquired::Denied) | Err(_) => None,
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "fencing_tests.rs"]
+mod tests;

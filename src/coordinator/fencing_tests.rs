@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Machine;
+use super::super::Machine;
 use crate::error::LockError;
 use crate::testing::{ClockStep, Data, LocalCluster, NodeState, Reply};
 use crate::types::{Ambient, Moment, Timer};

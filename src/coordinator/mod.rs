@@ -6,8 +6,6 @@ mod counts;
 mod extend;
 mod fanout;
 mod fencing;
-#[cfg(all(test, unix))]
-mod fencing_tests;
 mod guard;
 mod held_lease;
 mod keeper;

@@ -13,6 +13,9 @@ use super::raw::{Given, Wrong};
 use super::retry::RetryKind;
 use super::{RedlockBuilder, Settings};
 
+/// Beginning of the environment variables that are settings.
+pub(super) const PREFIX: &str = "REDLOCK_";
+
 /// One setting, with the description that the example file and the documentation show.
 #[derive(Debug)]
 pub struct Setting {
@@ -64,12 +67,6 @@ impl Setting {
     /// All settings, in the order of the example file.
     pub fn all() -> impl Iterator<Item = &'static Self> {
         GROUPS.iter().flat_map(|group| group.settings)
-    }
-
-    /// The text of `redlock.example.toml`: a settings file with all settings and their descriptions.
-    #[must_use]
-    pub fn example_file() -> String {
-        super::example::text()
     }
 
     /// The setting's name in files, with a dot behind the name of a table. The environment variable is `REDLOCK_` and
@@ -142,7 +139,7 @@ impl Setting {
     /// The environment variable that gives the setting.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("{}{}", super::layers::PREFIX, self.name.to_ascii_uppercase().replace('.', "__"))
+        format!("{}{}", PREFIX, self.name.to_ascii_uppercase().replace('.', "__"))
     }
 
     pub(super) fn find(name: &str) -> Option<&'static Self> {

@@ -1,10 +1,11 @@
-//! Settings of fencing tokens.
+//! Settings of the two guards: fencing tokens, and the restart guard.
 
 use std::time::Duration;
 
 use super::RedlockBuilder;
 use super::settings::check;
 use crate::error::SettingsError;
+use crate::types::Eviction;
 
 /// Time that tokens are kept in addition to what wrong clocks could make necessary.
 const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -19,6 +20,13 @@ pub enum Fencing {
     #[default]
     On,
     /// Locks are taken by `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
+    Off,
+}
+
+/// Whether nodes that may have forgotten locks are put in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guarding {
+    On,
     Off,
 }
 
@@ -42,6 +50,21 @@ impl RedlockBuilder {
     pub fn fence_retention(mut self, retention: Duration) -> Self {
         self.fence_retention = retention;
         self.given("fence_retention")
+    }
+
+    /// Turns the restart guard off: grants count at once, even of nodes that may have forgotten locks because they
+    /// restarted without keeping every write, lost their data, or were promoted. **Two clients can then hold one lock
+    /// at the same time.** For nodes whose restarts are delayed by other means, and for benchmarks.
+    pub fn dangerous_no_restart_guard(mut self) -> Self {
+        self.guarding = Guarding::Off;
+        self.given("dangerous_no_restart_guard")
+    }
+
+    /// Lets nodes vote that have a `maxmemory` and a `maxmemory-policy` other than `noeviction`. **Such a node evicts
+    /// locks when its memory is full, and two clients can then hold one lock at the same time.**
+    pub fn dangerous_allow_eviction(mut self) -> Self {
+        self.eviction = Eviction::Allowed;
+        self.given("dangerous_allow_eviction")
     }
 }
 

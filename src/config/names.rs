@@ -1,8 +1,11 @@
-//! The prefix of the keys on the nodes.
+//! The prefix of the keys on the nodes, and the owner label, which shows who holds a lock to anybody who inspects its
+//! key.
+
+use std::sync::Arc;
 
 use super::RedlockBuilder;
 use crate::error::SettingsError;
-use crate::types::KeyPrefix;
+use crate::types::{KeyPrefix, OWNER_BYTES_MAX};
 
 /// Most characters of a wrong prefix that an error repeats.
 const SHOWN_CHARS: usize = 64;
@@ -26,10 +29,39 @@ impl RedlockBuilder {
     }
 }
 
-pub(super) fn parse(prefix: &str) -> Result<KeyPrefix, SettingsError> {
+pub(super) fn parse_prefix(prefix: &str) -> Result<KeyPrefix, SettingsError> {
     KeyPrefix::parse(prefix).ok_or_else(|| SettingsError::OutOfRange {
         setting: "key_prefix",
         value: format!("{:?}", prefix.chars().take(SHOWN_CHARS).collect::<String>()),
         bound: KeyPrefix::BOUND.to_owned(),
     })
+}
+
+/// Checks the label; the default is `host:pid`.
+pub(super) fn parse_owner(owner: Option<String>) -> Result<Arc<str>, SettingsError> {
+    let owner = match owner {
+        Some(label) => label,
+        None => format!("{}:{}", host_name(), std::process::id()),
+    };
+    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
+        return Err(SettingsError::OutOfRange {
+            setting: "owner",
+            value: format!("{owner:?}"),
+            bound: format!("1 to {OWNER_BYTES_MAX} bytes without control characters"),
+        });
+    }
+    Ok(owner.into())
+}
+
+#[cfg(unix)]
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name: String =
+        name.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(64).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+#[cfg(not(unix))]
+fn host_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_else(|_| "localhost".to_owned())
 }
