@@ -8,7 +8,7 @@ REDLOCK = $(CARGO) run --quiet --locked -p redlock-cli --
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test servers matrix model fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
+.PHONY: help setup demo test servers matrix model sim sim-bugs fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -44,6 +44,15 @@ FUZZ_HOST := $$(rustc -vV | sed -n 's/^host: //p')
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares
+
+# One seed is told as a story; many are a summary, and the story of the first that went wrong.
+SEEDS ?= 10000
+sim: ## simulate SEEDS (10000) runs of clients, nodes and faults, or tell one: make sim SEED=7
+	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SEEDS)) $(CARGO) test --release --locked -p redlock-quorum --lib \
+		simulation::tests::nothing_goes_wrong -- --nocapture
+
+sim-bugs: ## see in how many seeds (at most 10000) the simulation finds each planted bug
+	SIM_BUGS=10000 $(CARGO) test --release --locked -p redlock-quorum --lib simulation::tests::a_planted -- --nocapture
 
 fuzz: ## feed the settings parser and the client with what nobody would send, FUZZ_SECONDS (30) each; needs a C++ compiler
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --release \

@@ -33,6 +33,8 @@ mod lock;
 mod node;
 mod planted;
 mod protocol;
+#[cfg(test)]
+mod simulation;
 mod types;
 
 pub use client::{

@@ -246,6 +246,7 @@ impl Coordinator {
         let record = |node, reply: &_| {
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
+            let sent_at = if planted::is(planted::Fault::SentAtLate) { self.now() } else { sent_at };
             lease.handle_acquired(node, sent_at, ttl, vote_of(reply));
             // A node that may have forgotten locks may also have forgotten fencing tokens.
             if let (Some(proposal), Some(raise), false) =
@@ -293,11 +294,12 @@ impl Coordinator {
         terms: LeaseTerms,
         rollback: Wake,
     ) -> Attempt {
+        let random = if planted::is(planted::Fault::ReusedToken) { 0 } else { self.random() };
         let quorum = self.settings.quorum;
         Attempt {
             coordinator: Arc::clone(self),
             resource: resource.clone(),
-            token: Token::new(&self.settings.owner, self.random()),
+            token: Token::new(&self.settings.owner, random),
             keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
             fence: FencingToken::new(0),
             rollback,

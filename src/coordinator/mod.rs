@@ -39,6 +39,8 @@ pub(crate) use held_lease::HeldLease;
 pub(crate) use lock::LockRequest;
 pub use survey::Removal;
 pub(crate) use survey::{Probed, StatusParts};
+#[cfg(test)]
+pub(crate) use timer::Sleeper;
 
 /// For each node, in the order of the configuration, its live connection or why there is none.
 type Links = Vec<Result<Link, NodeFailure>>;

@@ -192,6 +192,12 @@ impl Guard {
         self.held.deadline().is_some()
     }
 
+    /// The deadline by the client's own clock; `None` once the lease has ended.
+    #[cfg(test)]
+    pub(crate) fn deadline_by_the_clock(&self) -> Option<crate::types::Moment> {
+        self.held.deadline().map(|(_, deadline)| deadline)
+    }
+
     /// Time left until the deadline; zero once the lease has ended. Drift is already subtracted.
     #[must_use]
     pub fn remaining(&self) -> Duration {

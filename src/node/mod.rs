@@ -63,6 +63,8 @@ pub use roster::OtherClients;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
 pub(crate) use stream::{Connector, Tcp, Transport};
+#[cfg(test)]
+pub(crate) use stream::{Management, Stream};
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsClient;
 pub(crate) use trim::{Trimming, WallClock};

@@ -1,0 +1,344 @@
+//! Simulated nodes behind a simulated network: each client has a wire of its own to each address, with a delay, and with
+//! a state for each direction.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use redlock_sim::{ConnectionId, Data, Persistence, Server, Settings, WallTime};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, ReadHalf, WriteHalf,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::clock::{Rate, TrueTime};
+use crate::config::NodeUrl;
+use crate::coordinator::Network;
+use crate::error::NodeFailure;
+use crate::node::{Connector, Management, Stream};
+
+/// How much a direction of a connection buffers.
+const BUFFER: usize = 1 << 16;
+
+/// The servers, the addresses that lead to them, and the wires between clients and addresses.
+pub(super) struct Internet {
+    time: TrueTime,
+    servers: Vec<Arc<SimServer>>,
+    /// Which server each address leads to.
+    addresses: Mutex<Vec<usize>>,
+    wires: Vec<Vec<Wire>>,
+    random: Mutex<StdRng>,
+    /// Chunks of bytes that arrived at servers.
+    arrived: Mutex<u64>,
+}
+
+/// The way from one client to one address, and back.
+pub(super) type Wire = watch::Sender<WireState>;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WireState {
+    pub(super) shortest: Duration,
+    pub(super) longest: Duration,
+    /// Whether bytes get to the server, and back.
+    pub(super) is_open: [bool; 2],
+}
+
+const TO_SERVER: usize = 0;
+const TO_CLIENT: usize = 1;
+
+/// A server with its clock.
+pub(super) struct SimServer {
+    server: Mutex<Server>,
+    rate: Rate,
+    is_running: watch::Sender<bool>,
+    outputs: Mutex<BTreeMap<ConnectionId, mpsc::UnboundedSender<(Duration, Vec<u8>)>>>,
+}
+
+impl Internet {
+    pub(super) fn new(
+        time: TrueTime,
+        servers: Vec<(Settings, Rate)>,
+        addresses: usize,
+        wires: Vec<Vec<WireState>>,
+        seed: u64,
+    ) -> Arc<Self> {
+        let start = |(i, (settings, rate)): (usize, (Settings, Rate))| {
+            Arc::new(SimServer {
+                server: Mutex::new(Server::new(
+                    &format!("s{i}"),
+                    settings,
+                    WallTime(rate.wall_micros(Duration::ZERO)),
+                )),
+                rate,
+                is_running: watch::Sender::new(true),
+                outputs: Mutex::default(),
+            })
+        };
+        Arc::new(Self {
+            time,
+            servers: servers.into_iter().enumerate().map(start).collect(),
+            addresses: Mutex::new((0..addresses).collect()),
+            wires: wires
+                .into_iter()
+                .map(|wires| wires.into_iter().map(watch::Sender::new).collect())
+                .collect(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            arrived: Mutex::new(0),
+        })
+    }
+
+    pub(super) fn wire(&self, client: usize, address: usize) -> &Wire {
+        &self.wires[client][address]
+    }
+
+    pub(super) fn server_at(&self, address: usize) -> &Arc<SimServer> {
+        &self.servers[self.addresses.lock().unwrap()[address]]
+    }
+
+    pub(super) fn addresses(&self) -> usize {
+        self.addresses.lock().unwrap().len()
+    }
+
+    pub(super) fn servers(&self) -> &[Arc<SimServer>] {
+        &self.servers
+    }
+
+    /// From now on connections to the address reach another server; those that exist are broken.
+    pub(super) fn lead(&self, address: usize, server: usize) {
+        self.server_at(address).drop_connections();
+        self.addresses.lock().unwrap()[address] = server;
+    }
+
+    pub(super) fn arrived(&self) -> u64 {
+        *self.arrived.lock().unwrap()
+    }
+
+    pub(super) fn time(&self) -> TrueTime {
+        self.time
+    }
+
+    fn delay(&self, wire: &Wire) -> Duration {
+        let WireState { shortest, longest, .. } = *wire.borrow();
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.random.lock().unwrap().random_range(micros(shortest)..=micros(longest)))
+    }
+}
+
+async fn until_open(wire: &Wire, direction: usize) {
+    // The sender lives as long as the simulation.
+    let _ = wire.subscribe().wait_for(|state| state.is_open[direction]).await;
+}
+
+impl SimServer {
+    pub(super) fn crash(&self, time: Duration) {
+        self.server.lock().unwrap().crash(self.wall(time));
+        self.outputs.lock().unwrap().clear();
+    }
+
+    pub(super) fn restart(&self, time: Duration, data: Data) {
+        self.server.lock().unwrap().restart(self.wall(time), data);
+    }
+
+    /// What a crash leaves that loses the last second, if the server may lose any; one that keeps every write may not.
+    pub(super) fn lost_second(&self) -> Data {
+        match self.with(|server| server.settings_mut().persistence) {
+            Persistence::Always => Data::Kept,
+            Persistence::EverySec | Persistence::None => Data::LostLastSecond,
+        }
+    }
+
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.is_running.send_replace(!is_paused);
+    }
+
+    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Server) -> T) -> T {
+        look(&mut self.server.lock().unwrap())
+    }
+
+    pub(super) fn keys(&self, time: Duration) -> Vec<String> {
+        let keys = self.server.lock().unwrap().keys(0, self.wall(time));
+        keys.into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect()
+    }
+
+    fn drop_connections(&self) {
+        let connections = std::mem::take(&mut *self.outputs.lock().unwrap());
+        connections.into_keys().for_each(|id| self.server.lock().unwrap().disconnect(id));
+    }
+
+    fn wall(&self, time: Duration) -> WallTime {
+        WallTime(self.rate.wall_micros(time))
+    }
+
+    /// Hands bytes to the server, and its output to the connections that it is for.
+    fn receive(&self, id: ConnectionId, bytes: &[u8], time: Duration) {
+        let mut server = self.server.lock().unwrap();
+        if !server.is_up() {
+            return;
+        }
+        server.receive(id, bytes, self.wall(time));
+        let ready: Vec<_> = server.with_output().collect();
+        let mut outputs = self.outputs.lock().unwrap();
+        for id in ready {
+            let bytes = server.take_output(id);
+            if let Some(output) = outputs.get(&id)
+                && output.send((time, bytes)).is_err()
+            {
+                outputs.remove(&id);
+            }
+            if !server.is_open(id) {
+                outputs.remove(&id);
+            }
+        }
+    }
+}
+
+/// The network as one client sees it.
+pub(super) struct ClientNetwork {
+    pub(super) internet: Arc<Internet>,
+    pub(super) client: usize,
+}
+
+impl Network for ClientNetwork {
+    fn connector(&self, node: &NodeUrl, _: Duration) -> Arc<dyn Connector> {
+        // Nodes are called `redis://n0`, `redis://n1` and so on.
+        let address =
+            node.name.trim_start_matches('n').split(':').next().and_then(|number| number.parse().ok());
+        Arc::new(SimConnector {
+            internet: Arc::clone(&self.internet),
+            client: self.client,
+            address: address.expect("a node's name has its number"),
+        })
+    }
+}
+
+#[derive(Clone)]
+struct SimConnector {
+    internet: Arc<Internet>,
+    client: usize,
+    address: usize,
+}
+
+impl Connector for SimConnector {
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
+        async {
+            let wire = self.internet.wire(self.client, self.address);
+            for direction in [TO_SERVER, TO_CLIENT] {
+                until_open(wire, direction).await;
+                tokio::time::sleep(self.internet.delay(wire)).await;
+            }
+            let server = Arc::clone(self.internet.server_at(self.address));
+            let now = server.wall(self.internet.time.now());
+            let id = server.server.lock().unwrap().connect(now);
+            let id = id.ok_or_else(|| NodeFailure::Unreachable { detail: "connection refused".into() })?;
+            let (ours, theirs) = tokio::io::duplex(BUFFER);
+            let (from_client, to_client) = tokio::io::split(theirs);
+            let (output, outputs) = mpsc::unbounded_channel();
+            server.outputs.lock().unwrap().insert(id, output);
+            tokio::spawn(self.clone().carry_down(outputs, to_client));
+            tokio::spawn(self.clone().carry_up(server, id, from_client));
+            Ok(Box::new(SimStream(ours)) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn superseded(&self) -> BoxFuture<'_, NodeFailure> {
+        std::future::pending().boxed()
+    }
+
+    fn management(&self) -> Management {
+        Management::Direct
+    }
+
+    fn explain(&self) -> BoxFuture<'_, Option<NodeFailure>> {
+        std::future::ready(None).boxed()
+    }
+}
+
+impl SimConnector {
+    /// Reads what the client writes, and delivers each piece after a delay, in order; also after the client has closed.
+    async fn carry_up(self, server: Arc<SimServer>, id: ConnectionId, mut from: ReadHalf<DuplexStream>) {
+        let (sender, mut pieces) = mpsc::unbounded_channel::<(Duration, Vec<u8>)>();
+        let (internet, client, address) = (Arc::clone(&self.internet), self.client, self.address);
+        let read = async move {
+            let (mut buffer, mut last) = (vec![0; BUFFER], Duration::ZERO);
+            while let Ok(length @ 1..) = from.read(&mut buffer).await {
+                let wire = internet.wire(client, address);
+                last = last.max(internet.time.now() + internet.delay(wire));
+                if sender.send((last, buffer[..length].to_vec())).is_err() {
+                    break;
+                }
+            }
+        };
+        let deliver = async {
+            let wire = self.internet.wire(self.client, self.address);
+            while let Some((due, bytes)) = pieces.recv().await {
+                tokio::time::sleep_until(self.internet.time.at(due)).await;
+                until_open(wire, TO_SERVER).await;
+                let _ = server.is_running.subscribe().wait_for(|is_running| *is_running).await;
+                *self.internet.arrived.lock().unwrap() += 1;
+                server.receive(id, &bytes, self.internet.time.now());
+            }
+            server.server.lock().unwrap().disconnect(id);
+            server.outputs.lock().unwrap().remove(&id);
+        };
+        futures_util::future::join(read, deliver).await;
+    }
+
+    /// Delivers what the server says, each piece after a delay, in order.
+    async fn carry_down(
+        self,
+        mut outputs: mpsc::UnboundedReceiver<(Duration, Vec<u8>)>,
+        mut to: WriteHalf<DuplexStream>,
+    ) {
+        let wire = self.internet.wire(self.client, self.address);
+        let mut last = Duration::ZERO;
+        while let Some((said, bytes)) = outputs.recv().await {
+            last = last.max(said + self.internet.delay(wire));
+            tokio::time::sleep_until(self.internet.time.at(last)).await;
+            until_open(wire, TO_CLIENT).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        // The server has gone, and the client hears of it unless the wire is cut.
+        until_open(wire, TO_CLIENT).await;
+        let _ = to.shutdown().await;
+    }
+}
+
+struct SimStream(DuplexStream);
+
+impl Stream for SimStream {
+    /// What is on its way arrives all the same, which is the worse case.
+    fn abandon(&mut self) {}
+}
+
+impl AsyncRead for SimStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SimStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,120 @@
+//! What must hold whatever happens: checked whenever a client gets a lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use super::clock::{ClientAmbient, TrueTime};
+use crate::lock::Guard;
+
+/// The locks that are held, the highest tokens, the log, and what went wrong.
+pub(super) struct Oracle {
+    time: TrueTime,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    held: Vec<Held>,
+    tokens: BTreeMap<String, u64>,
+    log: Vec<String>,
+    violations: Vec<String>,
+    locks: u64,
+    losses: u64,
+    failures: u64,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+struct Held {
+    client: usize,
+    resource: String,
+    guard: Weak<Guard>,
+    ambient: Arc<ClientAmbient>,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) log: Vec<String>,
+    pub(super) violations: Vec<String>,
+    pub(super) locks: u64,
+    pub(super) losses: u64,
+    pub(super) failures: u64,
+    pub(super) faults: BTreeMap<&'static str, u64>,
+}
+
+impl Oracle {
+    pub(super) fn new(time: TrueTime) -> Arc<Self> {
+        Arc::new(Self { time, seen: Mutex::default() })
+    }
+
+    pub(super) fn note(&self, text: &str) {
+        self.seen.lock().unwrap().note(self.time.now(), text);
+    }
+
+    pub(super) fn violation(&self, text: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.note(self.time.now(), &format!("VIOLATION {text}"));
+        seen.violations.push(text.to_owned());
+    }
+
+    pub(super) fn handle_fault(&self, kind: &'static str, text: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        *seen.faults.entry(kind).or_default() += 1;
+        seen.note(self.time.now(), text);
+    }
+
+    /// A client has a lock from now on. Nobody else may hold it, in true time, and its token is the largest of all.
+    ///
+    /// A lease that is over is never revived, so that it is enough to look when another one begins.
+    pub(super) fn handle_acquired(&self, client: usize, ambient: &Arc<ClientAmbient>, guard: &Arc<Guard>) {
+        let (resource, token) = (guard.resource().to_owned(), guard.fencing_token().get());
+        let mut seen = self.seen.lock().unwrap();
+        seen.held.retain(|held| held.guard.strong_count() > 0);
+        let others = seen.held.iter().filter(|held| held.client != client && held.resource == resource);
+        let rival = others.filter(|held| held.is_valid()).map(|held| held.client).next();
+        let last = seen.tokens.get(&resource).copied().unwrap_or(0);
+        seen.note(self.time.now(), &format!("client {client} has {resource} with token {token}"));
+        if let Some(rival) = rival {
+            seen.violations.push(format!("clients {rival} and {client} hold {resource}"));
+        }
+        if token <= last {
+            seen.violations.push(format!("client {client} has {resource} with token {token} after {last}"));
+        }
+        seen.tokens.insert(resource.clone(), token.max(last));
+        seen.locks += 1;
+        seen.held.push(Held { client, resource, guard: Arc::downgrade(guard), ambient: Arc::clone(ambient) });
+    }
+
+    pub(super) fn handle_failed(&self, client: usize, why: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.failures += 1;
+        seen.note(self.time.now(), &format!("client {client} has no lock: {why}"));
+    }
+
+    pub(super) fn handle_lost(&self, client: usize, resource: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.losses += 1;
+        seen.note(self.time.now(), &format!("client {client} has lost {resource}"));
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        let Seen { log, violations, locks, losses, failures, faults, .. } = seen;
+        Outcome { log, violations, locks, losses, failures, faults }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, time: Duration, text: &str) {
+        self.log.push(format!("{:>8.3} {text}", time.as_secs_f64()));
+    }
+}
+
+impl Held {
+    /// By the client's clock as it goes on while the client stands still.
+    fn is_valid(&self) -> bool {
+        let Some(guard) = self.guard.upgrade() else { return false };
+        guard.deadline_by_the_clock().is_some_and(|deadline| self.ambient.truly_now() < deadline)
+    }
+}
