@@ -27,16 +27,25 @@ pub(crate) fn arity(command: &str) -> Reply {
     error(format!("ERR wrong number of arguments for '{command}' command"))
 }
 
+/// How much of a request is repeated.
+const REPEATED_MAX: usize = 128;
+
 pub(crate) fn unknown_command(arguments: &[Vec<u8>], version: Version) -> Reply {
-    let quoted = |word: &[u8]| {
-        let word = String::from_utf8_lossy(word);
+    let quoted = |word: &[u8], limit: usize| {
+        let word = String::from_utf8_lossy(&word[..word.len().min(limit)]).into_owned();
         if version == Version::Redis6 { format!("`{word}`, ") } else { format!("'{word}' ") }
     };
     let (name, rest) = arguments.split_first().map_or((&[][..], &[][..]), |(name, rest)| (&name[..], rest));
-    let rest: String = rest.iter().map(|word| quoted(word)).collect();
-    let name = quoted(name);
+    let mut repeated = String::new();
+    for word in rest {
+        if repeated.len() >= REPEATED_MAX {
+            break;
+        }
+        repeated += &quoted(word, REPEATED_MAX - repeated.len());
+    }
+    let name = quoted(name, REPEATED_MAX);
     let name = name.trim_end_matches([' ', ',']);
-    error(format!("ERR unknown command {name}, with args beginning with: {rest}"))
+    error(format!("ERR unknown command {name}, with args beginning with: {repeated}"))
 }
 
 pub(crate) fn unknown_subcommand(command: &str, subcommand: &[u8], version: Version) -> Reply {
@@ -78,6 +87,7 @@ pub(crate) fn hello_without_login(version: Version) -> Reply {
 }
 
 pub(crate) fn only_subscriber_commands(command: &str, version: Version) -> Reply {
+    let command = known_name(command, version);
     let subscribe = match version {
         Version::Redis6 => "(P)SUBSCRIBE / (P)UNSUBSCRIBE",
         Version::Redis7 | Version::Redis8 | Version::Valkey8 => "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE",
@@ -85,6 +95,14 @@ pub(crate) fn only_subscriber_commands(command: &str, version: Version) -> Reply
     error(format!(
         "ERR Can't execute '{command}': only {subscribe} / PING / QUIT / RESET are allowed in this context"
     ))
+}
+
+/// Redis 6.2 does not name subcommands.
+fn known_name(command: &str, version: Version) -> &str {
+    match (version, command.split_once('|')) {
+        (Version::Redis6, Some((command, _))) => command,
+        _ => command,
+    }
 }
 
 /// A permission that a user lacks.
@@ -104,13 +122,11 @@ impl Denied {
         }
         error(match self {
             Self::Command(command) => {
-                // 6.2 knows no subcommands here.
-                let (command, rest) = match version {
-                    Version::Redis6 => {
-                        (command.split('|').next().unwrap_or_default(), " command or its subcommand")
-                    }
-                    Version::Redis7 | Version::Redis8 | Version::Valkey8 => (command.as_str(), " command"),
+                let rest = match version {
+                    Version::Redis6 => " command or its subcommand",
+                    Version::Redis7 | Version::Redis8 | Version::Valkey8 => " command",
                 };
+                let command = known_name(command, version);
                 format!("NOPERM this user has no permissions to run the '{command}'{rest}")
             }
             Self::Key => {

@@ -149,7 +149,7 @@ impl Running<'_> {
         let Some(command) = commands::find(call.argument(0)) else {
             return Err(Fault::refused(words.unknown));
         };
-        if command.check_arity(call.arguments).is_err() {
+        if command.check_arity(call, version).is_err() {
             return Err(Fault::refused(words.arity));
         }
         if command.has('s') {

@@ -3,7 +3,7 @@
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
 
-use redlock_sim::{ConnectionId, Server, Settings, User, Version, WallTime};
+use redlock_sim::{ConnectionId, Persistence, Server, Settings, User, Version, WallTime};
 use redlock_testing::{Durability, LocalCluster};
 
 use crate::steps::{Act, FEW, KEYS, Step};
@@ -58,7 +58,7 @@ impl Pair {
             keys: Some(vec!["k".into(), "q".into()]),
             channels: Some(vec!["c".into()]),
         };
-        let mut settings = Settings { version, ..Settings::default() };
+        let mut settings = Settings { version, persistence: Persistence::None, ..Settings::default() };
         settings.users.insert(name.into(), few);
         let simulated = Server::new("differential", settings, WallTime(0));
         let mut pair = Self {
@@ -116,8 +116,16 @@ impl Pair {
                 let request = self.with_time(request);
                 self.ask(*who, &request)?;
                 let db = self.dbs[*who as usize];
-                if request[0].eq_ignore_ascii_case(b"SELECT") && matches!(request[1][..], [b'0' | b'1']) {
-                    self.dbs[*who as usize] = usize::from(request[1][0] - b'0');
+                // Whoever only listens cannot select.
+                if let [name, db] = &request[..]
+                    && name.eq_ignore_ascii_case(b"SELECT")
+                    && *who != Who::Listener
+                {
+                    match db.as_slice() {
+                        b"0" => self.dbs[*who as usize] = 0,
+                        b"1" => self.dbs[*who as usize] = 1,
+                        _ => {}
+                    }
                 }
                 let keys = KEYS.iter().map(|key| key.as_bytes());
                 let touched = keys.filter(|key| request.iter().any(|word| word == key));
@@ -240,7 +248,10 @@ impl Pair {
 fn until(from: &mut impl std::io::BufRead, mark: &str) -> Vec<Wire> {
     let mut replies = Vec::new();
     loop {
-        let reply = Wire::read(from).unwrap();
+        let Ok(reply) = Wire::read(from) else {
+            replies.push(Wire::Line("nothing more".into()));
+            return replies;
+        };
         // A listener is answered in another way.
         let is_mark = |reply: &Wire| reply.bulk() == Some(mark.as_bytes());
         if is_mark(&reply)

@@ -28,7 +28,7 @@ pub(crate) enum Act {
 }
 
 /// Times to live are long, so that none ends by itself, or end at once.
-const TTLS: [&str; 6] = ["100000", "200000", "3000000", "1", "0", "-5"];
+const TTLS: [&str; 5] = ["100000", "200000", "3000000", "0", "-5"];
 const LONG: [&str; 3] = ["100000", "200000", "3000000"];
 const SCORES: [&str; 11] =
     ["1", "2", "2.5", "-3", "0.1", "1e9", "1000000", "+inf", "NOW", "NOW-3600", "NOW+3600"];
@@ -62,7 +62,13 @@ pub(crate) fn step(random: &mut Random) -> Step {
     if random.below(4) == 0 {
         request[0].make_ascii_lowercase();
     }
-    Step::Ask(who, request)
+    // Without a channel it leaves all of them, in any order.
+    if request.len() == 1 && request[0].eq_ignore_ascii_case(b"UNSUBSCRIBE") {
+        request.push(b"d1".to_vec());
+    }
+    // Whoever listens in RESP2 may do nothing else.
+    let listens = request[0].eq_ignore_ascii_case(b"SUBSCRIBE");
+    Step::Ask(if who == Who::Resp2 && listens { Who::Listener } else { who }, request)
 }
 
 /// A mistake: a wrong word, one too many, or one too few.
@@ -111,7 +117,7 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
         9 => words(&["EXISTS", any, other, any]),
         10 => words(&["PTTL", any]),
         11 => words(&["PEXPIRE", any, ttl]),
-        12 => words(&["PEXPIREAT", any, random.of(&["1", "0", "-7", "99999999999999"])]),
+        12 => words(&["PEXPIREAT", any, random.of(&["1", "0", "-7", "9999999999999"])]),
         13 => words(&["HSET", hash, field, token, random.of(&FIELDS), "7"]),
         14 => words(&["HDEL", hash, field, random.of(&FIELDS)]),
         15 => words(&["HGET", hash, field]),
@@ -129,8 +135,8 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
         29 => words(&["TYPE", any]),
         30 => words(&["PUBLISH", channel, token]),
         31 => words(&["SUBSCRIBE", channel, second]),
-        32 => words(&["UNSUBSCRIBE", channel]),
-        33 => words(&[random.of(&["UNSUBSCRIBE", "PING", "DBSIZE", "UNKNOWN"])]),
+        32 => words(&[&["UNSUBSCRIBE", channel], &CHANNELS[..random.below(5)]].concat()),
+        33 => words(&[random.of(&["PING", "DBSIZE", "UNKNOWN"])]),
         34 => words(&["SELECT", random.of(&["0", "0", "1", "77", "x"])]),
         35 => words(&["SCRIPT", "EXISTS", random.of(&SCRIPTS).hash()]),
         36 => words(random.of(&[
