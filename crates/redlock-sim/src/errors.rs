@@ -33,7 +33,7 @@ const REPEATED_MAX: usize = 128;
 pub(crate) fn unknown_command(arguments: &[Vec<u8>], version: Version) -> Reply {
     let quoted = |word: &[u8], limit: usize| {
         let word = String::from_utf8_lossy(&word[..word.len().min(limit)]).into_owned();
-        if version == Version::Redis6 { format!("`{word}`, ") } else { format!("'{word}' ") }
+        if version.is_6_2() { format!("`{word}`, ") } else { format!("'{word}' ") }
     };
     let (name, rest) = arguments.split_first().map_or((&[][..], &[][..]), |(name, rest)| (&name[..], rest));
     let mut repeated = String::new();
@@ -50,32 +50,24 @@ pub(crate) fn unknown_command(arguments: &[Vec<u8>], version: Version) -> Reply 
 
 pub(crate) fn unknown_subcommand(command: &str, subcommand: &[u8], version: Version) -> Reply {
     let (command, subcommand) = (command.to_uppercase(), String::from_utf8_lossy(subcommand));
-    error(match version {
-        Version::Redis6 => format!(
-            "ERR Unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP."
-        ),
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
-        }
+    error(if version.is_6_2() {
+        format!("ERR Unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP.")
+    } else {
+        format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
     })
 }
 
 pub(crate) fn expire_time(command: &str, version: Version) -> Reply {
-    error(match version {
-        Version::Redis6 => format!("ERR invalid expire time in {command}"),
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            format!("ERR invalid expire time in '{command}' command")
-        }
+    error(if version.is_6_2() {
+        format!("ERR invalid expire time in {command}")
+    } else {
+        format!("ERR invalid expire time in '{command}' command")
     })
 }
 
 pub(crate) fn no_script(version: Version) -> Reply {
-    error(match version {
-        Version::Valkey8 => "NOSCRIPT No matching script.",
-        Version::Redis6 | Version::Redis7 | Version::Redis8 => {
-            "NOSCRIPT No matching script. Please use EVAL."
-        }
-    })
+    let advice = if version.is_valkey() { "" } else { " Please use EVAL." };
+    error(format!("NOSCRIPT No matching script.{advice}"))
 }
 
 pub(crate) fn hello_without_login(version: Version) -> Reply {
@@ -88,10 +80,8 @@ pub(crate) fn hello_without_login(version: Version) -> Reply {
 
 pub(crate) fn only_subscriber_commands(command: &str, version: Version) -> Reply {
     let command = known_name(command, version);
-    let subscribe = match version {
-        Version::Redis6 => "(P)SUBSCRIBE / (P)UNSUBSCRIBE",
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE",
-    };
+    let subscribe =
+        if version.is_6_2() { "(P)SUBSCRIBE / (P)UNSUBSCRIBE" } else { "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE" };
     error(format!(
         "ERR Can't execute '{command}': only {subscribe} / PING / QUIT / RESET are allowed in this context"
     ))
@@ -99,9 +89,9 @@ pub(crate) fn only_subscriber_commands(command: &str, version: Version) -> Reply
 
 /// Redis 6.2 does not name subcommands.
 fn known_name(command: &str, version: Version) -> &str {
-    match (version, command.split_once('|')) {
-        (Version::Redis6, Some((command, _))) => command,
-        _ => command,
+    match command.split_once('|') {
+        Some((command, _)) if version.is_6_2() => command,
+        Some(_) | None => command,
     }
 }
 
@@ -122,10 +112,7 @@ impl Denied {
         }
         error(match self {
             Self::Command(command) => {
-                let rest = match version {
-                    Version::Redis6 => " command or its subcommand",
-                    Version::Redis7 | Version::Redis8 | Version::Valkey8 => " command",
-                };
+                let rest = if version.is_6_2() { " command or its subcommand" } else { " command" };
                 let command = known_name(command, version);
                 format!("NOPERM this user has no permissions to run the '{command}'{rest}")
             }

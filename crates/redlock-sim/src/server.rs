@@ -117,7 +117,9 @@ impl Server {
         if command.has('w') && state.replication.is_replica {
             return error(READ_ONLY);
         }
-        if command.has('m') && state.is_full {
+        let needs_memory =
+            command.has('m') || (command.name == "subscribe" && version.needs_memory_to_subscribe());
+        if needs_memory && state.is_full && !state.replication.is_replica {
             return error(OUT_OF_MEMORY);
         }
         let connection = state.connection(call.caller);

@@ -136,7 +136,7 @@ impl Command {
         if !fits(self.arity) {
             return Err(arity(self.name));
         }
-        if version == Version::Redis6 || !self.has_subcommands() {
+        if version.is_6_2() || !self.has_subcommands() {
             return Ok(());
         }
         let subcommand = call.word(1);

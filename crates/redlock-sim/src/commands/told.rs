@@ -18,7 +18,7 @@ pub(super) fn config(state: &mut State, call: &Call<'_>) -> Reply {
         return unknown_subcommand("config", call.argument(1), state.settings.version);
     }
     let patterns = &call.arguments[2..];
-    if patterns.is_empty() || (state.settings.version == Version::Redis6 && patterns.len() > 1) {
+    if patterns.is_empty() || (state.settings.version.is_6_2() && patterns.len() > 1) {
         return arity("config|get");
     }
     let yes_or_no = |is: bool| if is { "yes" } else { "no" };
@@ -52,7 +52,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 /// The fields that the library and its tests read, of the sections that are asked for.
 pub(super) fn info(state: &mut State, call: &Call<'_>) -> Reply {
     let wanted = &call.arguments[1..];
-    if state.settings.version == Version::Redis6 && wanted.len() > 1 {
+    if state.settings.version.is_6_2() && wanted.len() > 1 {
         return error(SYNTAX);
     }
     let is_wanted = |section: &str| {
@@ -80,7 +80,7 @@ fn sections(state: &State, now: WallTime) -> [(&'static str, Fields); 6] {
             ("valkey_version", settings.version.number().to_owned()),
             ("server_mode", "standalone".to_owned()),
         ],
-        Version::Redis6 | Version::Redis7 | Version::Redis8 => vec![
+        Version::Redis6 | Version::Redis7 | Version::Redis8 | Version::Redis86 => vec![
             ("redis_version", settings.version.number().to_owned()),
             ("redis_mode", "standalone".to_owned()),
         ],

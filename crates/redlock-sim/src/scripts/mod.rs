@@ -196,7 +196,12 @@ fn counted(call: &Call<'_>) -> Result<(), Reply> {
 fn interpreter(version: Version) -> mlua::Result<Lua> {
     let lua = Lua::new_with(StdLib::MATH | StdLib::STRING | StdLib::TABLE, LuaOptions::default())?;
     let redis = lua.create_table()?;
-    redis.raw_set("sha1hex", lua.create_function(|_, text: mlua::String| Ok(digest(&text.as_bytes())))?)?;
+    // What is no text counts as an empty one.
+    let sha1hex = |_: &Lua, text: Value| {
+        let text = text.as_string().map(|text| text.as_bytes().to_vec());
+        Ok(digest(&text.unwrap_or_default()))
+    };
+    redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
     redis.raw_set(
         "status_reply",
         lua.create_function(|lua, text: mlua::String| lua.create_table_from([("ok", text)]))?,

@@ -9,8 +9,8 @@ use crate::wire::words;
 pub(crate) const KEYS: [&str; 9] = ["k0", "k1", "k2", "q:k0", "q:k1", "h0", "z0", "z1", "x0"];
 
 /// A user who may do less: name, password, and what an ACL says of it.
-pub(crate) const FEW: [&str; 10] =
-    ["few", "secret", "resetkeys", "~k*", "~q*", "resetchannels", "&c*", "+@all", "-pttl", "-config|get"];
+pub(crate) const FEW: [&str; 9] =
+    ["few", "secret", "resetkeys", "~k*", "~q*", "resetchannels", "&c*", "+@all", "-pttl"];
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
