@@ -45,6 +45,9 @@ pub(crate) fn unknown_command(arguments: &[Vec<u8>], version: Version) -> Reply 
     }
     let name = quoted(name, REPEATED_MAX);
     let name = name.trim_end_matches([' ', ',']);
+    if repeated.is_empty() && version.is_8_6() {
+        return error(format!("ERR unknown command {name}"));
+    }
     error(format!("ERR unknown command {name}, with args beginning with: {repeated}"))
 }
 

@@ -117,8 +117,7 @@ impl Server {
         if command.has('w') && state.replication.is_replica {
             return error(READ_ONLY);
         }
-        let needs_memory =
-            command.has('m') || (command.name == "subscribe" && version.needs_memory_to_subscribe());
+        let needs_memory = command.has('m') || (command.name == "subscribe" && version.is_8_6());
         if needs_memory && state.is_full && !state.replication.is_replica {
             return error(OUT_OF_MEMORY);
         }

@@ -69,7 +69,7 @@ impl Version {
     }
 
     /// From Redis 8.6 on nobody can subscribe while memory is full.
-    pub(crate) fn needs_memory_to_subscribe(self) -> bool {
+    pub(crate) fn is_8_6(self) -> bool {
         self == Self::Redis86
     }
 }

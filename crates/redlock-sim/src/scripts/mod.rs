@@ -62,7 +62,7 @@ impl Scripts {
     pub(crate) fn manage(&mut self, state: &State, call: &Call<'_>) -> Reply {
         match (call.word(1).as_str(), call.arguments.len()) {
             ("load", 3) => self.load(call.argument(2)).map_or_else(|reply| reply, |hash| Reply::text(&hash)),
-            ("exists", 3..) => {
+            ("exists", _) => {
                 let known = (2..call.arguments.len()).map(|index| self.known.contains_key(&call.word(index)));
                 Reply::Array(known.map(|known| Reply::Int(known.into())).collect())
             }
@@ -166,10 +166,11 @@ impl Running<'_> {
             return Err(Fault::shared(OUT_OF_MEMORY));
         }
         self.has_written |= command.has('w');
-        match run(command, self.state, call) {
-            Reply::Error(text) => Err(Fault { text, stage: Stage::Replied, line: None }),
-            reply => Ok(reply),
+        let reply = run(command, self.state, call);
+        if let Reply::Error(text) = reply {
+            return Err(Fault { text, stage: Stage::Replied, line: None });
         }
+        Ok(reply)
     }
 }
 

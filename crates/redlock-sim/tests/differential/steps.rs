@@ -80,6 +80,10 @@ fn spoil(random: &mut Random, request: &mut Vec<Vec<u8>>) {
         _ if request.len() > 1 => drop(request.pop()),
         _ => {}
     }
+    // Options of later versions.
+    if request[0].starts_with(b"PEXPIRE") {
+        request.truncate(3);
+    }
     // An empty name is shown in another way by each server, and means nothing.
     if request[0].is_empty() {
         request[0] = b"NONE".to_vec();
@@ -136,7 +140,7 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
         30 => words(&["PUBLISH", channel, token]),
         31 => words(&["SUBSCRIBE", channel, second]),
         32 => words(&[&["UNSUBSCRIBE", channel], &CHANNELS[..random.below(5)]].concat()),
-        33 => words(&[random.of(&["PING", "DBSIZE", "UNKNOWN"])]),
+        33 => words(&[random.of(&["PING", "DBSIZE", "MISSING"])]),
         34 => words(&["SELECT", random.of(&["0", "0", "1", "77", "x"])]),
         35 => words(&["SCRIPT", "EXISTS", random.of(&SCRIPTS).hash()]),
         36 => words(random.of(&[

@@ -124,7 +124,7 @@ fn are_near(ours: &str, theirs: &str) -> bool {
     let apart = (ours - theirs).abs();
     let least = ours.abs().min(theirs.abs());
     (least >= MICROS_FROM && apart <= MICROS_APART)
-        || (least >= MILLIS_FROM && least < MICROS_FROM && apart <= MILLIS_APART)
+        || ((MILLIS_FROM..MICROS_FROM).contains(&least) && apart <= MILLIS_APART)
 }
 
 /// A request of these words.
