@@ -66,6 +66,9 @@ impl Scripts {
                 let known = (2..call.arguments.len()).map(|index| self.known.contains_key(&call.word(index)));
                 Reply::Array(known.map(|known| Reply::Int(known.into())).collect())
             }
+            ("flush", 3..) if !["sync", "async"].contains(&call.word(2).as_str()) => {
+                error("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+            }
             ("flush", _) => {
                 self.known.clear();
                 Reply::ok()

@@ -73,6 +73,11 @@ pub(crate) fn step(random: &mut Random) -> Step {
 
 /// A mistake: a wrong word, one too many, or one too few.
 fn spoil(random: &mut Random, request: &mut Vec<Vec<u8>>) {
+    // The cursors of servers differ, and a very small skew is a matter of time.
+    let has_trim = || request.iter().any(|word| Script::named(word) == Some(Script::Trim));
+    if request[0] == b"SCAN" || has_trim() {
+        return;
+    }
     let index = random.below(request.len());
     match random.below(3) {
         0 => request[index] = random.of(&WRONG).as_bytes().to_vec(),
