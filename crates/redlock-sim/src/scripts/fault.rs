@@ -46,10 +46,11 @@ impl Fault {
 
     fn of_6_2(&self) -> String {
         let Self { text, stage, line } = self;
-        let text = text.strip_prefix("ERR ").unwrap_or(text);
         let line = line.unwrap_or(0);
         match stage {
-            Stage::Refused => format!("@user_script: {line}: {text}"),
+            Stage::Refused => {
+                format!("@user_script: {line}: {}", text.strip_prefix("ERR ").unwrap_or(text))
+            }
             Stage::Shared => format!("@user_script: {line}: -{text}"),
             Stage::Replied => text.to_owned(),
         }

@@ -30,9 +30,9 @@ pub(crate) enum Act {
 /// Times to live are long, so that none ends by itself, or end at once.
 const TTLS: [&str; 5] = ["100000", "200000", "3000000", "0", "-5"];
 const LONG: [&str; 3] = ["100000", "200000", "3000000"];
-const SCORES: [&str; 11] =
-    ["1", "2", "2.5", "-3", "0.1", "1e9", "1000000", "+inf", "NOW", "NOW-3600", "NOW+3600"];
-const BOUNDS: [&str; 9] = ["-inf", "+inf", "0", "(0", "(2", "2", "(2.5", "NOW", "(NOW-1800"];
+const SCORES: [&str; 13] =
+    ["1", "2", "2", "2", "2.5", "-3", "0.1", "1e9", "1000000", "+inf", "NOW", "NOW-3600", "NOW+3600"];
+const BOUNDS: [&str; 10] = ["-inf", "+inf", "0", "(0", "(2", "(2", "2", "(2.5", "NOW", "(NOW-1800"];
 const MEMBERS: [&str; 5] = ["c0", "c1", "d0", "k0", "k1"];
 const TOKENS: [&str; 3] = ["t0", "t1", "t2"];
 const FIELDS: [&str; 5] = ["id", "sequence", "made", "whole", "declared"];
@@ -115,7 +115,7 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
     let (min, max) = (random.of(&BOUNDS), random.of(&BOUNDS));
     let (channel, second) = (random.of(&CHANNELS), random.of(&CHANNELS));
     let (start, stop) = (random.of(&["0", "1", "-1", "-2"]), random.of(&["0", "1", "-1", "5"]));
-    match random.below(38) {
+    match random.below(44) {
         0..3 => words(&["SET", text, token, "NX", "PX", random.of(&LONG)]),
         3 => words(&["SET", any, token, random.of(&["NX", "XX", "KEEPTTL", "PX", "EX"]), ttl]),
         4 => words(&["SET", text, token, "PX", random.of(&LONG), random.of(&["NX", "XX"])]),
@@ -159,6 +159,10 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
             &["AUTH", "wrong"],
             &["CLIENT", "SETINFO", "LIB-NAME", "x"],
         ])),
+        37..40 => words(&["ZADD", set, "GT", "CH", random.of(&["1", "2", "2.5"]), member]),
+        40..43 => {
+            words(&["ZRANGEBYSCORE", set, random.of(&["(1", "(2", "2"]), random.of(&["(2.5", "2", "+inf"])])
+        }
         _ => words(&["SCAN", "0", "COUNT", "1000"]),
     }
 }
