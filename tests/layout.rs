@@ -66,18 +66,26 @@ fn foreign_words_stay_where_they_are_hidden() {
 /// library and the measurements talk to redis-rs.
 #[test]
 fn crates_depend_only_on_what_they_may() {
-    for member in ["crates/redlock-cli", "crates/redlock-testing", "examples"] {
+    for member in ["crates/redlock-cli", "crates/redlock-sim", "crates/redlock-testing", "examples"] {
         assert!(!names(&manifest(member), "redis"), "{member} does not talk to redis-rs");
     }
     let testing = manifest("crates/redlock-testing");
     let (shipped, tests) = testing.split_once("[dev-dependencies]").unwrap();
     assert!(!names(shipped, "redlock-quorum"), "it looks at servers independently of what it tests");
+    assert!(!names(&manifest("crates/redlock-sim"), "redlock-quorum"), "it is one of those servers");
     assert!(names(tests, "redlock-quorum") && names(&manifest("benches"), "redis"), "the check can fail");
 }
 
 #[test]
 fn files_are_short_enough_to_be_read() {
-    let members = ["src", "crates/redlock-cli/src", "crates/redlock-testing/src", "benches/src", "examples"];
+    let members = [
+        "src",
+        "crates/redlock-cli/src",
+        "crates/redlock-sim/src",
+        "crates/redlock-testing/src",
+        "benches/src",
+        "examples",
+    ];
     let too_long: Vec<_> = members
         .into_iter()
         .flat_map(sources_of)

@@ -62,7 +62,7 @@ pub(super) async fn work(
                 release(client, guard, &oracle).await;
             }
             Err(error) => {
-                oracle.violation(&format!("client {client} got no {name} after all was healed: {error}"))
+                oracle.violation(&format!("client {client} got no {name} after all was healed: {error}"));
             }
         }
     }

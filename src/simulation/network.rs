@@ -26,6 +26,9 @@ use crate::node::{Connector, Management, Stream};
 /// How much a direction of a connection buffers.
 const BUFFER: usize = 1 << 16;
 
+/// Bytes, and when they were sent.
+type Piece = (Duration, Vec<u8>);
+
 /// The servers, the addresses that lead to them, and the wires between clients and addresses.
 pub(super) struct Internet {
     time: TrueTime,
@@ -57,7 +60,7 @@ pub(super) struct SimServer {
     server: Mutex<Server>,
     rate: Rate,
     is_running: watch::Sender<bool>,
-    outputs: Mutex<BTreeMap<ConnectionId, mpsc::UnboundedSender<(Duration, Vec<u8>)>>>,
+    outputs: Mutex<BTreeMap<ConnectionId, mpsc::UnboundedSender<Piece>>>,
 }
 
 impl Internet {
@@ -263,7 +266,7 @@ impl Connector for SimConnector {
 impl SimConnector {
     /// Reads what the client writes, and delivers each piece after a delay, in order; also after the client has closed.
     async fn carry_up(self, server: Arc<SimServer>, id: ConnectionId, mut from: ReadHalf<DuplexStream>) {
-        let (sender, mut pieces) = mpsc::unbounded_channel::<(Duration, Vec<u8>)>();
+        let (sender, mut pieces) = mpsc::unbounded_channel::<Piece>();
         let (internet, client, address) = (Arc::clone(&self.internet), self.client, self.address);
         let read = async move {
             let (mut buffer, mut last) = (vec![0; BUFFER], Duration::ZERO);
@@ -293,7 +296,7 @@ impl SimConnector {
     /// Delivers what the server says, each piece after a delay, in order.
     async fn carry_down(
         self,
-        mut outputs: mpsc::UnboundedReceiver<(Duration, Vec<u8>)>,
+        mut outputs: mpsc::UnboundedReceiver<Piece>,
         mut to: WriteHalf<DuplexStream>,
     ) {
         let wire = self.internet.wire(self.client, self.address);

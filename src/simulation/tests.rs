@@ -112,7 +112,7 @@ impl Sum {
         if !outcome.violations.is_empty() && self.wrong.as_ref().is_none_or(|(wrong, _)| seed < *wrong) {
             self.wrong = Some((seed, outcome));
         }
-        if self.seeds % PROGRESS == 0 {
+        if self.seeds.is_multiple_of(PROGRESS) {
             println!("{} seeds, {} locks", self.seeds, self.locks);
         }
     }

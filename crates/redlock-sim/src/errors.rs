@@ -27,46 +27,50 @@ pub(crate) fn arity(command: &str) -> Reply {
     error(format!("ERR wrong number of arguments for '{command}' command"))
 }
 
+/// How much of a request is repeated.
+const REPEATED_MAX: usize = 128;
+
 pub(crate) fn unknown_command(arguments: &[Vec<u8>], version: Version) -> Reply {
-    let quoted = |word: &[u8]| {
-        let word = String::from_utf8_lossy(word);
-        if version == Version::Redis6 { format!("`{word}`, ") } else { format!("'{word}' ") }
+    let quoted = |word: &[u8], limit: usize| {
+        let word = String::from_utf8_lossy(&word[..word.len().min(limit)]).into_owned();
+        if version.is_6_2() { format!("`{word}`, ") } else { format!("'{word}' ") }
     };
     let (name, rest) = arguments.split_first().map_or((&[][..], &[][..]), |(name, rest)| (&name[..], rest));
-    let rest: String = rest.iter().map(|word| quoted(word)).collect();
-    let name = quoted(name);
+    let mut repeated = String::new();
+    for word in rest {
+        if repeated.len() >= REPEATED_MAX {
+            break;
+        }
+        repeated += &quoted(word, REPEATED_MAX - repeated.len());
+    }
+    let name = quoted(name, REPEATED_MAX);
     let name = name.trim_end_matches([' ', ',']);
-    error(format!("ERR unknown command {name}, with args beginning with: {rest}"))
+    if repeated.is_empty() && version.is_8_6() {
+        return error(format!("ERR unknown command {name}"));
+    }
+    error(format!("ERR unknown command {name}, with args beginning with: {repeated}"))
 }
 
 pub(crate) fn unknown_subcommand(command: &str, subcommand: &[u8], version: Version) -> Reply {
     let (command, subcommand) = (command.to_uppercase(), String::from_utf8_lossy(subcommand));
-    error(match version {
-        Version::Redis6 => format!(
-            "ERR Unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP."
-        ),
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
-        }
+    error(if version.is_6_2() {
+        format!("ERR Unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP.")
+    } else {
+        format!("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")
     })
 }
 
 pub(crate) fn expire_time(command: &str, version: Version) -> Reply {
-    error(match version {
-        Version::Redis6 => format!("ERR invalid expire time in {command}"),
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            format!("ERR invalid expire time in '{command}' command")
-        }
+    error(if version.is_6_2() {
+        format!("ERR invalid expire time in {command}")
+    } else {
+        format!("ERR invalid expire time in '{command}' command")
     })
 }
 
 pub(crate) fn no_script(version: Version) -> Reply {
-    error(match version {
-        Version::Valkey8 => "NOSCRIPT No matching script.",
-        Version::Redis6 | Version::Redis7 | Version::Redis8 => {
-            "NOSCRIPT No matching script. Please use EVAL."
-        }
-    })
+    let advice = if version.is_valkey() { "" } else { " Please use EVAL." };
+    error(format!("NOSCRIPT No matching script.{advice}"))
 }
 
 pub(crate) fn hello_without_login(version: Version) -> Reply {
@@ -78,13 +82,20 @@ pub(crate) fn hello_without_login(version: Version) -> Reply {
 }
 
 pub(crate) fn only_subscriber_commands(command: &str, version: Version) -> Reply {
-    let subscribe = match version {
-        Version::Redis6 => "(P)SUBSCRIBE / (P)UNSUBSCRIBE",
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE",
-    };
+    let command = known_name(command, version);
+    let subscribe =
+        if version.is_6_2() { "(P)SUBSCRIBE / (P)UNSUBSCRIBE" } else { "(P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE" };
     error(format!(
         "ERR Can't execute '{command}': only {subscribe} / PING / QUIT / RESET are allowed in this context"
     ))
+}
+
+/// Redis 6.2 does not name subcommands.
+fn known_name(command: &str, version: Version) -> &str {
+    match command.split_once('|') {
+        Some((command, _)) if version.is_6_2() => command,
+        Some(_) | None => command,
+    }
 }
 
 /// A permission that a user lacks.
@@ -104,13 +115,8 @@ impl Denied {
         }
         error(match self {
             Self::Command(command) => {
-                // 6.2 knows no subcommands here.
-                let (command, rest) = match version {
-                    Version::Redis6 => {
-                        (command.split('|').next().unwrap_or_default(), " command or its subcommand")
-                    }
-                    Version::Redis7 | Version::Redis8 | Version::Valkey8 => (command.as_str(), " command"),
-                };
+                let rest = if version.is_6_2() { " command or its subcommand" } else { " command" };
+                let command = known_name(command, version);
                 format!("NOPERM this user has no permissions to run the '{command}'{rest}")
             }
             Self::Key => {

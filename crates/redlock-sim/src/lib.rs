@@ -4,8 +4,9 @@
 //! go out as bytes. It does no IO, starts no threads, and reads neither a clock nor random numbers: [`WallTime`] is an
 //! argument of each call. Lua scripts run as they are, in an embedded Lua 5.1.
 //!
-//! The commands are those that the library and its scripts send. What is not simulated answers `ERR not simulated`, so
-//! that it is never mistaken for a refusal. `tests/differential.rs` holds all of it to real servers.
+//! The commands are those that the library and its scripts send; others are unknown. An option that is not simulated
+//! answers `ERR not simulated`, so that it is never mistaken for a refusal. `tests/differential` holds all of it to real
+//! servers.
 
 mod commands;
 mod connection;

@@ -54,7 +54,7 @@ impl Reply {
         let mut line = |text: String| out.extend_from_slice(format!("{text}\r\n").as_bytes());
         match self {
             Self::Status(text) => line(format!("+{text}")),
-            Self::Error(text) => line(format!("-{text}")),
+            Self::Error(text) => line(format!("-{}", text.replace(['\r', '\n'], " "))),
             Self::Int(number) => line(format!(":{number}")),
             Self::Nil if is_resp3 => line("_".into()),
             Self::Nil => line("$-1".into()),

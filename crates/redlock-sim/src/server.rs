@@ -103,7 +103,7 @@ impl Server {
         let Some(command) = commands::find(call.argument(0)) else {
             return unknown_command(call.arguments, version);
         };
-        if let Err(reply) = command.check_arity(call.arguments) {
+        if let Err(reply) = command.check_arity(call, version) {
             return reply;
         }
         if state.user(call.caller).is_none() && !command.has('a') {
@@ -113,15 +113,17 @@ impl Server {
             let name = state.user(call.caller).map_or("", |(name, _)| name);
             return denied.to_client(name, version);
         }
-        if command.has('m') && state.is_full {
-            return error(OUT_OF_MEMORY);
-        }
+        // A replica leaves memory to its master.
         if command.has('w') && state.replication.is_replica {
             return error(READ_ONLY);
         }
+        let needs_memory = command.has('m') || (command.name == "subscribe" && version.is_8_6());
+        if needs_memory && state.is_full && !state.replication.is_replica {
+            return error(OUT_OF_MEMORY);
+        }
         let connection = state.connection(call.caller);
         if connection.protocol == Protocol::Resp2 && !connection.channels.is_empty() && !command.has('p') {
-            return only_subscriber_commands(command.name, version);
+            return only_subscriber_commands(&command.full_name(call), version);
         }
         if state.is_loading && !command.has('l') {
             return error(LOADING);

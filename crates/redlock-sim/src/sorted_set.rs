@@ -91,7 +91,9 @@ impl Range {
 impl Bound {
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let (is_exclusive, text) = text.strip_prefix(b"(").map_or((false, text), |rest| (true, rest));
-        Some(Self { score: parse_score(text)?, is_exclusive })
+        // No number at all counts as 0 here.
+        let score = if text.is_empty() { 0.0 } else { parse_score(text)? };
+        Some(Self { score, is_exclusive })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who a client is, and what it hears.
 
-use crate::errors::{SYNTAX, WRONG_PASSWORD, error, hello_without_login, unknown_subcommand};
+use crate::errors::{NOT_AN_INTEGER, SYNTAX, WRONG_PASSWORD, error, hello_without_login, unknown_subcommand};
 use crate::reply::{Protocol, Reply};
 use crate::request::number;
 use crate::settings::DEFAULT_USER;
@@ -90,8 +90,11 @@ pub(super) fn client(state: &mut State, call: &Call<'_>) -> Reply {
 
 pub(super) fn select(state: &mut State, call: &Call<'_>) -> Reply {
     let Some(db) = number(call.argument(1)) else {
-        return error("ERR value is not an integer or out of range");
+        return error(NOT_AN_INTEGER);
     };
+    if i32::try_from(db).is_err() {
+        return error("ERR value is out of range, value must between -2147483648 and 2147483647");
+    }
     match usize::try_from(db) {
         Ok(db) if db < state.settings.databases => {
             state.connection(call.caller).db = db;

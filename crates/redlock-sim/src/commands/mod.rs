@@ -7,9 +7,10 @@ mod sets;
 mod strings;
 mod told;
 
-use crate::errors::{Denied, arity};
+use crate::errors::{Denied, arity, unknown_subcommand};
 use crate::reply::Reply;
 use crate::state::{Call, State};
+use crate::version::Version;
 
 /// A command and what has to be so before it runs.
 pub(crate) struct Command {
@@ -103,6 +104,18 @@ const COMMANDS: &[Command] = &[
     command("zscore", 3, "", (First, No), Plain(sets::zscore)),
 ];
 
+/// Subcommands, and how many arguments they have.
+const SUBCOMMANDS: &[(&str, &str, i32)] = &[
+    ("acl", "whoami", 2),
+    ("client", "id", 2),
+    ("client", "setinfo", 4),
+    ("client", "setname", 3),
+    ("config", "get", -3),
+    ("script", "exists", -3),
+    ("script", "flush", -2),
+    ("script", "load", 3),
+];
+
 /// The command of this name, in any letters.
 pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()))
@@ -115,11 +128,34 @@ impl Command {
 
     /// # Errors
     ///
-    /// Too few arguments, or too many.
-    pub(crate) fn check_arity(&self, arguments: &[Vec<u8>]) -> Result<(), Reply> {
-        let count = i32::try_from(arguments.len()).unwrap_or(i32::MAX);
-        let fits = if self.arity < 0 { count >= -self.arity } else { count == self.arity };
-        if fits { Ok(()) } else { Err(arity(self.name)) }
+    /// Too few arguments, or too many, or a subcommand that there is not. Redis 6.2 knows of subcommands only as it runs
+    /// them.
+    pub(crate) fn check_arity(&self, call: &Call<'_>, version: Version) -> Result<(), Reply> {
+        let count = i32::try_from(call.arguments.len()).unwrap_or(i32::MAX);
+        let fits = |wanted: i32| if wanted < 0 { count >= -wanted } else { count == wanted };
+        if !fits(self.arity) {
+            return Err(arity(self.name));
+        }
+        if version.is_6_2() || !self.has_subcommands() {
+            return Ok(());
+        }
+        let subcommand = call.word(1);
+        let is_known = |name: &str| name == subcommand && (name != "setinfo" || version.is_since_7_2());
+        let known = SUBCOMMANDS.iter().find(|(command, name, _)| *command == self.name && is_known(name));
+        match known {
+            None => Err(unknown_subcommand(self.name, call.argument(1), version)),
+            Some((.., wanted)) if !fits(*wanted) => Err(arity(&self.full_name(call))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// With its subcommand: `script|load`.
+    pub(crate) fn full_name(&self, call: &Call<'_>) -> String {
+        if self.has_subcommands() { format!("{}|{}", self.name, call.word(1)) } else { self.name.to_owned() }
+    }
+
+    fn has_subcommands(&self) -> bool {
+        SUBCOMMANDS.iter().any(|(command, ..)| *command == self.name)
     }
 
     /// # Errors
@@ -127,11 +163,9 @@ impl Command {
     /// The user may not run it, or not with these keys and channels.
     pub(crate) fn check_permission(&self, state: &State, call: &Call<'_>) -> Result<(), Denied> {
         let Some((_, user)) = state.user(call.caller) else { return Ok(()) };
-        let has_subcommands = ["acl", "client", "config", "script"].contains(&self.name);
-        let subcommand = has_subcommands.then(|| call.word(1));
+        let subcommand = self.has_subcommands().then(|| call.word(1));
         if !user.may_run(self.name, subcommand.as_deref()) && !self.has('a') {
-            let whole = subcommand.map(|subcommand| format!("{}|{subcommand}", self.name));
-            return Err(Denied::Command(whole.unwrap_or_else(|| self.name.to_owned())));
+            return Err(Denied::Command(self.full_name(call)));
         }
         if !self.keys.of(call.arguments).iter().all(|key| user.may_use_key(key)) {
             return Err(Denied::Key);
@@ -151,8 +185,11 @@ impl Names {
             First => &rest[..rest.len().min(1)],
             All => rest,
             Counted => {
-                let count = rest.get(1).and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
-                rest.get(2..2 + count.unwrap_or(0usize).min(rest.len())).unwrap_or_default()
+                // As C reads a number: as far as it goes.
+                let digits = rest.get(1).map_or(&[][..], Vec::as_slice);
+                let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+                let count = std::str::from_utf8(&digits[..end]).ok().and_then(|digits| digits.parse().ok());
+                rest.get(2..).and_then(|names| names.get(..count.unwrap_or(0))).unwrap_or_default()
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a server says of itself.
 
-use crate::errors::{SYNTAX, arity, error, unknown_subcommand};
+use crate::errors::{SYNTAX, error, unknown_subcommand};
 use crate::reply::Reply;
 use crate::settings::Persistence;
 use crate::state::{Call, State};
@@ -14,13 +14,11 @@ pub(super) fn time(_: &mut State, call: &Call<'_>) -> Reply {
 }
 
 pub(super) fn config(state: &mut State, call: &Call<'_>) -> Reply {
-    if call.word(1) != "get" {
+    let has_many = call.arguments.len() != 3;
+    if call.word(1) != "get" || (has_many && state.settings.version.is_6_2()) {
         return unknown_subcommand("config", call.argument(1), state.settings.version);
     }
     let patterns = &call.arguments[2..];
-    if patterns.is_empty() || (state.settings.version == Version::Redis6 && patterns.len() > 1) {
-        return arity("config|get");
-    }
     let yes_or_no = |is: bool| if is { "yes" } else { "no" };
     let settings = &state.settings;
     let sync = if settings.persistence == Persistence::Always { "always" } else { "everysec" };
@@ -52,7 +50,7 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 /// The fields that the library and its tests read, of the sections that are asked for.
 pub(super) fn info(state: &mut State, call: &Call<'_>) -> Reply {
     let wanted = &call.arguments[1..];
-    if state.settings.version == Version::Redis6 && wanted.len() > 1 {
+    if state.settings.version.is_6_2() && wanted.len() > 1 {
         return error(SYNTAX);
     }
     let is_wanted = |section: &str| {
@@ -80,7 +78,7 @@ fn sections(state: &State, now: WallTime) -> [(&'static str, Fields); 6] {
             ("valkey_version", settings.version.number().to_owned()),
             ("server_mode", "standalone".to_owned()),
         ],
-        Version::Redis6 | Version::Redis7 | Version::Redis8 => vec![
+        Version::Redis6 | Version::Redis7 | Version::Redis8 | Version::Redis86 => vec![
             ("redis_version", settings.version.number().to_owned()),
             ("redis_mode", "standalone".to_owned()),
         ],

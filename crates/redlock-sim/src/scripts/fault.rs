@@ -37,23 +37,20 @@ impl Fault {
 
     /// What `redis.pcall` answers.
     pub(super) fn caught(&self, version: Version) -> String {
-        match (version, self.stage) {
-            (Version::Redis6, Stage::Shared) => format!("{}\r\n", self.of_6_2()),
-            (Version::Redis6, Stage::Refused) => self.of_6_2(),
-            (Version::Redis6, Stage::Replied)
-            | (
-                Version::Redis7 | Version::Redis8 | Version::Valkey8,
-                Stage::Refused | Stage::Shared | Stage::Replied,
-            ) => self.text.clone(),
+        match self.stage {
+            Stage::Refused if version.is_6_2() => self.of_6_2(),
+            Stage::Shared if version.is_6_2() => format!("{}\r\n", self.of_6_2()),
+            Stage::Refused | Stage::Shared | Stage::Replied => self.text.clone(),
         }
     }
 
     fn of_6_2(&self) -> String {
         let Self { text, stage, line } = self;
-        let text = text.strip_prefix("ERR ").unwrap_or(text);
         let line = line.unwrap_or(0);
         match stage {
-            Stage::Refused => format!("@user_script: {line}: {text}"),
+            Stage::Refused => {
+                format!("@user_script: {line}: {}", text.strip_prefix("ERR ").unwrap_or(text))
+            }
             Stage::Shared => format!("@user_script: {line}: -{text}"),
             Stage::Replied => text.to_owned(),
         }
@@ -85,7 +82,7 @@ impl Words {
                 unknown: "Unknown Redis command called from Lua script",
                 not_allowed: "This Redis command is not allowed from scripts",
             },
-            Version::Redis7 | Version::Redis8 => Self {
+            Version::Redis7 | Version::Redis8 | Version::Redis86 => Self {
                 arguments: "Lua redis lib command arguments must be strings or integers",
                 arity: "Wrong number of args calling Redis command from script",
                 unknown: "Unknown Redis command called from script",
@@ -95,7 +92,7 @@ impl Words {
                 arguments: "Command arguments must be strings or integers",
                 arity: "Wrong number of args calling command from script",
                 unknown: "Unknown command called from script",
-                not_allowed: "This command is not allowed from script",
+                not_allowed: "This Redis command is not allowed from script",
             },
         }
     }
@@ -113,14 +110,10 @@ pub(super) fn describe(mistake: &mlua::Error, hash: &str, version: Version) -> S
         }
     };
     let line = line.unwrap_or(0);
-    match version {
-        Version::Redis6 => {
-            format!("ERR Error running script (call to f_{hash}): @user_script:{line}: {told}")
-        }
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            format!("{text} script: {hash}, on @user_script:{line}.")
-        }
+    if version.is_6_2() {
+        return format!("ERR Error running script (call to f_{hash}): @user_script:{line}: {told}");
     }
+    format!("{text} script: {hash}, on @user_script:{line}.")
 }
 
 fn of_call(mistake: &mlua::Error) -> Option<&Fault> {
@@ -142,11 +135,9 @@ pub(super) fn first_line(mistake: &mlua::Error) -> String {
 
 /// What `redis.error_reply` makes of a text: an error has a code, and no sign before it.
 pub(super) fn error_reply(text: &str, version: Version) -> String {
-    match version {
-        Version::Redis6 => text.to_owned(),
-        Version::Redis7 | Version::Redis8 | Version::Valkey8 => {
-            let text = text.strip_prefix('-').unwrap_or(text);
-            if text.contains(' ') { text.to_owned() } else { format!("ERR {text}") }
-        }
+    if version.is_6_2() {
+        return text.to_owned();
     }
+    let text = text.strip_prefix('-').unwrap_or(text);
+    if text.contains(' ') { text.to_owned() } else { format!("ERR {text}") }
 }

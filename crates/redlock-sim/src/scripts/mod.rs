@@ -62,9 +62,12 @@ impl Scripts {
     pub(crate) fn manage(&mut self, state: &State, call: &Call<'_>) -> Reply {
         match (call.word(1).as_str(), call.arguments.len()) {
             ("load", 3) => self.load(call.argument(2)).map_or_else(|reply| reply, |hash| Reply::text(&hash)),
-            ("exists", 3..) => {
+            ("exists", _) => {
                 let known = (2..call.arguments.len()).map(|index| self.known.contains_key(&call.word(index)));
                 Reply::Array(known.map(|known| Reply::Int(known.into())).collect())
+            }
+            ("flush", 3..) if !["sync", "async"].contains(&call.word(2).as_str()) => {
+                error("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
             }
             ("flush", _) => {
                 self.known.clear();
@@ -149,7 +152,7 @@ impl Running<'_> {
         let Some(command) = commands::find(call.argument(0)) else {
             return Err(Fault::refused(words.unknown));
         };
-        if command.check_arity(call.arguments).is_err() {
+        if command.check_arity(call, version).is_err() {
             return Err(Fault::refused(words.arity));
         }
         if command.has('s') {
@@ -166,10 +169,11 @@ impl Running<'_> {
             return Err(Fault::shared(OUT_OF_MEMORY));
         }
         self.has_written |= command.has('w');
-        match run(command, self.state, call) {
-            Reply::Error(text) => Err(Fault { text, stage: Stage::Replied, line: None }),
-            reply => Ok(reply),
+        let reply = run(command, self.state, call);
+        if let Reply::Error(text) = reply {
+            return Err(Fault { text, stage: Stage::Replied, line: None });
         }
+        Ok(reply)
     }
 }
 
@@ -196,7 +200,12 @@ fn counted(call: &Call<'_>) -> Result<(), Reply> {
 fn interpreter(version: Version) -> mlua::Result<Lua> {
     let lua = Lua::new_with(StdLib::MATH | StdLib::STRING | StdLib::TABLE, LuaOptions::default())?;
     let redis = lua.create_table()?;
-    redis.raw_set("sha1hex", lua.create_function(|_, text: mlua::String| Ok(digest(&text.as_bytes())))?)?;
+    // What is no text counts as an empty one.
+    let sha1hex = |_: &Lua, text: Value| {
+        let text = text.as_string().map(|text| text.as_bytes().to_vec());
+        Ok(digest(&text.unwrap_or_default()))
+    };
+    redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
     redis.raw_set(
         "status_reply",
         lua.create_function(|lua, text: mlua::String| lua.create_table_from([("ok", text)]))?,

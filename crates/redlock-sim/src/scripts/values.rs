@@ -58,13 +58,9 @@ fn from_table(table: &Table) -> mlua::Result<Reply> {
     if let Value::String(text) = table.raw_get("ok")? {
         return Ok(Reply::Status(text.to_string_lossy()));
     }
-    let mut items = Vec::new();
-    loop {
-        match table.raw_get(items.len() + 1)? {
-            Value::Nil => return Ok(Reply::Array(items)),
-            item => items.push(from_lua(&item)?),
-        }
-    }
+    let items = (1..).map(|index| table.raw_get::<Value>(index));
+    let items = items.take_while(|item| !matches!(item, Ok(Value::Nil)));
+    Ok(Reply::Array(items.map(|item| from_lua(&item?)).collect::<mlua::Result<_>>()?))
 }
 
 /// The arguments of `redis.call`: strings, and numbers with all their digits. `None` where there is anything else.

@@ -3,7 +3,7 @@
 use std::io::{BufReader, Write};
 use std::net::TcpStream;
 
-use redlock_sim::{ConnectionId, Server, Settings, User, Version, WallTime};
+use redlock_sim::{ConnectionId, Persistence, Server, Settings, User, Version, WallTime};
 use redlock_testing::{Durability, LocalCluster};
 
 use crate::steps::{Act, FEW, KEYS, Step};
@@ -46,19 +46,27 @@ impl Pair {
         let info = cluster.command(0, &["INFO", "server"]).unwrap();
         let info = info.text().unwrap();
         let version = Version::of_info(info);
-        let known = ["redis_version:6.2", "redis_version:7.0", "redis_version:8.0", "valkey_version:8"];
+        let known = [
+            "redis_version:6.2",
+            "redis_version:7.0",
+            "redis_version:8.0",
+            "redis_version:8.6",
+            "valkey_version:8",
+        ];
         let texts = if known.iter().any(|known| info.contains(known)) { Texts::Whole } else { Texts::Codes };
+        // Redis 6.2 cannot deny a subcommand.
+        let config = if version == Version::Redis6 { "config" } else { "config|get" };
         let [name, password, rest @ ..] = FEW;
-        cluster
-            .command(0, &[&["ACL", "SETUSER", name, "on", &format!(">{password}")], &rest[..]].concat())
-            .unwrap();
+        let (password_rule, config_rule) = (format!(">{password}"), format!("-{config}"));
+        let rules = [&["ACL", "SETUSER", name, "on", &password_rule], &rest[..], &[&config_rule]].concat();
+        assert_eq!(cluster.command(0, &rules).unwrap().text(), Some("OK"));
         let few = User {
             password: Some(password.into()),
-            denied: ["pttl".to_owned(), "config|get".to_owned()].into(),
+            denied: ["pttl".to_owned(), config.to_owned()].into(),
             keys: Some(vec!["k".into(), "q".into()]),
             channels: Some(vec!["c".into()]),
         };
-        let mut settings = Settings { version, ..Settings::default() };
+        let mut settings = Settings { version, persistence: Persistence::None, ..Settings::default() };
         settings.users.insert(name.into(), few);
         let simulated = Server::new("differential", settings, WallTime(0));
         let mut pair = Self {
@@ -116,8 +124,16 @@ impl Pair {
                 let request = self.with_time(request);
                 self.ask(*who, &request)?;
                 let db = self.dbs[*who as usize];
-                if request[0].eq_ignore_ascii_case(b"SELECT") && matches!(request[1][..], [b'0' | b'1']) {
-                    self.dbs[*who as usize] = usize::from(request[1][0] - b'0');
+                // Whoever only listens cannot select.
+                if let [name, db] = &request[..]
+                    && name.eq_ignore_ascii_case(b"SELECT")
+                    && *who != Who::Listener
+                {
+                    match db.as_slice() {
+                        b"0" => self.dbs[*who as usize] = 0,
+                        b"1" => self.dbs[*who as usize] = 1,
+                        _ => {}
+                    }
                 }
                 let keys = KEYS.iter().map(|key| key.as_bytes());
                 let touched = keys.filter(|key| request.iter().any(|word| word == key));
@@ -131,15 +147,15 @@ impl Pair {
         match act {
             Act::Full(is_full) => {
                 let limit = if *is_full { "1" } else { "0" };
-                self.cluster.command(0, &["CONFIG", "SET", "maxmemory", limit]).unwrap();
+                self.command(&["CONFIG", "SET", "maxmemory", limit]);
                 self.simulated.set_full(*is_full);
             }
             Act::Replica(true) => {
-                self.cluster.command(0, &["REPLICAOF", "127.0.0.1", "1"]).unwrap();
+                self.command(&["REPLICAOF", "127.0.0.1", "1"]);
                 self.simulated.demote();
             }
             Act::Replica(false) => {
-                self.cluster.command(0, &["REPLICAOF", "NO", "ONE"]).unwrap();
+                self.command(&["REPLICAOF", "NO", "ONE"]);
                 self.simulated.promote();
             }
             Act::Outlive(key) => {
@@ -151,6 +167,11 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    fn command(&self, words: &[&str]) {
+        let reply = self.cluster.command(0, words).unwrap();
+        assert!(reply.text().is_some_and(|text| text.starts_with("OK")), "{words:?}: {reply:?}");
     }
 
     fn look(&mut self, db: usize, keys: &[&[u8]]) -> Result<(), Difference> {
@@ -240,7 +261,10 @@ impl Pair {
 fn until(from: &mut impl std::io::BufRead, mark: &str) -> Vec<Wire> {
     let mut replies = Vec::new();
     loop {
-        let reply = Wire::read(from).unwrap();
+        let Ok(reply) = Wire::read(from) else {
+            replies.push(Wire::Line("nothing more".into()));
+            return replies;
+        };
         // A listener is answered in another way.
         let is_mark = |reply: &Wire| reply.bulk() == Some(mark.as_bytes());
         if is_mark(&reply)

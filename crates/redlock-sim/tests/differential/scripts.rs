@@ -108,6 +108,12 @@ impl Script {
         &self.known().2
     }
 
+    /// The script of this text or hash.
+    pub(crate) fn named(word: &[u8]) -> Option<Self> {
+        let is_it = |text: &str, hash: &str| word == text.as_bytes() || word == hash.as_bytes();
+        ALL.iter().find(|(_, text, hash)| is_it(text, hash)).map(|(script, ..)| *script)
+    }
+
     fn known(self) -> &'static (Script, String, String) {
         ALL.iter().find(|(script, ..)| *script == self).expect("all are there")
     }
