@@ -33,7 +33,7 @@ many nodes did not answer that it may have it still.";
 const MEANING: &str = "\
 Its holder goes on until it notices, and until then it and the next holder may work at a time.";
 
-/// The options of `redlock break`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock break`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(name = "break", about = "Take a lock from its holder", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
-    /// What is locked: the name of the Redis key.
+    /// The lock: the name of the Redis key.
     key: String,
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     })
 }
 
-/// Whether there is something to remove, on any node.
+/// Whether any node has a lock's key to remove.
 fn is_locked(inspection: &Inspection) -> bool {
     inspection.nodes().any(|node| matches!(node.content(), Some(KeyContent::Lock(_))))
 }
@@ -92,7 +92,7 @@ fn is_locked(inspection: &Inspection) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     NothingThere,
-    /// Whoever held it has no quorum any more.
+    /// The previous holder has no quorum any more.
     Broken,
     /// The nodes that did not answer may be a quorum.
     NotKnown,

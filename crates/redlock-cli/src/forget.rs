@@ -1,4 +1,4 @@
-//! `redlock nodes forget`: has the nodes forget what clients have told them.
+//! `redlock nodes forget`: lets the nodes forget what clients have announced.
 
 use std::fmt::Write as _;
 
@@ -34,12 +34,12 @@ Examples:
 Exits with 0 when all nodes have forgotten it; with 1 when some have not, or the answer was no; with 69 when fewer nodes \
 have forgotten it than have to agree.";
 
-/// What one says with it.
+/// The meaning of the answer "yes", shown before the question.
 const MEANING: &str = "\
 Say so only if no client is left that uses other nodes, another quorum or a longer max_ttl, and nobody can hold a lock \
 on a server that was replaced: otherwise two clients can hold one lock at a time. When in doubt, wait: the nodes forget it by themselves.";
 
-/// See to what the nodes remember of their clients
+/// Manage what the nodes remember of their clients
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -55,7 +55,7 @@ enum Action {
     Forget(Args),
 }
 
-/// The options of `redlock nodes forget`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock nodes forget`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Have the nodes forget what clients have told them", long_about = ABOUT, after_long_help = after_help())]
 struct Args {
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: NodesArgs, report: Report) -> Result<Exit, Failure
     let settings = checked(nodes.builder())?;
     confirm.check()?;
     let redlock = settings.clone().connect().await;
-    // Makes sure that every node has been tried.
+    // Ensures that every node has been tried.
     redlock.survey().await;
     match confirm.ask(&known(&redlock, &settings), "Forget what clients have told?").await? {
         Word::Yes => {}
@@ -103,7 +103,7 @@ fn forgotten(told: &[NodeResult<()>]) -> usize {
     told.iter().filter(|node| node.result().is_ok()).count()
 }
 
-/// What the nodes remember, for whoever is asked.
+/// What the nodes remember, shown before the question.
 fn known(redlock: &Redlock, settings: &Settings) -> String {
     let medium = Medium::of_stderr();
     let mut text = String::new();

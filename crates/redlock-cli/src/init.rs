@@ -1,4 +1,4 @@
-//! `redlock init`: an operator's word that nodes are new.
+//! `redlock init`: lets an operator declare that nodes are new.
 
 use std::fmt::Write as _;
 
@@ -33,12 +33,12 @@ Examples:
 Exits with 0 when all nodes have been declared, now or before; with 1 when some have not; with 69 when fewer nodes \
 vote afterwards than have to agree.";
 
-/// What one says with it.
+/// The meaning of the declaration, shown before the question.
 const MEANING: &str = "\
 Say so only if nobody can hold a lock on them: if one lost its data while a client held a lock, another client gets \
 the same lock, and two work at a time. When in doubt, wait: each vote counts by itself when its time is over.";
 
-/// The options of `redlock init`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock init`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Declare that nodes are new, so that they vote at once", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let settings = checked(nodes.builder())?;
     confirm.check()?;
     let redlock = settings.clone().connect().await;
-    // Makes sure that every node has been tried.
+    // Ensures that every node has been tried.
     redlock.survey().await;
     match confirm.ask(&known(&redlock.nodes()), "Are these nodes new?").await? {
         Word::Yes => {}
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     })
 }
 
-/// What became of one node: `failure` is why its vote does not count, now that it has been declared or not.
+/// The outcome for one node. `failure` is the reason why its vote still does not count after the attempt to declare it.
 struct Outcome {
     declared: NodeResult<Declared>,
     failure: Option<NodeFailure>,
@@ -97,7 +97,7 @@ impl Outcome {
     }
 }
 
-/// A client that is connected notices at its next connection only, so another one looks.
+/// A connected client notices a declaration only at its next connection. A new client therefore observes the nodes.
 async fn outcomes(declared: Vec<NodeResult<Declared>>, settings: &Settings) -> Vec<Outcome> {
     let newcomer: Redlock = settings.clone().connect().await;
     newcomer.survey().await;
@@ -109,7 +109,7 @@ async fn outcomes(declared: Vec<NodeResult<Declared>>, settings: &Settings) -> V
     declared.into_iter().zip(&after).map(outcome).collect()
 }
 
-/// What is known of the nodes, for whoever is asked.
+/// The known facts about the nodes, shown before the question.
 fn known(nodes: &[NodeStatus]) -> String {
     let medium = Medium::of_stderr();
     let mut text = String::new();
@@ -150,7 +150,7 @@ fn as_text(outcomes: &[Outcome], settings: &Settings, votes: usize, medium: Medi
     text
 }
 
-/// What became of a node, and what is to be done.
+/// The outcome for a node, and what to do about it.
 fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
     let vote = match &outcome.failure {
         None => "; its vote counts".to_owned(),

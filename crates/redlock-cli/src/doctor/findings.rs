@@ -1,4 +1,4 @@
-//! What is wrong or could be better, each with what to do about it. Pure: from what was seen alone.
+//! What is wrong or could be better, each with advice. Pure: computed from the observed facts alone.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::examined::Examined;
 use super::tuning::Bounds;
 use crate::output::short;
 
-/// Something to be told.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) severity: Severity,
-    /// Whom it is about; empty where it is about all, or the settings.
+    /// The nodes concerned; empty where the finding concerns all of them, or the settings.
     pub(super) nodes: Vec<String>,
     pub(super) what: String,
     pub(super) advice: String,
@@ -20,13 +20,13 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
-    /// A vote is missing, or a guarantee.
+    /// A vote or a guarantee is missing.
     Problem,
-    /// It works; it could be better.
+    /// Everything works, but could work better.
     Note,
 }
 
-/// The worst first.
+/// All findings, the worst first.
 pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
     let bounds = Bounds::new(settings, longest_max_ttl);
     let mut findings: Vec<_> = nodes.iter().filter_map(lost_vote).collect();
@@ -55,7 +55,7 @@ fn lost_vote(node: &Examined) -> Option<Finding> {
     Some(problem(vec![node.name.clone()], failure.to_string(), advice(failure)))
 }
 
-/// What to do about a vote that is lost.
+/// What to do about a node whose vote does not count.
 fn advice(failure: &NodeFailure) -> &'static str {
     match failure {
         NodeFailure::Connecting | NodeFailure::ConnectionLost { .. } => {
@@ -130,7 +130,7 @@ fn advice(failure: &NodeFailure) -> &'static str {
     }
 }
 
-/// Grouped by what the others use.
+/// Findings about clients with other nodes or another quorum, grouped by what those clients use.
 fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for node in nodes {
@@ -163,7 +163,7 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     groups.into_iter().map(finding).collect()
 }
 
-/// `2 of ID ID ID`, with our names for the nodes that we know.
+/// Turns `2 of ID ID ID` into `2 of 3: NAME, NAME, NAME`, with our names for the nodes that we know.
 fn with_names(members: &str, nodes: &[Examined]) -> String {
     let Some((quorum, ids)) = members.split_once(" of ") else { return members.to_owned() };
     let name = |id: &str| {
@@ -174,7 +174,8 @@ fn with_names(members: &str, nodes: &[Examined]) -> String {
     format!("{quorum} of {}: {}", members.len(), members.join(", "))
 }
 
-/// Which of our nodes may be those of the others, had they not lost their names with their data.
+/// Our nodes that the others may know by an earlier id, because a node that loses its data gets a new one. Empty unless
+/// the others use as many nodes as we do.
 fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
     let theirs: Vec<_> = members.split_once(" of ").map_or("", |(_, ids)| ids).split(' ').collect();
     let is_theirs = |node: &&Examined| node.id.as_deref().is_some_and(|id| theirs.contains(&id));
@@ -182,7 +183,7 @@ fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
     if theirs.len() == nodes.len() { missing } else { Vec::new() }
 }
 
-/// Only where it is allowed by a setting: elsewhere such a node has no vote.
+/// Concerns only nodes that a setting lets vote in spite of eviction: without the setting such a node has no vote.
 fn eviction(nodes: &[Examined]) -> Option<Finding> {
     let evicting = names(nodes.iter().filter(|node| node.votes() && node.may_evict()));
     (!evicting.is_empty()).then(|| {
