@@ -1,4 +1,4 @@
-//! report.html: one file that needs no network and no scripts.
+//! report.html: one file without scripts that needs no network.
 
 use std::fmt::Write as _;
 
@@ -12,9 +12,9 @@ use crate::chaos::judge::{Counts, Finding, relative};
 use crate::chaos::plan::Act;
 
 const STYLE: &str = include_str!("style.css");
-/// How many things that are wrong stand above the picture; the others can be unfolded.
+/// The number of failures shown above the picture; the others can be unfolded.
 const SHOWN: usize = 4;
-/// How many violations and faults are listed at all; report.json has all.
+/// The number of violations and faults that are listed; report.json has all.
 const LISTED: usize = 200;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -115,7 +115,7 @@ fn wrong(facts: Facts<'_>) -> String {
     wrong + &section("untested", "What was not tested", &facts.judgement.untested)
 }
 
-/// The table of clients whose lock could not be had.
+/// The table of clients that could not acquire a lock.
 fn denied(facts: Facts<'_>) -> String {
     let denied = &facts.judgement.denied;
     if denied.is_empty() {
@@ -138,7 +138,7 @@ fn denied(facts: Facts<'_>) -> String {
     )
 }
 
-/// The first ones, and the others to be unfolded.
+/// A list that shows its first items; the others can be unfolded.
 fn list(texts: &[String]) -> String {
     let items =
         |texts: &[String]| texts.iter().map(|text| format!("<li>{}</li>", escape(text))).collect::<String>();
@@ -222,7 +222,7 @@ fn again(facts: Facts<'_>) -> String {
     )
 }
 
-/// With thin spaces between thousands.
+/// A number with thin spaces between thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -6,9 +6,9 @@ use super::Facts;
 use crate::chaos::event::resource_name;
 use crate::chaos::judge::{Counts, Denied, Finding, relative};
 
-/// How many things that are wrong are spelled out; report.json has all.
+/// The number of failures that are shown; report.json has all.
 const SHOWN: usize = 10;
-/// How many of the clients that could not have a lock are told of; report.json has all.
+/// The number of clients without a lock that are shown; report.json has all.
 const DENIED_SHOWN: usize = 3;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -94,7 +94,7 @@ fn list(text: &mut String, indent: &str, lines: &[String], most: usize) {
     }
 }
 
-/// Which client, which lock, when and why.
+/// The client, the lock, the time and the reason.
 fn denied(denied: &Denied, from: f64) -> String {
     format!(
         "client {} waited {} for {} from {from:.1} s on: {}",
@@ -105,7 +105,7 @@ fn denied(denied: &Denied, from: f64) -> String {
     )
 }
 
-/// With three digits that count.
+/// A duration with three significant digits.
 pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         0.0 => "0 s".to_owned(),
