@@ -211,12 +211,11 @@ fn meaning(settings: &Settings) -> Vec<String> {
     ];
     for (round_trip, what) in ROUND_TRIPS {
         let left = settings.validity_after(round_trip);
-        sentences.push(format!("  {left:?} of it are left when the answers take {round_trip:?} ({what});"));
+        sentences.push(format!("  {left:?} are left when the answers take {round_trip:?} ({what});"));
     }
-    sentences
-        .push(format!("  with {:?} or less left, the lock is not handed over.", settings.min_validity()));
+    sentences.push(format!("  with {:?} or less left, the attempt fails.", settings.min_validity()));
     sentences.push(format!(
-        "A holder that crashes keeps others out for {:?} at most; for {:?} where a lock asks for max_ttl.",
+        "A crashed holder keeps others out for at most {:?}; for {:?} if its lock asked for max_ttl.",
         settings.outage_after_crash(ttl),
         settings.outage_after_crash(max_ttl),
     ));

@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     #[error("{}", settings_text(.0))]
     Settings(Vec<SettingsError>),
     /// Settings cannot be used, and one of the mistakes is a `--ttl` above `max_ttl`.
-    #[error("{}; --max-ttl or --set max_ttl=... raises the bound, best for all clients", settings_text(.0))]
+    #[error("{}; --max-ttl or --set max_ttl=... raises the bound, which should be the same for all clients", settings_text(.0))]
     TtlTooLong(Vec<SettingsError>),
     /// The lock was not acquired.
     #[error("{}", lock_text(.0))]
@@ -135,11 +135,11 @@ fn lock_text(error: &LockError) -> String {
             let nodes = node_lines(votes);
             let advice = match error.quarantine() {
                 Some(left) => format!(
-                    "wait for another {} (--wait), or say with `redlock init` which of them are new, if nobody can \
-                     hold a lock on them.",
+                    "wait for another {} (--wait), or declare with `redlock init` which of them are new, if nobody \
+                     can hold a lock on them.",
                     short(left)
                 ),
-                None => "start these nodes, or see why they cannot be reached from here.".to_owned(),
+                None => "start these nodes, or find out why they cannot be reached from here.".to_owned(),
             };
             format!(
                 "no quorum for {resource:?}{waited}: {needed} of {count} nodes must answer{nodes}\n  Nobody can take \
@@ -148,7 +148,7 @@ fn lock_text(error: &LockError) -> String {
         }
         LockError::TooLate { resource, left, min_validity, .. } => format!(
             "{resource:?} was granted too late{waited}: {left:?} of the lease were left, {min_validity:?} are \
-             needed; raise --ttl, or see why the nodes are slow"
+             needed; raise --ttl, or find out why the nodes are slow"
         ),
         LockError::Invalid(error) => error.to_string(),
         reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
@@ -159,7 +159,7 @@ fn lock_text(error: &LockError) -> String {
 
 fn other_lists_text(nodes: &[String]) -> String {
     let mut text =
-        "other clients use these nodes together with other ones, or by another quorum, so their locks and \
+        "other clients use these nodes together with other ones, or with another quorum, so their locks and \
                     ours may not exclude each other:"
             .to_owned();
     for node in nodes {

@@ -15,14 +15,14 @@ use crate::report::Report;
 const ABOUT: &str = "\
 Declare that nodes are new, so that their votes count at once
 
-A node that has no memory of an earlier life is either new or has lost its data, and with it the locks that it \
-granted. It cannot tell which, so its vote does not count until every lock that it may have forgotten is over. Say \
-with this, once, when you set up nodes, that they are new and nobody holds a lock on them. A node that can be seen not \
-to be new refuses.
+A node without a memory of an earlier life is either new or has lost its data, and with it the locks that it granted. \
+The node cannot tell which, so its vote does not count until every lock that it may have forgotten has expired. When \
+you set up nodes, declare once with this command that they are new and nobody holds a lock on them. A node that cannot \
+be new refuses.
 
-The word holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync always) \
-or that has replicas; for good where no such restart comes. Where something else is against a node, such as a replica that was promoted or \
-keys that it has evicted, its vote does not count at once, and the answer says why.";
+The declaration holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync \
+always) or that has replicas; without such a restart it holds for good. If a node is in quarantine for another reason, \
+such as the promotion of a replica or evicted keys, its vote does not count at once, and the answer gives the reason.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +35,9 @@ vote afterwards than have to agree.";
 
 /// The meaning of the declaration, shown before the question.
 const MEANING: &str = "\
-Say so only if nobody can hold a lock on them: if one lost its data while a client held a lock, another client gets \
-the same lock, and two work at a time. When in doubt, wait: each vote counts by itself when its time is over.";
+Answer yes only if nobody can hold a lock on them: if one lost its data while a client held a lock, another client \
+gets the same lock, and two work at the same time. When in doubt, wait: each vote counts by itself when its quarantine \
+is over.";
 
 /// The options of `redlock init`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
@@ -168,7 +169,9 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
         Ok(Declared::Older) => (
             "refused",
             Tone::Bad,
-            format!(": it is not new, for it remembers an earlier life; there is nothing to declare{vote}"),
+            format!(
+                ": it is not new, because it remembers an earlier life; there is nothing to declare{vote}"
+            ),
         ),
         Ok(Declared::HoldsLocks) => (
             "refused",
@@ -184,7 +187,7 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
             format!(": it holds too many keys to be new; use a server of its own for locks{vote}"),
         ),
         Ok(_) => ("refused", Tone::Bad, vote),
-        Err(failure) => ("not declared", Tone::Bad, format!(": {failure}; see to it and run this again")),
+        Err(failure) => ("not declared", Tone::Bad, format!(": {failure}; correct that and run this again")),
     }
 }
 

@@ -14,8 +14,9 @@ use crate::output::{self, Medium, Table, Tone, millis, short};
 const ABOUT: &str = "\
 Show who holds a lock
 
-For each node the owner that its key names, how long the key lasts unless it is renewed, and the highest fencing token \
-that the node has seen of it; then whether a quorum agrees. It is over when it is read: to act on it, take the lock.";
+Shows for each node the owner that its key names, how long the key lasts unless it is renewed, and the highest fencing \
+token that the node has seen for it; then whether a quorum agrees. The result may be out of date as soon as you read \
+it: to act on it, take the lock.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,8 +114,8 @@ pub(crate) fn summary(inspection: &Inspection) -> String {
             format!("nobody holds {key:?}: {answered} of {all} nodes say so, {needed} have to agree")
         }
         LockState::NotHeld => format!(
-            "nobody holds {key:?}: a key on {with_key} of {all} nodes is no quorum; it is of an attempt that is under \
-             way or has failed, and ends with its time"
+            "nobody holds {key:?}: a key on {with_key} of {all} nodes is no quorum; the key belongs to an attempt that is \
+             under way or has failed, and expires by itself"
         ),
         LockState::Unknown | _ => format!(
             "it is not known who holds {key:?}: {answered} of {all} nodes answered, {needed} have to agree"

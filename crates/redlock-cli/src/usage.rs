@@ -17,7 +17,7 @@ pub(crate) fn tell(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     if let Some(meant) = forgotten_dashes(error, env::args_os().skip(1).collect()) {
         stderr::say(
-            format!("\nredlock: the command stands behind `--`; did you mean\n  redlock {meant}\n")
+            format!("\nredlock: the command must follow `--`; did you mean\n  redlock {meant}\n")
                 .into_bytes(),
         );
         stderr::flush();

@@ -202,9 +202,12 @@ fn a_run_in_which_nobody_had_a_lock_is_not_clean() {
         assert!(denied["resource"].as_str().unwrap().starts_with("chaos:"), "{report:#}");
     }
     let page = fs::read_to_string(reports.join("report.html")).unwrap();
-    for shown in
-        ["Inconclusive", "nobody had a lock within", "Whose lock could not be had", "no quorum: 127.0.0.1:1"]
-    {
+    for shown in [
+        "Inconclusive",
+        "nobody had a lock within",
+        "Clients that could not acquire a lock",
+        "no quorum: 127.0.0.1:1",
+    ] {
         assert!(page.contains(shown), "{shown}");
     }
 }

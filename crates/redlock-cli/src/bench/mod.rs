@@ -26,16 +26,16 @@ const DURATION_MIN: Duration = Duration::from_millis(100);
 const ABOUT: &str = "\
 Measure how fast your nodes grant and release locks
 
-A number of tasks take and release locks as fast as they can, for a while; then the percentiles of both are shown, and \
-how many there were a second. The keys are its own (redlock-bench:HOST:PID:N), and none is left behind; the nodes \
-remember their fencing tokens for fence_retention, as they do of every lock. Think before you run it on nodes that \
-are in use: it takes what it can get.";
+Tasks take and release locks as fast as they can for a while. The result is the percentiles of both and the number of \
+locks per second. The keys are redlock's own (redlock-bench:HOST:PID:N), and none is left behind; the nodes remember \
+their fencing tokens for fence_retention, as for every lock. Think before you run it on nodes that are in use, because \
+it takes all the capacity that it can get.";
 
 const EXAMPLES: &str = "\
 Examples:
   redlock bench
-  redlock bench --tasks 1      the latency when nothing else goes on
-  redlock bench --keys same    how fast a lock goes from hand to hand
+  redlock bench --tasks 1      the latency without other load
+  redlock bench --keys same    how fast a lock passes from task to task
   redlock bench --tasks 64 --duration 30s
   redlock bench --json | jq .lock.p99_ms";
 

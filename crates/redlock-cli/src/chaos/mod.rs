@@ -39,9 +39,9 @@ const ABOUT: &str = "\
 Subject nodes and clients to faults, and judge what the clients saw
 
 Client processes lock, work, write to a store that checks fencing tokens, and release, while a scenario kills, pauses \
-and cuts off nodes and clients. What they saw is judged: exclusion, fencing, losses told in time, progress after \
-healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong and all faults \
-that the scenario names were played.";
+and cuts off nodes and clients. The verdict on what they saw covers exclusion, fencing, losses announced in time, \
+progress after healing, keys left behind, and the times when no lock could be acquired. Exits with 0 only when nothing \
+is wrong and all faults that the scenario names were played.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +99,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn after_help() -> String {
     let ready = READY.map(|(name, _)| name).join(", ");
     format!(
-        "{EXAMPLES}\n\nReady scenarios: {ready}.\nThe settings of a scenario are below all others.\n\n{ENVIRONMENT}\n\n{}",
+        "{EXAMPLES}\n\nReady scenarios: {ready}.\nAll other sources override the settings of a scenario.\n\n{ENVIRONMENT}\n\n{}",
         exit::table()
     )
 }
@@ -140,7 +140,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let exit = run.tell(&judgement, &stage.log)?;
     Ok(match ending? {
         Ending::Interrupted(signal) if exit != Exit::UNCLEAN => {
-            report.notice("interrupted: the verdict is on what was seen until then");
+            report.notice("interrupted: the verdict covers the time until now");
             Exit::by_signal(signal)
         }
         Ending::Interrupted(_) | Ending::Played => exit,

@@ -59,7 +59,7 @@ fn lost_vote(node: &Examined) -> Option<Finding> {
 fn advice(failure: &NodeFailure) -> &'static str {
     match failure {
         NodeFailure::Connecting | NodeFailure::ConnectionLost { .. } => {
-            "Look again in a moment; if it stays so, see the server's log."
+            "Run this again in a moment; if the problem persists, see the server's log."
         }
         NodeFailure::Unreachable { .. } => {
             "Start it, or see what keeps this machine from it: address, port, firewall."
@@ -70,13 +70,13 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => {
             "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
         }
-        NodeFailure::File { .. } => "See to the file; it is read again for every connection.",
-        NodeFailure::Credentials { .. } => "See to the program that gives the credentials.",
-        NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
+        NodeFailure::File { .. } => "Correct the file; redlock reads it again for every connection.",
+        NodeFailure::Credentials { .. } => "Correct the program that provides the credentials.",
+        NodeFailure::Tls { .. } => "Correct the certificates, or the tls settings of this node.",
         NodeFailure::Sentinel { .. } => {
             "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
         }
-        NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
+        NodeFailure::Permission { .. } => "Extend the ACL rule of the user by the named permission.",
         NodeFailure::TooManyClients => {
             "Raise maxclients, and with it the limit of open files; CLIENT LIST shows who is connected."
         }
@@ -108,12 +108,12 @@ fn advice(failure: &NodeFailure) -> &'static str {
             QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
         },
         NodeFailure::NotMaster { .. } => {
-            "List its master instead, if that is none of the others already. Each node has to be a master of its own, \
-             for a replica grants nothing by itself."
+            "List its master instead, unless that is one of the other nodes already. Each node has to be a master of \
+             its own, because a replica grants nothing by itself."
         }
         NodeFailure::NotStandalone { .. } => "List servers that run by themselves, with cluster-enabled no.",
         NodeFailure::Duplicate { .. } => {
-            "Remove one of the two names, or let it name another server: a server that votes twice is no majority."
+            "Remove one of the two names, or let it name another server, because one server must not vote twice."
         }
         NodeFailure::TooOld { .. } => "Upgrade the server.",
         NodeFailure::MayEvict { .. } => {
@@ -142,20 +142,20 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     }
     let finding = |(theirs, names): (&str, Vec<String>)| {
         let what = format!(
-            "another client uses other nodes or another quorum ({}): its quorum and yours need not meet, and then two \
-             clients hold one lock",
+            "another client uses other nodes or another quorum ({}): its quorum and yours may have no node in common, \
+             and then two clients hold one lock",
             with_names(theirs, nodes)
         );
         let replaced = match replaced(theirs, nodes).as_slice() {
             [] => String::new(),
             names => format!(
-                ", or if it is only that {} lost its data or was replaced since that client was there",
+                ", or if it is only that {} lost its data or was replaced since that client connected",
                 names.join(" and ")
             ),
         };
         let advice = format!(
             "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
-             these nodes forget it by themselves, as long afterwards as leases may last; at once by: redlock nodes \
+             these nodes forget it by themselves once the longest lease would have expired; at once by: redlock nodes \
              forget."
         );
         problem(names, what, advice)
@@ -214,7 +214,7 @@ fn forgetful(nodes: &[Examined], quarantine: Duration) -> Vec<Finding> {
     if !silent.is_empty() {
         findings.push(note(
             silent,
-            format!("does not tell whether it keeps every write: {}", cost()),
+            format!("does not report whether it keeps every write: {}", cost()),
             "Permit CONFIG GET to the user: ACL SETUSER NAME +config|get.",
         ));
     }

@@ -17,8 +17,8 @@ const ABOUT: &str = "\
 Examine the nodes: what they are, whether their votes count, and what to do about it
 
 Shows a table of the nodes, then what is wrong or could be better, and last whether locks can be taken and how many \
-more nodes may be lost. CLOCK is by how much a node's wall clock is ahead of this machine's; the round trips are those \
-of fifty small commands. Changes nothing but what every client writes down on the nodes when it connects.";
+more nodes may be lost. CLOCK is how far a node's wall clock is ahead of this machine's; the round trips are those of \
+fifty small commands. Changes nothing except the record that every client writes to the nodes when it connects.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -67,7 +67,7 @@ fn clocks(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
                 short(ours),
                 setting(bounds.max_clock_skew)
             ),
-            "Set this machine's clock right.",
+            "Correct this machine's clock.",
         ));
     }
     for node in nodes {
@@ -82,13 +82,13 @@ fn clocks(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
         findings.push(problem(
             vec![node.name.clone()],
             format!(
-                "its clock is {} {side} the other nodes'; set right in one step it ends leases early or late by that, \
-                 and the drift of {} does not cover it",
+                "its clock is {} {side} the other nodes'; a correction in one step would end leases early or late by \
+                 that, and the drift of {} does not cover it",
                 short(apart),
                 short(bounds.clock_drift)
             ),
-            "Have its clock slewed, not stepped, and kept right by NTP; a clock_drift_floor above the difference covers \
-             a step, at the cost of that much of every lease.",
+            "Slew its clock instead of stepping it, and use NTP; a clock_drift_floor above the difference covers a step, \
+             but shortens every lease by as much.",
         ));
     }
     findings
@@ -129,7 +129,7 @@ fn slow(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
         findings.push(note(
             vec![slowest.name.clone()],
             format!(
-                "a round trip takes {} at times, and ttl is {}: much of each lease is spent on winning and renewing it",
+                "a round trip takes {} at times, and ttl is {}: much of each lease is spent on acquiring and renewing it",
                 short(p99),
                 setting(bounds.ttl)
             ),
@@ -155,13 +155,13 @@ fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
         note(
             Vec::new(),
             format!(
-                "another client has a max_ttl of {}, yours is {}: a node that may have forgotten locks waits for as \
-                 long as the longest of them needs",
+                "another client has a max_ttl of {}, yours is {}: the longest one decides how long a node that may have \
+                 forgotten locks is in quarantine",
                 setting(*longest_max_ttl),
                 setting(*max_ttl)
             ),
-            "Give all clients the same. When none has the longer one any more, the nodes forget it by themselves, as \
-             long afterwards as its leases may last; at once by: redlock nodes forget.",
+            "Give all clients the same. When no client has the longer one any more, the nodes forget it by themselves once \
+             its longest lease would have expired; at once by: redlock nodes forget.",
         )
     })
 }

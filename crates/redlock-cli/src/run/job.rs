@@ -153,7 +153,7 @@ impl Job {
     fn tell_stuck(&self, names: &[String]) {
         if !names.is_empty() {
             self.report.notice(format_args!(
-                "warning: these could not be ended, and go on without the lock: {}",
+                "warning: these could not be ended, and continue without the lock: {}",
                 names.join(", ")
             ));
         }

@@ -59,7 +59,7 @@ pub(super) async fn check(
         OtherLists::Allowed => {
             report.notice(format_args!(
                 "warning: other clients use {} together with other nodes or another quorum, so their locks and ours may not \
-                 exclude each other; `redlock doctor` tells more",
+                 exclude each other; `redlock doctor` shows more",
                 different.join(", ")
             ));
             Ok(())

@@ -78,7 +78,7 @@ fn words(why: Why) -> &'static str {
         Why::Contended => "another client's key was there",
         Why::NoQuorum => "no quorum",
         Why::TooLate => "it was granted too late",
-        Why::NoToken => "no fencing token could be had",
+        Why::NoToken => "the nodes granted no fencing token",
         Why::Other => "the wait ran out",
     }
 }

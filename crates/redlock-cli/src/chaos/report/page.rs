@@ -81,7 +81,7 @@ fn figures(facts: Facts<'_>) -> String {
     let figures = [
         (grouped(sections), "sections"),
         (grouped(faults), "faults"),
-        (format!("{:.2} %", judgement.availability.share * 100.0), "of the time a lock could be had"),
+        (format!("{:.2} %", judgement.availability.share * 100.0), "of the time locks were available"),
         (seconds(judgement.availability.longest_gap().as_secs_f64()), "longest time without"),
         (seconds(latency.percentile(50).as_secs_f64()), "median to get a lock"),
         (seconds(latency.percentile(99).as_secs_f64()), "99 % of locks within"),
@@ -133,7 +133,7 @@ fn denied(facts: Facts<'_>) -> String {
     };
     let rows: String = denied.iter().take(LISTED).map(row).collect();
     format!(
-        "<h2>Whose lock could not be had</h2>\n<div class=\"scroll\"><table><thead><tr><th>who</th><th>lock</th>\
+        "<h2>Clients that could not acquire a lock</h2>\n<div class=\"scroll\"><table><thead><tr><th>who</th><th>lock</th>\
          <th>from</th><th>for</th><th>why</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
 }

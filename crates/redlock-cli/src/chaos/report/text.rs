@@ -31,7 +31,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
     );
     let _ = writeln!(
         text,
-        "  a lock could be had {:.2} % of the time; the longest time without was {}",
+        "  locks were available {:.2} % of the time; the longest gap was {}",
         judgement.availability.share * 100.0,
         seconds(judgement.availability.longest_gap().as_secs_f64()),
     );
@@ -56,7 +56,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
         );
     }
     if !judgement.denied.is_empty() {
-        text.push_str("  whose lock could not be had:\n");
+        text.push_str("  clients that could not acquire a lock:\n");
         let lines: Vec<String> =
             judgement.denied.iter().map(|one| denied(one, facts.seconds(one.from))).collect();
         list(&mut text, "   ", &lines, DENIED_SHOWN);
