@@ -1,4 +1,4 @@
-//! `redlock config`: all mistakes at once, and what the settings mean.
+//! `redlock config` reports all mistakes at once, and explains the settings.
 
 use std::fs;
 use std::path::Path;
