@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lock", &["config", "coordinator", "error", "protocol", "types"]),
 ];
 
-/// What only one part may name, because that part hides it.
+/// Names that only one part may use, because that part hides them.
 const FOREIGN: &[(&str, &str)] =
     &[("redis::", "node"), ("getrandom::", "coordinator"), ("clock_gettime", "coordinator")];
 

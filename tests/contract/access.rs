@@ -9,7 +9,7 @@ use crate::support::{LONG, SLACK, builder, calls, eventually, queues};
 
 const PASSWORD: &str = "s3cret";
 
-/// What a cluster demands of its clients.
+/// The demands of a cluster on its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
     Open,

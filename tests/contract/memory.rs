@@ -1,4 +1,4 @@
-//! Nodes that have forgotten locks, for whatever reason. No sequence of events ends with two holders.
+//! Nodes that have forgotten locks, by whatever event. No sequence of events ends with two holders.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ struct Address {
     listening: AbortHandle,
 }
 
-/// What happens to existing connections.
+/// The fate of existing connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Existing {
     Cut,

@@ -92,7 +92,7 @@ fn is_locked(inspection: &Inspection) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     NothingThere,
-    /// The previous holder has no quorum any more.
+    /// The previous holder has lost its quorum.
     Broken,
     /// The nodes that did not answer may be a quorum.
     NotKnown,

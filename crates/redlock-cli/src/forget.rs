@@ -105,7 +105,7 @@ fn forgotten(told: &[NodeResult<()>]) -> usize {
     told.iter().filter(|node| node.result().is_ok()).count()
 }
 
-/// What the nodes remember, shown before the question.
+/// The nodes' memory of their clients, shown before the question.
 fn known(redlock: &Redlock, settings: &Settings) -> String {
     let medium = Medium::of_stderr();
     let mut text = String::new();

@@ -16,7 +16,7 @@ pub(crate) const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, 
 pub(crate) const ALL: [Signal; 6] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::TERM];
 
-/// Signals received since [`listen`](Signals::listen). None of them ends the process by itself any more.
+/// Signals received since [`listen`](Signals::listen). The process handles them, and none of them ends it by default.
 #[derive(Debug)]
 pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// How many tasks run at a time: 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = tasks)]
     tasks: usize,
-    /// What the tasks lock.
+    /// Keys that the tasks lock.
     #[arg(long, value_enum, default_value_t = Keys::Own)]
     keys: Keys,
     /// Print one JSON object instead.

@@ -1,5 +1,5 @@
-//! `redlock chaos-client`: one client in a process of its own, on the public API. It does what a user's program would:
-//! lock, work, check the lease, write with the fencing token, release.
+//! `redlock chaos-client`: one client in a process of its own, on the public API. The client does what a user's program
+//! would: lock, work, check the lease, write with the fencing token, release.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -236,7 +236,7 @@ async fn raise(counter: &Counter, hold: Duration, is_valid: impl Fn() -> bool) {
     }
 }
 
-/// What has been reported about a held lock. Dropped, it reports the end, wherever the client is stopped.
+/// The reported state of a held lock. Dropped, it reports the end, wherever the client is stopped.
 struct Seen {
     deadline: u64,
     stage: Stage,

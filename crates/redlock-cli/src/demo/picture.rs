@@ -79,7 +79,7 @@ fn node_line(number: usize, node: &Node, view: &View) -> Line {
     }
 }
 
-/// What the workers' clients report about a node; `None` while all are connected.
+/// The reports of the workers' clients about a node; `None` while all are connected.
 fn seen(node: &Node, workers: usize) -> Option<String> {
     let reasons: BTreeSet<&str> = node.lost_by.values().map(String::as_str).collect();
     let reasons: Vec<&str> = reasons.into_iter().collect();

@@ -35,7 +35,7 @@ struct Summary<'a> {
     elapsed_ms: u64,
 }
 
-/// What the workers observed of one node.
+/// The workers' observations of one node.
 #[derive(Debug, Serialize)]
 struct Failures<'a> {
     node: usize,
@@ -94,7 +94,7 @@ fn failures(view: &View) -> Vec<Failures<'_>> {
     failures.collect()
 }
 
-/// What happened, what that proves and what not, and what to try next.
+/// The events, what they prove and what not, and what to try next.
 pub(super) fn text(play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) -> String {
     let mut text = String::from("\nWhat happened\n");
     happened(&mut text, play, view, verdict, elapsed);

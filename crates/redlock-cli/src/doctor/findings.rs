@@ -1,4 +1,4 @@
-//! What is wrong or could be better, each with advice. Pure: computed from the observed facts alone.
+//! Findings: problems and possible improvements, each with advice. Pure: computed from the observed facts alone.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn lost_vote(node: &Examined) -> Option<Finding> {
     Some(problem(vec![node.name.clone()], failure.to_string(), advice(failure)))
 }
 
-/// What to do about a node whose vote does not count.
+/// Advice for a node whose vote does not count.
 fn advice(failure: &NodeFailure) -> &'static str {
     match failure {
         NodeFailure::Connecting | NodeFailure::ConnectionLost { .. } => {

@@ -54,7 +54,7 @@ pub(super) fn as_text(
     text
 }
 
-/// What the present nodes allow.
+/// The verdict: whether locks can be acquired, and how many more nodes may be lost.
 fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
     let Quorum { nodes: all, needed, voting } = quorum;
     let vote = format!("{voting} of {all} nodes vote, {needed} have to agree");

@@ -234,7 +234,7 @@ mod tests {
         assert!(one.starts_with("Problem [\"c\"] its clock is 1.5 s behind the other nodes'"), "{one}");
         assert!(one.contains("the drift of 102 ms does not cover it"), "{one}");
         assert!(judge([0, 104, 0])[0].contains("ahead of the other nodes'"));
-        // All nodes agree, so this machine's clock is wrong. That costs nothing until tokens are refused.
+        // All nodes agree, so this machine's clock is wrong. The difference costs nothing until tokens are refused.
         assert_eq!(judge([30_000, 30_005, 29_990]), Vec::<String>::new());
         let [one] = &judge([-61_000; 3])[..] else { panic!() };
         assert!(one.starts_with("Problem [] this machine's clock is 1m 1s ahead of the nodes'"), "{one}");

@@ -1,4 +1,4 @@
-//! Holds the lock for a command until nothing of the command runs any more.
+//! Holds the lock for a command until neither the command nor a descendant runs.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,4 +1,4 @@
-//! What `redlock run` inherits: ignored signals, a terminal, orphans.
+//! Inheritance of `redlock run`: ignored signals, a terminal, orphans.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};

@@ -154,7 +154,7 @@ pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
             Violation::LossLate { loss: loss(&one), due: at(due), bound }
         }
         Violation::Revived { loss: one } => Violation::Revived { loss: loss(&one) },
-        // These contain no times.
+        // Violations without times.
         other @ (Violation::KeyLeft { .. } | Violation::StaleWrite { .. } | _) => other,
     };
     to_microseconds(&violation.to_string())
@@ -251,7 +251,7 @@ fn progress(log: &Log, promise: &Promise) -> Verdict {
     let all = sections(log);
     let mut verdict = history::check(&[]);
     if !log.cut_short.is_empty() {
-        // It is unknown whether a quorum could be reached.
+        // Nobody knows whether a quorum could be reached.
         return verdict;
     }
     for (client, client_log) in log.clients.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What the lock promises with the given settings, and when a run was outside its assumptions.
+//! The promises of the lock with the given settings, and the times when a run was outside their assumptions.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::nanos;
 /// How long a release may take after a failed attempt, on a busy machine. The TTL has to be longer, because otherwise
 /// no leaked key exists for long enough to be noticed.
 const RELEASE: Duration = Duration::from_secs(1);
-/// What else a wait may take on a busy machine.
+/// Additional time of a wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
 /// How fast a clock may run with the default settings: 1 %. A user who lowers the drift is judged by this value all the

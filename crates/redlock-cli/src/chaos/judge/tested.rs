@@ -8,7 +8,7 @@ use super::super::log::Log;
 use super::super::plan::{self, Origin};
 use super::super::scenario::{Scenario, Spot, Timing};
 
-/// What a run has to do at least before "nothing is wrong" means that the lock has kept its promises.
+/// The least that a run has to do before "nothing is wrong" means that the lock has kept its promises.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     /// The scheduled faults, in the scenario's order.

@@ -94,7 +94,7 @@ pub(crate) struct Work {
     pub(crate) long_one_in: u64,
 }
 
-/// What a local node keeps when it is killed.
+/// Whether a local node keeps its data when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Durability {
     #[default]
