@@ -17,8 +17,8 @@ const RELEASE: Duration = Duration::from_secs(1);
 /// Additional time of a wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// How fast a clock may run with the default settings: 1 %. A user who lowers the drift is judged by this value all the
-/// same.
+/// How much too fast a clock may run with the default settings: 1 %. A user who lowers the drift is judged by this
+/// value all the same.
 const DRIFT_PPM: i64 = 10_000;
 
 /// The settings that contain promises. A setting that weakens them is no excuse: a user who turns off the restart guard
@@ -31,7 +31,7 @@ pub(crate) struct Promise {
     pub(crate) max_ttl: Duration,
     /// How far a clock may jump during a TTL.
     pub(crate) drift: Duration,
-    /// How fast a clock may run, in parts per million.
+    /// How much too fast a clock may run, in parts per million.
     pub(crate) drift_ppm: i64,
     pub(crate) quarantine: Duration,
     /// The prefix of all keys.
