@@ -1,4 +1,5 @@
-//! Wrong settings, URLs and names: each with its kind of error, and a message that names setting, value and bound.
+//! Wrong settings, URLs and names. Each mistake has its kind of error, and a message that names setting, value and
+//! bound.
 
 #![cfg(feature = "config")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -10,7 +11,7 @@ use redlock_quorum::{LockError, NodeOptions, Redlock, RedlockBuilder, SettingsEr
 
 const THREE: &str = "nodes = [\"redis://a\", \"redis://b\", \"redis://c\"]\n";
 
-/// What a mistake has to be: its kind, its setting, and what its message has to say of value and bound.
+/// The expected mistake: its kind, its setting, and the parts of the message that name value and bound.
 type Expected<'a> = (&'a str, &'a str, &'a [&'a str]);
 
 #[track_caller]
@@ -23,7 +24,7 @@ fn is_mistake(error: &SettingsError, input: &str, (kind, setting, parts): Expect
     }
 }
 
-/// What one mistake in the settings is told as.
+/// Returns the only mistake of these settings.
 #[track_caller]
 fn only(builder: RedlockBuilder, input: &str) -> SettingsError {
     let mistakes = builder.settings().map(drop).expect_err(input);
@@ -33,9 +34,9 @@ fn only(builder: RedlockBuilder, input: &str) -> SettingsError {
     mistake
 }
 
-/// A line of a settings file behind three nodes. The message begins with file, line and column.
+/// A line of a settings file after three nodes. The message begins with file, line and column.
 const LINES: &[(&str, Expected<'static>)] = &[
-    // Not of the kind that it has to be.
+    // Wrong types.
     (
         "ttl = 10",
         ("Malformed", "ttl", &["r.toml:2:7: ttl: 10; must be a duration with its unit, such as 10s"]),
@@ -147,14 +148,14 @@ const LINES: &[(&str, Expected<'static>)] = &[
         "retry.strategy = \"fixed\"\nretry.first = \"1ms\"",
         ("OutOfRange", "retry.first", &["left out unless", "\"exponential\""]),
     ),
-    // The quorum.
+    // Wrong quorums.
     (
         "quorum = 0",
         ("Quorum", "quorum", &["r.toml:2:10: quorum: 0 of 3 nodes; must be between 2 (the majority) and 3"]),
     ),
     ("quorum = 1", ("Quorum", "quorum", &["1 of 3 nodes", "between 2"])),
     ("quorum = 4", ("Quorum", "quorum", &["4 of 3 nodes", "and 3"])),
-    // No such setting.
+    // Unknown settings.
     ("tll = \"5s\"", ("Unknown", "tll", &["r.toml:2:1: tll: no such setting; did you mean ttl?"])),
     ("TTL = \"5s\"", ("Unknown", "TTL", &["did you mean ttl?"])),
     ("node = []", ("Unknown", "node", &["did you mean nodes?"])),
@@ -166,7 +167,7 @@ const LINES: &[(&str, Expected<'static>)] = &[
         "dangerous_no_guard = true",
         ("Unknown", "dangerous_no_guard", &["did you mean dangerous_no_restart_guard?"]),
     ),
-    // What does not go together.
+    // Settings that exclude each other.
     (
         "password = \"x\"\npassword_file = \"/dev/null\"",
         ("Conflict", "password_file", &["given together with password; must be one"]),
@@ -187,7 +188,7 @@ const LINES: &[(&str, Expected<'static>)] = &[
         "tls_server_name = \"a\"",
         ("Malformed", "tls_server_name", &["a; must be given for rediss:// URLs only"]),
     ),
-    // Other places that the file names.
+    // Missing files that the settings name.
     (
         "password_file = \"nowhere\"",
         ("File", "password_file", &["r.toml:2:17", "cannot read nowhere: No such file"]),
@@ -219,7 +220,7 @@ fn wrong_lines_of_a_file() {
     }
 }
 
-/// Lists of nodes, as a file gives them.
+/// Node lists, as a settings file contains them.
 const NODES: &[(&str, Expected<'static>)] = &[
     ("", ("NoNodes", "nodes", &["none given; name at least one Redis master"])),
     (
@@ -388,7 +389,7 @@ fn wrong_flags_and_files() {
     }
 }
 
-/// Names of locks, and settings of a single lock: refused before anything is sent.
+/// Wrong names of locks and wrong settings of a single lock are rejected before anything is sent.
 #[tokio::test]
 async fn wrong_names_and_settings_of_a_lock() {
     let redlock = Redlock::builder().nodes(["redis://127.0.0.1:1"]).connect().await.unwrap();
@@ -409,7 +410,7 @@ async fn wrong_names_and_settings_of_a_lock() {
         is_mistake(&error, name, ("Resource", "resource", &[rule, &shown]));
         assert!(error.to_string().len() < 600, "a long name is not repeated: {error}");
     }
-    // What other implementations put before the names of their locks.
+    // The prefixes that other implementations put before the names of their locks are allowed.
     for name in ["redlock:", "redlock:job", "redlock-quorum", "app:redlock:fences"] {
         assert!(redlock.mutex(name).is_ok(), "{name:?}");
     }

@@ -1,5 +1,5 @@
-//! What `docs/` says of events and of the dashboard, held against the sources. The table of metrics is held against the
-//! code beside it, in `coordinator/counts/meters.rs`.
+//! Compares events and dashboard in `docs/` with the sources. The table of metrics is compared beside the code, in
+//! `coordinator/counts/meters.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 const DOCUMENT: &str = include_str!("../docs/observability.md");
 const DASHBOARD: &str = include_str!("../docs/grafana-dashboard.json");
 
-/// Level and fields of a span or event, by its name or message.
+/// Level and fields of each span or event, by its name or message.
 type Events = BTreeMap<String, (String, BTreeSet<String>)>;
 
 #[test]
@@ -49,13 +49,13 @@ fn events_are_read_as_they_are_written() {
     assert_eq!(events_of(text), expected);
 }
 
-/// What Grafana needs of a dashboard to import it and to show something.
+/// Checks that the dashboard has what Grafana needs to import and show it.
 #[test]
 fn the_dashboard_imports_cleanly() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     assert!(dashboard["title"].is_string() && dashboard["uid"].is_string(), "{dashboard}");
     assert!(dashboard["schemaVersion"].as_u64().is_some_and(|version| version >= 36));
-    // It is another dashboard's number where it is imported.
+    // An id would be that of another dashboard where this one is imported.
     assert!(dashboard["id"].is_null());
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     assert_eq!((&variables[0]["type"], &variables[0]["query"]), (&"datasource".into(), &"prometheus".into()));
@@ -85,7 +85,7 @@ fn the_dashboard_imports_cleanly() {
     assert!(panels.len() > 10);
 }
 
-/// Its parentheses match, its variables exist, and its labels are those of the document's table.
+/// Checks that parentheses match, that variables exist, and that the labels are those of the document's table.
 fn check_query(query: &str, variables: &BTreeSet<&str>) {
     for pair in ["()", "[]", "{}"] {
         let count = |side: usize| query.matches(&pair[side..=side]).count();
@@ -93,7 +93,7 @@ fn check_query(query: &str, variables: &BTreeSet<&str>) {
     }
     for word in query.split('$').skip(1) {
         let name: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-        // Grafana's own begin with two underscores.
+        // Grafana's own variables begin with two underscores.
         assert!(name.starts_with("__") || variables.contains(name.as_str()), "{name} in {query}");
     }
     let metric = &query[query.find("redlock_").unwrap()..];
@@ -146,7 +146,7 @@ fn events_of(text: &str) -> Events {
                 for argument in arguments(&code[at + macro_name.len()..]) {
                     match argument.strip_prefix('"') {
                         Some(literal) if name.is_none() => name = Some(message(literal)),
-                        // What is put into the message.
+                        // A part of the message.
                         _ if name.is_some() && !macro_name.ends_with("span!(") => {}
                         _ => {
                             let field = argument.split(" = ").next().unwrap();
@@ -161,7 +161,7 @@ fn events_of(text: &str) -> Events {
     events
 }
 
-/// Arguments of a macro, from behind its parenthesis.
+/// The arguments of a macro, from behind its opening parenthesis.
 fn arguments(text: &str) -> Vec<String> {
     let (mut all, mut current, mut depth, mut quoted, mut escaped) =
         (Vec::new(), String::new(), 0, false, false);
@@ -186,7 +186,7 @@ fn arguments(text: &str) -> Vec<String> {
     all
 }
 
-/// A string literal as it is printed, with what differs from time to time left out.
+/// A string literal as it is printed, without its variable parts.
 fn message(literal: &str) -> String {
     let literal = literal.trim_end_matches('"').replace("\\\n", "");
     let (mut text, mut inside) = (String::new(), false);
@@ -204,7 +204,7 @@ fn message(literal: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Of the library: the tool and the testing kit have crates of their own, and speak for themselves.
+/// The sources of the library. The tool and the testing kit are crates of their own, with their own log events.
 fn sources() -> Vec<PathBuf> {
     fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).unwrap() {

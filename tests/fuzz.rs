@@ -1,5 +1,5 @@
-//! The fuzz targets on a few inputs, so that they are built and hold with every test run. `make fuzz` goes on for a
-//! minute, led by what they cover.
+//! Runs the fuzz targets on a few inputs, so that they are built and pass in every test run. `make fuzz` runs them for
+//! a minute, guided by coverage.
 
 #![cfg(all(feature = "config", feature = "tls"))]
 
@@ -19,7 +19,7 @@ mod settings;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// A runtime swallows the panics of its tasks, but not their count.
+/// A runtime catches the panics of its tasks, so they are counted by a hook.
 fn count_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -31,10 +31,10 @@ fn count_panics() {
     });
 }
 
-/// The scripted nodes know the commands of the client: where nothing is odd, it gets its locks.
+/// The scripted nodes know the client's commands: if no reply is odd, the client gets its locks.
 #[test]
 fn nodes_in_order_grant_locks() {
-    // Not the short leases of the target, which may end before they begin on a machine that does much else.
+    // Long leases. The short leases of the target may expire before they begin on a busy machine.
     assert_eq!(replies::run_with(&[], Duration::from_secs(10)), 2);
 }
 
@@ -66,7 +66,7 @@ proptest! {
         check(settings::run, &data);
     }
 
-    /// Mostly in order, so that something else than the handshake is met with what is not.
+    /// Mostly regular replies, so that odd ones are met after the handshake, too.
     #[test]
     fn replies_of_any_bytes(data in vec(prop_oneof![9 => Just(0_u8), 1 => any::<u8>()], 0..1000)) {
         check(replies::run, &data);

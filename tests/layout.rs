@@ -1,4 +1,4 @@
-//! The layout explains itself only as long as it is kept: which part names which, and how long a file is.
+//! Guards the layout: which part may name which, and how long a file may be.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which parts of the library each part may name. `client` and `lib` wire everything together; other crates see what
+/// The parts of the library that each part may name. `client` and `lib` wire everything together. Other crates see what
 /// users see, because they are other crates.
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
@@ -19,11 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lock", &["config", "coordinator", "error", "protocol", "types"]),
 ];
 
-/// What only one part may name, because it is what that part hides.
+/// Names that only one part may use, because that part hides them.
 const FOREIGN: &[(&str, &str)] =
     &[("redis::", "node"), ("getrandom::", "coordinator"), ("clock_gettime", "coordinator")];
 
-/// A file that is longer wants to be two.
+/// A longer file should be split.
 const LINES_MAX: usize = 420;
 
 #[test]
@@ -62,8 +62,8 @@ fn foreign_words_stay_where_they_are_hidden() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What crates name of each other is in their manifests: the testing kit knows nothing of the library, and only the
-/// library and the measurements talk to redis-rs.
+/// The manifests decide what crates may name of each other. The testing kit does not depend on the library, and only
+/// the library and the benchmarks use redis-rs.
 #[test]
 fn crates_depend_only_on_what_they_may() {
     for member in ["crates/redlock-cli", "crates/redlock-sim", "crates/redlock-testing", "examples"] {
@@ -104,7 +104,7 @@ fn the_arrow_check_can_fail() {
     assert_eq!(named_parts("// crate::node is not named in a comment"), Vec::<String>::new());
 }
 
-/// The parts that stand behind `crate::` in code, braces included.
+/// The parts named after `crate::` in code, including those in braces.
 fn named_parts(text: &str) -> Vec<String> {
     let mut parts = Vec::new();
     for line in code_lines(text) {
@@ -120,7 +120,7 @@ fn named_parts(text: &str) -> Vec<String> {
     parts
 }
 
-/// Splits a brace list at its own commas.
+/// Splits a brace list at its top-level commas.
 fn top_level(list: &str) -> Vec<&str> {
     let (mut depth, mut start, mut items) = (0, 0, Vec::new());
     for (i, c) in list.char_indices() {
@@ -144,7 +144,7 @@ fn top_level(list: &str) -> Vec<&str> {
 
 fn first_word(text: &str) -> String {
     let word: String = text.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    // Re-exports at the root are types, which begin with a capital and leave nothing here.
+    // Re-exports at the root are types, which begin with a capital, so that nothing is left of them here.
     word
 }
 

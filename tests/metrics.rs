@@ -1,4 +1,4 @@
-//! The metrics of a scripted life, read as a Prometheus server would.
+//! The metrics of a scripted client, read as a Prometheus server would.
 
 #![cfg(all(feature = "metrics", feature = "testing", unix))]
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
@@ -55,7 +55,7 @@ async fn a_recorder_hears_what_stats_tell() {
     );
     let granted = |i| value(&page, "redlock_votes_total", &[("node", &node(i)), ("vote", "granted")]);
     assert!((0..3).map(granted).sum::<f64>() >= 2.0);
-    // Also of the node whose answers come too late to decide anything.
+    // Includes the node whose answer came too late for the decision.
     let round_trips = |i| value(&page, "redlock_round_trip_seconds_count", &[("node", &node(i))]);
     eventually("all round trips are taken", || (0..3).all(|i| round_trips(i) >= 1.0)).await;
     let stats = redlock.stats();
@@ -66,7 +66,7 @@ async fn a_recorder_hears_what_stats_tell() {
         assert_eq!(node.votes.granted as f64, granted(i));
     }
 
-    // A node forgets, and is healed by a renewal.
+    // A node loses the key, and a renewal sets it again.
     cluster.restart(2, Data::Lost).unwrap();
     let healed = || value(&page, "redlock_restored_total", &[("node", &node(2))]) >= 1.0;
     eventually("node 2 is healed", healed).await;
@@ -75,14 +75,14 @@ async fn a_recorder_hears_what_stats_tell() {
     assert!(value(&page, lost, &[("node", &node(2)), ("reason", "connection lost")]) >= 1.0);
     let of_page = |vote| value(&page, "redlock_renewals_total", &[("node", &node(0)), ("vote", vote)]);
     let of_stats = || redlock.stats().nodes[0].renewals;
-    // No renewal is answered in between.
+    // No renewal is answered between the two readings.
     let before = of_page("granted");
     assert!((before..=of_page("granted")).contains(&(of_stats().granted as f64)));
     guard.release().await.unwrap();
     assert_eq!(value(&page, "redlock_leases_held", &[]), 0.0);
     assert_eq!(value(&page, "redlock_hold_seconds_count", &[]), 1.0);
 
-    // A quorum goes; what was held is lost, and nothing can be had.
+    // The quorum is lost, and with it the lock; no lock can be acquired.
     let guard = mutex.lock().await.unwrap();
     cluster.kill(0).unwrap();
     cluster.kill(1).unwrap();
@@ -101,7 +101,7 @@ async fn a_recorder_hears_what_stats_tell() {
     assert!(stats.nodes[2].connected >= 2, "{stats:?}");
     assert!(stats.nodes[0].failure.is_some() && stats.nodes[0].votes.unknown >= 1, "{stats:?}");
 
-    // A client that is dropped is not connected any more.
+    // A dropped client is no longer connected.
     drop((guard, mutex, redlock));
     let gone = || value(&page, "redlock_node_connected", &[("node", &node(2))]) == 0.0;
     eventually("the connection is closed", gone).await;
@@ -110,7 +110,7 @@ async fn a_recorder_hears_what_stats_tell() {
     assert!(page.contains("# HELP redlock_leases_held Locks that are held now"), "{page}");
 }
 
-/// It was not seen at all, and nothing could be told of it.
+/// The bug: such a node did not appear in the metrics at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_never_reached_is_not_connected() {
     let recorder = PrometheusBuilder::new().build_recorder();
@@ -118,7 +118,7 @@ async fn a_node_that_was_never_reached_is_not_connected() {
     let cluster = LocalCluster::start(3).unwrap();
     cluster.kill(1).unwrap();
     let settings = Redlock::builder().nodes(cluster.urls()).settings().unwrap();
-    // The recorder of this thread hears what is done in this thread: that there are these nodes.
+    // This thread's recorder sees what this thread does: the nodes are registered.
     let connecting =
         metrics::with_local_recorder(&recorder, || futures::FutureExt::now_or_never(settings.connect()));
     assert!(connecting.is_none());

@@ -1,5 +1,5 @@
-//! Nodes that answer anything: servers on loopback ports, whose scripts are the bytes. The client must not panic, hang,
-//! or leave a task behind, and must not take for a lock what no majority has granted.
+//! Nodes that answer anything: servers on loopback ports, whose replies the fuzzer's bytes decide. The client must not
+//! panic, hang, or leave a task behind, and must not take a lock that no majority has granted.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -12,17 +12,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// Whatever the client does here takes milliseconds; this is for a machine that does much else.
+/// A bound for a busy machine. The client's work here takes milliseconds.
 const LIMIT: Duration = Duration::from_secs(20);
 const NODES: usize = 5;
-/// Lets go of what is never answered after so long.
+/// Short, because the client keeps a release that is never answered for a TTL.
 const TTL: Duration = Duration::from_millis(12);
 
 pub(crate) fn run(data: &[u8]) {
     run_with(data, TTL);
 }
 
-/// With leases of another length. How many locks were won, out of two.
+/// Runs the target with another TTL, and returns how many locks were acquired, out of two.
 pub(crate) fn run_with(data: &[u8], ttl: Duration) -> usize {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
@@ -50,7 +50,7 @@ async fn meet(data: &[u8], ttl: Duration) -> usize {
     for node in 0..NODES {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("there is a port");
         urls.push(format!("redis://127.0.0.1:{}", listener.local_addr().expect("it has one").port()));
-        // Every fifth byte, so that a byte more changes little.
+        // Every fifth byte goes to the same node, so that an additional byte changes little.
         let script =
             Arc::new(Mutex::new(Script::new(data.iter().skip(node).step_by(NODES).copied().collect())));
         servers.push(tokio::spawn(serve(listener, node, Arc::clone(&script))));
@@ -63,7 +63,7 @@ async fn meet(data: &[u8], ttl: Duration) -> usize {
         .node_timeout(ttl / 4)
         .connect_timeout(ttl / 2)
         .max_wait(ttl / 2)
-        // The server's clock is any.
+        // The server's clock may show any time.
         .max_clock_skew(Duration::from_secs(1000 * 24 * 60 * 60))
         .fence_retention(Duration::from_secs(3650 * 24 * 60 * 60))
         .fencing(if data.len().is_multiple_of(4) { Fencing::Off } else { Fencing::On })
@@ -91,10 +91,10 @@ async fn meet(data: &[u8], ttl: Duration) -> usize {
     won
 }
 
-/// One connection after the other, as the client has but one at a time.
+/// Serves one connection after the other, because the client has only one at a time.
 async fn serve(listener: TcpListener, node: usize, script: Arc<Mutex<Script>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        // With a reset at the end: ports that wait for late bytes run out.
+        // Closes with a reset, because ports that wait for late bytes would run out.
         let _ = stream.set_zero_linger();
         let _ = stream.set_nodelay(true);
         let _ = answer(stream, node, &script).await;
@@ -118,7 +118,7 @@ async fn answer(mut stream: TcpStream, node: usize, script: &Mutex<Script>) -> s
     }
 }
 
-/// The first command, and how long it is; `None` as long as it is not whole.
+/// The first command and its length; `None` while the command is incomplete.
 fn command(bytes: &[u8]) -> Option<(Vec<String>, usize)> {
     let mut at = 0;
     let line = |kind: u8, at: &mut usize| -> Option<usize> {
@@ -138,10 +138,10 @@ fn command(bytes: &[u8]) -> Option<(Vec<String>, usize)> {
     (at <= bytes.len()).then_some((arguments, at))
 }
 
-/// What to answer next.
+/// The replies of a node, as the bytes decide them.
 struct Script {
     bytes: std::vec::IntoIter<u8>,
-    /// Whether anything was said that can be taken for the grant of a lock.
+    /// Whether any reply could be taken for the grant of a lock.
     said_ok: bool,
 }
 
@@ -150,12 +150,12 @@ impl Script {
         Self { bytes: bytes.into_iter(), said_ok: false }
     }
 
-    /// When it is over, a server that is in order.
+    /// The next byte. After the last one 0, which stands for a regular reply.
     fn byte(&mut self) -> u8 {
         self.bytes.next().unwrap_or(0)
     }
 
-    /// `None` closes the connection.
+    /// The next reply; `None` closes the connection.
     fn reply(&mut self, node: usize, command: &[String]) -> Option<Vec<u8>> {
         let reply = match self.byte() {
             0..160 => right(node, command),
@@ -163,11 +163,11 @@ impl Script {
             210..220 => [&right(node, command)[..], &self.value(2)].concat(),
             220..230 => b"-ERR no\r\n".to_vec(),
             230..250 => self.raw(),
-            // Says nothing, and leaves the client waiting.
+            // No reply, so that the client waits.
             250..253 => Vec::new(),
             253..=255 => return None,
         };
-        // `+OK` stands in some bytes of any kind, too.
+        // Also found within other values, because `+OK` may occur in any bytes.
         self.said_ok |= reply.windows(2).any(|window| window == b"OK");
         Some(reply)
     }
@@ -177,7 +177,7 @@ impl Script {
         self.bytes.by_ref().take(length).collect()
     }
 
-    /// Any value of RESP2 or RESP3, with some depth.
+    /// Any value of RESP2 or RESP3, up to some depth.
     fn value(&mut self, depth: u8) -> Vec<u8> {
         const NUMBERS: [&str; 10] = [
             "0",
@@ -196,7 +196,7 @@ impl Script {
         let number = NUMBERS[usize::from(self.byte()) % NUMBERS.len()];
         let mut value = vec![kind];
         match kind {
-            // Lengths that what follows does not have.
+            // A length without the contents.
             _ if depth == 0 || self.byte() > 240 => value.extend(number.bytes()),
             b'$' | b'!' | b'=' => {
                 let text = self.raw();
@@ -220,7 +220,7 @@ impl Script {
     }
 }
 
-/// What a server in order would say, where nobody else uses it.
+/// The regular reply of a server that no other client uses.
 fn right(node: usize, command: &[String]) -> Vec<u8> {
     let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
     let array = |texts: &[&str]| {
@@ -235,7 +235,7 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
              aof_enabled:1\r\naof_last_write_status:ok\r\n"
         )),
         "CONFIG" => array(&["appendfsync", "always", "no-appendfsync-on-rewrite", "no"]),
-        // The record of a node that an operator has declared, the same with each look.
+        // The record of a node that an operator has declared new. The record never changes.
         "HGETALL" => array(&[
             "id",
             &format!("n{node}"),
@@ -263,19 +263,19 @@ fn right(node: usize, command: &[String]) -> Vec<u8> {
         "SET" => "+OK\r\n".to_owned(),
         "GET" | "ZSCORE" => "$-1\r\n".to_owned(),
         "PTTL" => ":-2\r\n".to_owned(),
-        // Every other node is too old for it.
+        // Every other node is too old for HELLO.
         "HELLO" if node % 2 == 1 => "%1\r\n+proto\r\n:3\r\n".to_owned(),
         "SUBSCRIBE" => format!(">3\r\n+subscribe\r\n{}:1\r\n", bulk(word(1))),
         "PUBLISH" => format!(">3\r\n+message\r\n{}{}:1\r\n", bulk(word(1)), bulk(word(2))),
         "EVALSHA" | "EVAL" => match (word(2), word(3), command.len()) {
-            // Into the queue of a lock: after another; and out of it.
+            // Joining the queue of a lock, behind another waiter; and leaving it.
             ("2", _, 10) => format!("*2\r\n:2\r\n{}", bulk("1")),
             ("2", _, _) => ":1\r\n".to_owned(),
-            // The record: written down.
+            // The record was written.
             (_, key, _) if key.ends_with(":node") => ":1\r\n".to_owned(),
             (_, key, _) if key.ends_with(":none") => bulk(""),
             (_, key, _) if key.ends_with(":fences") => ":0\r\n".to_owned(),
-            // Released with a token, a time and a queue; extended with a token and a time.
+            // Released, with a token, a time and a queue; or extended, with a token and a time.
             (_, _, 7) => ":1\r\n".to_owned(),
             (_, _, _) => bulk("1"),
         },

@@ -1,4 +1,4 @@
-//! Settings of any bytes: a file, a flag, or a URL. Whatever they are, they are taken or refused with reasons.
+//! Settings of arbitrary bytes: a file, a flag, or a URL. The settings are accepted, or rejected with reasons.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use redlock_quorum::{Redlock, RedlockBuilder, Setting};
 
-/// The first byte says what the rest is.
+/// The first byte decides the kind of the input.
 pub(crate) fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(rest);
@@ -18,7 +18,7 @@ pub(crate) fn run(data: &[u8]) {
             judge(builder.flag("--set", setting, value));
         }
         2 => {
-            // Of a setting that there is.
+            // A known setting.
             let settings: Vec<_> = Setting::all().collect();
             let (setting, value) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
             let number = setting.chars().next().map_or(0, u32::from) as usize;
@@ -57,7 +57,7 @@ fn judge(builder: RedlockBuilder) {
     }
 }
 
-/// One for each process.
+/// A file for each process.
 fn file() -> PathBuf {
     static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
     let directory =

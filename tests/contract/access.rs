@@ -1,4 +1,4 @@
-//! How clients get to the nodes: freely, or as the README tells careful users to.
+//! Access of clients to the nodes: without restrictions, or as the README advises.
 
 use redlock_quorum::RedlockBuilder;
 use redlock_quorum::testing::{LocalCluster, Reply};
@@ -9,15 +9,15 @@ use crate::support::{LONG, SLACK, builder, calls, eventually, queues};
 
 const PASSWORD: &str = "s3cret";
 
-/// What a cluster asks of its clients.
+/// The demands of a cluster on its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access {
     Open,
-    /// A user with the permissions that the README grants, and TLS where it is built in.
+    /// A user with the permissions that the README grants, and TLS where it is compiled in.
     Guarded,
 }
 
-/// The same, with what it takes to get in.
+/// The same demands, with what a client needs to meet them.
 pub(crate) enum Gate {
     Open,
     Guarded {
@@ -67,7 +67,7 @@ impl Gate {
     }
 }
 
-/// The README's rule, as it stands there; `user` directives of redis.conf begin with the name.
+/// The ACL rule of the README. A `user` directive of redis.conf begins with the user's name.
 fn rule() -> String {
     let readme = include_str!("../../README.md");
     let lines: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("user locks ")).collect();
@@ -76,10 +76,11 @@ fn rule() -> String {
     format!("locks {}", rule.replace("PASSWORD", PASSWORD))
 }
 
-/// Whatever a node has refused to our user, also where nobody was told: in the background.
+/// Fails if a node has refused anything to our user, even if no error was reported because it happened in the
+/// background.
 #[track_caller]
 pub(crate) fn assert_nothing_was_refused(cluster: &LocalCluster, node: usize) {
-    // A node that the case has killed has nothing to say.
+    // A node that the case has killed cannot be asked.
     let Ok(Reply::Array(entries)) = cluster.command(node, &["ACL", "LOG"]) else { return };
     let refused: Vec<_> =
         entries.iter().map(|entry| (field(entry, "reason"), field(entry, "object"))).collect();
@@ -92,8 +93,8 @@ fn field(entry: &Reply, name: &str) -> String {
     fields[at + 1].text().unwrap().to_owned()
 }
 
-/// The smallest rule that works: a command that nothing here uses is one too many. Whoever adds a command to the
-/// rule adds what uses it here.
+/// The rule is minimal: a permission that no command of this test uses is superfluous. A command that is added to the
+/// rule needs a use here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_permission_is_used() {
     let gate = Gate::new(Access::Guarded);
@@ -108,7 +109,7 @@ async fn every_permission_is_used() {
     guard.extend(LONG * 2).await.unwrap();
     cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();
     guard.extend(LONG * 2).await.unwrap();
-    // Somebody waits, and then takes it again in turn.
+    // A waiter queues up, and acquires the lock when it is notified.
     let mutex = redlock.mutex("job").unwrap();
     let queued = eventually(SLACK, "it is in the queue", || !queues(&cluster, 0).is_empty());
     let release = async {
@@ -118,7 +119,7 @@ async fn every_permission_is_used() {
     let (waited, ()) = tokio::join!(mutex.lock(), release);
     waited.unwrap().release().await.unwrap();
     mutex.lock().await.unwrap().release().await.unwrap();
-    // Released while the node hangs, and again when it goes on.
+    // A release while the node hangs, which is repeated when the node resumes.
     let guards = [mutex.lock().await.unwrap(), redlock.mutex("other").unwrap().lock().await.unwrap()];
     cluster.pause(0).unwrap();
     drop(guards);

@@ -1,5 +1,5 @@
-//! Waiting in turn while queues are deleted, their nodes die, and calls get lost or are forbidden: slower, and nothing
-//! else.
+//! Waiting in FIFO order while queues are deleted, queue nodes die, and notifications are lost or forbidden. Waiters
+//! get slower, but nothing else happens.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ async fn a_queue_that_is_deleted_delays_and_loses_nobody() {
     waiting.await.unwrap();
     assert!(released.elapsed() < LOOK_AGAIN + SLACK);
 
-    // The same all the time.
+    // The same, with queues deleted all the time.
     let stop = Arc::new(AtomicBool::new(false));
     let both = [&holder, &redlock];
     let delete = async {
@@ -65,7 +65,7 @@ async fn the_queues_node_may_die_hang_and_come_back() {
         assert_eq!(guard.release().await, Ok(Released::InTime));
         let released = now();
         waiting.await.unwrap();
-        // It is noticed when the waiter looks again, and costs one node timeout then.
+        // The waiter finds out at its next check, which then costs one node timeout.
         assert!(released.elapsed() < LOOK_AGAIN + node_timeout + SLACK, "{fault}");
         contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
         match fault {
@@ -76,18 +76,18 @@ async fn the_queues_node_may_die_hang_and_come_back() {
         eventually(SLACK, "it is back", back).await;
         contend(&[&holder, &redlock, &holder, &redlock], 10, |_, mutex| mutex).await;
     }
-    // What was registered on a connection that was given up expires.
+    // An entry that was registered on an abandoned connection expires.
     eventually(3 * SLACK, "no queue is left", || queue_nodes(&cluster).is_empty()).await;
     ends_empty(&cluster).await;
 }
 
-/// The holder has a quorum without the node that keeps the queue, which says "free" to all who ask.
+/// The holder has a quorum without the queue node, which reports "free" to every waiter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_node_that_lacks_the_key_makes_nobody_spin() {
     let cluster = LocalCluster::start(3).unwrap();
     let clients = join_all((0..3).map(|_| client(cluster.urls()))).await;
     let guard = clients[0].mutex(KEY).unwrap().lock().await.unwrap();
-    // Two, for one that is lost could call the other, and so on.
+    // Two waiters, because a waiter whose attempt has failed could notify the other one, and so on.
     let waiting = [waiter(&cluster, &clients[1]).await, waiter(&cluster, &clients[2]).await];
     let node = queue_nodes(&cluster)[0];
     cluster.command(node, &["DEL", KEY]).unwrap();
@@ -107,7 +107,7 @@ async fn a_queue_node_that_lacks_the_key_makes_nobody_spin() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_node_that_hangs_costs_one_node_timeout_once() {
     let cluster = LocalCluster::start(5).unwrap();
-    // So long that it is not given up within the test.
+    // Long enough that the node's connection is not abandoned within the test.
     let node_timeout = Duration::from_secs(2);
     let connect = || builder(cluster.urls()).node_timeout(node_timeout).connect();
     let (one, two) = (connect().await.unwrap(), connect().await.unwrap());
@@ -124,7 +124,7 @@ async fn a_queue_node_that_hangs_costs_one_node_timeout_once() {
     ends_empty(&cluster).await;
 }
 
-/// Not to be called, by an ACL or for want of RESP3, is slower, and nothing else.
+/// Without notifications, forbidden by an ACL or impossible without RESP3, waiting is slower, but nothing else happens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_calls_it_goes_by_timers() {
     for rule in ["-publish", "-subscribe", "resetchannels", "-zadd", "hello"] {
@@ -170,7 +170,7 @@ async fn without_calls_it_goes_by_timers() {
     }
 }
 
-/// Every message is lost from some moment on, while both sides believe in it.
+/// All notifications are lost from some moment on, while both sides believe that they work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_lost_delay_and_lose_nobody() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -189,7 +189,7 @@ async fn calls_that_are_lost_delay_and_lose_nobody() {
     ends_empty(&cluster).await;
 }
 
-/// Counts the warnings that nodes cannot notify waiters.
+/// Counts the warnings that waiters cannot be notified.
 #[derive(Clone, Default)]
 struct Complaints(Arc<AtomicUsize>);
 
@@ -220,7 +220,7 @@ impl Subscriber for Complaints {
     fn exit(&self, _: &Id) {}
 }
 
-/// On one thread, which is the one that is listened to.
+/// On one thread, because the subscriber is that of the thread.
 #[tokio::test]
 async fn that_calls_do_not_work_is_said_once() {
     let complaints = Complaints::default();

@@ -1,4 +1,4 @@
-//! Waiters that leave in the middle of what they do, or whose terms cannot be met: the lock is for the next one at once.
+//! Waiters that leave at any moment, or whose settings cannot be met. The next waiter gets the lock at once.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::task::JoinHandle;
 use crate::support::{LONG, Random, SLACK, client, eventually, now};
 use crate::waiting::{KEY, LOOK_AGAIN, ends_empty, queue_nodes};
 
-/// The second lock of those who wait for two.
+/// The second lock of waiters that wait for two.
 const OTHER: &str = "other";
 
-/// What a round may take after the release where nothing goes wrong.
+/// How long a round may take after the release if nothing goes wrong.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// A waiter that was forgotten sleeps on for half of [`LOOK_AGAIN`] at least. Between the two lies what a busy machine
-/// takes.
+/// A waiter that was not notified sleeps for at least half of [`LOOK_AGAIN`]. The difference between this and
+/// [`AT_ONCE`] allows for a busy machine.
 const FORGOTTEN: Duration = Duration::from_millis(450);
 
-/// How often each scene is played. `REDLOCK_TEST_ROUNDS=400` is what the lock is held to; it takes 15 s.
+/// How often each scene is played. The acceptance test of the lock is `REDLOCK_TEST_ROUNDS=400`, which takes 15 s.
 fn rounds() -> u32 {
     std::env::var("REDLOCK_TEST_ROUNDS").map_or(40, |text| text.parse().unwrap())
 }
 
-/// How long each round took after the release.
+/// The time from the release to the acquisition in each round.
 struct Delays(&'static str, Vec<Duration>);
 
 impl Delays {
@@ -37,7 +37,7 @@ impl Delays {
     }
 }
 
-/// Waits as a task, and gives the lock back; answers when it had it.
+/// Waits in a task and releases the lock. The task returns when it acquired the lock.
 fn waits(redlock: &Redlock, name: &str) -> JoinHandle<std::time::Instant> {
     let mutex = redlock.mutex(name).unwrap().max_wait(LONG);
     tokio::spawn(async move {
@@ -48,7 +48,8 @@ fn waits(redlock: &Redlock, name: &str) -> JoinHandle<std::time::Instant> {
     })
 }
 
-/// Before anybody waits. Whoever knows that a lock is wanted gets into its queue first, and leaves it on its own time.
+/// Acquires the lock before anybody waits. A client that knows that a lock is contended first joins the queue, and
+/// leaves it after a delay of its own.
 async fn hold(cluster: &LocalCluster, redlock: &Redlock, name: &str) -> Guard {
     let guard = redlock.mutex(name).unwrap().max_wait(LONG).lock().await.unwrap();
     eventually(SLACK, "the holder has left the queue", || queue_nodes(cluster).is_empty()).await;
@@ -60,9 +61,9 @@ async fn in_queues(cluster: &LocalCluster, locks: usize) {
     eventually(SLACK, "in the queues", || queues() >= locks).await;
 }
 
-/// The head is dropped around the release: before its call, between that and its attempt, or during the attempt; in
-/// half of the rounds while it is still on its way into the queue. The call was lost with the attempt, and the next one
-/// slept on beside a free lock.
+/// The head is dropped around the release: before its notification, between notification and attempt, or during the
+/// attempt; in half of the rounds while it is still joining the queue. The bug: the notification was lost with the
+/// attempt, and the next waiter slept on although the lock was free.
 async fn heads_that_leave(scene: &'static str, same_process: bool) {
     let cluster = LocalCluster::start(3).unwrap();
     let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
@@ -84,7 +85,7 @@ async fn heads_that_leave(scene: &'static str, same_process: bool) {
         let after = random.up_to(Duration::from_micros(1500));
         let release = async { assert_eq!(guard.release().await, Ok(Released::InTime)) };
         let cancel = async {
-            // Sleeping is too coarse for this.
+            // Sleeping would be too coarse.
             let started = now();
             while started.elapsed() < after {
                 tokio::task::yield_now().await;
@@ -114,7 +115,7 @@ async fn a_head_that_is_dropped_leaves_its_call_to_another_process() {
     heads_that_leave("heads dropped, another process", false).await;
 }
 
-/// Both are free at once, and both attempts under way: the one that comes second is dropped.
+/// Both locks are released at once, and both attempts are under way. The later one is dropped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_locks_under_select_the_other_one_is_left_to_the_next() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -145,12 +146,12 @@ async fn of_two_locks_under_select_the_other_one_is_left_to_the_next() {
     ends_empty(&cluster).await;
 }
 
-/// Whoever asks for more than can be had is in nobody's way: not in the process, and not in another one.
+/// A waiter whose demands cannot be met delays no other waiter, neither in its process nor in another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_whose_terms_cannot_be_met_makes_room() {
     let cluster = LocalCluster::start(3).unwrap();
     let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
-    // Less than a round trip is left for the attempt, or nothing at all.
+    // The settings leave the attempt less than a round trip, or no time at all.
     let demanding = |ttl, min_validity| {
         let mutex = redlock.mutex(KEY).unwrap().max_wait(2 * LOOK_AGAIN);
         mutex.ttl(Duration::from_millis(ttl)).min_validity(Duration::from_micros(min_validity))
@@ -182,7 +183,7 @@ async fn a_head_whose_terms_cannot_be_met_makes_room() {
     ends_empty(&cluster).await;
 }
 
-/// It tried on, and the others slept until they looked again.
+/// The bug: the notified client kept trying, and the others slept until their next check.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_called_client_that_has_no_quorum_leaves_its_call_to_another() {
     let linked = Linked::new(LocalCluster::start(3).unwrap(), 1).unwrap();

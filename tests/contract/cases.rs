@@ -1,4 +1,4 @@
-//! What holds whatever the cluster looks like, as long as a quorum of it lives.
+//! Promises that hold in every topology, as long as a quorum lives.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -51,7 +51,7 @@ async fn one_owner_at_a_time(world: World) {
     assert!(guard.is_valid());
 
     assert_eq!(guard.release().await, Ok(Released::InTime));
-    // A quorum has confirmed, so it is free at once.
+    // A quorum has confirmed the release, so the lock is free at once.
     let guard = world.other.mutex("job").unwrap().try_lock().await.unwrap();
     contended(world.redlock.mutex("job").unwrap().try_lock().await);
     assert_eq!(guard.release().await, Ok(Released::InTime));
@@ -82,7 +82,7 @@ async fn released_on_panic(world: World) {
     world.ends_without_keys().await;
 }
 
-/// The background task finishes what it was handed, although nobody is left who could ask for more.
+/// The background task finishes the release, although the client and all guards are gone.
 async fn released_when_the_client_is_dropped_with_the_guard(world: World) {
     let redlock = world.client(|builder| builder).await;
     let mutex = redlock.mutex("job").unwrap();
@@ -103,7 +103,7 @@ async fn a_dropped_attempt_leaves_no_key(world: World) {
             if polled.await {
                 break;
             }
-            // From no time at all to about a round trip: the servers are in different states at each drop.
+            // The delay ranges from zero to about a round trip, so that each drop meets the servers in another state.
             for _ in 0..random.below(200) {
                 tokio::task::yield_now().await;
             }
@@ -119,7 +119,7 @@ async fn a_dropped_wait_leaves_no_key(world: World) {
     for round in 0..60 {
         let limit = random.up_to(Duration::from_millis(4));
         let (mutex, other) = (&mutexes[round % 2], &others[(round / 2) % 2]);
-        // Some win and are dropped with their guards, some wait for the other.
+        // Some attempts succeed and are dropped with their guards, some wait for the other client.
         let _ = tokio::time::timeout(limit, async { tokio::join!(mutex.lock(), other.lock(), mutex.lock()) })
             .await;
     }
@@ -127,7 +127,7 @@ async fn a_dropped_wait_leaves_no_key(world: World) {
     world.ends_without_keys().await;
 }
 
-/// node-redlock, redis-lock, aioredlock, redlock-py: a lost attempt keeps the keys that it did get.
+/// node-redlock, redis-lock, aioredlock, redlock-py: a failed attempt leaves the keys that it has set.
 async fn a_contended_attempt_leaves_no_key(world: World) {
     let planted = world.plant_against_a_quorum("job");
     contended(world.redlock.mutex("job").unwrap().try_lock().await);
@@ -143,7 +143,7 @@ async fn a_contended_attempt_leaves_no_key(world: World) {
 /// badboy's redlock, redlock-py: an error with one node down leaves the keys on the others.
 async fn an_attempt_without_a_quorum_leaves_no_key(world: World) {
     let left = world.living().start + world.quorum() - 1..world.living().end;
-    // So many go that those that are left are one too few.
+    // The killed nodes leave one node too few for a quorum.
     let (killed, left) = (left.clone(), world.living().start..left.start);
     for node in killed {
         world.cluster.kill(node).unwrap();
@@ -157,7 +157,7 @@ async fn an_attempt_without_a_quorum_leaves_no_key(world: World) {
     world.ends_without_keys().await;
 }
 
-/// node-redlock: an attempt takes the keys of the one before it for another owner's, without any contender.
+/// node-redlock: an attempt takes the keys of the previous attempt for another owner's, although nobody contends.
 async fn an_attempt_is_not_in_the_way_of_the_next(world: World) {
     let floor = Duration::from_secs(5);
     let redlock = world.client(|builder| builder.clock_drift_floor(floor)).await;
@@ -174,7 +174,7 @@ async fn an_attempt_is_not_in_the_way_of_the_next(world: World) {
 
 /// rslock: an attempt that was too late returns before its rollback.
 async fn a_late_attempt_leaves_no_key(world: World) {
-    // Drift leaves 54.4 s of a minute, and all but a microsecond of that must be left at the end: never.
+    // Drift leaves 54.4 s of a minute. The attempt demands all of that except a microsecond, and so always fails.
     let floor = Duration::from_secs(5);
     let redlock = world.client(|builder| builder.clock_drift_floor(floor)).await;
     let valid = LONG - LONG / 100 - floor;
@@ -186,7 +186,7 @@ async fn a_late_attempt_leaves_no_key(world: World) {
     world.ends_without_keys().await;
 }
 
-/// RedLock.net, aioredlock, redsync with `WithSetNXOnExtend`: an extension revives a lock that had expired.
+/// RedLock.net, aioredlock, redsync with `WithSetNXOnExtend`: an extension revives an expired lock.
 async fn a_lease_ends_and_is_not_revived(world: World) {
     let ttl = Duration::from_millis(500);
     let mut guard = world.redlock.mutex("job").unwrap().ttl(ttl).lock().await.unwrap();
@@ -233,14 +233,14 @@ async fn an_extension_that_lost_the_keys_is_lost(world: World) {
 async fn an_extension_never_shortens(world: World) {
     let mut guard = world.redlock.mutex("job").unwrap().lock().await.unwrap();
     let promised = guard.deadline();
-    // Not all of the living nodes: the client does not insist on what it does not need.
+    // Not on all living nodes, because the client does not insist on more than a quorum.
     let living_beyond = |time| {
         let nodes = world.living().filter(|node| pttl(&world.cluster, *node, "job") > time);
         nodes.count() >= world.quorum()
     };
     guard.extend(Duration::from_secs(1)).await.unwrap();
     assert!(guard.remaining() > LONG / 2);
-    // The deadline is translated between two clocks at each call.
+    // A tolerance, because each call translates the deadline between two clocks.
     assert!(guard.deadline() + Duration::from_millis(1) > promised);
     assert!(living_beyond(LONG / 2));
 
@@ -261,7 +261,7 @@ async fn another_owners_key_is_left_alone(world: World) {
     assert_eq!(released.release().await, Ok(Released::AlreadyExpired));
     drop(dropped);
     contended(world.redlock.mutex("denied").unwrap().try_lock().await);
-    // Answered by every living node: whatever a release could do, it has done.
+    // Every living node has answered, so all releases have taken effect.
     world.redlock.shutdown().await;
     for key in ["released", "dropped", "denied"] {
         assert!(world.values(key).iter().all(|value| value.as_deref() == Some(FOREIGN)), "{key}");
@@ -298,7 +298,7 @@ async fn a_cancelled_wait_ends_at_once(world: World) {
     let waiter = tokio::spawn(async move { mutex.lock().await });
     let attempts = |node| calls(&world.cluster, node, "set");
     let node = world.living().start;
-    // It has been denied, and waits.
+    // The waiter has been denied once, and waits.
     eventually(SLACK, "the waiter tries", || attempts(node) >= 2).await;
     let cancelled = now();
     waiter.abort();
@@ -311,7 +311,7 @@ async fn a_cancelled_wait_ends_at_once(world: World) {
     world.ends_without_keys().await;
 }
 
-/// redlock, rslock, pottery: a wait that nothing ends. distributed-lock-redis: one that ends at once.
+/// redlock, rslock, pottery: a wait never ends. distributed-lock-redis: a wait ends at once.
 async fn max_wait_is_kept_and_says_why(world: World) {
     let guard = world.other.mutex("job").unwrap().lock().await.unwrap();
     let max_wait = Duration::from_millis(300);
@@ -327,7 +327,7 @@ async fn max_wait_is_kept_and_says_why(world: World) {
     world.ends_without_keys().await;
 }
 
-/// rslock, node-redlock and redlock-universal make one attempt more than they are told to.
+/// rslock, node-redlock and redlock-universal make one attempt more than configured.
 async fn five_tries_are_five(world: World) {
     world.plant_everywhere("job");
     let pause = Duration::from_millis(30);
@@ -340,7 +340,7 @@ async fn five_tries_are_five(world: World) {
     let made = world.living().zip(before).map(|(node, before)| calls(&world.cluster, node, "set") - before);
     let made: Vec<u64> = made.collect();
     assert!(made.iter().all(|made| *made <= 5), "{made:?}");
-    // An attempt that is decided withdraws what has not left the process yet.
+    // A decided attempt withdraws the commands that are still in the process.
     let deciding = world.living().len() + 1 - world.quorum();
     assert!(made.iter().sum::<u64>() >= 5 * deciding as u64, "{made:?}");
     world.ends_with_keys(&["job"]).await;

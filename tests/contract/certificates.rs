@@ -1,4 +1,4 @@
-//! Certificates for TLS servers and clients, made for one test.
+//! Certificates for TLS servers and clients, made for a single test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use redlock_quorum::testing::TlsFiles;
 use tempfile::TempDir;
 
-/// Signs certificates, and keeps them in files until it is dropped.
+/// Signs certificates. The files are removed when it is dropped.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,

@@ -1,4 +1,4 @@
-//! Leases that nodes fail to extend: they end when they said they would, and with nothing taken away.
+//! Leases that nodes fail to extend. They end at their announced deadline, and no key is removed before.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::support::{LONG, SLACK, builder, client, eventually, name, now, pttl, 
 
 const KEY: &str = "job";
 
-/// pottery, redlock-universal: an extension of 1 s that took longer counts. node-redlock, sesamecare, Redisson,
-/// distributed-lock-redis: validity is not looked at after it.
+/// pottery, redlock-universal: an extension of 1 s counts although its answers took longer. node-redlock, sesamecare,
+/// Redisson, distributed-lock-redis: validity is not checked after an extension.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_extension_that_is_answered_after_the_deadline_is_lost() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -27,7 +27,7 @@ async fn an_extension_that_is_answered_after_the_deadline_is_lost() {
     for node in [0, 1] {
         cluster.resume(node).unwrap();
     }
-    // Whatever the nodes make of it now, and whatever they answer.
+    // Whatever the nodes do and answer from now on.
     for _ in 0..20 {
         assert!(!guard.is_valid());
         assert_eq!(guard.remaining(), Duration::ZERO);
@@ -35,12 +35,12 @@ async fn an_extension_that_is_answered_after_the_deadline_is_lost() {
         assert!(matches!(lost, Err(ExtendError::Lost { .. })), "{lost:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // The node that was never stopped has extended, and its key would live for a minute.
+    // The node that was never stopped has extended the key, which would live for a minute.
     assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
 }
 
-/// madelson, RedLock.net: the lease is counted from when the answer came.
+/// madelson, RedLock.net: the lease is counted from the arrival of the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_counts_from_before_it_was_asked_for() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -104,7 +104,7 @@ async fn a_failed_extension_takes_nothing_away() {
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2, 3, 4])).await;
 }
 
-/// distributed-lock-redis: nodes that answered the acquire late are not ours any more, and an extension needs a
+/// distributed-lock-redis: nodes that answered the acquire late are dropped from the set, and an extension needs a
 /// majority of the rest only, fewer each time, until two clients hold the lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_extension_needs_a_quorum_of_all_nodes_each_time() {

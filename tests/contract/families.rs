@@ -1,4 +1,4 @@
-//! What servers of different makes and versions say in different words, and what has to come to the same.
+//! Differences in the words of servers of different makes and versions, which must make no difference in the result.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::{SLACK, builder, client, eventually, no_quorum, software};
 
 const KEY: &str = "job";
 
-/// Valkey 8 and 9: `INFO` says `server_mode` there, and no node ever voted.
+/// Valkey 8 and 9. The bug: `INFO` contains `server_mode` there, and no node ever voted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_server_votes_and_is_called_by_its_name() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -24,7 +24,7 @@ async fn every_server_votes_and_is_called_by_its_name() {
     assert_eq!(guard.release().await, Ok(Released::InTime));
 }
 
-/// Settings that change what a server says of itself, with what the server has to know of them.
+/// Settings that change a server's description of itself, each with what the server needs to support it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_says_more_of_itself_votes_as_well() {
     for (key, value) in [
@@ -42,10 +42,10 @@ async fn a_server_that_says_more_of_itself_votes_as_well() {
     }
 }
 
-/// What servers say that do not know a directive, the second of them for one that might be a module's.
+/// The errors of servers that do not know a directive; the second is for directives that might belong to a module.
 const UNKNOWN: [&str; 2] = ["Bad directive", "Module Configuration detected"];
 
-/// None for a server that does not know a directive.
+/// `None` for a server that does not know a directive.
 fn known(builder: LocalClusterBuilder) -> Option<LocalCluster> {
     match builder.start() {
         Ok(cluster) => Some(cluster),
@@ -66,13 +66,13 @@ async fn a_node_of_a_cluster_has_no_vote() {
     );
 }
 
-/// Said to be "unreachable", with advice about address, port and firewall.
+/// The bug: reported as "unreachable", with advice about address, port and firewall.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_with_too_many_clients_is_told_as_that() {
     let cluster = LocalCluster::start(1).unwrap();
     assert_eq!(cluster.command(0, &["CONFIG", "SET", "maxclients", "1"]).unwrap().text(), Some("OK"));
     let occupant = occupant(cluster.port(0)).await;
-    // Several times: what a server says before it closes must not get lost now and then.
+    // Several rounds, because the server's last words before it closes must never get lost.
     for round in 0..20 {
         let redlock = client(cluster.urls()).await;
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
@@ -90,7 +90,7 @@ async fn a_server_with_too_many_clients_is_told_as_that() {
     eventually(SLACK, "it has room again", || redlock.nodes()[0].failure().is_none()).await;
 }
 
-/// The only client that there is room for: as soon as the server has noticed that the one before is gone.
+/// Occupies the only free connection, as soon as the server has noticed that the previous client has left.
 async fn occupant(port: u16) -> TcpStream {
     let mut occupant = None;
     let enters = || {

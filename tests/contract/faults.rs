@@ -12,7 +12,7 @@ use crate::support::{
 
 const KEY: &str = "job";
 
-/// node-redlock: "unable to achieve a quorum" tells nothing.
+/// node-redlock: "unable to achieve a quorum" gives no reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_of_five_dead_are_named_with_their_reasons() {
     let cluster = LocalCluster::start(5).unwrap();
@@ -21,7 +21,7 @@ async fn three_of_five_dead_are_named_with_their_reasons() {
     for node in dead {
         cluster.kill(node).unwrap();
     }
-    // At first the connections have only just been lost, later they are known to be.
+    // At first the connections have just been lost, later the nodes are known to be down.
     for _ in 0..5 {
         let started = now();
         let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
@@ -66,7 +66,7 @@ async fn three_of_five_hung_are_named_after_the_node_timeout() {
     eventually(SLACK, "nothing is left on any", || no_keys(&cluster, &[0, 1, 2, 3, 4])).await;
 }
 
-/// pottery, rslock: a wait that loops for ever when all nodes are down.
+/// pottery, rslock: a wait loops for ever when all nodes are down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_ends_although_all_nodes_are_dead() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -82,7 +82,7 @@ async fn a_wait_ends_although_all_nodes_are_dead() {
     assert!(matches!(error.reason(), LockError::NoQuorum { .. }), "{error}");
     assert_eq!(error.votes().unwrap().failures().count(), 3, "{error}");
 
-    // And goes on through an outage when it may.
+    // A longer wait outlasts the outage.
     let waiter = tokio::spawn(async move {
         redlock.mutex(KEY).unwrap().max_wait(LONG).lock().await.unwrap().release().await
     });
@@ -92,7 +92,7 @@ async fn a_wait_ends_although_all_nodes_are_dead() {
     assert_eq!(waiter.await.unwrap(), Ok(Released::InTime));
 }
 
-/// redlock-py, badboy's redlock: one node down fails every lock. RedLock.net: the first attempts fail at start-up.
+/// redlock-py, badboy's redlock: one node down fails every lock. RedLock.net: the first attempts after the start fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_dead_at_the_start_is_used_when_it_is_back() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -104,7 +104,7 @@ async fn a_node_that_was_dead_at_the_start_is_used_when_it_is_back() {
 
     cluster.restart(0, Data::Kept).unwrap();
     eventually(SLACK, "it is connected", || redlock.nodes()[0].failure().is_none()).await;
-    // Now its vote is needed.
+    // Now the vote of the returned node is needed.
     cluster.kill(2).unwrap();
     let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
     assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(guard.token()));
@@ -112,8 +112,8 @@ async fn a_node_that_was_dead_at_the_start_is_used_when_it_is_back() {
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1])).await;
 }
 
-/// redlock-universal: a failed acquire leaves its key on the node whose answer timed out. Here the commands sit in
-/// the socket of a hung node, and run when it goes on, on a connection that was given up long before.
+/// redlock-universal: a failed acquire leaves its key on the node whose answer timed out. Here the commands wait in the
+/// socket of a hung node, and run when the node resumes, on a connection that was abandoned long before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_hung_ends_without_keys_of_finished_attempts() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -137,7 +137,7 @@ async fn a_node_that_hung_ends_without_keys_of_finished_attempts() {
             0 => drop(mutex(cycle).lock().await.unwrap()),
             1 => assert_eq!(mutex(cycle).lock().await.unwrap().release().await, Ok(Released::InTime)),
             2 => drop(contended(taken.try_lock().await)),
-            // Cancelled as soon as it has been sent.
+            // Cancelled as soon as the command has been sent.
             _ => drop(tokio::time::timeout(Duration::ZERO, mutex(cycle).lock()).await),
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -151,7 +151,7 @@ async fn a_node_that_hung_ends_without_keys_of_finished_attempts() {
     eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
     let only_theirs = || (1..3).all(|node| cluster.keys(node).unwrap() == ["taken"]);
     eventually(SLACK, "nothing else is left on the others", only_theirs).await;
-    // It votes again, and that leaves nothing either.
+    // The node votes again, which leaves no keys either.
     cluster.kill(1).unwrap();
     assert_eq!(mutex(0).lock().await.unwrap().release().await, Ok(Released::InTime));
     eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
@@ -172,7 +172,7 @@ async fn a_node_that_restarts_while_the_lock_is_held_is_told_of_the_release() {
     }
 }
 
-/// The restarted node brings its key back from its disk after everybody else has forgotten it.
+/// The restarted node restores its key from its disk after all other nodes have removed theirs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_down_during_the_release_is_told_when_it_is_back() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -211,7 +211,7 @@ async fn a_release_without_a_quorum_says_so_and_goes_on() {
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
 }
 
-/// The supervisor outlives the client for as long as a release is owed.
+/// The supervisor outlives the client until all releases are done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_is_gone_still_releases_on_a_node_that_comes_back() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -224,7 +224,7 @@ async fn a_client_that_is_gone_still_releases_on_a_node_that_comes_back() {
     eventually(SLACK, "nothing is left on it", || no_keys(&cluster, &[0])).await;
 }
 
-/// A node that is never back is remembered for as long as its key could live, and no longer.
+/// A release for a node that never returns is kept as long as the node's key could live, and no longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_cannot_be_made_is_forgotten_with_its_ttl() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -254,14 +254,14 @@ async fn connections_that_are_cut_while_the_lock_is_held_cost_nothing() {
     cut();
     let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
     eventually(SLACK, "extended on new connections", up).await;
-    // The client may not have noticed at once: then the old deadline stands, and it is tried again.
+    // The client may not have noticed yet. Then the old deadline stands, and the extension is tried again.
     while let Err(error) = guard.extend(LONG * 2).await {
         assert!(matches!(error, ExtendError::NoQuorum { .. }), "{error}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(guard.remaining() > LONG);
     cut();
-    // Confirmed or not: it goes on.
+    // Confirmed or not, the release continues in the background.
     match guard.release().await {
         Ok(released) => assert_eq!(released, Released::InTime),
         Err(error) => assert!(matches!(error, ReleaseError::Unconfirmed { .. }), "{error}"),
@@ -269,12 +269,12 @@ async fn connections_that_are_cut_while_the_lock_is_held_cost_nothing() {
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
 }
 
-/// rslock: one stopped node of three, and `lock` hangs. redsync: `extend` and `unlock` do. RedLock.net and madelson:
+/// rslock: with one stopped node of three `lock` hangs. redsync: `extend` and `unlock` hang. RedLock.net and madelson:
 /// a disconnected node slows everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_node_slows_nothing() {
     let cluster = LocalCluster::start(3).unwrap();
-    // Whoever waits for the hung node waits for this long.
+    // An attempt that waits for the hung node takes this long.
     let node_timeout = Duration::from_secs(20);
     let redlock = builder(cluster.urls()).node_timeout(node_timeout).connect().await.unwrap();
     for hung in 0..3 {
@@ -290,7 +290,7 @@ async fn a_hung_node_slows_nothing() {
     }
 }
 
-/// node-redlock: two or four nodes with split votes, and the promise is pending for ever.
+/// node-redlock: with two or four nodes and split votes the promise is pending for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_even_split_is_contention_at_once() {
     for nodes in [2, 4] {
@@ -325,7 +325,7 @@ async fn an_even_split_is_contention_at_once() {
         }
         assert!(started.elapsed() < 2 * SLACK, "{:?}", started.elapsed());
         println!("{nodes} nodes: {won} of 50 rounds were won");
-        // Progress in spite of splits.
+        // Both clients make progress in spite of split votes.
         let retry = Retry::exponential(Duration::from_millis(2), Duration::from_millis(50));
         let [first, second] = mutexes.map(|mutex| mutex.retry(retry));
         let turns = async |mutex: &redlock_quorum::Mutex| {
@@ -360,7 +360,7 @@ async fn scripts_that_are_flushed_are_sent_again() {
     eventually(SLACK, "nothing is left", || no_keys(&cluster, &[0, 1, 2])).await;
 }
 
-/// A lock on all nodes, also those that were not waited for.
+/// A lock on all nodes, including those whose answers were not needed.
 pub(crate) async fn held_everywhere(redlock: &Redlock, cluster: &LocalCluster) -> redlock_quorum::Guard {
     let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
     let ours = || (0..cluster.len()).all(|node| value(cluster, node, KEY).as_deref() == Some(guard.token()));

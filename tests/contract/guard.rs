@@ -1,4 +1,4 @@
-//! Which nodes are believed: those that cannot have forgotten a lock.
+//! The restart guard: only nodes that cannot have forgotten a lock vote.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use redlock_quorum::{
 use crate::support::{SLACK, eventually, name, no_quorum, now, plant};
 
 const KEY: &str = "job";
-/// Short, so that a quarantine is: 2.02 s and two more.
+/// Short, so that the quarantine is short: 2.02 s plus two seconds.
 const TTL: Duration = Duration::from_secs(2);
 const QUARANTINE: Duration = Duration::from_millis(4020);
 const QUARANTINE_MARGIN: Duration = Duration::from_secs(2);
 
-/// For a test that lets a node copy another, which takes about a second.
+/// For tests in which a node copies another, which takes about a second.
 const LONGER_TTL: Duration = Duration::from_secs(8);
 
 fn builder(cluster: &LocalCluster, ttl: Duration) -> RedlockBuilder {
@@ -31,12 +31,13 @@ async fn client(cluster: &LocalCluster) -> Redlock {
     builder(cluster, TTL).connect().await.unwrap()
 }
 
-/// An empty master for others to follow.
+/// An empty master for other nodes to follow.
 fn empty_master() -> LocalCluster {
     LocalCluster::builder().nodes(1).directive("repl-diskless-sync-delay", 0).start().unwrap()
 }
 
-/// Held on the first two of three nodes alone. Not renewed: it would be lost as soon as a node is asked that forgot it.
+/// A lock on the first two of three nodes only. It is not renewed, because a renewal would lose it at the first node
+/// that forgot it.
 async fn hold_on_two(cluster: &LocalCluster, redlock: &Redlock) -> Guard {
     plant(cluster, 2, KEY);
     let guard = redlock.mutex(KEY).unwrap().keep_alive(false).lock().await.unwrap();
@@ -44,8 +45,8 @@ async fn hold_on_two(cluster: &LocalCluster, redlock: &Redlock) -> Guard {
     guard
 }
 
-/// Of a node that another took the place of: clients may have used the one before for two and a half of their looks, which
-/// are an eighth of their TTL apart.
+/// The longest quarantine of a node that replaced another. Clients may have used the other node for up to two and a
+/// half more observation intervals, each an eighth of their TTL.
 fn longest_quarantine(ttl: Duration) -> Duration {
     ttl.mul_f64(1.01) + QUARANTINE_MARGIN + ttl * 5 / 16
 }
@@ -57,8 +58,8 @@ fn quarantined(node: &NodeStatus) -> Option<(Duration, QuarantineCause)> {
     }
 }
 
-/// `forget` makes node 1 lose what it granted while a lease of nodes 0 and 1 lives: no other client gets the lock
-/// through it, and a client without the guard does, or the test could not fail.
+/// `forget` makes node 1 lose its locks while a lease lives on nodes 0 and 1. No other client gets the lock through
+/// node 1. A client without the restart guard does get it, which shows that the test can fail.
 async fn forgetting_helps_nobody(
     cluster: &LocalCluster,
     ttl: Duration,
@@ -71,7 +72,7 @@ async fn forgetting_helps_nobody(
     let other = builder(cluster, ttl).connect().await.unwrap();
     let (left, why) = quarantined(&other.nodes()[1]).expect("node 1 is in quarantine");
     assert!(left <= longest_quarantine(ttl) && why == cause, "{left:?} {why:?}");
-    // Two of three answered, one of them no: not a quorum, and not contention either.
+    // Two of three nodes have answered, and one of them denies: neither a quorum nor contention.
     let error = other.mutex(KEY).unwrap().try_lock().await.unwrap_err();
     let reasons: Vec<_> = error.votes().unwrap().failures().collect();
     assert!(matches!(reasons[..], [(_, NodeFailure::Quarantined { .. })]), "{error}");
@@ -84,7 +85,7 @@ async fn forgetting_helps_nobody(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volatile_node_that_restarts_helps_nobody_to_a_lock_that_it_forgot() {
     let cluster = LocalCluster::builder().durability(Durability::Volatile).undeclared().start().unwrap();
-    // The nodes are new themselves, and that has to be waited out.
+    // The nodes are new, so their quarantine has to end first.
     let started = now();
     let redlock = client(&cluster).await;
     assert!(redlock.nodes().iter().all(|node| quarantined(node).is_some()), "{redlock:?}");
@@ -108,7 +109,7 @@ async fn a_durable_node_that_lost_its_files_helps_nobody_to_a_lock_that_it_forgo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_replica_helps_nobody_to_a_lock_that_did_not_reach_it() {
     let cluster = LocalCluster::start(3).unwrap();
-    // Node 1 follows an empty master for a moment; what it had is gone.
+    // Node 1 follows an empty master for a moment, and loses its data.
     let master = empty_master();
     forgetting_helps_nobody(&cluster, LONGER_TTL, QuarantineCause::Promoted, || {
         cluster.command(1, &["REPLICAOF", "127.0.0.1", &master.port(0).to_string()]).unwrap();
@@ -152,7 +153,8 @@ async fn a_holder_is_told_which_nodes_forgot_its_lock() {
     assert!(lost.to_string().contains("in quarantine: "), "{lost}");
 }
 
-/// The first sight is kept on the node: a quarantine ends also where no client lives as long as it lasts.
+/// The first observation is stored on the node. A quarantine therefore ends even if no client lives as long as it
+/// lasts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarantine_ends_for_clients_that_live_for_a_moment() {
     let cluster = LocalCluster::start(1).unwrap();
@@ -176,8 +178,8 @@ async fn a_quarantine_ends_for_clients_that_live_for_a_moment() {
     assert!(client(&cluster).await.mutex(KEY).unwrap().try_lock().await.is_ok());
 }
 
-/// Otherwise a node that restarted would help others to a lock that lasts longer than they know of. A wiped node
-/// cannot tell them, but the others can.
+/// Otherwise a node that restarted would vote before the longest locks have expired. A wiped node cannot report the
+/// longest `max_ttl`, but the others can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_longest_max_ttl_of_all_clients_counts() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -220,7 +222,7 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     let OtherClients::Different(theirs) = theirs else { panic!("{theirs:?}") };
     assert!(theirs.starts_with("2 of ") && ids.into_iter().all(|id| theirs.contains(&id)), "{theirs}");
     drop((other, stricter));
-    // A node that lost its data has another name. Those who knew it by the old one leave that list, so it is no finding.
+    // A node that lost its data has a new id. Clients that knew the old id leave the old list, so there is no finding.
     cluster.restart(0, Data::Lost).unwrap();
     let renamed = || first.nodes()[0].id().is_some_and(|id| !theirs.contains(id));
     eventually(SLACK, "it has another name", renamed).await;
@@ -257,7 +259,7 @@ async fn a_node_that_may_evict_locks_has_no_vote_unless_that_is_wanted() {
     assert_eq!(nodes[0].facts().unwrap().eviction_policy(), "allkeys-lru", "facts are there all the same");
     let reckless = builder(&cluster, TTL).dangerous_allow_eviction().connect().await.unwrap();
     assert!(reckless.mutex(KEY).unwrap().try_lock().await.is_ok());
-    // Set right, it is noticed at the next look.
+    // After the correction the node votes from the next observation on.
     cluster.command(0, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).unwrap();
     eventually(SLACK, "it is taken", || redlock.nodes()[0].failure().is_none()).await;
 }
@@ -280,7 +282,7 @@ async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
     assert_eq!(declared().await, [Declared::Now, Declared::HoldsLocks, Declared::Now]);
     assert_eq!(declared().await, [Declared::Before, Declared::HoldsLocks, Declared::Before]);
     cluster.command(1, &["DEL", "foreign"]).unwrap();
-    // One that keeps every write is as new after a restart as before; one that does not is not new any more.
+    // A node that keeps every write is still new after a restart; a node that does not is no longer new.
     let after_a_restart = async || {
         cluster.restart(1, Data::Kept).unwrap();
         client(&cluster).await.dangerous_declare_new().await[1].clone()

@@ -1,4 +1,4 @@
-//! Leases that are kept alive, and how their holders learn that they are not.
+//! Leases that are kept alive, and the ways in which their holders learn of a loss.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(crate) async fn hold(redlock: &Redlock) -> Guard {
     redlock.mutex(KEY).unwrap().lock().await.unwrap()
 }
 
-/// Held for so long that it must have been renewed.
+/// Checks that the lease is held for two TTLs, so that it must have been renewed.
 pub(crate) async fn stays_held(guard: &Guard) {
     let lost = tokio::time::timeout(TTL * 2, guard.lost()).await;
     assert!(lost.is_err(), "{lost:?}");
@@ -72,7 +72,7 @@ async fn a_lease_outlives_two_nodes_and_ends_at_its_deadline_with_the_third() {
     let mut deadline = guard.deadline();
     let watch = async {
         loop {
-            // The last renewal may have been under way.
+            // The last renewal may still have been under way.
             tokio::time::sleep(Duration::from_millis(5)).await;
             if guard.is_valid() {
                 deadline = deadline.max(guard.deadline());
@@ -94,7 +94,7 @@ async fn a_lease_outlives_two_nodes_and_ends_at_its_deadline_with_the_third() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
     let cluster = LocalCluster::start(5).unwrap();
-    // One has never been there, one loses its data, one is stopped for longer than the TTL.
+    // One node was never up, one loses its data, one is stopped for longer than the TTL.
     cluster.kill(0).unwrap();
     let redlock = keeper(&cluster).await;
     let guard = hold(&redlock).await;
@@ -115,8 +115,8 @@ async fn nodes_that_come_back_are_given_the_key_and_the_fence_again() {
     eventually(SLACK, "no key is left", || gone(&cluster)).await;
 }
 
-/// Healed nodes count: the lease outlives the ones that it began on. Each node dies and comes back empty in turn, so
-/// that at the end none is left of those that granted it.
+/// Nodes on which the key was set again count: the lease outlives the nodes that granted it. Each node in turn dies and
+/// comes back empty, until none is left of those that granted the lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_moves_on_to_the_nodes_that_were_healed() {
     let cluster = LocalCluster::start(5).unwrap();
@@ -143,7 +143,7 @@ async fn renewals_that_were_lost_on_the_way_are_made_again() {
     let guard = hold(&redlock).await;
     for _ in 0..2 {
         (0..3).for_each(|node| cluster.pause(node).unwrap());
-        // A third is the longest that a renewal is away.
+        // The next renewal is at most a third of the TTL away.
         tokio::time::sleep(ttl.mul_f64(0.35)).await;
         (0..3).for_each(|node| cluster.restart(node, Data::Kept).unwrap());
         eventually(ttl, "renewed", || guard.remaining() > ttl / 2).await;
@@ -152,17 +152,17 @@ async fn renewals_that_were_lost_on_the_way_are_made_again() {
     assert_eq!(guard.release().await, Ok(Released::InTime));
 }
 
-/// pottery, redlock-universal: a renewal that is answered too late counts. The nodes run it when they go on, and their
-/// keys live for another TTL, had they not been told of the release as well.
+/// pottery, redlock-universal: a renewal that is answered too late counts. The nodes run the renewal when they resume,
+/// and their keys would live for another TTL if the release had not been sent as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
     let cluster = LocalCluster::start(3).unwrap();
-    // Longer than the TTL: the connections of the stopped nodes are not given up.
+    // The node timeout is long, so that the connections of the stopped nodes are not abandoned.
     let redlock =
         builder(cluster.urls()).ttl(TTL).node_timeout(TTL * 3 / 4).keep_alive(true).connect().await.unwrap();
     let guard = hold(&redlock).await;
     for node in 0..2 {
-        // As on a node whose clock is slow: the renewal finds its key however late it comes.
+        // As on a node with a slow clock: the renewal finds its key, however late it comes.
         cluster.command(node, &["PERSIST", KEY]).unwrap();
         cluster.pause(node).unwrap();
     }
@@ -181,7 +181,8 @@ async fn a_renewal_that_is_answered_after_the_deadline_revives_nothing() {
     eventually(TTL / 2, "no key is left", || gone(&cluster)).await;
 }
 
-/// A renewal that fewer than a quorum confirm must not bring the lock back: another client may be about to win it.
+/// A renewal that fewer nodes than a quorum confirm must not restore the lock, because another client may be about to
+/// acquire it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_a_quorum_denies_is_lost_at_once_and_not_healed() {
     let cluster = LocalCluster::start(5).unwrap();
@@ -230,7 +231,7 @@ async fn two_hung_nodes_of_five_leave_no_gap_in_the_renewals() {
     };
     let _ = tokio::time::timeout(TTL * 3, watch).await;
     assert!(guard.is_valid());
-    // Renewed at a third: two thirds are left on each node that answers.
+    // Renewed at a third of the TTL, so two thirds are left on each node that answers.
     assert!(least > TTL / 3, "{least:?}");
     cluster.resume(0).unwrap();
     cluster.resume(3).unwrap();
@@ -286,7 +287,7 @@ async fn a_token_is_cancelled_by_every_end_of_its_lease() {
 async fn work_under_a_lock_returns_its_value_or_its_own_error() {
     let cluster = LocalCluster::start(3).unwrap();
     let mutex = keeper(&cluster).await.mutex(KEY).unwrap();
-    // In a task of its own: the future is Send.
+    // In a task of its own, because the future is `Send`.
     let spawned = tokio::spawn({
         let mutex = mutex.clone();
         async move { mutex.run(async |lease| Ok::<_, ()>(lease.fencing_token().get())).await }
@@ -349,8 +350,8 @@ async fn work_is_cancelled_when_its_lock_is_lost() {
     assert!(cancelled);
 }
 
-/// The body blocks its thread beyond the deadline, so that no timer of ours can have been looked at: it gets no
-/// further than its next await.
+/// The body blocks its thread beyond the deadline, so that no timer of ours can have run. The body gets no further than
+/// its next await.
 #[tokio::test]
 async fn work_does_not_go_on_after_a_pause_beyond_the_deadline() {
     let cluster = LocalCluster::start(3).unwrap();

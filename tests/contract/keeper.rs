@@ -1,4 +1,4 @@
-//! The task that keeps leases alive: when it begins and ends, and what it needs.
+//! The keeper, the task that keeps leases alive: when it begins and ends, and what it needs.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn running() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// It ended with a lease that was released, and slept on for ever after one that was lost.
+/// The bug: the keeper ended with a lease that was released, but slept on for ever after one that was lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_keeper_ends_with_its_last_lease_however_that_ends() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -39,8 +39,8 @@ async fn the_keeper_ends_with_its_last_lease_however_that_ends() {
     }
 }
 
-/// It ran where the first lock was taken, and ended with that runtime: leases of others were not renewed any more,
-/// and nobody was told of their end.
+/// The bug: the keeper ran where the first lock was acquired, and ended with that runtime. The leases of other runtimes
+/// were no longer renewed, and nobody learned of their end.
 #[test]
 fn the_keeper_outlives_the_runtime_of_the_first_lock() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -58,8 +58,8 @@ fn the_keeper_outlives_the_runtime_of_the_first_lock() {
     }
 }
 
-/// The first renewal was due a part of the TTL after the lock was won. A lease counts from when it was asked for: one
-/// that took long to win was over by then.
+/// The bug: the first renewal was due a part of the TTL after the lock was acquired. A lease counts from its request,
+/// so a lease that took long to acquire was over by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_was_slow_to_win_is_renewed_in_time() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -68,11 +68,11 @@ async fn a_lease_that_was_slow_to_win_is_renewed_in_time() {
         .ttl(ttl)
         .node_timeout(ttl - Duration::from_millis(50))
         .max_ttl(LONG)
-        // The nodes do not answer for longer than a look at them counts.
+        // The nodes do not answer for longer than an observation counts.
         .dangerous_no_restart_guard()
         .keep_alive(true);
     let redlock = redlock.min_validity(Duration::from_millis(50)).connect().await.unwrap();
-    // Leases differ in when they are first renewed.
+    // Several leases, because each has another time for its first renewal.
     let mutexes = [0, 1, 2, 3].map(|i| redlock.mutex(format!("job-{i}")).unwrap());
     (0..2).for_each(|node| cluster.pause(node).unwrap());
     let delayed = async {
@@ -88,7 +88,7 @@ async fn a_lease_that_was_slow_to_win_is_renewed_in_time() {
     }
 }
 
-/// Leases that the keeper was just looking at were released behind the back of a shutdown, which did not wait for them.
+/// The bug: leases that the keeper was just checking were released without the shutdown, which did not wait for them.
 #[test]
 fn shutdown_waits_for_leases_that_are_being_looked_at() {
     let cluster = LocalCluster::start(1).unwrap();
@@ -99,19 +99,19 @@ fn shutdown_waits_for_leases_that_are_being_looked_at() {
             let redlock = client(cluster.urls()).await;
             let mutexes: Vec<_> = (0..1000).map(|i| redlock.mutex(format!("job-{i}")).unwrap()).collect();
             let guards = try_join_all(mutexes.iter().map(|mutex| mutex.lock())).await.unwrap();
-            // Meanwhile all become due for their first look, and the keeper turns to them as soon as it can run.
+            // Meanwhile the first check of all leases becomes due, and the keeper begins it as soon as it can run.
             tokio::spawn(async { std::thread::sleep(Duration::from_millis(300)) }).await.unwrap();
             redlock.shutdown().await;
             guards
         });
-        // The runtime is gone, and nothing can be released any more.
+        // The runtime is gone, so nothing can be released any more.
         drop(runtime);
         assert!(gone(&cluster), "round {round}: {} keys", cluster.keys(0).unwrap().len());
         drop(guards);
     }
 }
 
-/// It gave up after a fixed time, however many locks there were to be released.
+/// The bug: the shutdown gave up after a fixed time, however many locks had to be released.
 #[test]
 fn shutdown_waits_for_as_long_as_nodes_answer() {
     let cluster = LocalCluster::start(1).unwrap();
@@ -121,7 +121,7 @@ fn shutdown_waits_for_as_long_as_nodes_answer() {
     let mutexes: Vec<_> = (0..10_000).map(|i| redlock.mutex(format!("job-{i}")).unwrap()).collect();
     let guards = runtime.block_on(try_join_all(mutexes.iter().map(|mutex| mutex.lock()))).unwrap();
     std::thread::scope(|scope| {
-        // The node answers a few, now and again, for twice as long.
+        // The node answers a few releases at a time, for twice as long.
         scope.spawn(|| {
             for _ in 0..5 {
                 cluster.pause(0).unwrap();
@@ -136,7 +136,7 @@ fn shutdown_waits_for_as_long_as_nodes_answer() {
     drop(guards);
 }
 
-/// The extension itself waits on, for nodes that may still extend.
+/// The loss is announced at once, although the extension itself waits for nodes that may still extend.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_that_an_extension_brings_to_light_is_told_at_once() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -154,7 +154,7 @@ async fn a_loss_that_an_extension_brings_to_light_is_told_at_once() {
     assert!(matches!(lost(&guard).await, Loss::Denied { .. }));
 }
 
-/// Why nodes do not renew is told to whoever loses the lease, not only that they do not.
+/// A loss includes the reasons of the nodes that did not renew, not only the fact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_says_what_the_nodes_said() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -169,7 +169,7 @@ async fn a_loss_says_what_the_nodes_said() {
     assert_eq!(votes[2], &NodeVote::Granted, "{loss}");
 }
 
-/// A client that was stopped itself has not asked any node, and must not say that they did not answer.
+/// A client that was stopped itself has not asked any node, and must not report that the nodes did not answer.
 #[tokio::test]
 async fn a_loss_blames_no_node_that_was_not_asked() {
     let cluster = LocalCluster::start(3).unwrap();

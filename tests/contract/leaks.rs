@@ -1,4 +1,4 @@
-//! Twenty thousand locks whose futures and guards are dropped wherever they are, in a process of their own.
+//! Twenty thousand locks whose futures and guards are dropped at any point, in a process of their own.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use redlock_quorum::{Guard, Redlock, Retry};
 use crate::support::{LONG, Random, SLACK, builder, eventually, own_process, resident_bytes};
 
 const TEST: &str = "leaks::twenty_thousand_cycles_that_are_cancelled_anywhere_leave_nothing";
-/// Where the test starts itself, for the memory and the timers of other tests not to be counted.
+/// The environment variable by which the test starts itself alone, so that memory and timers of other tests are not
+/// counted.
 const ALONE: &str = "REDLOCK_TEST_LEAKS_ALONE";
 
 const CYCLES: usize = 20_000;
 const TASKS: usize = 16;
-/// Names that tasks contend for.
+/// Number of names that tasks contend for.
 const SHARED_NAMES: u64 = 4;
-/// The first so many show how much a process needs that has done everything once.
+/// The number of cycles after which the memory of a process that has done everything once is measured.
 const WARM_UP: usize = 5_000;
-/// What the other cycles may add, for allocators are not exact: 0.4 MB as a rule, 2.8 MB were seen on a busy machine.
-/// A lease that leaked in each cycle, of 800 bytes, would be 12 MB.
+/// How much memory the other cycles may add, because allocators are not exact. The usual growth is 0.4 MB; 2.8 MB were
+/// measured on a busy machine. A leak of one lease of 800 bytes in each cycle would be 12 MB.
 const GROWTH_MAX: usize = 4 * 1024 * 1024;
 
 #[test]
@@ -73,8 +74,8 @@ async fn cycles(redlock: &Arc<Redlock>, cycles: usize, random: &mut Random) {
     try_join_all(tasks.collect::<Vec<_>>()).await.unwrap();
 }
 
-/// One lock, in one of the ways to use it, which ends by itself or is dropped where it is after up to about as long as
-/// it would take.
+/// Uses one lock in one of the possible ways. The use ends by itself, or is dropped after up to about as long as it
+/// takes.
 async fn cycle(redlock: &Redlock, random: &mut Random) {
     let name = if random.one_in(2) { random.below(SHARED_NAMES) } else { SHARED_NAMES + random.next() };
     let retry = Retry::exponential(Duration::from_millis(1), Duration::from_millis(2));
@@ -106,7 +107,8 @@ fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// The keeper's; those of tokio live in futures, and these in tasks.
+/// The number of the keeper's timers, which are file descriptors. Timers of tokio are part of futures, which end with
+/// their tasks.
 #[cfg(target_os = "linux")]
 fn timers() -> usize {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();

@@ -1,4 +1,4 @@
-//! The edges of every setting, and the end of a client.
+//! The bounds of every setting, and the end of a client.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::{
 const KEY: &str = "job";
 const SHORT: Duration = Duration::from_millis(100);
 
-/// redis-lock: seconds where milliseconds were meant, so that a lock of 10 s lived for hours.
+/// redis-lock: seconds instead of milliseconds, so that a lock of 10 s lived for hours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_ttl_on_the_nodes_is_the_one_asked_for() {
     let cluster = LocalCluster::start(1).unwrap();
@@ -26,7 +26,7 @@ async fn the_ttl_on_the_nodes_is_the_one_asked_for() {
     assert!(guard.remaining() < lives, "the client gives up before the node does");
 }
 
-/// badboy's redlock, rslock: validity of 18446744073709551397 ms after an underflow.
+/// badboy's redlock, rslock: a validity of 18446744073709551397 ms after an underflow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shortest_ttl_works() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -34,7 +34,7 @@ async fn the_shortest_ttl_works() {
     let ttl = Duration::from_millis(10);
     let mutex = redlock.mutex(KEY).unwrap().ttl(ttl);
     for _ in 0..20 {
-        // As often as it takes: a busy machine may need longer than that for a round trip.
+        // Waits as long as necessary, because a busy machine may need longer than the TTL for a round trip.
         let mut guard = mutex.lock().await.unwrap();
         assert!(guard.remaining() < ttl);
         eventually(SLACK, "it is over", || !guard.is_valid()).await;
@@ -42,7 +42,7 @@ async fn the_shortest_ttl_works() {
         assert!(matches!(lost, Err(ExtendError::Lost { .. })), "{lost:?}");
         assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
     }
-    // In time or too late, but never a lock with nothing left.
+    // In time or too late, but never a lock with no time left.
     for _ in 0..100 {
         match mutex.try_lock().await {
             Ok(guard) => assert!(guard.remaining() < ttl),
@@ -107,7 +107,7 @@ async fn settings_of_a_lock_out_of_bounds_are_named() {
     assert_eq!(guard.release().await, Ok(Released::InTime));
 }
 
-/// redlock-universal: a quorum of 1 of 3 is accepted. madelson, RedLock.net: the same server twice.
+/// redlock-universal: a quorum of 1 of 3 is accepted. madelson, RedLock.net: the same server is accepted twice.
 #[tokio::test]
 async fn a_client_that_could_not_exclude_is_refused() {
     let urls = ["redis://127.0.0.1:1", "redis://127.0.0.1:2", "redis://127.0.0.1:3"];
@@ -158,7 +158,7 @@ async fn every_attempt_has_a_token_of_its_own() {
     assert!(!tokens.is_empty());
 }
 
-/// distributed-lock-redis: a wait of 5 s ends after 192 µs. redlock-py: no retries become three.
+/// distributed-lock-redis: a wait of 5 s ends after 192 µs. redlock-py: zero retries become three.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_is_one_attempt() {
     let cluster = LocalCluster::start(1).unwrap();
@@ -187,7 +187,7 @@ async fn the_edges_of_waiting_end_in_time() {
     for node in 0..3 {
         plant(&cluster, node, KEY);
     }
-    // On one thread: a wait that never yields would hold up everything.
+    // On one thread, because a wait that never yields would then block everything.
     let zero = Duration::ZERO;
     for retry in [
         Retry::exponential(zero, zero),
@@ -203,7 +203,7 @@ async fn the_edges_of_waiting_end_in_time() {
         assert!(matches!(error, LockError::Timeout { .. }), "{retry:?}: {error}");
         contended(Err(error.reason().clone()));
     }
-    // The longest wait is no overflow.
+    // The longest wait does not overflow.
     let forever = redlock.mutex(KEY).unwrap().max_wait(Duration::MAX);
     let freed = async {
         tokio::time::sleep(SHORT).await;
@@ -215,7 +215,7 @@ async fn the_edges_of_waiting_end_in_time() {
     assert_eq!(guard.unwrap().release().await, Ok(Released::InTime));
 }
 
-/// A last attempt that the end of the wait cuts short says nothing of the nodes.
+/// If the end of the wait cuts the last attempt short, the error does not blame the nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_another_owner_never_blames_the_nodes() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -259,7 +259,7 @@ async fn a_client_that_is_shut_down_locks_nothing_and_gives_back_what_is_held() 
     assert_eq!(guard.release().await, Ok(Released::AlreadyExpired));
 }
 
-/// rslock: `Drop` is compiled out with tokio. distributed-lock-redis: it does nothing.
+/// rslock: `Drop` is compiled out with tokio. distributed-lock-redis: `Drop` does nothing.
 #[test]
 fn shutdown_waits_for_the_releases_of_dropped_guards() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -271,7 +271,7 @@ fn shutdown_waits_for_the_releases_of_dropped_guards() {
         }
         redlock.shutdown().await;
     });
-    // The runtime is gone, and nothing can be released any more.
+    // The runtime is gone, so nothing can be released any more.
     for node in 0..3 {
         assert_eq!(cluster.keys(node).unwrap(), Vec::<String>::new());
     }
@@ -283,12 +283,12 @@ fn a_guard_may_be_dropped_anywhere() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let redlock = runtime.block_on(client(cluster.urls()));
     let lock = |name: &str| runtime.block_on(redlock.mutex(name).unwrap().lock()).unwrap();
-    // On a thread that knows no runtime.
+    // Dropped on a thread without a runtime.
     let guard = lock("thread");
     std::thread::spawn(move || drop(guard)).join().unwrap();
     let gone = || (0..3).all(|node| cluster.keys(node).unwrap().is_empty());
     runtime.block_on(eventually(SLACK, "nothing is left", gone));
-    // After the runtime: it can only be left to its TTL, and has been lost already.
+    // Dropped after the runtime: only the TTL can end the lock, and the lease has been lost already.
     let guard = lock("too late");
     assert!(guard.is_valid());
     drop(runtime);

@@ -52,7 +52,7 @@ async fn one_name_for_many(world: World, retry: Retry) {
             let requested_at = origin();
             let guard = mutex.lock().await.unwrap();
             let acquired_at = origin();
-            // Not atomic on purpose: two at once would lose an update.
+            // Not atomic on purpose: two holders at once would lose an update.
             let before = counter.load(Ordering::Relaxed);
             yield_now().await;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -79,8 +79,8 @@ async fn one_name_for_many(world: World, retry: Retry) {
     world.ends_without_keys().await;
 }
 
-/// A guard keeps the answers that came too late for its decision. One whose command still waited for room in the
-/// queue of the connection kept that room: after a burst of locks nothing was sent to that node any more.
+/// A guard keeps the late answers of its attempt. The bug: an answer whose command still waited for room in the
+/// connection's queue kept that room. After a burst of locks nothing was sent to that node any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_locks_that_are_kept_is_in_nobodys_way() {
     let world = Topology::THREE.start().await;
@@ -89,7 +89,7 @@ async fn a_burst_of_locks_that_are_kept_is_in_nobodys_way() {
         let mutexes: Vec<_> = (0..200).map(mutex).collect();
         let guards = join_all(mutexes.iter().map(Mutex::try_lock)).await;
         let guards: Vec<_> = guards.into_iter().map(Result::unwrap).collect();
-        // Without one node both others are needed, and so each of their queues.
+        // With one node down both others are needed, and so is the queue of each connection.
         for node in world.living() {
             world.cluster.pause(node).unwrap();
             let one_more = world.redlock.mutex(format!("without {node}")).unwrap().try_lock().await;

@@ -1,7 +1,7 @@
-//! What the lock promises, against real servers and through the public API alone.
+//! The promises of the lock, tested with real servers through the public API alone.
 //!
-//! [`cases`] run over every topology of [`topology`]; the other modules are single scenarios. A bug class of another
-//! Redlock implementation that a test stands for is named in that test's comment.
+//! [`cases`] run over every topology of [`topology`]; the other modules are single scenarios. If a test stands for a
+//! bug of another Redlock implementation, its comment names both.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -1,4 +1,4 @@
-//! What nodes have forgotten, whatever happened to them: no schedule ends with two holders.
+//! Nodes that have forgotten locks, by whatever event. No sequence of events ends with two holders.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::{SLACK, eventually, now, plant};
 const KEY: &str = "job";
 /// Longer than a node takes to restart, to be wiped, and to restart again.
 const TTL: Duration = Duration::from_secs(8);
-/// Of clients that have been there before; shorter than the time that a test takes until the schedule is over.
+/// The TTL of earlier clients; shorter than a test takes to play its events.
 const SHORT: Duration = Duration::from_secs(1);
 
 async fn client<I>(urls: I, max_ttl: Duration) -> Redlock
@@ -27,7 +27,7 @@ where
     builder.node_timeout(max_ttl / 2).min_validity(Duration::ZERO).connect().await.unwrap()
 }
 
-/// Held on the first two of three nodes alone.
+/// A lock on the first two of three nodes only.
 async fn hold_on_two(cluster: &LocalCluster, redlock: &Redlock) -> Guard {
     plant(cluster, 2, KEY);
     let guard = redlock.mutex(KEY).unwrap().keep_alive(false).lock().await.unwrap();
@@ -42,7 +42,7 @@ fn cause(redlock: &Redlock, node: usize) -> Option<QuarantineCause> {
     }
 }
 
-/// Tries until the first guard is over.
+/// Tries to acquire the lock until the first guard's lease is over.
 async fn nobody_else_gets_it(guard: &Guard, other: &Redlock) {
     let mutex = other.mutex(KEY).unwrap();
     let mut tries = 0;
@@ -55,7 +55,8 @@ async fn nobody_else_gets_it(guard: &Guard, other: &Redlock) {
     assert!(tries > 5, "the lease was over after {tries} tries");
 }
 
-/// Any crash loop does this: the record that was made after the wipe is older than the process after the next restart.
+/// Happens in any crash loop. The record that was written after the wipe is older than the process after the next
+/// restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_node_that_restarts_once_more_helps_nobody() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -88,14 +89,14 @@ async fn a_wiped_node_that_gets_a_replica_helps_nobody() {
     nobody_else_gets_it(&guard, &other).await;
 }
 
-/// An address that may lead to another server from one moment to the next, as a name or a virtual IP does.
+/// An address that can lead to another server from one moment to the next, like a host name or a virtual IP.
 struct Address {
     port: u16,
     target: Arc<AtomicU16>,
     listening: AbortHandle,
 }
 
-/// What becomes of connections that exist already.
+/// The fate of existing connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Existing {
     Cut,
@@ -121,7 +122,7 @@ impl Address {
                     let Ok(mut far) = TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port)).await else {
                         return;
                     };
-                    // Its end is the end of the test's interest.
+                    // An error only means that the connection has ended.
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
             }
@@ -144,13 +145,13 @@ impl Drop for Address {
     }
 }
 
-/// A port at which nobody answers.
+/// A port on which nothing listens.
 fn nowhere() -> u16 {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// A server that was somebody else's node for long: declared, and older than any lease.
+/// A server that was part of another cluster for long: declared new, and older than any lease.
 async fn stranger() -> LocalCluster {
     let stranger = LocalCluster::start(1).unwrap();
     drop(client(stranger.urls(), SHORT).await);
@@ -172,7 +173,7 @@ async fn another_server_at_the_address_helps_nobody(existing: Existing, keep_ali
     let redlock = client(urls(), ttl).await;
     plant(&cluster, 2, KEY);
     let guard = redlock.mutex(KEY).unwrap().keep_alive(keep_alive).lock().await.unwrap();
-    // So that the lease rests on the two others alone, whether it is renewed or not.
+    // Ensures that the lease rests on the two other nodes only, whether it is renewed or not.
     if keep_alive {
         cluster.kill(0).unwrap();
         cluster.restart(0, Data::Kept).unwrap();
@@ -188,7 +189,7 @@ async fn another_server_at_the_address_helps_nobody(existing: Existing, keep_ali
     let mutex = other.mutex(KEY).unwrap();
     // Longer than a quarantine, for a lease that is renewed all the time.
     while started.elapsed() < Duration::from_secs(6) {
-        // What the first holds on its nodes alone must do: the third may not be given to it again.
+        // The holder's quorum must suffice without the third node, which must not get the key again.
         cluster.command(2, &["DEL", KEY]).unwrap();
         let second = mutex.try_lock().await;
         assert!(second.is_err() || !guard.is_valid(), "two holders after {:?}", started.elapsed());
@@ -210,12 +211,12 @@ async fn another_server_at_the_address_helps_nobody_while_the_old_one_is_in_use(
     another_server_at_the_address_helps_nobody(Existing::Kept, true).await;
 }
 
-/// A client that is connected already hears of it before it believes a node that may have forgotten such a lease.
+/// A connected client learns of the longer lease before it counts the vote of a node that may have forgotten it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_longer_max_ttl_of_a_later_client_counts() {
     let cluster = LocalCluster::builder().durability(Durability::Volatile).start().unwrap();
     let early = client(cluster.urls(), SHORT).await;
-    // The later client does not come back to the node: whoever met it there first would be told by its record.
+    // The later client does not return to the node. Otherwise other clients would learn of it from the node's record.
     let address = Address::of(cluster.port(1)).await;
     let later = client([cluster.url(0), address.url(), cluster.url(2)], TTL).await;
     let guard = hold_on_two(&cluster, &later).await;
@@ -237,7 +238,7 @@ async fn a_node_that_nobody_has_met_is_not_believed_for_its_uptime() {
     assert_eq!(cause(&redlock, 0), Some(QuarantineCause::NewOrWiped));
 }
 
-/// Each fact that costs the vote is looked at again while the connection lives.
+/// Each fact that costs a node its vote is checked again while the connection lives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eviction_that_is_switched_on_later_costs_the_vote() {
     let cluster = LocalCluster::builder().nodes(1).directive("maxmemory", "100mb").start().unwrap();
@@ -250,7 +251,7 @@ async fn eviction_that_is_switched_on_later_costs_the_vote() {
     policy("noeviction");
     eventually(SLACK, "nothing was evicted, so it votes again", || redlock.nodes()[0].failure().is_none())
         .await;
-    // Now something is.
+    // Now the node has a key to evict.
     policy("allkeys-lru");
     plant(&cluster, 0, "something");
     cluster.command(0, &["CONFIG", "SET", "maxmemory", "1"]).unwrap();
@@ -266,7 +267,8 @@ async fn eviction_that_is_switched_on_later_costs_the_vote() {
     eventually(SLACK, "it is in quarantine", eviction).await;
 }
 
-/// The file of before is loaded although the node has run without it: the note of that is lost with what it granted.
+/// The old file is loaded although the node has run without it. The record of that run is lost with the locks of that
+/// run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_loads_an_old_file_helps_nobody() {
     let cluster = LocalCluster::start(3).unwrap();

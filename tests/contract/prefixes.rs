@@ -1,5 +1,5 @@
-//! Clients with different prefixes, or none, on the same nodes. A lock is its key: whichever way a client says it, by a
-//! prefix or in the name, there is one lock, one sequence of tokens and one queue.
+//! Clients with different prefixes, or none, on the same nodes. The key identifies the lock: whether its prefix comes
+//! from the settings or is part of the name, there is one lock, one sequence of tokens and one queue.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::access::assert_nothing_was_refused;
 use crate::servers::KEY;
 use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, queues, value};
 
-/// The key of the lock `job` behind the prefix `app:`.
+/// The key of the lock `job` with the prefix `app:`.
 const APP_KEY: &str = "app:job";
 
 async fn with_prefix(cluster: &LocalCluster, prefix: &str) -> Redlock {
@@ -36,7 +36,7 @@ async fn locks_of_different_prefixes_do_not_exclude_each_other_and_those_of_one_
     assert_eq!(value(&cluster, 0, KEY).as_deref(), Some(others.token()));
     let error = with_prefix(&cluster, "app:").await.mutex(KEY).unwrap().try_lock().await.unwrap_err();
     assert!(matches!(&error, LockError::Contended { resource, .. } if resource == KEY), "{error}");
-    // A client without the prefix that says it in the name, and one with half of it.
+    // One client without the prefix whose name contains it, and one client with half of it.
     let error = plain.mutex(APP_KEY).unwrap().try_lock().await.unwrap_err();
     assert!(matches!(error, LockError::Contended { .. }), "{error}");
     let half = with_prefix(&cluster, "ap").await;
@@ -49,8 +49,8 @@ async fn locks_of_different_prefixes_do_not_exclude_each_other_and_those_of_one_
     eventually(SLACK, "the same internal keys for all clients, and nothing else", only_internal).await;
 }
 
-/// A user moves from names with `app:` in them to the prefix, one service after the other. With a set of tokens for
-/// each prefix the second service began at its own clock, 30 s below what the first one had handed out.
+/// A user moves from names with `app:` in them to the prefix, one service after the other. The bug: with a set of
+/// tokens for each prefix, the second service began at its own clock, 30 s below the tokens of the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_of_a_key_grow_whatever_prefixes_its_clients_use() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -75,7 +75,8 @@ async fn tokens_of_a_key_grow_whatever_prefixes_its_clients_use() {
     assert!(last > u64::try_from(ahead).unwrap() * 1_000_000);
 }
 
-/// With a queue for each prefix a release called its own, and the other looked again after a second.
+/// The bug: with a queue for each prefix, a release notified only waiters of its own prefix, and the others found out
+/// after a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiters_of_a_key_stand_in_one_queue_whatever_their_prefix() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -101,8 +102,8 @@ async fn waiters_of_a_key_stand_in_one_queue_whatever_their_prefix() {
     eventually(SLACK, "no queue is left", || (0..3).all(|node| queues(&cluster, node).is_empty())).await;
 }
 
-/// `app:redlock-quorum:fences` was what the prefix `app:` kept its tokens in: a lock of that name without a prefix
-/// took every token from it.
+/// The bug: the prefix `app:` kept its tokens in `app:redlock-quorum:fences`. A lock of that name without a prefix made
+/// all tokens impossible.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_can_lock_what_another_one_keeps_for_itself() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -130,7 +131,7 @@ async fn no_client_can_lock_what_another_one_keeps_for_itself() {
     }
 }
 
-/// What a node remembers is about the node: a new prefix neither makes it new, nor has leases of its own length.
+/// A node's record concerns the node. A new prefix neither makes the node new, nor has leases of another length.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_nodes_record_is_that_of_all_prefixes() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -140,7 +141,7 @@ async fn the_nodes_record_is_that_of_all_prefixes() {
     assert_eq!(client(cluster.urls()).await.longest_max_ttl(), LONG * 3);
 }
 
-/// The README's patterns for a prefix: its locks, and what all clients share.
+/// The README's patterns for a prefix: its locks, and the keys that all clients share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_needs_the_keys_of_its_prefix_and_the_shared_ones() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -167,7 +168,7 @@ async fn a_user_needs_the_keys_of_its_prefix_and_the_shared_ones() {
     assert_eq!(waiter.await.unwrap(), Ok(Released::InTime));
     (0..3).for_each(|node| assert_nothing_was_refused(&cluster, node));
 
-    // Told, not silently without what keeps the locks apart.
+    // The failure is reported, instead of working silently without the shared keys.
     let narrow = connect("narrow").await.unwrap();
     no_quorum(narrow.mutex(KEY).unwrap().try_lock().await);
     for node in narrow.nodes() {

@@ -13,7 +13,7 @@ use crate::storms::kill_connections;
 use crate::support::{SLACK, eventually, now};
 
 const KEY: &str = "job";
-/// Shorter than a rotation with what follows takes, long enough for a machine that does much else.
+/// Shorter than a rotation with its consequences takes, long enough for a busy machine.
 const TTL: Duration = Duration::from_secs(8);
 const NODES: usize = 3;
 
@@ -25,7 +25,7 @@ fn builder(cluster: &LocalCluster) -> RedlockBuilder {
     Redlock::builder().nodes(cluster.urls()).ttl(TTL).max_ttl(TTL).node_timeout(Duration::from_secs(1))
 }
 
-/// Sets the password on all nodes, and closes the connections that know the old one.
+/// Sets the password on all nodes, and closes the connections that used the old one.
 fn set_password(cluster: &LocalCluster, password: &str) {
     for node in 0..NODES {
         let rule = ["ACL", "SETUSER", "locks", "resetpass", &format!(">{password}")];
@@ -39,7 +39,7 @@ async fn is_down(redlock: &Redlock, is_it: impl Fn(&NodeFailure) -> bool) {
     eventually(SLACK, "all nodes have failed", failed).await;
 }
 
-/// Held by the first connections, and renewed by those that came after.
+/// Checks that a lease acquired on the first connections is renewed on later ones.
 async fn outlives_its_ttl(redlock: &Redlock, guard: Guard) {
     let up = || redlock.nodes().iter().all(|node| node.failure().is_none());
     eventually(SLACK, "all nodes are connected", up).await;
@@ -52,7 +52,7 @@ async fn outlives_its_ttl(redlock: &Redlock, guard: Guard) {
     assert_eq!(guard.release().await, Ok(Released::InTime));
 }
 
-/// The bug: the file was read once, when the settings were.
+/// The bug: the file was read only once, with the settings.
 #[cfg(feature = "config")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_password_in_its_file_keeps_what_is_held() {
@@ -64,14 +64,14 @@ async fn a_new_password_in_its_file_keeps_what_is_held() {
     let redlock = builder(&cluster).file(&settings).connect().await.unwrap();
     let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
 
-    // The file first, as one should.
+    // The file changes first, as it should.
     std::fs::write(&password, "two\n").unwrap();
     set_password(&cluster, "two");
     eventually(SLACK, "they are connected again", || {
         redlock.nodes().iter().all(|node| node.failure().is_none())
     })
     .await;
-    // Then the servers first, and for a moment there is no file at all.
+    // Here the servers change first, and for a moment there is no file.
     std::fs::remove_file(&password).unwrap();
     set_password(&cluster, "three");
     is_down(&redlock, |failure| {
@@ -87,7 +87,7 @@ async fn a_new_password_in_its_file_keeps_what_is_held() {
     outlives_its_ttl(&redlock, guard).await;
 }
 
-/// A file is wrong at the start: that is a mistake in the settings, as ever.
+/// A file that is wrong at the start is a mistake in the settings.
 #[cfg(feature = "config")]
 #[test]
 fn a_file_that_is_missing_at_the_start_is_a_mistake() {
@@ -101,7 +101,7 @@ fn a_file_that_is_missing_at_the_start_is_a_mistake() {
     );
 }
 
-/// What can be read only once, such as `<(pass show redis)` of a shell, is read once.
+/// A source that can be read only once, such as the shell's `<(pass show redis)`, is read once.
 #[cfg(all(feature = "config", target_os = "linux"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_from_a_pipe_is_kept() {
@@ -178,7 +178,7 @@ async fn a_provider_is_asked_for_every_connection() {
     eventually(SLACK, "all nodes are connected", up).await;
 }
 
-/// The bug: files of TLS were read once. A new CA, with new certificates on both sides.
+/// The bug: the files for TLS were read only once. Here a new CA issues new certificates for both sides.
 #[cfg(feature = "tls")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_certificates_in_their_files_keep_what_is_held() {
@@ -203,19 +203,19 @@ async fn new_certificates_in_their_files_keep_what_is_held() {
     let TlsFiles { certificate: theirs, key: their_key, ca: their_ca } =
         new.issue("127.0.0.1", Validity::Now);
     for node in 0..NODES {
-        // All at once: a certificate alone would not fit to the key.
+        // All in one command, because a new certificate does not fit to the old key.
         let [theirs, their_key, their_ca] =
             [&theirs, &their_key, &their_ca].map(|path| path.to_str().unwrap());
         let files = ["tls-cert-file", theirs, "tls-key-file", their_key, "tls-ca-cert-file", their_ca];
         let set = [&["CONFIG", "SET"], &files[..]].concat();
         let reply = cluster.command(node, &set).unwrap();
         if reply.text() != Some("OK") && node == 0 {
-            // Before Redis 7 one setting at a time; such a server has to be restarted.
+            // Before Redis 7 these can only be set one at a time, so such a server has to be restarted.
             return println!("left out: {reply:?}");
         }
         kill_connections(&cluster, node);
     }
-    // Half of the way: the key is not that of the certificate.
+    // Half way: the key does not belong to the certificate.
     std::fs::copy(new.issue("other", Validity::Now).key, &key).unwrap();
     is_down(&redlock, |failure| {
         let text = failure.to_string();

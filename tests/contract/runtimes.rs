@@ -1,5 +1,5 @@
-//! Clients that are used in another tokio runtime than the one in which they were connected, as a static one is across
-//! `#[tokio::test]`s: connections and keeper live in that one, and end with it.
+//! Clients that are used in another tokio runtime than the one in which they were connected, like a static client in
+//! several `#[tokio::test]`s. Connections and keeper live in the first runtime, and end with it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
-/// The client's and the holder's, and a client that keeps its locks alive.
+/// The client's runtime, the holder's runtime, and a client that keeps its locks alive.
 fn scene(cluster: &LocalCluster) -> (Runtime, Runtime, Redlock) {
     let (home, guest) = (runtime(), runtime());
     let redlock = home.block_on(builder(cluster.urls()).keep_alive(true).connect()).unwrap();
@@ -25,9 +25,11 @@ fn hold(runtime: &Runtime, redlock: &Redlock, name: &str) -> Guard {
     runtime.block_on(redlock.mutex(name).unwrap().lock()).unwrap()
 }
 
+/// Runs the future to its end.
+///
 /// # Panics
 ///
-/// When it does not end, or only because it is polled when that is found out.
+/// If the future does not end within [`SLACK`], or if only the poll after the timeout would find it ready.
 fn ends<T>(runtime: &Runtime, what: &str, future: impl Future<Output = T>) -> T {
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -39,7 +41,7 @@ fn ends<T>(runtime: &Runtime, what: &str, future: impl Future<Output = T>) -> T 
     ended.unwrap_or_else(|| panic!("{what} goes on for ever"))
 }
 
-/// The keeper lived there: `lost`, the token and `run` were silent for ever.
+/// The bug: the keeper lived in the client's runtime, and `lost`, the token and `run` were silent for ever.
 #[test]
 fn leases_end_with_the_runtime_of_their_client_and_everybody_is_told() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -68,7 +70,7 @@ fn leases_end_with_the_runtime_of_their_client_and_everybody_is_told() {
     assert_eq!(redlock.stats().leases_held, 0);
 }
 
-/// A runtime on one thread runs only while something blocks on it. The keeper's timer stood still with it.
+/// A runtime on one thread runs only while something blocks on it. The bug: the keeper's timer stopped with it.
 #[test]
 fn a_deadline_is_told_while_the_runtime_of_the_client_stands_still() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -80,7 +82,7 @@ fn a_deadline_is_told_while_the_runtime_of_the_client_stands_still() {
     let loss = ends(&guest, "lost", guard.lost());
     assert!(matches!(loss, Loss::Expired { .. }), "{loss}");
     let guard = home.block_on(mutex.max_wait(SLACK).lock()).unwrap();
-    // A watcher that is taken to another runtime takes its alarm along.
+    // A future that moves to another runtime takes its timer along.
     let mut lost = Box::pin(guard.lost());
     let first = runtime();
     first.block_on(async {
@@ -94,7 +96,7 @@ fn a_deadline_is_told_while_the_runtime_of_the_client_stands_still() {
     assert!(matches!(ends(&guest, "lost", lost), Loss::Expired { .. }));
 }
 
-/// No node had a failure, and every lock was "no quorum", for broken pipes, until `max_wait`.
+/// The bug: no node had a failure, and every lock failed with "no quorum" because of broken pipes, after `max_wait`.
 #[test]
 fn a_client_whose_runtime_has_ended_says_so() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -120,7 +122,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
     let extended = ends(&guest, "extend", extended.extend(LONG));
     assert!(extended.is_err());
     assert_eq!(ends(&guest, "release", released.release()), Ok(Released::AlreadyExpired));
-    // Nothing of it needs a runtime.
+    // None of these needs a runtime.
     drop(dropped);
     let inspection = ends(&guest, "inspect", redlock.inspect(KEY)).unwrap();
     drop(inspection);
@@ -129,7 +131,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
     ends(&guest, "shutdown", redlock.shutdown());
     assert_eq!(ends(&guest, "lock", mutex.lock()).unwrap_err(), LockError::ShutDown);
 
-    // Each in a runtime of its own, as it should be.
+    // Each client in a runtime of its own, as it should be.
     for _ in 0..2 {
         let home = runtime();
         let redlock = home.block_on(client(cluster.urls()));
@@ -137,7 +139,7 @@ fn a_client_whose_runtime_has_ended_says_so() {
     }
 }
 
-/// Whatever is under way when the runtime ends, ends as well.
+/// All operations that are under way end with the runtime.
 #[test]
 fn what_is_under_way_ends_with_the_runtime() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -154,7 +156,7 @@ fn what_is_under_way_ends_with_the_runtime() {
         .collect();
     let queued = || (0..3).any(|node| !queues(&cluster, node).is_empty());
     guest.block_on(eventually(SLACK, "it is in the queue", queued));
-    // Nodes that hang hold up a release.
+    // Hung nodes delay a release.
     let guard = hold(&guest, &redlock, "released");
     (0..3).for_each(|node| cluster.pause(node).unwrap());
     let mut releasing = Box::pin(guard.release());
@@ -177,7 +179,7 @@ fn what_is_under_way_ends_with_the_runtime() {
     assert_eq!(ends(&other, "the holder's release", held.release()), Ok(Released::InTime));
 }
 
-/// The locks that the last test of a binary leaves to the next: a static client.
+/// A static client: the last test of a binary leaves its locks to the end of a runtime.
 #[test]
 fn guards_may_be_dropped_by_the_runtime_that_ends() {
     let cluster = LocalCluster::start(1).unwrap();

@@ -1,4 +1,4 @@
-//! A node that is the master of a service which Sentinels watch, and real failovers of it.
+//! A node that is the master of a service watched by Sentinels, and real failovers of that service.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use crate::support::{SLACK, eventually, no_quorum, now, value};
 
 const KEY: &str = "job";
-/// Short, so that a quarantine is: 3 s.
+/// Short, so that the quarantine is short: 3 s.
 const MAX_TTL: Duration = Duration::from_secs(1);
-/// For sentinels to agree, elect one, and promote a replica, on a machine that does much else.
+/// How long sentinels may take on a busy machine to agree, elect a leader, and promote a replica.
 const FAILOVER: Duration = Duration::from_secs(30);
 
-/// Who sentinels are to the servers, so that these can be made to look dead to them alone.
+/// The sentinels' own user, so that servers can be made to look dead to the sentinels alone.
 const WATCHER: &str = "watcher on >watching ~* &* +@all";
 
 /// A master, its replica, and three sentinels.
@@ -63,13 +63,13 @@ impl Service {
         format!("redis+sentinel://{}/locks-a", hosts.collect::<Vec<_>>().join(","))
     }
 
-    /// A client of the service and two servers of fixed addresses, which needs all three.
+    /// A client of the service and of two servers with fixed addresses. The client needs all three nodes.
     fn client(&self, others: &LocalCluster) -> RedlockBuilder {
         let nodes = [self.url()].into_iter().chain(others.urls()).map(NodeOptions::new);
         Redlock::builder().nodes(nodes).quorum(3).ttl(MAX_TTL).max_ttl(MAX_TTL).keep_alive(false)
     }
 
-    /// The sentinels know each other and the replica.
+    /// Waits until the sentinels know each other and the replica.
     async fn is_watched(&self) {
         let knows = |sentinel| {
             let quorum = self.sentinels.command(sentinel, &["SENTINEL", "CKQUORUM", "locks-a"]).unwrap();
@@ -89,12 +89,12 @@ impl Service {
     }
 }
 
-/// As a node that was declared new does.
+/// The node votes at once, because it was declared new.
 async fn it_votes(redlock: &Redlock) {
     eventually(FAILOVER, "the node votes", || redlock.nodes()[0].failure().is_none()).await;
 }
 
-/// Waits for the quarantine to be over, and demands that it was one.
+/// Waits until the node's quarantine is over. Fails if there was none.
 async fn out_of_quarantine(redlock: &Redlock) {
     let failure = || redlock.nodes()[0].failure().cloned();
     let promoted =
@@ -105,7 +105,7 @@ async fn out_of_quarantine(redlock: &Redlock) {
     eventually(SLACK * 2, "the quarantine is over", || failure().is_none()).await;
 }
 
-/// The key was set on that server.
+/// Acquires the lock, and checks that the key was set on that server.
 async fn locks_on(redlock: &Redlock, cluster: &LocalCluster, server: usize) {
     let guard = redlock.mutex(KEY).unwrap().try_lock().await.unwrap();
     assert_eq!(value(cluster, server, KEY).as_deref(), Some(guard.token()));
@@ -126,15 +126,15 @@ async fn a_failover_is_followed_and_the_new_master_is_in_quarantine() {
     out_of_quarantine(&redlock).await;
     locks_on(&redlock, &service.servers, 1).await;
 
-    // Back as a master, until the sentinels make a replica of it: nobody asks it for locks.
+    // The server returns as a master until the sentinels make it a replica. No client sends it locks.
     service.servers.restart(0, Data::Kept).unwrap();
     eventually(FAILOVER, "it is a replica", || service.role(0).as_deref() == Some("slave")).await;
     assert!(redlock.nodes()[0].failure().is_none());
     locks_on(&redlock, &service.servers, 1).await;
 }
 
-/// The old master is alive and believes that it is one, but the sentinels get no answer from it any more and have chosen
-/// another. Nothing happens to our connection, which still works.
+/// The old master is alive and believes itself to be the master, but the sentinels get no answer from it and have
+/// promoted another server. Our connection still works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_was_replaced_is_left_although_it_answers() {
     let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
@@ -150,14 +150,14 @@ async fn a_master_that_was_replaced_is_left_although_it_answers() {
     assert_eq!(value(&service.servers, 0, KEY), None);
 }
 
-/// A client that is cut off from most sentinels may be cut off together with a master that has been replaced.
+/// A client that is cut off from most sentinels may be cut off together with a replaced master.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_majority_of_the_sentinels_has_to_answer() {
     let (service, others) = (Service::start(), LocalCluster::builder().nodes(2).start().unwrap());
     let redlock = service.client(&others).connect().await.unwrap();
     it_votes(&redlock).await;
     service.sentinels.kill(0).unwrap();
-    // They are asked once a second, and two of three are enough.
+    // The sentinels are asked once a second, and two of three are enough.
     let killed = now();
     while killed.elapsed() < Duration::from_secs(3) {
         locks_on(&redlock, &service.servers, 0).await;
@@ -173,7 +173,7 @@ async fn a_majority_of_the_sentinels_has_to_answer() {
     eventually(SLACK, "it is used again", || redlock.nodes()[0].failure().is_none()).await;
 }
 
-/// Everything at once: TLS to the sentinels and to the masters, and two sets of credentials.
+/// TLS to the sentinels and to the masters, with different credentials for each.
 #[cfg(feature = "tls")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_and_masters_are_reached_over_tls_with_credentials_of_their_own() {
@@ -187,7 +187,7 @@ async fn sentinels_and_masters_are_reached_over_tls_with_credentials_of_their_ow
         },
         |sentinels| {
             let sentinels = sentinels.tls(files()).directive("tls-replication", "yes");
-            // The smallest rule that works; the README has it, too.
+            // The smallest rule that works. The README has the same rule.
             sentinels.directive("user", "asker on >for-sentinels -@all +sentinel|master")
         },
     );
@@ -228,7 +228,7 @@ async fn what_sentinels_refuse_is_told() {
     eventually(SLACK, "with the right password it is met", met).await;
 }
 
-/// Somebody names the sentinels as the nodes. Said to be an "unexpected answer", and perhaps a proxy.
+/// The sentinels are listed as nodes. The bug: reported as an "unexpected answer", perhaps from a proxy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sentinel_itself_is_no_node() {
     let service = Service::start();

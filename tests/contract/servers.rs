@@ -1,4 +1,4 @@
-//! Servers that refuse, names that are unusual, and secrets that stay secret.
+//! Servers that refuse, unusual names, and secrets that stay secret.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ async fn a_password_opens_and_a_wrong_one_is_told_without_being_shown() {
     no_secret(&format!("{:?} {builder:?} {:?}", options(), builder.clone().nodes([options()]).settings()));
 }
 
-/// Servers repeat the arguments of a command that they do not know: of `AUTH` and `HELLO`, the password.
+/// Servers repeat the arguments of an unknown command, which for `AUTH` and `HELLO` include the password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_know_auth_shows_no_password() {
     let cluster = LocalCluster::builder()
@@ -108,7 +108,8 @@ async fn a_missing_permission_is_named() {
         ("no-set", &["~*", "+@all", "-set"][..], None),
         ("no-scripts", &["~*", "+@all", "-script"], Some("'script")),
         ("other-keys", &["~other:*", "+@all"], Some("key")),
-        // Not needed before a node has forgotten its scripts, or a lock is renewed or released: then it would be lost.
+        // Required at connect, although first needed when a node has lost its scripts, or a lock is renewed or
+        // released. By then the lock would be lost.
         ("no-eval", &["~*", "+@all", "-eval"], Some("'eval'")),
         ("no-get", &["~*", "+@all", "-get"], Some("GET")),
         ("no-mget", &["~*", "+@all", "-mget"], Some("MGET")),
@@ -130,7 +131,7 @@ async fn a_missing_permission_is_named() {
         }
     }
 
-    // Within a script it is the script that is told.
+    // Redis reports a refusal within a script as an error of the script.
     let redlock = client(user("lost-pttl", &["~*", "+@all"])).await;
     user("lost-pttl", &["-pttl"]);
     let mut guard = redlock.mutex("scripted").unwrap().try_lock().await.unwrap();
@@ -150,7 +151,7 @@ async fn a_missing_permission_is_named() {
     let error = guard.release().await.unwrap_err();
     let ReleaseError::Unconfirmed { votes, .. } = &error else { panic!("{error:?}") };
     permission(votes.failures().collect());
-    // It ends with its TTL, and so do the repetitions of its release.
+    // The key expires with its TTL, and the release is no longer repeated.
     let gone = || (0..3).all(|node| value(&cluster, node, KEY).is_none());
     eventually(ttl + SLACK, "it has expired", gone).await;
 }
@@ -196,7 +197,7 @@ async fn a_replica_has_no_vote() {
     follow(1, "127.0.0.1", &port);
     let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
     let failures: Vec<_> = error.votes().unwrap().failures().map(|(_, failure)| failure).collect();
-    // Those that have noticed look at the node anew, and know what it is.
+    // Connections that have noticed the change observe the node again, and find out its role.
     let told = |failure: &NodeFailure| {
         matches!(
             failure,
@@ -210,11 +211,11 @@ async fn a_replica_has_no_vote() {
     for node in [1, 2] {
         follow(node, "NO", "ONE");
     }
-    // The replicas may have copied the key of the attempt that failed; their own release was refused meanwhile and
-    // is repeated.
+    // The replicas may have copied the key of the failed attempt. Their own releases were refused meanwhile, and are
+    // repeated.
     let gone = || (0..3).all(|node| cluster.keys(node).unwrap().is_empty());
     eventually(SLACK, "nothing is left", gone).await;
-    // Replication is asynchronous: what the master granted last may be missing.
+    // Replication is asynchronous, so the master's last grants may be missing.
     let promoted = |failure: Option<&NodeFailure>| {
         matches!(failure, Some(NodeFailure::Quarantined { cause: QuarantineCause::Promoted, .. }))
     };
@@ -261,7 +262,7 @@ async fn a_name_is_the_key_whatever_it_contains() {
         assert_eq!(guard.resource(), name);
         guards.push(guard);
     }
-    // All at once: none is another's.
+    // All guards are valid at once, because all names are different locks.
     assert!(guards.iter().all(|guard| guard.is_valid()));
     for guard in guards {
         assert_eq!(guard.release().await, Ok(Released::InTime));
@@ -279,7 +280,7 @@ async fn a_name_is_the_key_whatever_it_contains() {
 async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     let cluster = LocalCluster::start(3).unwrap();
     let urls = |db: u8| cluster.urls().into_iter().map(move |url| format!("{url}/{db}"));
-    // What is declared is a database, for that is where the record is.
+    // A declaration concerns a database, because the record is stored there.
     for node in client(urls(3)).await.dangerous_declare_new().await {
         assert_eq!(node.result(), Ok(&Declared::Now), "{node:?}");
     }
@@ -288,7 +289,7 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     let other = second.mutex(KEY).unwrap().try_lock().await.unwrap();
     assert_eq!(one.release().await, Ok(Released::InTime));
     assert_eq!(other.release().await, Ok(Released::InTime));
-    // The database is chosen anew with each connection.
+    // The database is selected again on each connection.
     cluster.restart(0, Data::Kept).unwrap();
     eventually(SLACK, "it is connected", || second.nodes()[0].failure().is_none()).await;
     cluster.kill(1).unwrap();
@@ -303,7 +304,8 @@ async fn a_database_of_its_own_is_a_name_space_of_its_own() {
     assert!(matches!(error, LockError::NoQuorum { .. }));
 }
 
-/// redlock-rs and rslock write 20 random bytes; a person who looks at such a lock was told that the node did not answer.
+/// redlock-rs and rslock write 20 random bytes. The bug: a person who inspected such a lock read that the node did not
+/// answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_that_are_no_text_are_shown_and_removed() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -318,7 +320,7 @@ async fn values_that_are_no_text_are_shown_and_removed() {
     let LockState::Held(holder) = redlock.inspect(KEY).await.unwrap().state() else { panic!("not held") };
     assert_eq!(holder.owner(), r"\xff\0job\u{1b}[2J");
     assert!(holder.remaining().is_some_and(|left| left <= Duration::from_secs(60)));
-    // Owners that look the same are not the same.
+    // Owners that look the same may be different.
     plant(1, r"\254\0job\27[2J");
     let inspection = redlock.inspect(KEY).await.unwrap();
     assert_eq!(inspection.state(), LockState::NotHeld);

@@ -1,4 +1,4 @@
-//! What a client says that it has done.
+//! The statistics of a client.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use redlock_quorum::testing::LocalCluster;
 
 use crate::support::{SLACK, eventually};
 
-/// An attempt or a wait that is dropped on the way is counted as well, and so is what it leaves to be released.
+/// A dropped attempt or wait is counted, and so are the releases that it leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_cancelled_is_counted() {
     let cluster = LocalCluster::start(3).unwrap();

@@ -1,4 +1,4 @@
-//! A client process that is stopped for longer than its lease lasts, and goes on.
+//! A client process that is stopped for longer than its lease lasts, and resumes.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,16 +13,16 @@ use crate::holding::keeper_of;
 use crate::support::{client, own_process, value};
 
 const TEST: &str = "stopped::a_process_that_was_stopped_learns_at_its_first_step_that_it_has_lost";
-/// Where the test starts itself as the client, this has its nodes.
+/// The environment variable with the nodes, when the test starts itself as the client.
 const NODES: &str = "REDLOCK_TEST_STOPPED_NODES";
-/// And this a file that exists once the other client has had its locks.
+/// The environment variable with a file that exists once the other client has acquired its locks.
 const TAKEN: &str = "REDLOCK_TEST_STOPPED_TAKEN";
 
 const WORKED_UNDER: &str = "worked under";
 const LOOKED_AT: &str = "looked at";
 const READY: &str = "both are held";
 
-/// Between two steps. The process is to be stopped between them, not in one.
+/// The pause between two steps, in which the process is to be stopped.
 const PAUSE: Duration = Duration::from_millis(20);
 
 #[test]
@@ -56,13 +56,13 @@ fn stop_and_let_go_on() {
     let rest: Vec<String> = lines.collect();
     assert!(process.wait().unwrap().success(), "{rest:#?}");
     for (name, guard) in guards {
-        // It has released what it held, and nothing else.
+        // The resumed client has released its own keys, and nothing else.
         assert!((0..3).any(|node| value(&cluster, node, name).as_deref() == Some(guard.token())), "{name}");
         assert_eq!(runtime.block_on(guard.release()), Ok(Released::InTime), "{name}");
     }
 }
 
-/// The client, a process of its own. One lock is looked at by a plain thread, work is done under the other.
+/// The client process. A plain thread checks one lock, and work is done under the other.
 fn hold(nodes: &str, taken: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -80,9 +80,9 @@ fn hold(nodes: &str, taken: &Path) {
                 println!("{READY}");
                 loop {
                     tokio::time::sleep(PAUSE).await;
-                    // Stopped before its first poll, the sleep is over at once.
+                    // If the process was stopped before the sleep's first poll, the sleep is over at once.
                     tokio::task::yield_now().await;
-                    // The first after the pause would find it.
+                    // The first step after the stop would find the file.
                     assert!(!taken.exists(), "a step of the body, after {steps}");
                     steps += 1;
                 }
@@ -96,7 +96,7 @@ fn hold(nodes: &str, taken: &Path) {
 
 fn look(guard: &Guard, taken: &Path) {
     loop {
-        // In this order: whatever is asked after the file is there is asked after the end of the lease.
+        // The file is checked first: if it exists, the lease had ended before the next question.
         let taken = taken.exists();
         let valid = guard.is_valid();
         assert!(!(taken && valid), "valid, and {:?} left", guard.remaining());

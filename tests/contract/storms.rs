@@ -1,5 +1,4 @@
-//! What a client does not do to a node: connect again and again, say the same release again and again, and tell
-//! everybody of it.
+//! Limits on a client's activity: reconnections, repeated releases, and log lines.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,11 +15,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::support::{LONG, SLACK, builder, calls, eventually, now};
 
 const WATCHED_FOR: Duration = Duration::from_secs(10);
-/// The promise is less than this within [`WATCHED_FOR`].
+/// A client makes fewer connections than this within [`WATCHED_FOR`].
 const CONNECTIONS_MAX: usize = 12;
 const LINES_MAX: usize = 20;
 
-/// Counts what is told to people.
+/// Counts the log lines for people.
 struct Lines(Arc<AtomicUsize>);
 
 impl Subscriber for Lines {
@@ -50,13 +49,13 @@ impl Subscriber for Lines {
 enum Closes {
     /// At the first bytes.
     AtOnce,
-    /// After everything that a client says first was answered by a real server.
+    /// After a real server has answered the whole handshake.
     Greeted,
-    /// At the first command behind that.
+    /// At the first command after the handshake.
     Asked,
 }
 
-/// A peer in front of `server` that counts its connections. Ends with the process.
+/// A peer in front of `server` that counts its connections. The peer ends with the process.
 fn peer(server: SocketAddr, closes: Closes) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -90,10 +89,10 @@ fn serve(mut client: TcpStream, server: SocketAddr, closes: Closes) -> std::io::
             return client.shutdown(std::net::Shutdown::Both);
         }
         server.write_all(&buffer[..length])?;
-        // The last thing that a client says before the connection is up.
+        // The last command of the handshake.
         greeted |= buffer[..length].windows(7).any(|word| word == b"PUBLISH");
         if greeted && matches!(closes, Closes::Greeted) {
-            // Its answer, and the message itself: what comes back after them is not waited for.
+            // The command's answer and the message itself. Later answers are not waited for.
             client.set_read_timeout(Some(Duration::from_millis(50)))?;
             let _ = client.read(&mut buffer);
             return client.shutdown(std::net::Shutdown::Both);
@@ -111,18 +110,20 @@ fn connections(cluster: &LocalCluster, node: usize) -> usize {
     line.parse().unwrap()
 }
 
-/// The bug: a peer that accepts, greets and closes was met again at once, 1,586 times in 5 s with 3,405 log lines.
+/// The bug: the client reconnected at once to a peer that accepts, greets and closes: 1,586 times in 5 s with 3,405 log
+/// lines.
 #[tokio::test]
 async fn a_node_that_comes_and_goes_is_met_ever_more_rarely_and_told_of_once() {
     let lines = Arc::new(AtomicUsize::new(0));
     let _guard = tracing::subscriber::set_default(Lines(Arc::clone(&lines)));
-    // With a single subscriber, a line that another test's thread comes to first is off for all.
+    // Two subscribers, because with a single one tracing disables an event for all if another test's thread reaches it
+    // first.
     let _second = tracing::Dispatch::new(Lines(Arc::default()));
     let cluster = LocalCluster::start(5).unwrap();
     let peers = [Closes::AtOnce, Closes::Greeted, Closes::Asked];
     let peers: Vec<_> =
         (0..3).map(|node| (peers[node], peer(address(&cluster, node), peers[node]))).collect();
-    // Refuses the handshake behind `SCRIPT LOAD`, and one that takes no writes although it is a master.
+    // One node refuses the handshake after `SCRIPT LOAD`; another takes no writes although it is a master.
     cluster.command(3, &["ACL", "SETUSER", "default", "-evalsha"]).unwrap();
     cluster.command(4, &["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap();
     let before = [3, 4].map(|node| connections(&cluster, node));
@@ -134,7 +135,7 @@ async fn a_node_that_comes_and_goes_is_met_ever_more_rarely_and_told_of_once() {
     }
     while started.elapsed() < WATCHED_FOR {
         for redlock in &held {
-            // Asks, where there is somebody to ask; whatever comes of it.
+            // Uses the connections, if there are any. The result does not matter.
             let _ = redlock.mutex("job").unwrap().try_lock().await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -144,7 +145,7 @@ async fn a_node_that_comes_and_goes_is_met_ever_more_rarely_and_told_of_once() {
         assert!((3..CONNECTIONS_MAX).contains(&count), "{closes:?}: {count} connections");
     }
     for (node, before) in [3, 4].into_iter().zip(before) {
-        // One more is ours, to ask for the number.
+        // One more connection is ours, which asks for the number.
         let count = connections(&cluster, node) - before - 1;
         assert!((3..CONNECTIONS_MAX).contains(&count), "node {node}: {count} connections");
     }
@@ -154,32 +155,32 @@ async fn a_node_that_comes_and_goes_is_met_ever_more_rarely_and_told_of_once() {
 }
 
 pub(crate) fn kill_connections(cluster: &LocalCluster, node: usize) {
-    // A client that listens counts as another type.
+    // A subscribed client counts as another type.
     for kind in ["normal", "pubsub"] {
         cluster.command(node, &["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]).unwrap();
     }
 }
 
-/// Everything that a server has executed, also in scripts.
+/// All commands that a server has executed, including those in scripts.
 fn executed(cluster: &LocalCluster, node: usize) -> u64 {
     let Reply::Bulk(text) = cluster.command(node, &["INFO", "commandstats"]).unwrap() else { panic!() };
     let count = |line: &str| line.split_once(":calls=")?.1.split(',').next()?.parse::<u64>().ok();
     text.lines().filter_map(count).sum()
 }
 
-/// The bug: whatever may still come out of an abandoned connection was released by a command of its own each second
-/// for a whole TTL.
+/// The bug: each command that might still arrive from an abandoned connection was released by a command of its own,
+/// every second for a whole TTL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_stray_releases_are_few_commands() {
     const LOCKS: usize = 11_600;
     const PARTS: usize = 4;
     let linked = Linked::new(LocalCluster::start(3).unwrap(), 1).unwrap();
     let cluster = linked.nodes();
-    // Not given up before it is broken.
+    // A long node timeout, so that the connection is not abandoned before it is broken.
     let redlock = builder(linked.urls(0)).ttl(LONG * 2).node_timeout(SLACK * 4).connect().await.unwrap();
     let pending = || redlock.stats().nodes[0].releases_pending;
     let is_up = || redlock.nodes()[0].failure().is_none();
-    // In parts, because the kernel gives a connection up that takes nothing for five seconds.
+    // In parts, because the kernel drops a connection that makes no progress for five seconds.
     for part in 0..PARTS {
         linked.set_link(Clients::All, 0, Link::Cut);
         let mut guards = Vec::new();
@@ -197,7 +198,7 @@ async fn many_stray_releases_are_few_commands() {
     let (scripts, all) = (calls(cluster, 0, "evalsha"), executed(cluster, 0));
     let mut peak = 0;
     let mut last = all;
-    // The pace that is measured is one of seconds.
+    // The pace is measured in seconds.
     let seconds = 16;
     for second in 1..=seconds {
         tokio::time::sleep(Duration::from_secs(second).saturating_sub(started.elapsed())).await;
@@ -213,7 +214,7 @@ async fn many_stray_releases_are_few_commands() {
     assert!((last - all) / elapsed < 200, "{} commands in {elapsed} s", last - all);
 }
 
-/// A key that our user may not touch is in nobody's way.
+/// A key that our user may not touch delays no other release.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_is_refused_does_not_keep_others_from_theirs() {
     const LOCKS: usize = 100;
@@ -225,7 +226,7 @@ async fn a_release_that_is_refused_does_not_keep_others_from_theirs() {
     for i in 0..LOCKS {
         guards.push(redlock.mutex(format!("job-{i}")).unwrap().lock().await.unwrap());
     }
-    // Released while nobody can be told of it, and not permitted to be when somebody can.
+    // Released while the node cannot be reached, and refused when it can.
     let user = ["ACL", "SETUSER", "locks", "resetkeys", "~job-?", "~job-??", "~redlock-quorum:*", "on"];
     guards.push(redlock.mutex("other").unwrap().lock().await.unwrap());
     cluster.command(0, &["ACL", "SETUSER", "locks", "off"]).unwrap();
@@ -241,7 +242,7 @@ async fn a_release_that_is_refused_does_not_keep_others_from_theirs() {
             .filter(|key| !key.starts_with("redlock-quorum:"))
             .collect::<Vec<_>>()
     };
-    // By halves: 1, 2, 4 and then every 8 seconds.
+    // The refused release is found by bisection: at 1, 2, 4 and then every 8 seconds.
     eventually(SLACK * 20, "all but one are released", || left() == ["other"]).await;
     cluster.command(0, &["ACL", "SETUSER", "locks", "~*"]).unwrap();
     kill_connections(&cluster, 0);

@@ -1,4 +1,4 @@
-//! Everything at once, at random: whoever drops, cancels and extends, while nodes hang, die and come back.
+//! Everything at once and at random: drops, cancellations and extensions, while nodes hang, die and come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ async fn faults_at_random_break_nothing_and_leave_nothing() {
 
     check(&sections).assert_ok();
     assert!(sections.len() > 100, "hardly anybody got a lock: {}", sections.len());
-    // A leak would last for a minute.
+    // A leaked key would last for a minute.
     let gone = || (0..NODES).all(|node| cluster.keys(node).unwrap().is_empty());
     eventually(2 * SLACK, "no key is left on any node", gone).await;
     let up = || clients.iter().flat_map(Redlock::nodes).all(|node| node.failure().is_none());
@@ -63,12 +63,13 @@ async fn faults_at_random_break_nothing_and_leave_nothing() {
     assert!(megabytes < 500, "{megabytes} MB");
 }
 
-/// At most [`FAULTY_MAX`] nodes at a time; all are well at the end. Answers the number of faults and cures.
+/// Keeps at most [`FAULTY_MAX`] nodes faulty at a time, and heals all at the end. Returns the number of faults and
+/// cures.
 fn break_and_heal(cluster: &LocalCluster, mut random: Random) -> usize {
     let started = now();
     let mut faults = 0;
     while started.elapsed() < RUNS {
-        // The pace of the faults, not a wait for anything.
+        // The pace of the faults, not a wait for a condition.
         std::thread::sleep(Duration::from_millis(20) + random.up_to(Duration::from_millis(700)));
         let node = usize::try_from(random.below(NODES as u64)).unwrap();
         let faulty = (0..NODES).filter(|node| cluster.state(*node) != NodeState::Running).count();
@@ -123,7 +124,7 @@ impl Worker {
         self.sections
     }
 
-    /// Some wait their turn, some poll.
+    /// Some waiters wait in FIFO order, some poll.
     fn retry(&mut self) -> Retry {
         if self.random.one_in(2) {
             Retry::fifo()
@@ -132,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Mostly so long that a leak shows; sometimes so short that the lease ends while it is held.
+    /// Usually long enough that a leak shows; sometimes short enough that the lease ends while it is held.
     fn ttl(&mut self) -> Duration {
         if self.random.one_in(5) {
             Duration::from_millis(10) + self.random.up_to(Duration::from_millis(400))
@@ -165,7 +166,7 @@ impl Worker {
             see(&guard, &mut section);
             if self.random.one_in(3) {
                 let (ttl, limit) = (self.ttl(), self.random.up_to(Duration::from_millis(400)));
-                // Cancelled, failed or lost: the guard says until when it is ours.
+                // Cancelled, failed or lost: the guard knows its deadline.
                 let _ = tokio::time::timeout(limit, guard.extend(ttl)).await;
                 see(&guard, &mut section);
             }
@@ -180,7 +181,7 @@ impl Worker {
             }
             2 => drop(guard.release().await),
             _ => {
-                // In nobody's hands: an unwinding task.
+                // Dropped by an unwinding task.
                 let task = tokio::spawn(async move {
                     let _guard = guard;
                     std::future::pending::<()>().await;
@@ -192,7 +193,7 @@ impl Worker {
     }
 }
 
-/// Takes down until when the guard promises the lock, if it still does.
+/// Records the deadline that the guard promises, if its lease is still valid.
 fn see(guard: &Guard, section: &mut Section) {
     let before = origin();
     let remaining = guard.remaining();

@@ -1,4 +1,4 @@
-//! Looking at servers, waiting with a bound, and seeded randomness.
+//! Observing servers, waiting with a bound, and seeded randomness.
 
 use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use redlock_quorum::testing::{LocalCluster, Reply};
 use redlock_quorum::{Guard, LockError, Loss, Redlock};
 
-/// Longer than any test runs, so that a key which is gone was removed, not expired.
+/// Longer than any test runs, so that a key that is gone was removed and did not expire.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// How long anything may take beyond what the protocol promises: for a machine that does much else.
+/// How much longer than the protocol promises anything may take on a busy machine.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
-/// An owner that this library is not.
+/// The value of another owner's key.
 pub(crate) const FOREIGN: &str = "somebody else";
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Looks at the world until `condition` holds.
+/// Checks repeatedly until `condition` holds.
 ///
 /// # Panics
 ///
-/// When it does not within `limit`.
+/// If the condition does not hold within `limit`.
 #[track_caller]
 pub(crate) fn eventually(
     limit: Duration,
@@ -52,7 +52,7 @@ pub(crate) fn origin() -> u64 {
     u64::try_from(origin.elapsed().as_nanos()).unwrap()
 }
 
-/// A client whose locks outlive the test, and with patience for a busy machine.
+/// A client whose locks outlive the test, with long timeouts for a busy machine.
 pub(crate) async fn client<I>(urls: I) -> Redlock
 where
     I: IntoIterator,
@@ -66,7 +66,8 @@ where
     I: IntoIterator,
     I::Item: Into<redlock_quorum::NodeOptions>,
 {
-    // Renewals by hand: these tests are about single commands. `tests/holding` is about the keeper.
+    // Without automatic renewals, because these tests are about single commands. `holding.rs` and `keeper.rs` test
+    // renewals.
     Redlock::builder()
         .nodes(urls)
         .ttl(LONG)
@@ -91,16 +92,17 @@ pub(crate) fn no_quorum(result: Result<Guard, LockError>) -> LockError {
     }
 }
 
-/// Why the lease was lost.
+/// The reason for the loss of the lease.
 ///
 /// # Panics
 ///
-/// When it is not within [`LONG`]: a test of a loss that does not happen has to fail, and not to wait for ever.
+/// If the lease is not lost within [`LONG`]. A test of a loss that does not happen has to fail instead of waiting for
+/// ever.
 pub(crate) async fn lost(guard: &Guard) -> Loss {
     tokio::time::timeout(LONG, guard.lost()).await.expect("the lease is lost within a minute")
 }
 
-/// Sets a key as another owner would, unconditionally.
+/// Sets a key as another owner would, even if it exists.
 #[track_caller]
 pub(crate) fn plant(cluster: &LocalCluster, node: usize, key: &str) {
     assert_eq!(cluster.command(node, &["SET", key, FOREIGN]).unwrap().text(), Some("OK"));
@@ -117,7 +119,7 @@ pub(crate) fn pttl(cluster: &LocalCluster, node: usize, key: &str) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-/// The queues of waiters on a node; none where it does not answer.
+/// The queues of waiters on a node; none if the node does not answer.
 pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
     let Ok(Reply::Array(keys)) = cluster.command(node, &["KEYS", "redlock-quorum:queue:*"]) else {
         return Vec::new();
@@ -125,7 +127,7 @@ pub(crate) fn queues(cluster: &LocalCluster, node: usize) -> Vec<String> {
     keys.iter().filter_map(Reply::text).map(str::to_owned).collect()
 }
 
-/// What the servers are, and their version: `Valkey`, `9.1.2`.
+/// The servers' software and version: `Valkey`, `9.1.2`.
 #[track_caller]
 pub(crate) fn software(cluster: &LocalCluster) -> (String, String) {
     let reply = cluster.command(0, &["INFO", "server"]).unwrap();
@@ -136,8 +138,8 @@ pub(crate) fn software(cluster: &LocalCluster) -> (String, String) {
     }
 }
 
-/// How often a node has been sent a command since it started. Redis 6.2 does not tell subcommands apart, so that
-/// `script|load` is any `script` there.
+/// How often a node has executed a command since it started. Redis 6.2 does not count subcommands separately, so
+/// `script|load` there means any `script`.
 #[track_caller]
 pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
     let reply = cluster.command(node, &["INFO", "commandstats"]).unwrap();
@@ -150,14 +152,14 @@ pub(crate) fn calls(cluster: &LocalCluster, node: usize, command: &str) -> u64 {
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
-/// The named test, to be run by itself in another process.
+/// The command that runs the named test in another process.
 pub(crate) fn own_process(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]);
     command
 }
 
-/// Memory of this process, with all tests that run in it; 0 where the system does not say.
+/// Memory of this process with all tests that run in it; 0 if the system does not report it.
 pub(crate) fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -165,7 +167,7 @@ pub(crate) fn resident_bytes() -> usize {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// `host:port`, as errors call a node.
+/// `host:port`, as errors name a node.
 pub(crate) fn name(cluster: &LocalCluster, node: usize) -> String {
     format!("127.0.0.1:{}", cluster.port(node))
 }
@@ -179,7 +181,7 @@ impl Random {
         Self(seed)
     }
 
-    /// The seed in `REDLOCK_TEST_SEED`, or a fresh one; printed, and shown when the test fails.
+    /// The seed from `REDLOCK_TEST_SEED`, or a fresh one. The seed is printed, and so is shown when the test fails.
     pub(crate) fn from_environment() -> Self {
         let fresh = || std::hash::RandomState::new().build_hasher().finish();
         let seed = std::env::var("REDLOCK_TEST_SEED").map_or_else(|_| fresh(), |text| text.parse().unwrap());

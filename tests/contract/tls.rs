@@ -1,4 +1,4 @@
-//! TLS, and each way in which it fails.
+//! TLS, and each way in which it can fail.
 
 use redlock_quorum::testing::{Data, LocalCluster, TlsFiles};
 use redlock_quorum::{NodeFailure, RedlockBuilder, Released, SettingsError, TlsCause};
@@ -13,7 +13,7 @@ fn cluster(nodes: usize, files: TlsFiles) -> LocalCluster {
     LocalCluster::builder().nodes(nodes).tls(files).start().unwrap()
 }
 
-/// With the CA and a certificate of ours.
+/// A client that trusts this CA and has a certificate of it.
 fn trusting(cluster: &LocalCluster, authority: &Authority) -> RedlockBuilder {
     let TlsFiles { certificate, key, ca } = authority.issue("client", Validity::Now);
     builder(cluster.urls()).tls_ca_file(ca).tls_cert_file(certificate).tls_key_file(key)
@@ -23,14 +23,14 @@ fn trusting(cluster: &LocalCluster, authority: &Authority) -> RedlockBuilder {
 async fn locks_work_over_tls_and_outlive_faults_of_nodes() {
     let authority = Authority::new("ours");
     let cluster = cluster(3, authority.issue(ADDRESS, Validity::Now));
-    // An eighth of the usual, and of the time in which a hung node is abandoned.
+    // An eighth of the usual timeout, and thus of the time after which a hung node is abandoned.
     let redlock = trusting(&cluster, &authority).node_timeout(SLACK / 40).connect().await.unwrap();
     let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
     guard.extend(LONG * 2).await.unwrap();
     cluster.restart(0, Data::Kept).unwrap();
     eventually(SLACK, "it is connected again", || redlock.nodes()[0].failure().is_none()).await;
 
-    // Abandoned while it hangs, and told of the release when it goes on.
+    // Abandoned while it hangs. The release is repeated when the node resumes.
     cluster.pause(1).unwrap();
     assert_eq!(guard.release().await, Ok(Released::InTime));
     eventually(SLACK * 2, "it is abandoned", || redlock.nodes()[1].failure().is_some()).await;
@@ -39,7 +39,7 @@ async fn locks_work_over_tls_and_outlive_faults_of_nodes() {
     eventually(SLACK, "nothing is left", gone).await;
 }
 
-/// The files may be one node's own.
+/// The files can be set for each node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_node_may_have_a_ca_and_a_name_of_its_own() {
     let authorities = [(); 3].map(|()| Authority::new("ours"));
@@ -91,7 +91,7 @@ async fn each_failure_has_a_reason_of_its_own() {
         ("another CA's certificate of ours, TLS 1.2", with(&theirs, &old), TlsCause::ClientCertificate),
     ];
     for (what, builder, expected) in table {
-        // Several times: what a server says before it closes must not get lost now and then.
+        // Several rounds, because the server's last words before it closes must never get lost.
         for _ in 0..5 {
             let redlock = builder.clone().connect().await.unwrap();
             let error = no_quorum(redlock.mutex(KEY).unwrap().try_lock().await);
@@ -130,7 +130,7 @@ fn is_permission(failure: &NodeFailure) -> bool {
     matches!(failure, NodeFailure::Permission { .. })
 }
 
-/// Each the other way round: a client without TLS, and a server without.
+/// Both mismatches: a client without TLS, and a server without TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_and_no_tls_do_not_meet() {
     let authority = Authority::new("ours");
@@ -154,7 +154,7 @@ async fn tls_and_no_tls_do_not_meet() {
     ];
     for (what, builder, expected, advice) in table {
         let redlock = builder.connect().await.unwrap();
-        // At the first connection, or at a later one where this machine was too busy to ask in time.
+        // At the first connection, or at a later one if this machine was too busy to notice in time.
         let told = || {
             let nodes = redlock.nodes();
             let Some(failure @ NodeFailure::Tls { cause, .. }) = nodes[0].failure() else { return false };

@@ -1,4 +1,4 @@
-//! The clusters that every case runs over.
+//! The clusters on which every case runs.
 
 use std::time::Duration;
 
@@ -8,14 +8,15 @@ use redlock_quorum::{Redlock, RedlockBuilder};
 use crate::access::{Access, Gate, assert_nothing_was_refused};
 use crate::support::{LONG, SLACK, eventually, plant, queues, value};
 
-/// A cluster with its faults. The faulty nodes come first in the list: a client that asks one after the other
-/// meets them before any other.
+/// A cluster with its faults. The faulty nodes come first in the list, so that a client that asks one node after the
+/// other meets them first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Topology {
     nodes: usize,
-    /// Killed before the client connects.
+    /// Number of nodes that are killed before the client connects.
     dead: usize,
-    /// Stopped after the client has connected, so that commands to it are sent and not answered.
+    /// Number of nodes that are stopped after the client has connected, so that commands to them are sent and not
+    /// answered.
     paused: usize,
     access: Access,
 }
@@ -24,7 +25,7 @@ impl Topology {
     pub(crate) const ONE: Self = Self::healthy(1);
     pub(crate) const THREE: Self = Self::healthy(3);
     pub(crate) const FIVE: Self = Self::healthy(5);
-    /// Even: the quorum is 3, so that it survives no more than three nodes do.
+    /// Even: the quorum is 3, so four nodes tolerate no more failures than three.
     pub(crate) const FOUR: Self = Self::healthy(4);
     pub(crate) const THREE_ONE_DEAD: Self = Self { dead: 1, ..Self::THREE };
     pub(crate) const THREE_GUARDED: Self = Self { access: Access::Guarded, ..Self::THREE };
@@ -74,12 +75,12 @@ impl World {
         self.topology.dead..self.topology.dead + self.topology.paused
     }
 
-    /// A further client with other settings. It meets the paused nodes when it connects.
+    /// A further client with other settings. The paused nodes are already paused when it connects.
     pub(crate) async fn client(&self, change: impl FnOnce(RedlockBuilder) -> RedlockBuilder) -> Redlock {
         change(self.gate.builder(&self.cluster)).connect().await.unwrap()
     }
 
-    /// So few nodes that a lock on `key` is just out of reach now belong to somebody else.
+    /// Sets `key` as another owner on just enough nodes that a lock on it misses its quorum.
     pub(crate) fn plant_against_a_quorum(&self, key: &str) -> std::ops::Range<usize> {
         let start = self.living().start;
         let planted = start..start + self.living().len() - self.quorum() + 1;
@@ -100,19 +101,19 @@ impl World {
         self.living().map(|node| value(&self.cluster, node, key)).collect()
     }
 
-    /// No living node has `key` any more; long before it would expire.
+    /// Waits until no living node has `key`, which must happen long before it would expire.
     #[track_caller]
     pub(crate) fn gone(&self, key: &str) -> impl Future<Output = ()> {
         eventually(SLACK, format!("{key} is gone"), || self.values(key).iter().all(Option::is_none))
     }
 
-    /// Heals what can be healed and demands that no lock is left anywhere, long before any would expire.
+    /// Heals what can be healed, and checks that no lock is left on any node, long before it would expire.
     #[track_caller]
     pub(crate) fn ends_without_keys(self) -> impl Future<Output = ()> {
         self.ends_with_keys(&[])
     }
 
-    /// The same, but for these keys of somebody else.
+    /// Like [`ends_without_keys`](Self::ends_without_keys), except for these keys of another owner.
     #[track_caller]
     pub(crate) fn ends_with_keys(self, foreign: &[&str]) -> impl Future<Output = ()> {
         const { assert!(LONG.as_secs() > 2 * END.as_secs()) };
@@ -136,8 +137,8 @@ impl World {
     }
 }
 
-/// A node that was abandoned while it was stopped is connected to again within a second, and told again. Queues are
-/// not: they expire within ten seconds.
+/// A node that was abandoned while it was stopped is connected again within a second, and gets its releases again. Its
+/// queues do not, and expire within ten seconds.
 const END: Duration = Duration::from_secs(15);
 
 /// Makes each case, an `async fn(World)`, one test for every topology.

@@ -1,4 +1,4 @@
-//! Waiting in turn: nobody polls, nobody is forgotten, nothing is left behind.
+//! Waiting in FIFO order: nobody polls, nobody is forgotten, and no key is left behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 pub(crate) const KEY: &str = "job";
-/// A waiter looks again after so long, whether it is called or not.
+/// The interval at which a waiter checks the lock even if it was not notified.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The nodes that have a queue.
@@ -22,7 +22,7 @@ pub(crate) fn queue_nodes(cluster: &LocalCluster) -> Vec<usize> {
     (0..cluster.len()).filter(|node| !queues(cluster, *node).is_empty()).collect()
 }
 
-/// Its locks and their queues are all gone, long before they would expire.
+/// Checks that all locks and queues are gone, long before they would expire.
 pub(crate) async fn ends_empty(cluster: &LocalCluster) {
     let empty = || {
         let keys = |node| cluster.keys(node).is_ok_and(|keys| keys.is_empty());
@@ -31,7 +31,7 @@ pub(crate) async fn ends_empty(cluster: &LocalCluster) {
     eventually(SLACK, "no key and no queue is left", empty).await;
 }
 
-/// Waits as a task; it is in the queue when this returns.
+/// Waits in a task. The waiter is in the queue when this function returns.
 pub(crate) async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::task::JoinHandle<Duration> {
     let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
     let task = tokio::spawn(async move {
@@ -44,7 +44,7 @@ pub(crate) async fn waiter(cluster: &LocalCluster, redlock: &Redlock) -> tokio::
     task
 }
 
-/// One section, as the history checker wants it.
+/// One section, in the format of the history checker.
 pub(crate) async fn section(name: &str, mutex: &Mutex) -> Section {
     let requested_at = origin();
     let guard = mutex.lock().await.unwrap();
@@ -65,7 +65,7 @@ pub(crate) async fn section(name: &str, mutex: &Mutex) -> Section {
     section
 }
 
-/// So many sections by each of these clients at once, and the verdict on all.
+/// Runs `each` sections by each of these clients at once, and checks the history of all.
 pub(crate) async fn contend(clients: &[&Redlock], each: usize, change: impl Fn(usize, Mutex) -> Mutex) {
     let tasks = clients.iter().enumerate().map(|(i, redlock)| {
         let mutex = change(i, redlock.mutex(KEY).unwrap().max_wait(LONG));
@@ -88,7 +88,7 @@ async fn in_one_process_first_come_is_first_served() {
     let redlock = client(cluster.urls()).await;
     let guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
     let served = std::sync::Mutex::new(Vec::new());
-    // Polled for the first time in this order, on one thread. Every third gives up.
+    // Polled for the first time in this order, on one thread. Every third waiter gives up.
     let waits = (0..30_u32).map(|i| {
         let (mutex, served) = (redlock.mutex(KEY).unwrap().max_wait(LONG), &served);
         async move {
@@ -128,7 +128,7 @@ async fn many_that_wait_ask_for_nothing() {
     let watched = now();
     tokio::time::sleep(3 * LOOK_AGAIN).await;
     let asked = asked() - before;
-    // Two a second is the most that one waiter looks.
+    // A waiter checks at most twice a second.
     assert!(asked <= 2 * watched.elapsed().as_secs() + 2, "{asked} commands in {:?}", watched.elapsed());
 
     let cancelled: Vec<_> = waits.iter().step_by(2).collect();
@@ -140,12 +140,12 @@ async fn many_that_wait_ask_for_nothing() {
     ends_empty(&cluster).await;
 }
 
-/// Polling every second would take half a minute at least. And it costs little.
+/// Polling every second would take at least half a minute. Notifications are also cheap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_calls_a_waiter_in_another_process() {
     let cluster = LocalCluster::start(5).unwrap();
     let clients = join_all((0..4).map(|_| client(cluster.urls()))).await;
-    // The first one may be lost: nobody knows yet that the lock is wanted.
+    // The first release may notify nobody, because nobody knows yet that the lock is contended.
     contend(&clients.iter().collect::<Vec<_>>(), 5, |_, mutex| mutex).await;
     let asked =
         || (0..5).map(|node| 2 * calls(&cluster, node, "set") + calls(&cluster, node, "evalsha")).sum();
@@ -157,14 +157,14 @@ async fn a_release_calls_a_waiter_in_another_process() {
     ends_empty(&cluster).await;
 }
 
-/// Whoever releases and locks again at once is ahead of everybody who has to be called first.
+/// A client that releases and locks again at once is faster than any waiter that has to be notified first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_in_a_hurry_lets_others_in() {
     let cluster = LocalCluster::start(3).unwrap();
     let patient = client(cluster.urls()).await;
     let mut waited = Vec::new();
     for _ in 0..10 {
-        // A new one, that has never met anybody.
+        // A new client, which has never met a waiter.
         let hasty = client(cluster.urls()).await;
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let hurry = {
@@ -205,7 +205,7 @@ async fn a_crashed_holders_lock_is_taken_after_its_ttl() {
     ends_empty(&cluster).await;
 }
 
-/// Other implementations call nobody.
+/// Other implementations do not notify waiters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_holders_release_is_noticed() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -221,7 +221,7 @@ async fn a_foreign_holders_release_is_noticed() {
     ends_empty(&cluster).await;
 }
 
-/// Some wait their turn, some poll, some are cancelled at any moment, and some never wait.
+/// Some wait in FIFO order, some poll, some are cancelled at any moment, and some never wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mixed_crowd_gets_on_and_leaves_nothing() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -253,7 +253,7 @@ async fn a_mixed_crowd_gets_on_and_leaves_nothing() {
     ends_empty(&cluster).await;
 }
 
-/// A client that was called and does not come: its waiter has just left.
+/// A notified client does not attempt the lock, because its waiter has just left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_leaves_leaves_the_lock_to_the_next() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -278,7 +278,7 @@ async fn whoever_leaves_leaves_the_lock_to_the_next() {
         tokio::join!(release, cancel);
         let released = now();
         let guard = stays.await.unwrap().unwrap();
-        // It would have found out by itself, but not much earlier.
+        // The waiter would have found out by itself, but not much earlier.
         forgotten += u32::from(released.elapsed() > LOOK_AGAIN * 2 / 5);
         assert_eq!(guard.release().await, Ok(Released::InTime));
         drop(leaves.await);
@@ -305,7 +305,7 @@ async fn the_wait_in_line_counts_and_its_end_says_why() {
     assert_eq!(guard.release().await, Ok(Released::InTime));
     assert_eq!(first.await.unwrap(), Ok(Released::InTime));
 
-    // In an outage it says that, too, and names the nodes.
+    // During an outage the error says so as well, and names the nodes.
     for node in 1..3 {
         cluster.kill(node).unwrap();
     }
@@ -320,17 +320,18 @@ async fn the_wait_in_line_counts_and_its_end_says_why() {
     assert_eq!(value(&cluster, 0, KEY), None);
 }
 
-/// One is called, and hands over in the process to another who never looked at the queue. On the queue node the key is
-/// gone by the time that he releases, so that the release does not take the client out that was called.
+/// A notified client hands the lock to another waiter in its process, which was never in the queue. On the queue node
+/// the key is gone before the release, so that the release does not remove the notified client from the queue.
 #[tokio::test]
 async fn a_hand_over_leaves_nobody_in_the_queue() {
     let cluster = LocalCluster::start(3).unwrap();
-    // For so long a client that was called is expected.
+    // A notified client is expected for this long.
     let redlock = builder(cluster.urls()).node_timeout(LONG / 2).connect().await.unwrap();
     let holder = client(cluster.urls()).await;
     let guard = holder.mutex(KEY).unwrap().lock().await.unwrap();
     let mutex = redlock.mutex(KEY).unwrap().max_wait(LONG);
-    // On one thread, and without a pause in between: the second is handed the lock before it can do anything else.
+    // On one thread and without a pause in between: the second waiter is handed the lock before it can do anything
+    // else.
     let first = async { assert_eq!(mutex.lock().await.unwrap().release().await, Ok(Released::InTime)) };
     let second = mutex.lock();
     let release = async {
@@ -346,7 +347,7 @@ async fn a_hand_over_leaves_nobody_in_the_queue() {
     ends_empty(&cluster).await;
 }
 
-/// The queue is on a node that has denied the holder, for somebody else had a key there.
+/// The queue is on a node that has denied the holder, because another owner had a key there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_calls_where_it_held_no_key() {
     let cluster = LocalCluster::start(5).unwrap();

@@ -24,11 +24,11 @@ import redlock
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-# Longer than any answer takes on a machine that does much else. A client that hangs says where, and ends.
+# Longer than any answer takes on a busy machine. A client that hangs prints where, and ends.
 HANGS_AFTER_S = 30
 
-# None of the libraries has time limits of its own. With half a second a busy machine made them give up nodes that were
-# well. Failed commands are not repeated (NoBackoff), as redis-py would for seconds.
+# None of the libraries has time limits of its own. With half a second, a busy machine made the libraries give up
+# healthy nodes. Failed commands are not repeated (NoBackoff), because redis-py would repeat them for seconds.
 NODE_TIMEOUT_S = 5
 
 
@@ -87,7 +87,7 @@ class RedlockPy:
     def __init__(self, urls):
         options = node_options(Retry(NoBackoff(), 0))
         clients = [redis.Redis.from_url(url, **options) for url in urls]
-        # It reads 0 as "the default". The pause after the only try is of no use.
+        # The library reads 0 as "the default". The pause after the only attempt has no effect.
         self.manager = redlock.Redlock(clients, retry_count=1, retry_delay=0.000001)
 
     def lock(self, resource, ttl_ms):
@@ -118,7 +118,7 @@ def now():
 
 
 def main():
-    # The libraries log every failure of a node, and here nodes do fail.
+    # The libraries log every failure of a node, and nodes do fail here.
     logging.disable(logging.CRITICAL)
     client = IMPLEMENTATIONS[sys.argv[1]](sys.argv[2:])
     held = None

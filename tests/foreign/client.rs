@@ -10,12 +10,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::RESOURCE;
 
-/// Those of client.py, where it is written what each promises.
+/// The implementations of client.py, which documents what each of them promises.
 pub(crate) const IMPLEMENTATIONS: [&str; 3] = ["pottery", "pottery-async", "redlock-py"];
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/client.py");
 
-/// Blocks in all its methods. One that hangs ends by itself, which is a panic here.
+/// The foreign client. All its methods block. A client that hangs ends by itself, which causes a panic here.
 pub(crate) struct Foreign {
     pub(crate) implementation: &'static str,
     process: Child,
@@ -23,7 +23,7 @@ pub(crate) struct Foreign {
     answers: BufReader<ChildStdout>,
 }
 
-/// Moments are of [`now`].
+/// A held lock. Times are those of [`now`].
 pub(crate) struct Held {
     pub(crate) requested_at: u64,
     pub(crate) acquired_at: u64,
@@ -41,15 +41,15 @@ impl Foreign {
         Self { implementation, process, requests, answers }
     }
 
-    /// One attempt at [`RESOURCE`].
+    /// Makes one attempt at [`RESOURCE`].
     pub(crate) fn lock(&mut self, ttl: Duration) -> Option<Held> {
         let answer = self.ask(&format!("lock {RESOURCE} {}", ttl.as_millis()));
         match answer.split_whitespace().collect::<Vec<_>>()[..] {
             ["denied"] => None,
             ["held", requested_at, acquired_at, token] => {
                 let requested_at: u64 = requested_at.parse().unwrap();
-                // What all of them compute, counted from before the call: what a pause adds on the way to us is not
-                // theirs to answer for.
+                // The formula of all implementations, counted from before the call. The clients are not responsible for
+                // a pause on the way to us.
                 let drift = ttl / 100 + Duration::from_millis(2);
                 let deadline = requested_at + nanos(ttl - drift);
                 let acquired_at = acquired_at.parse().unwrap();
@@ -59,7 +59,7 @@ impl Foreign {
         }
     }
 
-    /// Gives back what the last attempt got, and says when it began to.
+    /// Releases what the last attempt has acquired, and returns when the release began.
     pub(crate) fn unlock(&mut self) -> u64 {
         let answer = self.ask("unlock");
         let at = answer.strip_prefix("released ").and_then(|at| at.trim().parse().ok());
@@ -76,13 +76,13 @@ impl Foreign {
 
 impl Drop for Foreign {
     fn drop(&mut self) {
-        // It may be waiting for a node.
+        // The process may be waiting for a node.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Nanoseconds of the clock that client.py reads, too.
+/// Nanoseconds of the clock that client.py uses, too.
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     u64::try_from(time.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap()

@@ -1,4 +1,4 @@
-//! All at once, while the nodes are restarted one after the other.
+//! All implementations at once, while the nodes are restarted one after the other.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use redlock_quorum::{LockError, Redlock, Retry};
 use crate::client::{Foreign, Held, IMPLEMENTATIONS, nanos, now};
 use crate::{LONG, NODES, RESOURCE, SLACK, environment, eventually, ours, values};
 
-/// One for each way to wait.
+/// One client of ours for each way to wait.
 const OURS: usize = 2;
 const CLIENTS: usize = OURS + IMPLEMENTATIONS.len();
 
-/// How many sections everybody has to have before the next node is restarted, and before the end.
+/// The number of sections that every client must have had before the next node is restarted, and before the end.
 const SECTIONS: usize = 2;
 
-/// Takes a few seconds. The bound is for a client that starves, not for a machine that does much else.
+/// The bound for a client that starves. A run takes a few seconds, so that a busy machine does not reach the bound.
 const STARVED_AFTER: Duration = Duration::from_secs(120);
 
-/// They may leave keys behind until their TTL has passed, also in a quorum; see client.py.
+/// Foreign clients may leave keys behind until their TTL has passed, even on a quorum; see client.py.
 const THEIR_TTL: Duration = Duration::from_secs(1);
 
-/// For the locks that are not given back in time.
+/// The TTL of locks that are not released in time.
 const SHORT: Duration = Duration::from_millis(120);
 const SHORT_ONE_IN: u64 = 4;
 
@@ -34,7 +34,7 @@ const HOLD_MAX: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Of one call of ours.
+/// The wait of one call by our clients.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,8 +44,8 @@ async fn validity_windows_do_not_overlap_and_everybody_gets_on() {
     let run = Arc::new(Run { stop: AtomicBool::new(false), sections: Default::default() });
 
     let mut our_clients = Vec::new();
-    // Nobody calls those who wait in turn when a foreign lock is given back, so they look now and then, as the other
-    // one does all the time.
+    // A foreign release notifies no waiter. Clients in FIFO order therefore check at intervals; the other client polls
+    // all the time.
     for (id, retry) in [Retry::fifo(), Retry::exponential(FIRST_PAUSE, HOLD_MAX)].into_iter().enumerate() {
         let redlock = ours(&cluster).retry(retry).max_wait(MAX_WAIT);
         let recorder = Recorder::new(id, format!("ours {id}"), Arc::clone(&run));
@@ -55,7 +55,7 @@ async fn validity_windows_do_not_overlap_and_everybody_gets_on() {
     for (index, implementation) in IMPLEMENTATIONS.into_iter().enumerate() {
         let recorder = Recorder::new(OURS + index, implementation.to_owned(), Arc::clone(&run));
         let client = Foreign::start(python, implementation, &cluster);
-        // Not a task: the runtime of a test that fails would wait for its end.
+        // A thread instead of a task, because the runtime of a failing test would wait for a task's end.
         their_clients.push(thread::spawn(move || contend_foreign(client, recorder)));
     }
     for node in 0..NODES {
@@ -74,7 +74,7 @@ async fn validity_windows_do_not_overlap_and_everybody_gets_on() {
     }
     println!("sections of each client: {:?}", run.sections);
     check(&sections).assert_ok();
-    // One of ours would stay for a minute.
+    // A leaked key of ours would stay for a minute.
     let is_clean = || values(&cluster).iter().all(Option::is_none);
     eventually(THEIR_TTL + SLACK, "no key is left on any node", is_clean).await;
 }
@@ -90,7 +90,8 @@ async fn contend(redlock: Redlock, mut recorder: Recorder) -> Vec<Section> {
             Err(LockError::Timeout { .. }) => continue,
             Err(error) => panic!("{error}"),
         };
-        // In this order, so that no pause makes the deadline later than it is.
+        // The time is read before the remaining validity, so that a pause in between does not make the deadline later
+        // than it is.
         let acquired_at = now();
         let held = Held {
             requested_at,
@@ -104,7 +105,7 @@ async fn contend(redlock: Redlock, mut recorder: Recorder) -> Vec<Section> {
             tokio::time::sleep(up_to(HOLD_MAX)).await;
         }
         recorder.held(&held, now(), Some(guard.fencing_token().get()));
-        // Not confirmed while nodes are restarted, and too late after a loss: then others hold it already.
+        // The result does not matter: a release is unconfirmed while nodes are restarted, and too late after a loss.
         drop(guard.release().await);
         tokio::time::sleep(up_to(PAUSE_MAX)).await;
     }
@@ -117,7 +118,7 @@ fn contend_foreign(mut client: Foreign, mut recorder: Recorder) -> Vec<Section> 
         let is_short = below(SHORT_ONE_IN) == 0;
         if let Some(held) = client.lock(if is_short { SHORT } else { THEIR_TTL }) {
             if is_short {
-                // Until somebody else may hold it.
+                // Sleeps until another client may hold the lock.
                 thread::sleep(Duration::from_nanos(held.deadline.saturating_sub(now())) + PAUSE_MAX);
             }
             thread::sleep(up_to(HOLD_MAX));
@@ -128,10 +129,10 @@ fn contend_foreign(mut client: Foreign, mut recorder: Recorder) -> Vec<Section> 
     recorder.sections
 }
 
-/// What all clients see of the run.
+/// The state of the run that all clients share.
 struct Run {
     stop: AtomicBool,
-    /// Of each client.
+    /// The number of sections of each client.
     sections: [AtomicUsize; CLIENTS],
 }
 
@@ -143,7 +144,7 @@ impl Run {
     }
 }
 
-/// What one client saw.
+/// The records of one client.
 struct Recorder {
     id: usize,
     client: String,
@@ -175,7 +176,7 @@ impl Recorder {
     }
 }
 
-/// From nowhere: a seed would not repeat what the scheduler does.
+/// Without a seed, which could not repeat what the scheduler does.
 fn below(bound: u64) -> u64 {
     RandomState::new().build_hasher().finish() % bound
 }

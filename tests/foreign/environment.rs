@@ -1,4 +1,4 @@
-//! The Python environment with the foreign clients: made once, then used.
+//! The Python environment of the foreign clients, made once and then reused.
 
 use std::env;
 use std::fs::{self, File};
@@ -9,25 +9,25 @@ use std::sync::OnceLock;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// `required` makes a missing Python or registry a failure.
+/// The value `required` makes a missing Python or registry a failure.
 const REQUIRED: &str = "FOREIGN_CLIENTS";
 
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/requirements.txt");
 
-/// What the pinned redis-py needs, and `match` in client.py.
+/// The oldest Python for the pinned redis-py, and for `match` in client.py.
 const OLDEST_PYTHON: &str = "import sys; sys.exit(sys.version_info < (3, 10))";
 
 const LIBRARIES: &str = "import pottery, redlock";
 
-/// In pip's output, when the registry did not answer or has none of a package at all. A version that is not there, or
-/// another hash than the pinned one, reads differently, and is a failure.
+/// Appear in pip's output if the registry did not answer, or does not have the package at all. A missing version or
+/// another hash than the pinned one reads differently, and is a failure.
 const REGISTRY_MISSING: [&str; 2] = ["(from versions: none)", "ConnectionPool(host="];
 
-/// The interpreter; `None` where the foreign clients cannot be had, which it has said then.
+/// The interpreter; `None` if the foreign clients are not available, with the reason printed.
 ///
 /// # Panics
 ///
-/// When they are required, or the environment cannot be made for any other reason.
+/// If the clients are required, or the environment cannot be made for any other reason.
 pub(crate) fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let python = PYTHON.get_or_init(|| match (prepare(), is_required()) {
@@ -54,7 +54,7 @@ fn is_required() -> bool {
     }
 }
 
-/// The error says what is missing.
+/// Prepares the environment. The error says what is missing.
 fn prepare() -> Result<PathBuf, String> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let directory = target.join("foreign-clients");
@@ -62,11 +62,11 @@ fn prepare() -> Result<PathBuf, String> {
     let installed = directory.join("requirements.txt");
     let required = fs::read_to_string(REQUIREMENTS).unwrap();
 
-    // Test processes that come at once wait for the first. The lock ends with the file.
+    // The lock makes test processes that start at once wait for the first. The lock ends with the file's handle.
     let turn = File::create(target.join("foreign-clients.lock")).unwrap();
     flock(&turn, FlockOperation::LockExclusive).unwrap();
     let is_complete = fs::read_to_string(&installed).is_ok_and(|installed| installed == required);
-    // It may be complete and still not run: an environment names the Python that made it.
+    // A complete environment may still not run, because it refers to the Python that made it.
     if is_complete
         && Command::new(&python).args(["-c", LIBRARIES]).output().is_ok_and(|ran| ran.status.success())
     {
@@ -82,10 +82,10 @@ fn make(directory: &Path, python: &Path) -> Result<(), String> {
     if !old_enough.is_ok_and(|ran| ran.status.success()) {
         return Err("there is no python3 of 3.10 or newer".to_owned());
     }
-    // Also over one that is there but incomplete, or of another Python.
+    // Replaces an environment that is incomplete or belongs to another Python.
     let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(directory).output().unwrap();
     if !made.status.success() {
-        // Some distributions have it in a package of its own.
+        // Some distributions have `venv` in a package of its own.
         return Err(format!("`python3 -m venv` does not work here: {}", text(&made)));
     }
     let mut pip = Command::new(python);

@@ -1,5 +1,5 @@
-//! Implementations that cannot run here, by the keys and values that they write with default settings, and by what their
-//! commands do: see `docs/key-formats.md`.
+//! Implementations that cannot run here, represented by the keys and values that they write with default settings, and
+//! by what their commands do. See `docs/key-formats.md`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use redlock_quorum::{KeyContent, LockError, LockState, NodeStatus, Redlock, Remo
 
 use crate::{LONG, NODES, SLACK, eventually, ours};
 
-/// How one implementation stores the lock `job`: a string, set if it is not there.
+/// How an implementation stores the lock `job`: a string, set if the key does not exist.
 struct Format {
     implementation: &'static str,
     key: &'static str,
@@ -16,7 +16,7 @@ struct Format {
 }
 
 const STRINGS: [Format; 6] = [
-    // A GUID, behind the default RedisKeyFormat, `redlock:{0}`; `redlock-{0}` before version 2.
+    // A GUID. The key follows the default RedisKeyFormat, `redlock:{0}`; before version 2, `redlock-{0}`.
     Format {
         implementation: "RedLock.net",
         key: "redlock:job",
@@ -40,7 +40,7 @@ const STRINGS: [Format; 6] = [
     Format { implementation: "pottery", key: "redlock:job", value: "0b51be4e-8bd1-4ae6-a2a4-3a08c3a0c0d4" },
 ];
 
-/// By the name that is its key, and by a prefix of ours.
+/// Tested with the key as our name, and with a part of it as our prefix.
 #[tokio::test]
 async fn a_string_of_another_implementation_excludes_us_and_ours_excludes_it() {
     for Format { implementation, key, value } in STRINGS {
@@ -71,14 +71,14 @@ async fn a_string_of_another_implementation_excludes_us_and_ours_excludes_it() {
     }
 }
 
-/// Redisson's lock is a hash, and with it all the others of its kinds are no strings: it excludes us as a key that is
-/// there, and ours is an error to it.
+/// Redisson's lock is a hash, and its other kinds of locks are no strings either. A hash excludes us because the key
+/// exists, and our string is an error to Redisson.
 #[tokio::test]
 async fn a_hash_of_redisson_excludes_us_and_our_key_is_an_error_to_it() {
     let cluster = LocalCluster::start(NODES).unwrap();
     let redlock = ours(&cluster).keep_alive(false).connect().await.unwrap();
     all_connected(&redlock).await;
-    // A client's UUID and its thread, how often it has locked, and the watchdog's 30 s.
+    // The field is a client's UUID and its thread; the value counts its locks; the TTL is the watchdog's 30 s.
     let field = "8a6fd1e2-4f0b-4a8e-8f3f-5a3d1b9c7e22:1";
     for node in 0..NODES {
         assert_eq!(cluster.command(node, &["HSET", "job", field, "1"]).unwrap(), Reply::Int(1));
@@ -98,7 +98,7 @@ async fn a_hash_of_redisson_excludes_us_and_our_key_is_an_error_to_it() {
     let all_hold = || get(&cluster, "job").iter().all(|value| value == guard.token());
     eventually(SLACK, "we hold all nodes", all_hold).await;
     for node in 0..NODES {
-        // It looks for the key, and then for itself in it.
+        // Redisson checks whether the key exists, and then whether its own field does.
         assert_eq!(cluster.command(node, &["EXISTS", "job"]).unwrap(), Reply::Int(1));
         let reply = cluster.command(node, &["HEXISTS", "job", field]).unwrap();
         assert!(matches!(&reply, Reply::Error(error) if error.starts_with("WRONGTYPE")), "{reply:?}");
@@ -111,7 +111,7 @@ async fn all_connected(redlock: &Redlock) {
     eventually(SLACK, "every node is connected", is_up).await;
 }
 
-/// On how many nodes it was free.
+/// The number of nodes on which the key was free.
 fn set(cluster: &LocalCluster, key: &str, value: &str) -> usize {
     let ttl = Duration::as_millis(&LONG).to_string();
     let is_set = |node: &usize| {
@@ -121,7 +121,7 @@ fn set(cluster: &LocalCluster, key: &str, value: &str) -> usize {
     (0..NODES).filter(is_set).count()
 }
 
-/// All of them compare before they delete.
+/// All implementations compare the value before they delete the key.
 fn remove(cluster: &LocalCluster, key: &str, value: &str) -> usize {
     let script = "local held = redis.call('GET', KEYS[1]) == ARGV[1] \
                   return held and redis.call('DEL', KEYS[1]) or 0";

@@ -1,9 +1,11 @@
-//! Other implementations of Redlock against ours: on the same keys of the same nodes they exclude us, and we them.
+//! Other implementations of Redlock against ours: on the same keys of the same nodes they exclude us, and we exclude
+//! them.
 //!
-//! Two libraries from PyPI, with their default prefixes, in a Python environment that the first run makes under `target/tmp` and later ones use,
-//! offline too. Where Python or its registry is missing the tests say so and pass; `FOREIGN_CLIENTS=required` makes
-//! that a failure. Crates are in `rust/`, a package of its own. What cannot run here is played by its keys and values
-//! (`formats.rs`); `docs/key-formats.md` has the table of all.
+//! Two libraries from PyPI run with their default prefixes. Their Python environment is made by the first run under
+//! `target/tmp`, and reused by later runs, also offline. If Python or its registry is missing, the tests say so and
+//! pass; `FOREIGN_CLIENTS=required` makes that a failure. Crates are tested in `rust/`, a package of its own.
+//! Implementations that cannot run here are represented by their keys and values (`formats.rs`). `docs/key-formats.md`
+//! has the table of all implementations.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -20,19 +22,19 @@ use std::time::Duration;
 use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Redlock, RedlockBuilder};
 
-/// Three survive two failures; five are what Redlock is described with.
+/// Five nodes tolerate two failures, and are the number in the description of Redlock.
 const NODES: usize = 5;
 
-/// Longer than any test runs, so that a key of ours which is gone was removed, not expired.
+/// Longer than any test runs, so that a key of ours that is gone was removed and did not expire.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How long anything may take beyond what the protocols promise: for a machine that does much else.
+/// How much longer than the protocols promise anything may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What pottery and RedLock.net call `job`, by default. The others put nothing before their names.
+/// The key of pottery and RedLock.net for `job`, by default. The others add nothing to their names.
 const RESOURCE: &str = "redlock:job";
 
-/// What our tokens begin with.
+/// Our tokens begin with this owner.
 const OWNER: &str = "ours";
 
 fn ours(cluster: &LocalCluster) -> RedlockBuilder {
@@ -44,11 +46,11 @@ fn ours(cluster: &LocalCluster) -> RedlockBuilder {
         .node_timeout(Duration::from_secs(1))
 }
 
-/// Looks at the world until `condition` holds.
+/// Checks repeatedly until `condition` holds.
 ///
 /// # Panics
 ///
-/// When it does not within `limit`.
+/// If the condition does not hold within `limit`.
 #[track_caller]
 fn eventually(
     limit: Duration,
@@ -66,7 +68,7 @@ fn eventually(
     }
 }
 
-/// What each node holds under [`RESOURCE`].
+/// The value of [`RESOURCE`] on each node.
 fn values(cluster: &LocalCluster) -> Vec<Option<String>> {
     let value = |node| cluster.command(node, &["GET", RESOURCE]).unwrap().text().map(str::to_owned);
     (0..cluster.len()).map(value).collect()

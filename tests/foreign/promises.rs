@@ -1,4 +1,4 @@
-//! One implementation and ours, one step at a time.
+//! One foreign implementation and ours, step by step.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ async fn who_holds_is_denied_to_the_other() {
 
         let held = theirs.lock(LONG).unwrap();
         all_hold(&cluster, &held.token).await;
-        // An answer like any other owner's, not a failure of the node.
+        // The foreign key counts as another owner's, not as a failure of the node.
         match redlock.mutex(RESOURCE).unwrap().try_lock().await {
             Err(LockError::Contended { votes, .. }) => {
                 assert!(
@@ -41,7 +41,8 @@ async fn who_holds_is_denied_to_the_other() {
     }
 }
 
-/// Each gives back a lock that it does not hold any more, because its keys are gone and the other has locked.
+/// Each client releases a lock that it no longer holds, because its keys are gone and the other client has acquired the
+/// lock.
 #[tokio::test]
 async fn nobody_removes_the_others_key() {
     let Some(python) = environment::python() else { return };
@@ -55,7 +56,7 @@ async fn nobody_removes_the_others_key() {
         forget(&cluster);
         let held = theirs.lock(LONG).unwrap();
         all_hold(&cluster, &held.token).await;
-        // Either answer is right: by our clock the lease goes on.
+        // Either result is correct, because by our clock the lease is still valid.
         drop(guard.release().await);
         all_hold(&cluster, &held.token).await;
 
@@ -70,9 +71,9 @@ async fn nobody_removes_the_others_key() {
 }
 
 async fn connect(cluster: &LocalCluster) -> Redlock {
-    // A lease that lost its keys would be noticed, and healed or ended, by renewals.
+    // Without renewals, because a renewal would find that the keys are gone, and set them again or end the lease.
     let redlock = ours(cluster).keep_alive(false).connect().await.unwrap();
-    // A quorum is enough for `connect`, but not for tests that look at every node.
+    // `connect` needs only a quorum, but these tests look at every node.
     let is_up = || redlock.nodes().iter().all(NodeStatus::is_connected);
     eventually(SLACK, "every node is connected", is_up).await;
     redlock

@@ -16,10 +16,10 @@ use crate::report::Report;
 const ABOUT: &str = "\
 Take a lock from its holder
 
-Removes the key from every node that answers, whoever put it there. The holder goes on until it notices: redlock's \
-own at its next renewal, a third of the TTL later at most, others at their deadline. Until then it and the next holder \
-may work at a time; a storage that checks fencing tokens refuses the old one. For holders that are gone, or hang, when \
-the TTL or the next renewal cannot be waited for.";
+Removes the key from every node that answers, whichever client set it. The holder continues until it notices the loss: \
+a holder that uses redlock at its next renewal, at most a third of the TTL later; any other holder at its deadline. \
+Until then the old and the next holder may work at the same time; a store that checks fencing tokens refuses the old \
+one. Use this for a holder that is gone or hangs, when you cannot wait for the TTL or the next renewal.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,13 +27,13 @@ Examples:
   redlock break invoice:42
   redlock break --yes --json invoice:42
 
-Exits with 0 when the holder has lost its quorum, or there was none; with 1 when the answer was no; with 69 when so \
-many nodes did not answer that it may have it still.";
+Exits with 0 when the holder has lost its quorum, or there was none; with 1 when the answer was no; with 69 when the \
+nodes that did not answer may still give the holder its quorum.";
 
 const MEANING: &str = "\
-Its holder goes on until it notices, and until then it and the next holder may work at a time.";
+The holder continues until it notices, and until then it and the next holder may work at the same time.";
 
-/// The options of `redlock break`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock break`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(name = "break", about = "Take a lock from its holder", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
-    /// What is locked: the name of the Redis key.
+    /// The lock: the name of the Redis key.
     key: String,
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     })
 }
 
-/// Whether there is something to remove, on any node.
+/// Whether any node has a lock's key to remove.
 fn is_locked(inspection: &Inspection) -> bool {
     inspection.nodes().any(|node| matches!(node.content(), Some(KeyContent::Lock(_))))
 }
@@ -92,7 +92,7 @@ fn is_locked(inspection: &Inspection) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     NothingThere,
-    /// Whoever held it has no quorum any more.
+    /// The previous holder has lost its quorum.
     Broken,
     /// The nodes that did not answer may be a quorum.
     NotKnown,
@@ -121,10 +121,10 @@ fn as_text(before: &Inspection, broken: &[NodeResult<Removal>], end: End, medium
             Ok(Removal::Removed) => ("removed", Tone::Good, String::new()),
             Ok(Removal::Absent) => ("nothing there", Tone::Faint, String::new()),
             Ok(Removal::TooLate) => {
-                ("let be", Tone::Doubtful, ": it ended or changed hands meanwhile".to_owned())
+                ("let be", Tone::Doubtful, ": the lock ended or has another holder by now".to_owned())
             }
             Ok(Removal::NoLock) => {
-                ("let be", Tone::Doubtful, ": a key of another type, and no lock".to_owned())
+                ("let be", Tone::Doubtful, ": a key of another type, which is no lock".to_owned())
             }
             Ok(_) => ("let be", Tone::Doubtful, String::new()),
             Err(failure) => ("not known", Tone::Bad, format!(": {failure}")),
@@ -138,11 +138,11 @@ fn as_text(before: &Inspection, broken: &[NodeResult<Removal>], end: End, medium
             format!("{} does not hold {key:?} any more", holder.owner())
         }
         (End::Broken, LockState::NotHeld | LockState::Unknown | _) => {
-            format!("nobody holds {key:?} by these keys")
+            format!("nobody holds {key:?} through the removed keys")
         }
         (End::NothingThere, _) => format!("nobody holds {key:?}; there is nothing to break"),
         (End::NotKnown, _) => format!(
-            "so many nodes did not answer that somebody may hold {key:?} through them; run this again when they are back"
+            "somebody may still hold {key:?} through the nodes that did not answer; run this again when they are back"
         ),
     };
     let _ = writeln!(text, "{}", medium.fill("", &told));

@@ -1,4 +1,4 @@
-//! `redlock config`: what the settings are, and what is wrong with them.
+//! `redlock config`: shows the settings and the mistakes in them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
 use crate::output::{self, Medium, Tone, millis};
 
-/// Longer values do not push the places of all others off the screen.
+/// Values longer than this do not widen the column of all values, which would push the origins off the screen.
 const ALIGNED_CHARS: usize = 32;
 
-/// Answers of a master in the same room, and of one on another continent.
+/// Typical round trips, for which `show` computes the remaining validity.
 const ROUND_TRIPS: [(Duration, &str); 2] =
     [(Duration::from_millis(1), "within a site"), (Duration::from_millis(100), "between continents")];
 
@@ -50,10 +50,10 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Look for mistakes: all at once, each with its line and column. Exits with 78 when there are any.
+    /// Find all mistakes at once, each with its line and column. Exits with 78 when there are any.
     #[command(after_long_help = format!("{CHECK_EXAMPLES}\n\n{ENVIRONMENT}"))]
     Check(CheckArgs),
-    /// Show every setting with its value and where that is from, and what the settings mean together.
+    /// Show every setting with its value and the value's origin, and what the settings mean together.
     #[command(after_long_help = format!("{SHOW_EXAMPLES}\n\n{ENVIRONMENT}"))]
     Show(ShowArgs),
     /// Print a settings file with all settings, their defaults, bounds and reasons.
@@ -161,13 +161,13 @@ fn as_text(settings: &Settings, medium: Medium) -> String {
     let mut rows = Vec::new();
     for (setting, value, origin) in settings.effective() {
         let name = setting.name();
-        // URLs have no comma with a blank behind it.
+        // URLs contain no comma followed by a blank.
         let values = if name == "nodes" { value.split(", ").collect() } else { vec![value.as_str()] };
         rows.extend(values.into_iter().map(|value| (name, value.to_owned(), origin)));
     }
     let mut text = match medium {
         Medium::Terminal { .. } => aligned(&rows, medium),
-        // For `cut` and `awk`.
+        // Tab-separated, for `cut` and `awk`.
         Medium::Pipe => {
             rows.iter().map(|(name, value, origin)| format!("{name}\t{value}\t{origin}\n")).collect()
         }
@@ -211,12 +211,11 @@ fn meaning(settings: &Settings) -> Vec<String> {
     ];
     for (round_trip, what) in ROUND_TRIPS {
         let left = settings.validity_after(round_trip);
-        sentences.push(format!("  {left:?} of it are left when the answers take {round_trip:?} ({what});"));
+        sentences.push(format!("  {left:?} are left when the answers take {round_trip:?} ({what});"));
     }
-    sentences
-        .push(format!("  with {:?} or less left, the lock is not handed over.", settings.min_validity()));
+    sentences.push(format!("  with {:?} or less left, the attempt fails.", settings.min_validity()));
     sentences.push(format!(
-        "A holder that crashes keeps others out for {:?} at most; for {:?} where a lock asks for max_ttl.",
+        "A crashed holder keeps others out for at most {:?}; for {:?} if its lock asked for max_ttl.",
         settings.outage_after_crash(ttl),
         settings.outage_after_crash(max_ttl),
     ));

@@ -1,4 +1,4 @@
-//! Asks before something is done that cannot be undone.
+//! Questions before an irreversible action.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 const NO_TERMINAL: &str = "there is no terminal to ask on; --yes does it without asking";
 
-/// An option of every subcommand that asks.
+/// The option of every subcommand that asks.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ConfirmArgs {
     /// Do not ask.
@@ -16,7 +16,7 @@ pub(crate) struct ConfirmArgs {
     yes: bool,
 }
 
-/// What was said.
+/// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Yes,
@@ -24,9 +24,11 @@ pub(crate) enum Word {
 }
 
 impl ConfirmArgs {
+    /// Fails before anything else is done, so that the result does not depend on what is found later.
+    ///
     /// # Errors
     ///
-    /// Nobody can be asked. Before anything else is done, so that it does not depend on what is found.
+    /// There is no terminal to ask on, and no `--yes`.
     pub(crate) fn check(self) -> Result<(), Failure> {
         if self.yes || (io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return Ok(());
@@ -34,7 +36,7 @@ impl ConfirmArgs {
         Err(Failure::Usage(NO_TERMINAL))
     }
 
-    /// Shows what there is to know and asks, unless the answer has been given; on stderr, for stdout is for results.
+    /// Shows `known` and asks, unless `--yes` was given. Writes to stderr, because stdout is for results.
     pub(crate) async fn ask(self, known: &str, question: &str) -> Result<Word, Failure> {
         if self.yes {
             return Ok(Word::Yes);

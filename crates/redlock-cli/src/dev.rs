@@ -1,4 +1,4 @@
-//! `redlock dev`: masters of this machine, to try things with.
+//! `redlock dev`: runs local masters, to try things with.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::failure::Failure;
 use crate::report::Report;
 use crate::signals::{ENDING, Signals};
 
-/// How often the servers are looked at, so that one that ends by itself is noticed.
+/// How often the servers are checked, so that the end of one of them is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Start independent Redis masters on this machine and keep them until Ctrl-C.
 ///
-/// Prints the URL of each on a line of its own, and the line to paste into another terminal. Needs redis-server
-/// or valkey-server; REDIS_SERVER may name it. When it ends, the servers and their data are removed.
+/// Prints the URL of each master on a line of its own, and a line to paste into another terminal. Needs redis-server or
+/// valkey-server; REDIS_SERVER may name it. At the end the servers and their data are removed.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -41,7 +41,7 @@ fn node_count(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let Args { nodes, json } = args;
-    // Before the start, so that a signal during it still finds somebody who cleans up.
+    // Listens before the start, so that a signal during the start still leads to a clean-up.
     let mut signals = Signals::listen(&ENDING)?;
     let cluster = spawn_blocking(move || LocalCluster::start(nodes)).await;
     let cluster = cluster.map_err(|panic| Failure::Internal(panic.to_string()))??;
@@ -70,7 +70,7 @@ fn print(text: &str) -> Result<(), Failure> {
     printed.map_err(|source| Failure::System { action: "print the URLs", source })
 }
 
-/// Says once of each server that ends by itself. Never returns.
+/// Reports each server that ends by itself, once. Never returns.
 async fn report_deaths(cluster: &LocalCluster, report: Report) {
     let mut running: Vec<usize> = (0..cluster.len()).collect();
     let mut looks = interval(LOOK_INTERVAL);

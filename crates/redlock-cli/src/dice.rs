@@ -1,10 +1,10 @@
-//! Numbers that a seed decides, so that a run can be repeated.
+//! Random numbers from a seed, so that a run can be repeated.
 
 use std::io;
 
 use crate::failure::Failure;
 
-/// SplitMix64: eight lines, and good enough to choose victims and pauses.
+/// SplitMix64: eight lines, and random enough to choose victims and pauses.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
@@ -13,13 +13,13 @@ impl Dice {
         Self(seed)
     }
 
-    /// From zero to below `bound`, which is above zero.
+    /// A number from 0 to below `bound`, which must be above 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let scaled = u128::from(self.roll()) * u128::from(bound);
         u64::try_from(scaled >> 64).unwrap_or(0)
     }
 
-    /// From `low` to below `high`.
+    /// A number from `low` to below `high`.
     pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "53 random bits are what a double takes")]
         let share = (self.roll() >> 11) as f64 / (1u64 << 53) as f64;
@@ -35,7 +35,7 @@ impl Dice {
     }
 }
 
-/// Small enough to be typed again, and for every reader of JSON.
+/// A random seed, short enough to type again and exact in every JSON reader.
 pub(crate) fn random_seed() -> Result<u64, Failure> {
     let seed = getrandom::u32()
         .map_err(|error| Failure::System { action: "draw a seed", source: io::Error::other(error) })?;

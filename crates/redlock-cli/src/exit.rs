@@ -1,5 +1,4 @@
-//! Exit codes. Those of the tool itself are from `sysexits.h` and the shell, so that they rarely meet a command's
-//! own.
+//! Exit codes. The tool's own codes come from `sysexits.h` and the shell, because few commands use those themselves.
 
 use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -7,10 +6,10 @@ use std::process::{ExitCode, ExitStatus};
 
 use rustix::process::Signal;
 
-/// What a shell adds to the number of the signal that ended a command.
+/// A shell reports 128 + n for a command that was ended by signal n.
 const SIGNAL_BASE: u8 = 128;
 
-/// How the process ends.
+/// The exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(u8);
 
@@ -28,17 +27,17 @@ impl Exit {
     pub(crate) const NOT_EXECUTABLE: Self = Self(126);
     pub(crate) const NOT_FOUND: Self = Self(127);
 
-    /// A code of the caller's own choice.
+    /// A code that the user has chosen.
     pub(crate) fn chosen(code: u8) -> Self {
         Self(code)
     }
 
-    /// As a shell reports a command that the signal ended.
+    /// The code that a shell reports for a command that was ended by this signal.
     pub(crate) fn by_signal(signal: Signal) -> Self {
         Self::by_signal_number(signal.as_raw())
     }
 
-    /// As a shell reports a command that ended so.
+    /// The code that a shell reports for a command with this status.
     pub(crate) fn of_command(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => u8::try_from(code).map_or(Self::INTERNAL, Self),
@@ -58,7 +57,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Each code with what it means, for `--help`, manual pages and the README; lines that fit in all of them.
+/// The meaning of each code, for `--help`, the manual pages and the README. The lines are short enough for all three.
 const MEANINGS: [(Exit, &str); 12] = [
     (Exit::SUCCESS, "success. doctor: healthy. inspect: somebody holds it"),
     (
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_command_s_end_is_reported_as_by_a_shell() {
-        // What wait(2) gives: the code in the second byte, the signal in the low seven bits.
+        // The status of wait(2): the code in the second byte, the signal in the low seven bits.
         let table = [(0, 0), (3 << 8, 3), (255 << 8, 255), (9, 137), (15, 143), (2 | 0x80, 130)];
         for (raw, expected) in table {
             assert_eq!(Exit::of_command(ExitStatus::from_raw(raw)), Exit(expected), "{raw:#x}");

@@ -1,4 +1,4 @@
-//! Why the tool did not do what it was asked to, and the exit code and text of each.
+//! Reasons why the tool did not do what was asked, each with its exit code and message.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -14,31 +14,31 @@ use crate::output::short;
 const NO_NODES: &str = "no nodes given: repeat --node URL for each master, set REDLOCK_NODES to a comma-separated \
                         list of URLs, or name a settings file with --config; `redlock dev` starts local ones to try";
 
-/// One line for stderr, or several where each node has its own; says what to do.
+/// A failure, with one line for stderr, or one line for each node. The message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The command line, or what stands for it in the environment, is not complete.
+    /// The command line, or the environment that stands in for it, is incomplete.
     #[error("{0}")]
     Usage(&'static str),
-    /// Settings, a key or URLs that cannot be used; at least one.
+    /// Settings, a key or URLs cannot be used; at least one mistake.
     #[error("{}", settings_text(.0))]
     Settings(Vec<SettingsError>),
-    /// Settings with a `--ttl` above `max_ttl` among the mistakes.
-    #[error("{}; --max-ttl or --set max_ttl=... raises the bound, best for all clients", settings_text(.0))]
+    /// Settings cannot be used, and one of the mistakes is a `--ttl` above `max_ttl`.
+    #[error("{}; --max-ttl or --set max_ttl=... raises the bound, which should be the same for all clients", settings_text(.0))]
     TtlTooLong(Vec<SettingsError>),
     /// The lock was not acquired.
     #[error("{}", lock_text(.0))]
     Lock(#[from] LockError),
-    /// Somebody holds the lock: `held` says who, and until when.
+    /// Another owner holds the lock; `held` names the owner and says for how long.
     #[error("{key:?} is {held}; try again later, or give it longer with --wait")]
     Held { key: String, held: String, exit: Exit },
-    /// A `redlock run` that this one runs under holds the lock.
+    /// A `redlock run` above this one holds the lock.
     #[error(
         "{key:?} is held by the `redlock run` that this one runs under (process {pid}), and waiting for it would never \
          end: leave this `redlock run` out, or give it another key"
     )]
     Nested { key: String, pid: i32, exit: Exit },
-    /// Other clients of these nodes use other nodes, or another quorum.
+    /// Other clients use these nodes together with other nodes, or with another quorum.
     #[error("{}", other_lists_text(.nodes))]
     OtherLists { nodes: Vec<String> },
     /// The lock was lost while the command ran. The command has ended.
@@ -50,19 +50,19 @@ pub(crate) enum Failure {
     /// Local servers could not be started.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// A scenario that cannot be played, with each mistake in it; at least one.
+    /// A scenario cannot be played; at least one mistake.
     #[error("{}", several("scenario", .0))]
     Scenario(Vec<String>),
     /// The operating system refused something.
     #[error("could not {action}: {source}")]
     System { action: &'static str, source: io::Error },
-    /// Our own bug.
+    /// A bug of redlock.
     #[error("this is a bug, please report it: {0}")]
     Internal(String),
 }
 
 impl Failure {
-    /// How the process is to end after it.
+    /// The exit code for this failure.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::USAGE,
@@ -87,7 +87,7 @@ impl From<SettingsError> for Failure {
     }
 }
 
-/// Not a mistake in what was given, but nothing given.
+/// Whether no nodes were given at all, which is not a mistake in a value.
 fn are_nodes_missing(mistakes: &[SettingsError]) -> bool {
     matches!(mistakes, [SettingsError::NoNodes])
 }
@@ -99,7 +99,7 @@ fn settings_text(mistakes: &[SettingsError]) -> String {
     several("settings", mistakes)
 }
 
-/// The mistakes in `what`, each in a line of its own.
+/// The mistakes in `what`, each on a line of its own.
 fn several(what: &str, mistakes: &[impl ToString]) -> String {
     if let [mistake] = mistakes {
         return mistake.to_string();
@@ -135,11 +135,11 @@ fn lock_text(error: &LockError) -> String {
             let nodes = node_lines(votes);
             let advice = match error.quarantine() {
                 Some(left) => format!(
-                    "wait for another {} (--wait), or say with `redlock init` which of them are new, if nobody can \
-                     hold a lock on them.",
+                    "wait for another {} (--wait), or declare with `redlock init` which of them are new, if nobody \
+                     can hold a lock on them.",
                     short(left)
                 ),
-                None => "start these nodes, or see why they cannot be reached from here.".to_owned(),
+                None => "start these nodes, or find out why they cannot be reached from here.".to_owned(),
             };
             format!(
                 "no quorum for {resource:?}{waited}: {needed} of {count} nodes must answer{nodes}\n  Nobody can take \
@@ -148,7 +148,7 @@ fn lock_text(error: &LockError) -> String {
         }
         LockError::TooLate { resource, left, min_validity, .. } => format!(
             "{resource:?} was granted too late{waited}: {left:?} of the lease were left, {min_validity:?} are \
-             needed; raise --ttl, or see why the nodes are slow"
+             needed; raise --ttl, or find out why the nodes are slow"
         ),
         LockError::Invalid(error) => error.to_string(),
         reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
@@ -159,7 +159,7 @@ fn lock_text(error: &LockError) -> String {
 
 fn other_lists_text(nodes: &[String]) -> String {
     let mut text =
-        "other clients use these nodes together with other ones, or by another quorum, so their locks and \
+        "other clients use these nodes together with other ones, or with another quorum, so their locks and \
                     ours may not exclude each other:"
             .to_owned();
     for node in nodes {
@@ -177,7 +177,7 @@ fn lost_text(key: &str, command: ExitStatus, votes: Option<&Votes>) -> String {
     )
 }
 
-/// A line for each node that did not agree, with its reason.
+/// One line for each node that did not agree, with the reason.
 fn node_lines(votes: &Votes) -> String {
     let mut lines = String::new();
     for (node, failure) in votes.failures() {

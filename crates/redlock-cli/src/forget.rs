@@ -1,4 +1,4 @@
-//! `redlock nodes forget`: has the nodes forget what clients have told them.
+//! `redlock nodes forget`: lets the nodes forget what clients have announced.
 
 use std::fmt::Write as _;
 
@@ -13,16 +13,17 @@ use crate::output::{self, Medium, Tone, setting};
 use crate::report::Report;
 
 const ABOUT: &str = "\
-Have the nodes forget what clients have told them
+Have the nodes forget what clients have announced
 
-Nodes remember which nodes and quorum their clients use, and the longest leases that clients may take. What nobody uses \
-any more they forget by themselves, as long after its last use as those leases may last. Say with this that it is out \
-of use already: after a node was replaced, after clients with another node list or a longer max_ttl are gone. Clients \
-that are alive tell it again within seconds. Locks stay as they are.
+Each client announces to the nodes which nodes and quorum it uses, and the longest lease that it may take. The nodes \
+remember that, and forget by themselves what no client uses any more, once its longest lease would have expired. With \
+this command you declare that it is out of use now: after a node was replaced, or after all clients with another node \
+list or a longer max_ttl are gone. Running clients announce their settings again within seconds. Locks are not \
+changed.
 
-A node in quarantine because it replaced another one votes at once, and a client that is cut off or paused, and uses \
-other nodes or a longer max_ttl, is no longer reckoned with. Where such a client is left, or a lock is held on the \
-server that was replaced, two clients can hold one lock at a time.";
+A node that is in quarantine because it replaced another one then votes at once. A client that is cut off or paused, \
+and uses other nodes or a longer max_ttl, is no longer taken into account. If such a client is left, or a lock is held \
+on the replaced server, two clients can hold one lock at the same time.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,15 +32,16 @@ Examples:
   redlock nodes forget --yes --node redis://a --node redis://b
   redlock nodes forget --yes --json | jq '.nodes[] | select(.failure)'
 
-Exits with 0 when all nodes have forgotten it; with 1 when some have not, or the answer was no; with 69 when fewer nodes \
-have forgotten it than have to agree.";
+Exits with 0 when all nodes have forgotten it; with 1 when some have not, or the answer was no; with 69 when fewer \
+nodes have forgotten it than have to agree.";
 
-/// What one says with it.
+/// The meaning of the answer "yes", shown before the question.
 const MEANING: &str = "\
-Say so only if no client is left that uses other nodes, another quorum or a longer max_ttl, and nobody can hold a lock \
-on a server that was replaced: otherwise two clients can hold one lock at a time. When in doubt, wait: the nodes forget it by themselves.";
+Answer yes only if no client is left that uses other nodes, another quorum or a longer max_ttl, and nobody can hold a \
+lock on a server that was replaced: otherwise two clients can hold one lock at the same time. When in doubt, wait: the \
+nodes forget it by themselves.";
 
-/// See to what the nodes remember of their clients
+/// Manage what the nodes remember of their clients
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -55,9 +57,9 @@ enum Action {
     Forget(Args),
 }
 
-/// The options of `redlock nodes forget`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock nodes forget`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
-#[command(about = "Have the nodes forget what clients have told them", long_about = ABOUT, after_long_help = after_help())]
+#[command(about = "Have the nodes forget what clients have announced", long_about = ABOUT, after_long_help = after_help())]
 struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
@@ -77,9 +79,9 @@ pub(crate) async fn run(args: NodesArgs, report: Report) -> Result<Exit, Failure
     let settings = checked(nodes.builder())?;
     confirm.check()?;
     let redlock = settings.clone().connect().await;
-    // Makes sure that every node has been tried.
+    // Ensures that every node has been tried.
     redlock.survey().await;
-    match confirm.ask(&known(&redlock, &settings), "Forget what clients have told?").await? {
+    match confirm.ask(&known(&redlock, &settings), "Forget what clients have announced?").await? {
         Word::Yes => {}
         Word::No => {
             report.notice("nothing was forgotten");
@@ -103,7 +105,7 @@ fn forgotten(told: &[NodeResult<()>]) -> usize {
     told.iter().filter(|node| node.result().is_ok()).count()
 }
 
-/// What the nodes remember, for whoever is asked.
+/// The nodes' memory of their clients, shown before the question.
 fn known(redlock: &Redlock, settings: &Settings) -> String {
     let medium = Medium::of_stderr();
     let mut text = String::new();
@@ -129,7 +131,7 @@ fn remembered(node: &NodeStatus) -> String {
         (OtherClients::Different(_), _) => "other clients use other nodes or another quorum".to_owned(),
         (OtherClients::Unknown, Some(failure)) => failure.to_string(),
         (OtherClients::Same, _) => "all clients use these nodes and this quorum".to_owned(),
-        (OtherClients::Unknown | _, _) => "it has not told what other clients use".to_owned(),
+        (OtherClients::Unknown | _, _) => "it has not reported yet what other clients use".to_owned(),
     }
 }
 
@@ -139,7 +141,7 @@ fn as_text(told: &[NodeResult<()>], settings: &Settings, medium: Medium) -> Stri
         let (word, tone, rest) = match node.result() {
             Ok(()) => ("forgotten", Tone::Good, String::new()),
             Err(failure) => {
-                ("not forgotten", Tone::Bad, format!(": {failure}; see to it and run this again"))
+                ("not forgotten", Tone::Bad, format!(": {failure}; correct that and run this again"))
             }
         };
         let line = medium.fill(&format!("{}: ", node.name()), &format!("{word}{rest}"));

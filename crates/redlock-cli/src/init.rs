@@ -1,4 +1,4 @@
-//! `redlock init`: an operator's word that nodes are new.
+//! `redlock init`: lets an operator declare that nodes are new.
 
 use std::fmt::Write as _;
 
@@ -15,14 +15,14 @@ use crate::report::Report;
 const ABOUT: &str = "\
 Declare that nodes are new, so that their votes count at once
 
-A node that has no memory of an earlier life is either new or has lost its data, and with it the locks that it \
-granted. It cannot tell which, so its vote does not count until every lock that it may have forgotten is over. Say \
-with this, once, when you set up nodes, that they are new and nobody holds a lock on them. A node that can be seen not \
-to be new refuses.
+A node without a memory of an earlier life is either new or has lost its data, and with it the locks that it granted. \
+The node cannot tell which, so its vote does not count until every lock that it may have forgotten has expired. When \
+you set up nodes, declare once with this command that they are new and nobody holds a lock on them. A node that cannot \
+be new refuses.
 
-The word holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync always) \
-or that has replicas; for good where no such restart comes. Where something else is against a node, such as a replica that was promoted or \
-keys that it has evicted, its vote does not count at once, and the answer says why.";
+The declaration holds until the next restart of a node that does not keep every write (appendonly yes, appendfsync \
+always) or that has replicas; without such a restart it holds for good. If a node is in quarantine for another reason, \
+such as the promotion of a replica or evicted keys, its vote does not count at once, and the answer gives the reason.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,12 +33,13 @@ Examples:
 Exits with 0 when all nodes have been declared, now or before; with 1 when some have not; with 69 when fewer nodes \
 vote afterwards than have to agree.";
 
-/// What one says with it.
+/// The meaning of the declaration, shown before the question.
 const MEANING: &str = "\
-Say so only if nobody can hold a lock on them: if one lost its data while a client held a lock, another client gets \
-the same lock, and two work at a time. When in doubt, wait: each vote counts by itself when its time is over.";
+Answer yes only if nobody can hold a lock on them: if one lost its data while a client held a lock, another client \
+gets the same lock, and two work at the same time. When in doubt, wait: each vote counts by itself when its quarantine \
+is over.";
 
-/// The options of `redlock init`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock init`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Declare that nodes are new, so that they vote at once", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let settings = checked(nodes.builder())?;
     confirm.check()?;
     let redlock = settings.clone().connect().await;
-    // Makes sure that every node has been tried.
+    // Ensures that every node has been tried.
     redlock.survey().await;
     match confirm.ask(&known(&redlock.nodes()), "Are these nodes new?").await? {
         Word::Yes => {}
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     })
 }
 
-/// What became of one node: `failure` is why its vote does not count, now that it has been declared or not.
+/// The outcome for one node. `failure` is the reason why its vote still does not count after the attempt to declare it.
 struct Outcome {
     declared: NodeResult<Declared>,
     failure: Option<NodeFailure>,
@@ -97,7 +98,7 @@ impl Outcome {
     }
 }
 
-/// A client that is connected notices at its next connection only, so another one looks.
+/// A connected client notices a declaration only at its next connection. A new client therefore observes the nodes.
 async fn outcomes(declared: Vec<NodeResult<Declared>>, settings: &Settings) -> Vec<Outcome> {
     let newcomer: Redlock = settings.clone().connect().await;
     newcomer.survey().await;
@@ -109,7 +110,7 @@ async fn outcomes(declared: Vec<NodeResult<Declared>>, settings: &Settings) -> V
     declared.into_iter().zip(&after).map(outcome).collect()
 }
 
-/// What is known of the nodes, for whoever is asked.
+/// The known facts about the nodes, shown before the question.
 fn known(nodes: &[NodeStatus]) -> String {
     let medium = Medium::of_stderr();
     let mut text = String::new();
@@ -150,7 +151,7 @@ fn as_text(outcomes: &[Outcome], settings: &Settings, votes: usize, medium: Medi
     text
 }
 
-/// What became of a node, and what is to be done.
+/// The outcome for a node, and what to do about it.
 fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
     let vote = match &outcome.failure {
         None => "; its vote counts".to_owned(),
@@ -168,7 +169,9 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
         Ok(Declared::Older) => (
             "refused",
             Tone::Bad,
-            format!(": it is not new, for it remembers an earlier life; there is nothing to declare{vote}"),
+            format!(
+                ": it is not new, because it remembers an earlier life; there is nothing to declare{vote}"
+            ),
         ),
         Ok(Declared::HoldsLocks) => (
             "refused",
@@ -184,7 +187,7 @@ fn describe(outcome: &Outcome) -> (&'static str, Tone, String) {
             format!(": it holds too many keys to be new; use a server of its own for locks{vote}"),
         ),
         Ok(_) => ("refused", Tone::Bad, vote),
-        Err(failure) => ("not declared", Tone::Bad, format!(": {failure}; see to it and run this again")),
+        Err(failure) => ("not declared", Tone::Bad, format!(": {failure}; correct that and run this again")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `redlock inspect`: who holds a lock, on each node.
+//! `redlock inspect`: shows the holder of a lock, on each node.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,8 +14,9 @@ use crate::output::{self, Medium, Table, Tone, millis, short};
 const ABOUT: &str = "\
 Show who holds a lock
 
-For each node the owner that its key names, how long the key lasts unless it is renewed, and the highest fencing token \
-that the node has seen of it; then whether a quorum agrees. It is over when it is read: to act on it, take the lock.";
+Shows for each node the owner that its key names, how long the key lasts unless it is renewed, and the highest fencing \
+token that the node has seen for it; then whether a quorum agrees. The result may be out of date as soon as you read \
+it: to act on it, take the lock.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +26,7 @@ Examples:
 
 Exits with 0 when somebody holds the lock, 1 when nobody does, 69 when too few nodes answered to know.";
 
-/// The options of `redlock inspect`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock inspect`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Show who holds a lock", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
-    /// What is locked: the name of the Redis key.
+    /// The lock: the name of the Redis key.
     key: String,
 }
 
@@ -68,7 +69,7 @@ fn as_text(inspection: &Inspection, medium: Medium) -> String {
     text
 }
 
-/// A line for each node that did not answer.
+/// One line for each node that did not answer.
 pub(crate) fn failures(inspection: &Inspection, medium: Medium) -> String {
     let mut text = String::new();
     for node in inspection.nodes() {
@@ -95,7 +96,7 @@ fn left(holder: &Holder) -> String {
     holder.remaining().map_or_else(|| "for ever".to_owned(), short)
 }
 
-/// In one sentence; [`crate::break_lock`] shows it before it asks.
+/// The state in one sentence. [`crate::break_lock`] shows it before the question.
 pub(crate) fn summary(inspection: &Inspection) -> String {
     let (key, needed, all) = (inspection.resource(), inspection.quorum(), inspection.nodes().len());
     let answered = inspection.nodes().filter(|node| node.failure().is_none()).count();
@@ -113,8 +114,8 @@ pub(crate) fn summary(inspection: &Inspection) -> String {
             format!("nobody holds {key:?}: {answered} of {all} nodes say so, {needed} have to agree")
         }
         LockState::NotHeld => format!(
-            "nobody holds {key:?}: a key on {with_key} of {all} nodes is no quorum; it is of an attempt that is under \
-             way or has failed, and ends with its time"
+            "nobody holds {key:?}: a key on {with_key} of {all} nodes is no quorum; the key belongs to an attempt that is \
+             under way or has failed, and expires by itself"
         ),
         LockState::Unknown | _ => format!(
             "it is not known who holds {key:?}: {answered} of {all} nodes answered, {needed} have to agree"
@@ -128,7 +129,7 @@ fn as_json(inspection: &Inspection) -> Value {
     value
 }
 
-/// Without the nodes.
+/// The state as JSON, without the nodes.
 pub(crate) fn state_as_json(inspection: &Inspection) -> Value {
     let (state, holder) = match inspection.state() {
         LockState::Held(holder) => ("held", Some(holder)),
@@ -162,7 +163,7 @@ fn node_as_json(node: &NodeInspection) -> Value {
     })
 }
 
-/// Without a fraction where it is one of ours.
+/// A token as JSON, without a fraction if it is a whole number, as our own tokens are.
 fn fence_as_json(fence: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "compared with what it was")]
     let whole = fence as u64;

@@ -1,4 +1,4 @@
-//! Which nodes a client has no answer of, and why.
+//! The nodes from which a client has no answer, with the reasons.
 
 use std::time::Duration;
 
@@ -24,14 +24,15 @@ impl Lost {
             .collect()
     }
 
-    /// What the client has no connection to now.
+    /// The nodes to which the client has no connection now.
     pub(crate) fn of_client(redlock: &Redlock) -> Vec<Self> {
         let nodes = redlock.nodes();
         let failures = nodes.iter().map(NodeStatus::failure).enumerate();
         failures.filter_map(|(node, failure)| Some(Self::new(node, failure?))).collect()
     }
 
-    /// What [`of_client`](Self::of_client) says as soon as it is something else than `known`. Cancel safe.
+    /// Polls [`of_client`](Self::of_client) until its result differs from `known`, and returns the new result. Cancel
+    /// safe.
     pub(crate) async fn change(redlock: &Redlock, known: &[Self], every: Duration) -> Vec<Self> {
         loop {
             let lost = Self::of_client(redlock);

@@ -78,12 +78,12 @@ fn main() -> ExitCode {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {
             stderr::end_log();
-            // A log that fills the queue must not cost the last word.
+            // Flushed first, because a log that fills the queue would displace the last message.
             stderr::flush();
             report.notice(&failure);
             failure.exit()
         }
-        // The panic has said where.
+        // The panic hook has printed where.
         Err(_) => Exit::INTERNAL,
     };
     stderr::flush();
@@ -113,7 +113,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::RunGuardian(args) => run::guardian::run(args).await,
         }
     });
-    // Dropping it would wait for look-ups of host names, which may hang.
+    // Dropping the runtime would wait for look-ups of host names, which may hang.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! Which nodes and settings: the same options for every subcommand that connects.
+//! The options for nodes and settings, the same for every subcommand that connects.
 
 use std::env;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use redlock_quorum::{Redlock, RedlockBuilder, Settings};
 
 use crate::failure::Failure;
 
-/// Names the settings file where `--config` does not.
+/// The environment variable that names the settings file where `--config` is absent.
 const FILE_VARIABLE: &str = "REDLOCK_CONFIG";
 
-/// The environment, as `--help` explains it.
+/// The environment variables, as `--help` explains them.
 pub(crate) const ENVIRONMENT: &str = "\
 Settings, the later ones winning: the file, the environment, --node and --set, the other options.
 
@@ -21,7 +21,7 @@ Environment:
   REDLOCK_...     every other setting: its name in capitals, such as
                   REDLOCK_TTL=5s; retry.first is REDLOCK_RETRY__FIRST";
 
-/// Where settings come from. Has no `Debug`: URLs hold passwords.
+/// Sources of the settings. Has no `Debug`, because URLs hold passwords.
 #[derive(Default, clap::Args)]
 pub(crate) struct NodeArgs {
     #[arg(
@@ -31,7 +31,7 @@ pub(crate) struct NodeArgs {
                 redis+sentinel://host,host,host/service; once for each [default: REDLOCK_NODES]"
     )]
     nodes: Vec<String>,
-    /// Settings in TOML; `redlock config example` prints one with all there are.
+    /// A settings file in TOML; `redlock config example` prints one with every setting.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, as `--set quorum=3`; may be repeated.
@@ -45,12 +45,12 @@ pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl NodeArgs {
-    /// Settings as they stand, unchecked.
+    /// The settings as given, not yet checked.
     pub(crate) fn builder(self) -> RedlockBuilder {
         self.over(Redlock::builder())
     }
 
-    /// The same, on top of what `builder` has.
+    /// The settings as given, on top of those of `builder`.
     pub(crate) fn over(self, mut builder: RedlockBuilder) -> RedlockBuilder {
         let Self { nodes, config, set } = self;
         let file =
@@ -67,16 +67,18 @@ impl NodeArgs {
         })
     }
 
-    /// With `file` instead of `--config`, if there is one.
+    /// Replaces `--config` by `file`, if there is one.
     pub(crate) fn with_file(mut self, file: Option<PathBuf>) -> Self {
         self.config = file.or(self.config);
         self
     }
 }
 
+/// Checks the settings.
+///
 /// # Errors
 ///
-/// All that is wrong with them.
+/// All mistakes in the settings.
 pub(crate) fn checked(builder: RedlockBuilder) -> Result<Settings, Failure> {
     builder.settings().map_err(Failure::Settings)
 }

@@ -1,4 +1,4 @@
-//! Results, on stdout: tables in colour on a terminal, tab-separated lines elsewhere, JSON where it is asked for.
+//! Results on stdout: coloured tables on a terminal, tab-separated lines elsewhere, JSON on request.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -9,28 +9,28 @@ use crossterm::terminal;
 
 use crate::failure::Failure;
 
-/// Where the terminal does not tell its width.
+/// Width of a terminal that does not report one.
 const WIDTH: usize = 80;
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
-/// Of the lines that go on.
+/// Indentation of continued lines.
 const INDENT: usize = 4;
 
-/// What a result is written to.
+/// The kind of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Medium {
     Terminal {
         width: usize,
     },
-    /// A file, another program: nothing that only looks nice.
+    /// A file or another program: no decoration.
     Pipe,
 }
 
-/// What a piece of text says of its matter.
+/// The meaning of a piece of text, from which its colour follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
-    /// Of no interest as long as all is well.
+    /// Unimportant as long as all is well.
     Faint,
     Strong,
     Good,
@@ -65,14 +65,14 @@ impl Medium {
         }
     }
 
-    /// What `word` says of, in lines that fit.
+    /// A paragraph of wrapped lines behind a coloured `word`.
     pub(crate) fn paragraph(self, word: &str, tone: Tone, text: &str) -> String {
         let filled = self.fill(&format!("{word}: "), text);
         let rest = filled.strip_prefix(word).unwrap_or_default();
         format!("{}{rest}", self.paint(word, tone))
     }
 
-    /// Text of several lines, each indented as it is, the first behind `head`.
+    /// Text of several lines, each with its own indentation, the first behind `head`.
     pub(crate) fn lines(self, head: &str, text: &str) -> String {
         let filled = text.lines().enumerate().map(|(i, line)| {
             let unindented = line.trim_start();
@@ -82,7 +82,7 @@ impl Medium {
         filled.collect::<Vec<_>>().join("\n")
     }
 
-    /// Text in lines that fit, the first behind `head` and all others indented.
+    /// Text wrapped to the width, the first line behind `head` and all others indented.
     pub(crate) fn fill(self, head: &str, text: &str) -> String {
         let Self::Terminal { width } = self else { return format!("{head}{text}") };
         let (mut filled, mut column) = (head.to_owned(), head.chars().count());
@@ -102,12 +102,12 @@ impl Medium {
     }
 }
 
-/// A terminal that nobody has told its size says 0, as under `script` or `docker run -t` without a client.
+/// A terminal whose size was never set reports 0, as under `script` or `docker run -t` without a client.
 fn width(columns: u16) -> usize {
     if columns == 0 { WIDTH } else { usize::from(columns) }
 }
 
-/// Prints a result. One that nobody wants to read to its end is no failure.
+/// Prints a result. A reader that closes the pipe early is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -116,12 +116,12 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints one JSON value, for a person who looks at it as well.
+/// Prints one JSON value, indented because people read it as well.
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
 }
 
-/// Rows under a header.
+/// A table with a header.
 pub(crate) struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<(String, Tone)>>,
@@ -137,12 +137,13 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Where it is too wide for the terminal it goes on below, with its first column again.
+    /// Renders the table. Where the table is wider than the terminal, the remaining columns follow below, with the
+    /// first column repeated.
     pub(crate) fn render(&self, medium: Medium) -> String {
         let Medium::Terminal { width } = medium else { return self.as_lines() };
         let widths: Vec<usize> = (0..self.header.len()).map(|column| self.width(column)).collect();
         let blocks = blocks(&widths, width);
-        // No more parts than there have to be, and those about as wide as each other.
+        // As few blocks as possible, all about equally wide.
         let narrowest = (1..width).find(|narrower| self::blocks(&widths, *narrower).len() == blocks.len());
         let blocks = narrowest.map_or(blocks, |narrower| self::blocks(&widths, narrower));
         let mut text = String::new();
@@ -175,7 +176,7 @@ impl Table {
         cells.chain([self.header[column]]).map(|cell| cell.chars().count()).max().unwrap_or(0)
     }
 
-    /// For `cut` and `awk`.
+    /// Tab-separated, for `cut` and `awk`.
     fn as_lines(&self) -> String {
         let mut text = self.header.join("\t") + "\n";
         for row in &self.rows {
@@ -186,7 +187,7 @@ impl Table {
     }
 }
 
-/// Which columns fit beside each other, the first one in each block.
+/// The columns of each block. Every block begins with the first column.
 fn blocks(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     let first = widths.first().copied().unwrap_or(0);
     let (mut blocks, mut used) = (vec![vec![0]], first);
@@ -204,7 +205,7 @@ fn blocks(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     blocks
 }
 
-/// With a unit that suits it, to two or three digits: for what was measured.
+/// A measured duration with a fitting unit and two or three digits.
 pub(crate) fn short(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     let digits = |value: f64| if value < 10.0 { 2 } else { usize::from(value < 100.0) };
@@ -218,7 +219,7 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// As it is written in settings.
+/// A duration as settings write it.
 pub(crate) fn setting(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
@@ -240,7 +241,7 @@ mod tests {
         table
     }
 
-    /// What remains of a text without its colours.
+    /// Removes the colours from a text.
     fn bare(text: &str) -> String {
         let mut bare = String::new();
         let mut parts = text.split("\u{1b}[");
@@ -269,7 +270,7 @@ mod tests {
         let expected = "NODE      ROLE\na:1       master\nbbbbb:22  master\n\n\
                         NODE      CLOCK\na:1       +1 ms\nbbbbb:22  +1 ms\n";
         assert_eq!(narrow, expected);
-        // Narrower than any column: still all of it.
+        // On a terminal narrower than any column everything is still shown.
         assert_eq!(bare(&table().render(Medium::Terminal { width: 1 })), expected);
     }
 

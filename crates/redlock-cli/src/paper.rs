@@ -1,4 +1,4 @@
-//! `redlock completions` and `redlock man`: written from the definitions of the command line itself.
+//! `redlock completions` and `redlock man`, generated from the definitions of the command line.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ Examples:
   redlock completions zsh > ~/.zfunc/_redlock
   redlock completions fish > ~/.config/fish/completions/redlock.fish")]
 pub(crate) struct CompletionsArgs {
-    /// The shell.
+    /// The shell to complete for.
     shell: Shell,
 }
 
@@ -33,7 +33,7 @@ Examples:
   redlock man config show | man -l -
   redlock man --directory /usr/local/share/man/man1")]
 pub(crate) struct ManArgs {
-    /// That of a subcommand.
+    /// Print the page of this subcommand instead.
     subcommand: Vec<String>,
     /// Write the pages of redlock and of all subcommands into this directory instead.
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "subcommand")]
@@ -48,7 +48,7 @@ pub(crate) fn completions(args: &CompletionsArgs, command: &Command) -> Result<E
     Ok(Exit::SUCCESS)
 }
 
-/// Without what is hidden, which the generator would show.
+/// The command line without hidden subcommands, which the generator would show.
 fn visible(command: &Command) -> Command {
     let shown = command.get_subcommands().filter(|one| !one.is_hide_set()).cloned();
     Command::new("redlock")
@@ -78,7 +78,7 @@ pub(crate) fn man(args: ManArgs, command: Command) -> Result<Exit, Failure> {
     Ok(Exit::SUCCESS)
 }
 
-/// `redlock help` and `redlock config help` have no page of their own.
+/// Removes the `help` subcommands, which have no pages of their own.
 fn without_help(command: Command) -> Command {
     command.disable_help_subcommand(true).mut_subcommands(without_help)
 }

@@ -1,4 +1,4 @@
-//! What the tool says, all of it on stderr: stdout belongs to results and to the command that `run` runs.
+//! The tool's messages. All go to stderr, because stdout belongs to results and to the command that `run` runs.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -17,10 +17,10 @@ use crate::stderr::{self, Stderr};
 /// Heading in `--help`, so that these options do not mix with each subcommand's own.
 const OUTPUT: &str = "Output";
 
-/// What the library says in its log that whoever waits for the tool should know without asking for the log.
+/// The library's log events that a waiting user should see without asking for the log.
 const NOTICES: &str = "redlock_quorum::coordinator::lock=warn";
 
-/// How much to say.
+/// How much to print.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// Say nothing on stderr; the exit code tells.
@@ -39,7 +39,7 @@ pub(crate) enum Report {
 }
 
 impl ReportArgs {
-    /// Starts the log, if it is wanted.
+    /// Starts the log if it is wanted.
     pub(crate) fn start(self) -> Report {
         let Self { quiet, verbose } = self;
         let level = match verbose {
@@ -63,7 +63,7 @@ impl ReportArgs {
 }
 
 impl Report {
-    /// One line, or more.
+    /// Prints a notice of one line or more.
     pub(crate) fn notice(self, text: impl fmt::Display) {
         match self {
             Self::Quiet => {}
@@ -76,7 +76,7 @@ fn as_notice(text: &str) -> String {
     Medium::of_stderr().lines("redlock: ", text)
 }
 
-/// The bare message of an event, as one of our own notices.
+/// Formats a log event as a bare message, like one of the tool's own notices.
 struct Notice;
 
 impl<S, N> FormatEvent<S, N> for Notice

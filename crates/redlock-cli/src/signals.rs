@@ -1,4 +1,4 @@
-//! Signals to this process, as values to be awaited.
+//! Signals to this process, as awaitable values.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,20 +9,21 @@ use tokio::signal::unix::{self, SignalKind};
 
 use crate::failure::Failure;
 
-/// What a terminal, a shell or a service manager sends to end a program.
+/// Signals with which a terminal, a shell or a service manager ends a program.
 pub(crate) const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
-/// What a user may send to a program, whatever it does with it.
+/// Signals that a user may send to a program for any purpose; `redlock run` passes them on.
 pub(crate) const ALL: [Signal; 6] =
     [Signal::HUP, Signal::INT, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::TERM];
 
-/// Signals that arrive from [`listen`](Signals::listen) on, none of which ends the process by itself any more.
+/// Signals received since [`listen`](Signals::listen). The process handles them, and none of them ends it by default.
 #[derive(Debug)]
 pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
-    /// Those that the process was started to ignore (`nohup`, or `&` in a script) stay ignored. Those that it was started
-    /// with blocked are heard: the parent has blocked them for a thread of its own, and the command hears them, too.
+    /// Listens for the signals. Signals that the process was started to ignore (`nohup`, or `&` in a script) stay
+    /// ignored. Signals that were blocked at the start are unblocked: the parent had blocked them for one of its own
+    /// threads, and the command receives them, too.
     pub(crate) fn listen(wanted: &[Signal]) -> Result<Self, Failure> {
         unblock(wanted);
         let ignored = ignored_signals();
@@ -35,7 +36,7 @@ impl Signals {
             .map_err(|source| Failure::System { action: "listen for signals", source })
     }
 
-    /// The next one. Cancel safe.
+    /// The next signal. Cancel safe.
     pub(crate) async fn next(&mut self) -> Signal {
         poll_fn(|cx| {
             let arrived = self
@@ -48,10 +49,10 @@ impl Signals {
     }
 }
 
-/// For this thread, which is enough for signals to the process.
+/// Unblocks the signals for this thread, which is enough for signals to the process.
 pub(crate) fn unblock(signals: &[Signal]) {
     let known = signals.iter().filter_map(|signal| signal::Signal::try_from(signal.as_raw()).ok());
-    // Fails for no set of signals.
+    // Cannot fail for a valid set of signals.
     let _ = known.collect::<SigSet>().thread_unblock();
 }
 
@@ -59,7 +60,7 @@ fn bit(signal: Signal) -> u64 {
     1 << (signal.as_raw() - 1)
 }
 
-/// The mask of signals that are ignored now. Linux tells in a file; elsewhere none is taken to be.
+/// The mask of the signals that are ignored now. Linux reports it in a file; elsewhere none counts as ignored.
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     parse_ignored(&status)

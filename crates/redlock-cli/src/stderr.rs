@@ -1,5 +1,5 @@
-//! stderr, as nothing that could fail, or keep anybody waiting. Whoever reads it may have closed it or have stopped
-//! reading, and a disk may be full; none of that may hold up a lock.
+//! Writes to stderr that neither fail nor block. A reader may have closed stderr or stopped reading, and a disk may be
+//! full; none of these may delay a lock.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -7,9 +7,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Texts that may wait for a reader. What comes beyond them is dropped.
+/// Texts that may be queued for the writer thread. Texts beyond this limit are dropped.
 const WAITING_MAX: usize = 1024;
-/// How long the end of the process waits for a reader: first for room in the queue, then for what is in it.
+/// How long the end of the process waits for a reader: once for room in the queue, and once for the queue to be
+/// written.
 const FLUSH_LIMIT: Duration = Duration::from_millis(250);
 const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 const FLUSH_TRIES: u32 = 50;
@@ -20,11 +21,11 @@ static LOG: Mutex<bool> = Mutex::new(true);
 
 enum Text {
     Bytes(Vec<u8>),
-    /// Answered when all that came before has been written.
+    /// Acknowledged when everything before it has been written.
     Flush(SyncSender<()>),
 }
 
-/// For the log: takes everything at once.
+/// The log's writer. Accepts everything at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stderr;
 
@@ -41,10 +42,10 @@ impl Write for Stderr {
     }
 }
 
-/// Returns at once.
+/// Queues a text and returns at once.
 pub(crate) fn say(bytes: Vec<u8>) {
     match texts().try_send(Text::Bytes(bytes)) {
-        // With stderr full or closed there is nobody to tell.
+        // With the queue full or the thread gone the text is dropped.
         Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
     }
 }
@@ -54,7 +55,7 @@ pub(crate) fn end_log() {
     *LOG.lock().unwrap_or_else(PoisonError::into_inner) = false;
 }
 
-/// Waits until all has been written, for half a second at most.
+/// Waits until everything has been written, for at most half a second.
 pub(crate) fn flush() {
     let (sender, receiver) = sync_channel(1);
     for _ in 0..FLUSH_TRIES {
@@ -70,7 +71,7 @@ pub(crate) fn flush() {
 fn texts() -> &'static SyncSender<Text> {
     TEXTS.get_or_init(|| {
         let (sender, receiver) = sync_channel(WAITING_MAX);
-        // Without the thread the receiver is gone, and nothing is said.
+        // If the thread cannot be started, the receiver is dropped and nothing is printed.
         let _ = thread::Builder::new().name("stderr".to_owned()).spawn(move || write(&receiver));
         sender
     })

@@ -1,4 +1,4 @@
-//! What is wrong with a command line.
+//! Messages about a wrong command line.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,14 +9,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::exit::Exit;
 use crate::stderr;
 
-/// Help and version are answers; everything else that clap reports is wrong usage, for which it would exit with 2.
+/// Prints clap's message and returns the exit code: 0 for help and version, 64 for wrong usage, where clap itself would
+/// exit with 2.
 pub(crate) fn tell(error: &clap::Error) -> ExitCode {
     let exit = if error.use_stderr() { Exit::USAGE } else { Exit::SUCCESS };
-    // With stderr or stdout closed there is nobody to tell.
+    // With stderr or stdout closed the message is lost.
     let _ = error.print();
     if let Some(meant) = forgotten_dashes(error, env::args_os().skip(1).collect()) {
         stderr::say(
-            format!("\nredlock: the command stands behind `--`; did you mean\n  redlock {meant}\n")
+            format!("\nredlock: the command must follow `--`; did you mean\n  redlock {meant}\n")
                 .into_bytes(),
         );
         stderr::flush();
@@ -24,7 +25,7 @@ pub(crate) fn tell(error: &clap::Error) -> ExitCode {
     exit.into()
 }
 
-/// `run KEY COMMAND` as it should have been.
+/// The command line with the missing `--` inserted, if it is `run KEY COMMAND`.
 fn forgotten_dashes(error: &clap::Error, arguments: Vec<OsString>) -> Option<String> {
     let words: Vec<String> =
         arguments.into_iter().map(OsString::into_string).collect::<Result<_, _>>().ok()?;
@@ -37,7 +38,7 @@ fn forgotten_dashes(error: &clap::Error, arguments: Vec<OsString>) -> Option<Str
     {
         return None;
     }
-    // The key may be the same word, and comes first.
+    // The key comes first and may be the same word as the command.
     let key = run + 1;
     let command = key + 1 + words.get(key + 1..)?.iter().position(|word| word == unknown)?;
     let (before, command) = words.split_at(command);
@@ -48,7 +49,7 @@ fn quoted(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// For a shell.
+/// Quotes a word for a shell.
 fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=+:,./@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -1,4 +1,5 @@
-//! `redlock demo` as a newcomer runs it: clean with the lock, not clean without it, and gone when it is interrupted.
+//! `redlock demo` as a newcomer runs it: clean with the lock, not clean without it, and without leftovers when
+//! interrupted.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -21,7 +22,7 @@ fn demo(arguments: &[&str]) -> Command {
     command
 }
 
-/// The object on the last line of stdout.
+/// The JSON object on the last line of stdout.
 fn verdict(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let last = stdout.lines().last().unwrap_or_else(|| panic!("nothing on stdout: {output:?}"));
@@ -48,7 +49,7 @@ fn the_lock_survives_a_kill_and_a_pause() {
     assert!(!seen["workers"].as_object().unwrap().is_empty(), "nobody missed the killed node: {verdict:#}");
 }
 
-/// The checks are worth something only if they can fail.
+/// The checks are worthless unless they can fail.
 #[test]
 fn without_the_lock_the_checks_find_what_goes_wrong() {
     let output = demo(&["--json", "--sections", "100", "--seed", "7", "--without-lock"]).output().unwrap();
@@ -78,7 +79,7 @@ fn a_time_limit_says_what_was_waited_for() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_ends_it_and_all_that_it_has_started() {
-    // One that this process ignores, as under `&` in a script, is ignored by what it starts.
+    // Skips a signal that this process ignores, as under `&` in a script, because its children ignore it, too.
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)].into_iter().filter(|(s, _)| is_heard(*s))
     {
         let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -86,8 +87,8 @@ fn a_signal_ends_it_and_all_that_it_has_started() {
         let working = lines.by_ref().map(Result::unwrap).find(|line| line.contains("sections"));
         assert!(working.is_some());
         let started = children(child.id());
-        // Five servers, of which one may just be dead, two processes of workers, and the helper that ends the
-        // servers if nobody else does.
+        // At least: five servers, of which one may be dead at the moment, one process of workers, and the helper that
+        // ends the servers if nothing else does.
         assert!(started.len() >= 7, "{started:?}");
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
@@ -96,7 +97,7 @@ fn a_signal_ends_it_and_all_that_it_has_started() {
     }
 }
 
-/// As when the machine has no memory left: nobody had a chance to clean up.
+/// As after a kill for lack of memory: no process had a chance to clean up.
 #[cfg(target_os = "linux")]
 #[test]
 fn its_processes_end_when_it_is_killed() {

@@ -1,5 +1,5 @@
-//! Clients that are wrong on purpose: `redlock chaos` finds each, for the right reason. Two are wrong by settings that
-//! weaken the lock; the others have faults planted in the library, which `make planted` builds.
+//! Clients with deliberate bugs: `redlock chaos` finds each bug, for the right reason. Two of the bugs are settings
+//! that weaken the lock; the others are planted in the library, in the build of `make planted`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// The kinds of violations that are found in a client with the fault of that name.
+/// The kinds of violations found in a client with the planted bug of that name.
 fn kinds(fault: &str) -> (BTreeSet<String>, Value) {
     let scenario = format!("{}/tests/planted/{fault}.toml", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
@@ -58,7 +58,7 @@ fn a_lease_that_is_revived_is_noticed() {
     assert_found("revival", "revived");
 }
 
-/// The same faults, asked for of a build that does not have them.
+/// An ordinary build does not contain the planted bugs, so the same scenarios find nothing.
 #[cfg(not(redlock_planted))]
 #[test]
 fn an_ordinary_build_has_no_planted_faults() {

@@ -1,4 +1,4 @@
-//! Tasks that lock and release, and what became of it.
+//! Tasks that take and release locks, and their measurements.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 
 use crate::failure::Failure;
 
-/// Three significant digits of nanoseconds.
+/// The histograms keep three significant digits.
 const DIGITS: u8 = 3;
-/// How long a task waits for one lock before it counts as failed: as long as a client would, by default.
+/// A task waits as long as a client does by default before an attempt counts as failed.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A load that runs. Dropped, its tasks end, and give back what they hold.
+/// A running load. Dropped, its tasks end and release what they hold.
 pub(super) struct Load {
     tasks: JoinSet<()>,
     stop: CancellationToken,
@@ -23,7 +23,7 @@ pub(super) struct Load {
     pub(super) duration: Duration,
 }
 
-/// What was measured.
+/// The measurements.
 pub(super) struct Measured {
     pub(super) tally: Tally,
     pub(super) elapsed: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Measured {
 
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
-    /// Nanoseconds.
+    /// In nanoseconds.
     pub(super) lock: Histogram<u64>,
     pub(super) release: Histogram<u64>,
     pub(super) contended: u64,
@@ -63,7 +63,7 @@ impl Load {
         locked(&self.tally).lock.len()
     }
 
-    /// Stops the tasks, and waits until they have.
+    /// Stops the tasks, and waits until they have ended.
     pub(super) async fn end(mut self) -> Measured {
         let elapsed = self.elapsed();
         self.stop.cancel();
@@ -95,7 +95,7 @@ impl Tally {
     }
 }
 
-/// One lock and its release. Dropped half way, it gives back what it holds.
+/// One lock and its release. Dropped half way, the guard releases the lock.
 async fn cycle(mutex: &redlock_quorum::Mutex, tally: &Mutex<Tally>) {
     let started = now();
     let guard = match mutex.lock().await {
@@ -128,11 +128,11 @@ fn count(error: &LockError, tally: &mut Tally) {
 }
 
 fn record(histogram: &mut Histogram<u64>, duration: Duration) {
-    // Grows as it has to; only a value of centuries would be too large.
+    // The histogram grows on demand; only a duration of centuries would be too large.
     let _ = histogram.record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// A task that panicked has left nothing half done.
+/// A task that panicked has left no half-written tally, so poisoning is ignored.
 fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! `redlock bench`: how fast *your* nodes are.
+//! `redlock bench`: measures how fast *your* nodes are.
 
 mod load;
 mod progress;
@@ -17,41 +17,41 @@ use crate::signals::{ENDING, Signals};
 
 use load::Load;
 
-/// More would measure this machine.
+/// More tasks would measure this machine instead of the nodes.
 const TASKS_MAX: usize = 1000;
-/// Locks on production nodes are not to be disturbed for longer by accident.
+/// A limit, so that a mistyped duration does not disturb the locks of production nodes for hours.
 const DURATION_MAX: Duration = Duration::from_secs(600);
 const DURATION_MIN: Duration = Duration::from_millis(100);
 
 const ABOUT: &str = "\
 Measure how fast your nodes grant and release locks
 
-A number of tasks take and release locks as fast as they can, for a while; then the percentiles of both are shown, and \
-how many there were a second. The keys are its own (redlock-bench:HOST:PID:N), and none is left behind; the nodes \
-remember their fencing tokens for fence_retention, as they do of every lock. Think before you run it on nodes that \
-are in use: it takes what it can get.";
+Tasks take and release locks as fast as they can for a while. The result is the percentiles of both and the number of \
+locks per second. The keys are redlock's own (redlock-bench:HOST:PID:N), and none is left behind; the nodes remember \
+their fencing tokens for fence_retention, as for every lock. Think before you run it on nodes that are in use, because \
+it takes all the capacity that it can get.";
 
 const EXAMPLES: &str = "\
 Examples:
   redlock bench
-  redlock bench --tasks 1      the latency when nothing else goes on
-  redlock bench --keys same    how fast a lock goes from hand to hand
+  redlock bench --tasks 1      the latency without other load
+  redlock bench --keys same    how fast a lock passes from task to task
   redlock bench --tasks 64 --duration 30s
   redlock bench --json | jq .lock.p99_ms";
 
-/// The options of `redlock bench`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock bench`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Measure how fast your nodes grant and release locks", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// How long: 100ms to 10m.
+    /// How long to measure: 100ms to 10m.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     duration: Duration,
-    /// How many tasks at a time: 1 to 1000.
+    /// How many tasks run at a time: 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = tasks)]
     tasks: usize,
-    /// What the tasks lock.
+    /// Keys that the tasks lock.
     #[arg(long, value_enum, default_value_t = Keys::Own)]
     keys: Keys,
     /// Print one JSON object instead.
@@ -61,9 +61,9 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Keys {
-    /// Each task a key of its own: nobody waits for anybody.
+    /// A key for each task: no task waits.
     Own,
-    /// All tasks the same key: all but one wait.
+    /// One key for all tasks: all but one wait.
     Same,
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let mut signals = Signals::listen(&ENDING)?;
     let redlock = settings.clone().connect().await;
     let mutexes = mutexes(&redlock, tasks, keys)?;
-    // Nodes that grant nothing are no matter of speed.
+    // One lock first: where the nodes grant nothing there is no speed to measure.
     if let Some(mutex) = mutexes.first() {
         mutex.try_lock().await?.release().await.ok();
     }
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     })
 }
 
-/// For each task the one that it locks.
+/// The mutex of each task.
 fn mutexes(redlock: &Redlock, tasks: usize, keys: Keys) -> Result<Vec<Mutex>, SettingsError> {
     let system = rustix::system::uname();
     let host = system.nodename().to_string_lossy();

@@ -1,4 +1,4 @@
-//! A bar on the terminal while the load runs.
+//! A progress bar on the terminal while the load runs.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::report::Report;
 
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 const BAR_CHARS: usize = 30;
-/// Back to the first column, and all behind it away.
+/// Moves to the first column and clears the line.
 const CLEAR: &str = "\r\u{1b}[K";
 
-/// Returns when the time of the load is over. Cancel safe.
+/// Returns when the load's time is over. Cancel safe.
 pub(super) async fn until_over(load: &Load, report: Report) {
     let is_shown = report == Report::Speaking && io::stderr().is_terminal();
     let bar = is_shown.then(|| Bar);
@@ -31,13 +31,13 @@ pub(super) async fn until_over(load: &Load, report: Report) {
     }
 }
 
-/// Takes itself away.
+/// The progress bar. Dropped, it clears itself.
 struct Bar;
 
 impl Bar {
     fn draw(&self, load: &Load) {
         let line = line(load.elapsed(), load.duration, load.locks());
-        // With stderr closed there is nobody to show it to.
+        // With stderr closed there is no bar.
         let _ = write!(io::stderr(), "{CLEAR}{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The measurements, for people and for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Keys;
 use super::load::{Measured, Tally};
 use crate::output::{Medium, Table, Tone, millis, short};
 
-/// Its name in text and in JSON, and the share of all that it is above.
+/// For each percentile: its name in text, its name in JSON, and the share of all values that are not above it.
 const PERCENTILES: [(&str, &str, f64); 5] = [
     ("MEDIAN", "median_ms", 0.5),
     ("P90", "p90_ms", 0.9),
@@ -19,7 +19,7 @@ const PERCENTILES: [(&str, &str, f64); 5] = [
     ("MAX", "max_ms", 1.0),
 ];
 
-/// What was to be measured.
+/// The parameters of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) nodes: usize,

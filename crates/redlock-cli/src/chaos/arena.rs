@@ -1,5 +1,5 @@
-//! The nodes of a run: local processes, containers or somebody else's, with proxies in front where a fault needs
-//! them.
+//! The nodes of a run: local processes, containers, or nodes that somebody else runs. Proxies stand in front of the
+//! nodes where a fault needs them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::plan::Act;
 use super::scenario::{self, Fault, Harm, Scenario};
 use crate::failure::Failure;
 
-/// Which nodes.
+/// The kind of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     Local,
@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Urls(Vec<String>),
 }
 
-/// Shared by the threads that apply faults.
+/// The nodes and the way to them. Shared by the threads that apply faults.
 pub(crate) struct Arena {
     way: Way,
     directory: Option<PathBuf>,
@@ -30,12 +30,12 @@ pub(crate) struct Arena {
 
 enum Way {
     Direct(Box<dyn Nodes>),
-    /// Clients have URLs of their own.
+    /// Each client has URLs of its own, which lead through its proxies.
     Linked(Linked<Box<dyn Nodes>>),
 }
 
 impl Kind {
-    /// From the command line.
+    /// Parses `--nodes`.
     pub(crate) fn parse(text: &str) -> Self {
         match text {
             "local" => Self::Local,
@@ -52,8 +52,8 @@ impl Kind {
         }
     }
 
-    /// The operator's names for the nodes: those of containers, and host and port of nodes by URL. A scenario counts and
-    /// names the local ones.
+    /// The operator's names for the nodes: names of containers, or host and port of nodes given by URL. `None` for
+    /// local nodes, whose number and names the scenario decides.
     pub(crate) fn nodes(&self) -> Option<Vec<String>> {
         let name = |url: &String| {
             let host = url.rsplit('@').next().unwrap_or_default();
@@ -85,11 +85,11 @@ impl Arena {
         Ok(Self { way, directory })
     }
 
-    /// Removes from the pool of random faults what these nodes cannot be subjected to, and says what.
+    /// Removes the random faults that cannot be applied to these nodes, and returns their descriptions.
     ///
     /// # Errors
     ///
-    /// The refusals of all faults that the scenario schedules.
+    /// All scheduled faults that cannot be applied to these nodes.
     pub(crate) fn admit(&self, scenario: &mut Scenario) -> Result<Vec<String>, Failure> {
         let refused = |fault: &Fault| match &fault.harm {
             Harm::Node(nemesis) => self.nodes().check(nemesis).err(),
@@ -116,7 +116,7 @@ impl Arena {
         Ok(dropped)
     }
 
-    /// Where local nodes keep their files, which are removed with them.
+    /// The directory of the local nodes' files, which is removed with the nodes.
     pub(crate) fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
@@ -125,7 +125,7 @@ impl Arena {
         self.nodes().count()
     }
 
-    /// The nodes as one client reaches them.
+    /// The URLs by which a client reaches the nodes.
     pub(crate) fn urls(&self, client: usize) -> Vec<String> {
         match &self.way {
             Way::Direct(nodes) => (0..nodes.count()).map(|node| nodes.node_url(node)).collect(),
@@ -141,7 +141,7 @@ impl Arena {
     }
 }
 
-/// Applies in a thread that may block.
+/// Applies a fault, in a thread that may block.
 pub(crate) async fn apply(arena: &Arc<Arena>, node: usize, nemesis: Nemesis) -> Result<(), String> {
     blocking(arena, move |nodes| nodes.apply(node, &nemesis)).await
 }
@@ -159,7 +159,7 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     done.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
 }
 
-/// The values of the keys that are on the given nodes.
+/// The values of the keys that exist on the given nodes.
 pub(crate) async fn values(
     arena: &Arc<Arena>,
     of: Vec<usize>,
@@ -187,11 +187,11 @@ pub(crate) async fn values(
     .await
 }
 
-/// A key with its value, on a node.
+/// A key with its value, observed on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sight {
     pub(crate) node: usize,
-    /// Its place in the list of keys.
+    /// Index in the list of keys.
     pub(crate) key: usize,
     pub(crate) value: String,
 }
@@ -208,13 +208,13 @@ fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
         return builder.start();
     }
     match builder.clone().adjustable_clocks().start() {
-        // A scheduled fault is refused later, with a reason that says what it is about.
+        // A scheduled fault of a clock is rejected later, with a reason that names the fault.
         Err(ClusterError::ClocksNotAdjustable { .. }) if scenario.random.is_some() => builder.start(),
         started => started,
     }
 }
 
-/// All that a scenario does to nodes.
+/// All faults of nodes in a scenario.
 fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
     let random = scenario.random.iter().flat_map(|random| random.faults.iter().map(|(_, fault)| fault));
     scenario.faults.iter().chain(random).filter_map(|fault| match &fault.harm {
@@ -224,8 +224,8 @@ fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
     })
 }
 
-/// The victim and its fault as a sentence without a full stop: by the operator's name for the one, and with the
-/// scenario's word for the other.
+/// The fault and its victim as a sentence without a full stop, with the operator's name for the victim and the
+/// scenario's word for the fault.
 pub(crate) fn describe(log: &Log, act: &Act, name: &str) -> String {
     let what = match act {
         Act::Node { nemesis, .. } => nemesis.to_string(),

@@ -1,5 +1,5 @@
-//! `redlock chaos-client`: one client, as a process of its own on the public API. It does what a user's program
-//! would: lock, work, check, write with the fencing token, release.
+//! `redlock chaos-client`: one client in a process of its own, on the public API. The client does what a user's program
+//! would: lock, work, check the lease, write with the fencing token, release.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,53 +19,54 @@ use crate::failure::Failure;
 use crate::lost::Lost;
 use crate::nodes::{NodeArgs, assignment, checked};
 
-/// How often a holder looks until when its lease goes, and a client which nodes it has lost.
+/// How often a holder checks its deadline, and a client checks its connections.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// A long hold writes once in so many looks: five times a second.
+/// During a long hold a client writes at every tenth check: five times a second.
 const LOOKS_PER_WRITE: u32 = 10;
-/// How long a client that was told of a loss watches that the lease stays lost.
+/// How long a client that has lost its lease checks that the lease stays lost.
 const WATCH_AFTER_LOSS: Duration = Duration::from_millis(60);
-/// A deadline that is later by less was only read at another moment: 1 ms, in nanoseconds.
+/// A deadline counts as renewed if it is later by more than this. Smaller differences come from reading it at another
+/// moment. 1 ms, in nanoseconds.
 const RENEWED_BY: u64 = 1_000_000;
-/// Answers of the store that may wait: there is one write at a time.
+/// Room for the store's answers; there is one write at a time.
 const ANSWERS_WAITING: usize = 4;
 
-/// One client of `redlock chaos`. Says what it sees on stdout, as JSON lines, until stdin ends.
+/// One client of `redlock chaos`. Prints what it observes to stdout, as JSON lines, until stdin ends.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// The way to each node.
+    /// The URL of each node.
     #[arg(long)]
     url: Vec<String>,
-    /// Settings that everything else overrides.
+    /// Settings that every other source overrides.
     #[arg(long, value_parser = assignment)]
     default: Vec<(String, String)>,
-    /// Take no other settings: not those of the environment.
+    /// Ignore all other settings, also those of the environment.
     #[arg(long)]
     defaults_alone: bool,
-    /// Raise the number in this file instead of writing to the store.
+    /// Increment the number in this file instead of writing to the store.
     #[arg(long)]
     counter: Option<PathBuf>,
-    /// Do not lock, to see what then goes wrong.
+    /// Do not lock, to show what then goes wrong.
     #[arg(long)]
     without_lock: bool,
     #[arg(long)]
     owner: String,
     #[arg(long)]
     seed: u64,
-    /// Resources that are held briefly.
+    /// Number of resources that are held briefly.
     #[arg(long)]
     resources: u64,
-    /// Resources that are held for long.
+    /// Number of resources that are held for long.
     #[arg(long)]
     long_resources: u64,
-    /// Longest hold, and rest between two holds, in microseconds.
+    /// Longest hold, and longest pause between two holds, in microseconds.
     #[arg(long)]
     hold: u64,
     #[arg(long)]
     rest: u64,
-    /// Longest of the long holds, in microseconds, and one hold of how many is long.
+    /// Longest long hold, in microseconds, and how many holds there are for each long one.
     #[arg(long)]
     long_hold: u64,
     #[arg(long)]
@@ -76,7 +77,8 @@ impl Args {
     /// The settings that the client will use.
     fn settings(&mut self) -> Result<redlock_quorum::Settings, Failure> {
         let nodes = std::mem::take(&mut self.nodes);
-        // The same names for every client, whatever proxy it goes through: waiters find each other by them.
+        // The node names are the same for every client, whatever its proxies, because the names decide which node keeps
+        // the wait queue.
         let urls = self.url.iter().enumerate();
         let named = urls.map(|(node, url)| NodeOptions::new(url).name(format!("node-{node}")));
         let defaults = self.default.iter();
@@ -86,14 +88,14 @@ impl Args {
     }
 }
 
-/// Settings of a scenario, which are below the user's own: the place, the name and the value of each.
+/// A builder with the settings of a scenario, given as origin, name and value. The user's own settings override them.
 pub(crate) fn below<'s>(
     settings: impl Iterator<Item = (&'s str, &'s str, &'s str)>,
 ) -> redlock_quorum::RedlockBuilder {
     settings.fold(Redlock::builder(), |builder, (spot, setting, value)| builder.flag(spot, setting, value))
 }
 
-/// Which settings file, for the children.
+/// The `--config` argument for the clients.
 pub(crate) fn config_argument(config: Option<&PathBuf>) -> Vec<std::ffi::OsString> {
     config.map(|path| vec!["--config".into(), path.into()]).unwrap_or_default()
 }
@@ -114,7 +116,7 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     tokio::select! {
         () = client.work() => {}
         () = watch_nodes(&redlock) => {}
-        // Dropped half way, a lock that is waited for or held is released.
+        // Dropped half way, a wait is cancelled and a held lock is released.
         () = stop.cancelled() => {}
     }
     drop(client);
@@ -122,8 +124,9 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     Ok(Exit::SUCCESS)
 }
 
-/// A client that is paused when its parent is killed goes on, and finds its stdin closed, instead of being stopped for
-/// ever. What the kernel does of itself for orphans comes too early for one that is only about to stop.
+/// Lets the kernel send SIGCONT when the parent dies. A paused client then resumes and finds its stdin closed, instead
+/// of staying stopped for ever. The kernel continues orphans of its own accord, but too early for a client that is
+/// about to be stopped.
 fn go_on_alone() -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT)).map_err(
@@ -142,7 +145,7 @@ struct Client {
 }
 
 impl Client {
-    /// Section after section, until it fails.
+    /// Runs one section after another until one fails.
     async fn work(&mut self) {
         loop {
             let is_long = self.args.long_one_in > 0 && self.dice.below(self.args.long_one_in) == 0;
@@ -177,7 +180,7 @@ impl Client {
                 Err(error) => tell(missed(&error)),
             }
         };
-        // After the guard, so that it is dropped before it: an end is told before the lock is released.
+        // Declared after the guard and so dropped before it: the end is reported before the lock is released.
         let mut seen = Seen::begin(&guard);
         let worked = tokio::select! {
             biased;
@@ -196,7 +199,7 @@ impl Client {
             Err(loss) => {
                 seen.lose(&loss);
                 sleep(WATCH_AFTER_LOSS).await;
-                // It must not be held again; the verdict says if it is.
+                // The lease must not become valid again. The verdict reports it if it does.
                 seen.look(&guard);
             }
         }
@@ -215,8 +218,8 @@ impl Client {
     }
 }
 
-/// Reads, computes and writes. Neither between the last check and the write nor between the write and its record can the
-/// client be stopped: no write is without its record.
+/// Reads, computes and writes. The client cannot be stopped between the last check and the write, nor between the write
+/// and its record. Every write therefore has its record.
 async fn raise(counter: &Counter, hold: Duration, is_valid: impl Fn() -> bool) {
     let read = counter.read();
     sleep(hold).await;
@@ -233,7 +236,7 @@ async fn raise(counter: &Counter, hold: Duration, is_valid: impl Fn() -> bool) {
     }
 }
 
-/// What has been told of a lock that is held. Dropped, wherever the client is stopped, it tells the end.
+/// The reported state of a held lock. Dropped, it reports the end, wherever the client is stopped.
 struct Seen {
     deadline: u64,
     stage: Stage,
@@ -242,9 +245,9 @@ struct Seen {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Held,
-    /// The guard says that it is over, and has not announced it.
+    /// The guard's lease is over, and the guard has not announced a loss.
     Over,
-    /// The end has been told.
+    /// The end has been reported.
     Ended,
 }
 
@@ -256,7 +259,7 @@ impl Seen {
         Self { deadline: at + left, stage: Stage::Held }
     }
 
-    /// Tells what has changed.
+    /// Reports any change of the lease.
     fn look(&mut self, guard: &Guard) {
         let (at, left) = look(guard);
         match (self.stage, left) {
@@ -302,7 +305,7 @@ async fn release(guard: Guard) {
     }
 }
 
-/// The protected work: time passes, the store is written to, and the lease is renewed meanwhile.
+/// The protected work: time passes and the client writes to the store, while the lease is renewed.
 async fn work_for(
     hold: Duration,
     guard: &Guard,
@@ -329,20 +332,20 @@ async fn work_for(
     }
 }
 
-/// As a user's program: it checks its lease, and the store checks its token.
+/// Writes as a user's program would: the client checks its lease, and the store checks the token.
 async fn write(guard: &Guard, answers: &mut mpsc::Receiver<Answer>) {
     if guard.is_valid() {
-        // Of a write that was cut short by a loss.
+        // Answers to a write that was cut short by a loss.
         while answers.try_recv().is_ok() {}
         tell(What::Write);
-        // Without an answer there is no parent any more.
+        // No answer means that the parent has ended.
         let _ = answers.recv().await;
     }
 }
 
-/// The present, and for how long the guard promises the lock from then on: nothing once it is over.
+/// The present, and how long the guard promises the lock from then on: 0 once the lease is over.
 fn look(guard: &Guard) -> (u64, u64) {
-    // Before the question how much is left: the deadline is then no later than the true one.
+    // Read before the remaining time, so that their sum is not later than the true deadline.
     let before = clock::now();
     (before, u64::try_from(guard.remaining().as_nanos()).unwrap_or(0))
 }
@@ -360,7 +363,7 @@ fn missed(error: &LockError) -> What {
     What::Missed { why, failures: error.votes().map(Lost::of_votes).unwrap_or_default() }
 }
 
-/// Passes on the store's answers, until whoever started this process closes the pipe or ends in whatever way.
+/// Passes on the store's answers until the pipe from the parent is closed.
 async fn listen(answers: mpsc::Sender<Answer>, stop: CancellationToken) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -372,7 +375,7 @@ async fn listen(answers: mpsc::Sender<Answer>, stop: CancellationToken) {
     stop.cancel();
 }
 
-/// Tells which nodes the client has lost, whenever that changes. Never returns.
+/// Reports the nodes without a connection, whenever they change. Never returns.
 async fn watch_nodes(redlock: &Redlock) {
     let mut known = Vec::new();
     loop {
@@ -385,7 +388,8 @@ fn tell(what: What) {
     tell_at(clock::now(), what);
 }
 
-/// Written at once, in one piece. It blocks for microseconds: a line that waited in this process would die with it.
+/// Writes a line at once and in one piece, which blocks for microseconds. A line buffered in this process would be lost
+/// with it.
 fn tell_at(at: u64, what: What) {
     let Ok(mut line) = serde_json::to_string(&Event { at, what }) else { return };
     line.push('\n');

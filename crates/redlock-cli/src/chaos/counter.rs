@@ -12,7 +12,7 @@ const WIDTH: usize = 20;
 pub(crate) struct Counter(File);
 
 impl Counter {
-    /// A new file that says 0.
+    /// Creates a file that contains 0.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         let counter = Self(file);

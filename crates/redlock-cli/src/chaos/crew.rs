@@ -1,4 +1,4 @@
-//! The client processes, as their parent sees them.
+//! The client processes, from their parent's view.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use super::event::{Answer, Event};
 use crate::complaint;
 use crate::failure::Failure;
 
-/// News that may wait for the parent. Beyond it the pipes fill, and then the clients wait.
+/// Messages that may be queued for the parent. Beyond that the pipes fill up and the clients block.
 const NEWS_WAITING: usize = 4096;
 
-/// What is heard of the processes.
+/// News from a client process.
 #[derive(Debug)]
 pub(crate) enum News {
     Event {
@@ -24,7 +24,7 @@ pub(crate) enum News {
         life: usize,
         event: Event,
     },
-    /// The process has closed its pipe, so it has ended or is about to.
+    /// The process has closed its pipe: it has ended or is about to.
     Closed {
         client: usize,
         life: usize,
@@ -32,11 +32,11 @@ pub(crate) enum News {
     },
 }
 
-/// Dropped, it kills the processes that still run.
+/// All client processes. Dropped, it kills those that still run.
 #[derive(Debug)]
 pub(crate) struct Crew {
     program: PathBuf,
-    /// The arguments of each client, but for its owner and seed.
+    /// The arguments of each client, except its owner and seed.
     arguments: Vec<Vec<OsString>>,
     seed: u64,
     clients: Vec<Member>,
@@ -44,7 +44,7 @@ pub(crate) struct Crew {
     news: mpsc::Receiver<News>,
 }
 
-/// One client, which may live several times.
+/// One client. Its process may be killed and started several times.
 #[derive(Debug)]
 struct Member {
     life: usize,
@@ -77,7 +77,8 @@ impl Crew {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Not the terminal's group: an interrupt is for the parent, which then ends the clients in order.
+            // In a process group of its own: the terminal's interrupt is for the parent, which then ends the clients in
+            // order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -89,17 +90,17 @@ impl Crew {
         Ok(())
     }
 
-    /// The next thing that is heard. Cancel safe.
+    /// The next news. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<News> {
         self.news.recv().await
     }
 
-    /// Answers a write of this life of the client, if it still has it.
+    /// Answers a write of this life of the client, if that life has not ended.
     pub(crate) async fn answer(&mut self, client: usize, life: usize, answer: Answer) {
         let member = &mut self.clients[client];
         let (Some(stdin), true) = (&mut member.stdin, member.life == life) else { return };
         if let Ok(line) = serde_json::to_string(&answer) {
-            // A client that was killed needs no answer. A paused one has room in its pipe for this one line.
+            // A killed client needs no answer. A paused client has room in its pipe for this one line.
             let _ = stdin.write_all(format!("{line}\n").as_bytes()).await;
         }
     }
@@ -113,17 +114,17 @@ impl Crew {
         self.id(client).map_or(Ok(()), |id| fault.heal_of(id))
     }
 
-    /// None once it has been waited for.
+    /// The process id; `None` once the process has been reaped.
     fn id(&self, client: usize) -> Option<u32> {
         self.clients[client].child.as_ref().and_then(Child::id)
     }
 
-    /// Whether its process has not been waited for yet.
+    /// Whether the process has not been reaped yet.
     pub(crate) fn is_alive(&self, client: usize) -> bool {
         self.clients[client].child.is_some()
     }
 
-    /// Waits for a process that has closed its pipe.
+    /// Reaps a process that has closed its pipe.
     pub(crate) async fn bury(&mut self, client: usize) -> std::io::Result<Option<ExitStatus>> {
         match self.clients[client].child.take() {
             Some(mut child) => child.wait().await.map(Some),
@@ -131,25 +132,25 @@ impl Crew {
         }
     }
 
-    /// Tells all processes to finish.
+    /// Closes the stdin of all processes, which makes them finish.
     pub(crate) fn stop(&mut self) {
         for member in &mut self.clients {
             member.stdin = None;
         }
     }
 
-    /// Whether a process has not been waited for yet.
+    /// Whether any process has not been reaped yet.
     pub(crate) fn is_anybody_left(&self) -> bool {
         self.clients.iter().any(|member| member.child.is_some())
     }
 }
 
-/// The label of one life of a client, with which its keys begin.
+/// The owner label of one life of a client, with which its keys' values begin.
 pub(crate) fn owner(client: usize, life: usize) -> String {
     format!("client-{client}.{life}")
 }
 
-/// Whether a key's value belongs to some life of the client.
+/// Whether a key's value belongs to any life of the client.
 pub(crate) fn is_owner(client: usize, value: &str) -> bool {
     let rest = value.strip_prefix(&format!("client-{client}."));
     rest.is_some_and(|rest| rest.split(':').next().is_some_and(|life| life.parse::<usize>().is_ok()))
@@ -159,7 +160,7 @@ fn start_failed(source: std::io::Error) -> Failure {
     Failure::System { action: "start a client process", source }
 }
 
-/// Passes on what one process says, until it closes its pipe.
+/// Forwards the events of one process until it closes its pipe.
 async fn read(
     client: usize,
     life: usize,
@@ -172,7 +173,7 @@ async fn read(
     if let Err(error) = said {
         complaint = format!("it says something unreadable: {error}; {complaint}");
     }
-    // The parent may have left.
+    // The parent may have ended.
     let _ = news.send(News::Closed { client, life, complaint: complaint.trim().to_owned() }).await;
 }
 
@@ -187,7 +188,7 @@ async fn read_events(
     while let Some(line) = lines.next_line().await? {
         let event = match serde_json::from_str(&line) {
             Ok(event) => event,
-            // The last line of a process that was killed.
+            // The unfinished last line of a killed process.
             Err(error) if error.is_eof() => continue,
             Err(error) => return Err(error.into()),
         };

@@ -1,6 +1,5 @@
-//! What a client process tells its parent: one JSON line for each event, on its stdout, written before the client
-//! goes on, so that a kill loses nothing that was seen. On stdin it is answered what the store says; the end of
-//! stdin is the word to stop.
+//! The messages of a client process: one JSON line on stdout for each event, written before the client goes on, so that
+//! a kill loses no event. On stdin the client reads the store's answers; the end of stdin asks it to finish.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +8,7 @@ use crate::lost::Lost;
 /// One line. Times are nanoseconds of the machine's clock, see [`crate::clock`]; resources are numbered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Event {
-    /// When it was seen: of calls that give something up before them, of all others after them.
+    /// When the event happened: read before the call that asks for or releases a lock, and after all other calls.
     pub(crate) at: u64,
     #[serde(flatten)]
     pub(crate) what: What,
@@ -20,35 +19,35 @@ pub(crate) struct Event {
 pub(crate) enum What {
     /// The client has tried every node and begins.
     Ready,
-    /// It asks for a lock. `at` is before the call.
+    /// The client asks for a lock. `at` is before the call.
     Attempt { resource: usize },
-    /// It has the lock that it asked for.
+    /// The client has acquired the lock.
     Acquired {
-        /// Until when the guard promises it.
+        /// The deadline that the guard promises.
         deadline: u64,
         fencing_token: u64,
         /// The key's value on the nodes.
         token: String,
     },
-    /// The guard promises it for longer.
+    /// The guard promises a later deadline.
     Renewed { deadline: u64 },
-    /// It does not get the lock, for this time.
+    /// The client's call has ended without the lock.
     Missed { why: Why, failures: Vec<Lost> },
-    /// The guard says that the lease is over, and nobody has told the holder of a loss.
+    /// The guard's lease is over, and the guard has not announced a loss.
     Over,
-    /// It was told that the lock is lost.
+    /// The guard has announced that the lock is lost.
     Lost { why: String },
-    /// The client has raised the shared number by one, right after it had found its lease valid.
+    /// The client has incremented the shared number, right after a check that its lease was valid.
     Counted { read: u64 },
-    /// It writes to the store, right after it has found its lease valid.
+    /// The client writes to the store, right after a check that its lease was valid.
     Write,
-    /// It releases the lock. `at` is before the call.
+    /// The client releases the lock. `at` is before the call.
     Released,
-    /// The release was not confirmed by a quorum, and goes on in the background.
+    /// No quorum has confirmed the release, which continues in the background.
     Unconfirmed { failures: Vec<Lost> },
-    /// The nodes that it has no connection to, whenever that changes.
+    /// The nodes to which the client has no connection, reported whenever they change.
     Nodes { lost: Vec<Lost> },
-    /// It cannot go on.
+    /// The client cannot continue.
     Failed { error: String },
 }
 
@@ -59,27 +58,27 @@ pub(crate) enum Why {
     Contended,
     NoQuorum,
     TooLate,
-    /// No fencing token could be had.
+    /// The nodes granted no fencing token.
     NoToken,
     Other,
 }
 
-/// What the store says to a write.
+/// The store's answer to a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Accepted,
-    /// A larger fencing token has been seen.
+    /// The store has seen a larger fencing token.
     Stale,
 }
 
 /// Resources from this number on are held for long, so that leases are renewed and lost. The others are held briefly.
 pub(crate) const LONG: usize = 1000;
 
-/// The one resource of a run that raises a shared number; beyond all others.
+/// The single resource of a run that increments a shared number; its number is above all others.
 pub(crate) const COUNTER: usize = 2 * LONG;
 
-/// The name of a resource, as the lock knows it.
+/// The name of a resource's lock.
 pub(crate) fn resource_name(resource: usize) -> String {
     if resource == COUNTER {
         return "demo:counter".to_owned();

@@ -1,4 +1,4 @@
-//! What is left on the nodes when all clients have ended.
+//! The keys that are left on the nodes when all clients have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::arena::{self, Arena};
 use super::log::Log;
 use crate::clock;
 
-/// How long releases may take to arrive after the clients have ended. A key that nobody has released must be seen
-/// before its TTL has removed it, so it is also at most a third of the TTL.
+/// How long releases may take to arrive after the clients have ended. At most a third of the TTL is used, because a
+/// leaked key has to be observed before it expires.
 const KEYS_LIMIT: Duration = Duration::from_secs(2);
 const KEYS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The keys that are on some node after the time that releases may take, but for those of clients that were killed.
+/// The keys that are left on any node after [`KEYS_LIMIT`], except those of killed clients.
 pub(crate) async fn left(
     arena: &Arc<Arena>,
     keys: &[String],

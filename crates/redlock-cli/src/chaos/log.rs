@@ -1,5 +1,5 @@
-//! What has happened in a run: everything that is shown, judged and drawn comes from here. All times are nanoseconds
-//! of the machine's clock.
+//! The log of a run: everything that is shown, judged and drawn is derived from it. All times are nanoseconds of the
+//! machine's clock.
 
 use std::collections::BTreeMap;
 
@@ -10,50 +10,50 @@ use super::plan::{Act, Origin, Planned};
 use super::store::Store;
 use crate::lost::Lost;
 
-/// `NodeFailure::kind` of a node that is connected, and whose vote does not count yet.
+/// `NodeFailure::kind` of a node that is connected but whose vote does not count yet.
 pub(crate) const QUARANTINED: &str = "in quarantine";
 
-/// One run.
+/// The log of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// When the first client was started.
     pub(crate) started_at: u64,
-    /// When all clients were ready and somebody had a lock; the faults count from here. Without that, when the run
-    /// gave up.
+    /// When all clients were ready and a lock had been acquired; the faults count from here. If that never happened,
+    /// when the run gave up.
     pub(crate) began_at: u64,
     /// When the last fault was healed.
     pub(crate) healed_at: u64,
-    /// When the clients were told to finish.
+    /// When the clients were asked to finish.
     pub(crate) ended_at: u64,
     /// The operator's names for the nodes.
     pub(crate) nodes: Vec<String>,
     pub(crate) clients: Vec<ClientLog>,
     pub(crate) hits: Vec<Hit>,
-    /// How often the shared number was raised.
+    /// How often the shared number was incremented.
     pub(crate) counted: usize,
     pub(crate) writes: Vec<Written>,
     pub(crate) left: Vec<LeftKey>,
-    /// When each value was first and last seen on a node, by node, key and value.
+    /// When each value was first and last observed on a node, by node, key and value.
     pub(crate) seen: BTreeMap<(usize, String, String), (u64, u64)>,
-    /// What else went wrong, as sentences without a full stop.
+    /// Other failures, as sentences without a full stop.
     pub(crate) troubles: Vec<String>,
     /// Why the faults never began, as sentences without a full stop.
     pub(crate) cut_short: Vec<String>,
     store: Store,
 }
 
-/// A fault that was applied.
+/// An applied fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Hit {
     pub(crate) act: Act,
-    /// The scenario's word for it.
+    /// The scenario's word for the fault.
     pub(crate) name: &'static str,
     pub(crate) origin: Origin,
-    /// Before it was applied.
+    /// When its application began.
     pub(crate) at: u64,
-    /// When it had taken effect.
+    /// When the fault had taken effect.
     pub(crate) applied_at: u64,
-    /// When it was healed; of a momentary one, when it had taken effect.
+    /// When the fault was healed; for a momentary fault, when it had taken effect.
     pub(crate) healed_at: Option<u64>,
 }
 
@@ -62,11 +62,11 @@ pub(crate) struct ClientLog {
     pub(crate) lives: Vec<Life>,
     pub(crate) visits: Vec<Visit>,
     pub(crate) waits: Vec<Wait>,
-    /// The nodes without a connection, whenever that changed.
+    /// The nodes without a connection, after each change.
     pub(crate) lost_nodes: Vec<(u64, Vec<Lost>)>,
-    /// Releases that were not confirmed in time: the nodes that did not answer, and why.
+    /// Releases that were not confirmed in time: the nodes that did not answer, with the reasons.
     pub(crate) unconfirmed: Vec<Vec<Lost>>,
-    /// What it wants, since when, and when it asked last.
+    /// The lock that the client wants, since when, and the time of its last call.
     wanted: Option<Wanted>,
 }
 
@@ -80,7 +80,7 @@ struct Wanted {
 /// One process of a client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Life {
-    /// When it was killed; none while it lives and when it ended in order.
+    /// When the process was killed; `None` while it lives, and if it ended in order.
     pub(crate) killed_at: Option<u64>,
 }
 
@@ -89,9 +89,9 @@ pub(crate) struct Life {
 pub(crate) struct Visit {
     pub(crate) life: usize,
     pub(crate) resource: usize,
-    /// Since when the client wanted it, over all waits in vain.
+    /// Since when the client wanted the lock, including its failed waits.
     pub(crate) wanted_at: u64,
-    /// Before the call that acquired it.
+    /// When the call that acquired the lock began.
     pub(crate) requested_at: u64,
     pub(crate) acquired_at: u64,
     pub(crate) deadline: u64,
@@ -100,18 +100,18 @@ pub(crate) struct Visit {
     /// The key's value on the nodes.
     pub(crate) token: String,
     pub(crate) end: End,
-    /// The shared number as the client found it, if the client raised it.
+    /// The shared number that the client read, if the client incremented it.
     pub(crate) counted: Option<u64>,
-    /// When the guard first said that it was over.
+    /// When the guard first reported that the lease was over.
     pub(crate) over_at: Option<u64>,
-    /// When it was held again after its loss.
+    /// When the lease was valid again after its loss.
     pub(crate) valid_again_at: Option<u64>,
 }
 
-/// How a hold ended.
+/// The end of a hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Not that anybody knows.
+    /// No end is known.
     Open,
     Released {
         at: u64,
@@ -122,16 +122,16 @@ pub(crate) enum End {
     },
 }
 
-/// A wait for a lock that was in vain.
+/// A wait that ended without the lock.
 #[derive(Debug, Clone)]
 pub(crate) struct Wait {
     pub(crate) resource: usize,
-    /// Since when the client wanted it, over all waits before this one.
+    /// Since when the client wanted the lock, including earlier failed waits.
     pub(crate) wanted_at: u64,
     pub(crate) from: u64,
     pub(crate) until: u64,
     pub(crate) outcome: Outcome,
-    /// The nodes that did not answer, and why.
+    /// The nodes that did not answer, with the reasons.
     pub(crate) failures: Vec<Lost>,
 }
 
@@ -142,7 +142,7 @@ pub(crate) enum Outcome {
     CutShort,
 }
 
-/// A write as the store decided it.
+/// A write, with the store's decision.
 #[derive(Debug, Clone)]
 pub(crate) struct Written {
     pub(crate) client: usize,
@@ -150,11 +150,11 @@ pub(crate) struct Written {
     pub(crate) fencing_token: u64,
     pub(crate) at: u64,
     pub(crate) answer: Answer,
-    /// Whether the lease was over by then, by its last known deadline.
+    /// Whether the lease was valid at the write, by its last known deadline.
     pub(crate) lease: Lease,
 }
 
-/// What a lease was at some moment.
+/// The state of a lease at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lease {
     Valid,
@@ -166,7 +166,7 @@ impl Log {
         Self { clients: (0..clients).map(|_| ClientLog::default()).collect(), nodes, ..Self::default() }
     }
 
-    /// Takes in what a client says, `now`; answers what the store says to it, if that is what it asks.
+    /// Records a client's event, received at `now`. Returns the store's answer if the event is a write.
     pub(crate) fn handle_event(
         &mut self,
         client: usize,
@@ -230,7 +230,7 @@ impl Log {
                 visit.end = End::Lost { at, why };
             }
             What::Released => {
-                // A guard that was lost is dropped without a word.
+                // A guard that has announced its loss reports nothing when it is dropped.
                 log.visits.last_mut()?.end = End::Released { at };
             }
             What::Counted { read } => {
@@ -254,7 +254,7 @@ impl Log {
         Some(answer)
     }
 
-    /// The process of a client has ended.
+    /// Records that a client's process has ended.
     pub(crate) fn handle_end(&mut self, client: usize, now: u64) {
         let log = &mut self.clients[client];
         if let Some(Wanted { resource, since, asked_at }) = log.wanted.take() {
@@ -270,7 +270,7 @@ impl Log {
         }
     }
 
-    /// A fault has taken effect; answers its number.
+    /// Records that a fault has taken effect, and returns its number.
     pub(crate) fn handle_hit(&mut self, planned: &Planned, at: u64, now: u64) -> usize {
         let Planned { act, name, origin, .. } = planned.clone();
         self.hits.push(Hit { act, name, origin, at, applied_at: now, healed_at: None });
@@ -288,7 +288,7 @@ impl Log {
         self.nodes.get(node).cloned().unwrap_or_else(|| format!("node {node}"))
     }
 
-    /// The same behind the word "node".
+    /// The node's name without the word "node" in front.
     pub(crate) fn node_label(&self, node: usize) -> String {
         self.node_name(node).trim_start_matches("node ").to_owned()
     }
@@ -301,32 +301,32 @@ impl Log {
         self.clients.iter().map(|client| client.visits.len()).sum()
     }
 
-    /// Whether a client wants a lock, and does not have it yet.
+    /// Whether a client wants a lock and has not acquired it yet.
     pub(crate) fn is_waiting(&self, client: usize) -> bool {
         self.clients[client].wanted.is_some()
     }
 
-    /// The reason why the faults have not begun, as a part of a sentence.
+    /// Why the faults have not begun, as a part of a sentence.
     pub(crate) fn unready(&self) -> String {
         let unready = self.clients.iter().position(|client| client.lives.is_empty());
         unready
             .map_or_else(|| "nobody had a lock".to_owned(), |client| format!("client {client} was not ready"))
     }
 
-    /// The nodes that a client has no connection to, with the reasons.
+    /// The nodes to which a client has no connection, with the reasons.
     pub(crate) fn lost_by(&self, client: usize) -> String {
         let lost = self.clients[client].lost_nodes.last().map_or(&[][..], |(_, lost)| lost);
         let lost = lost.iter().map(|lost| format!("{} ({})", self.node_name(lost.node), lost.reason));
         lost.collect::<Vec<_>>().join(", ")
     }
 
-    /// A key was there before the look began, or not later than it ended.
+    /// Records that a key was observed at some moment after `began`, which counts as the time of the observation.
     pub(crate) fn handle_sight(&mut self, node: usize, key: String, value: String, began: u64) {
         let times = self.seen.entry((node, key, value)).or_insert((began, began));
         times.1 = began;
     }
 
-    /// The nodes to which nothing is being done.
+    /// The nodes without a fault at present.
     pub(crate) fn quiet_nodes(&self, count: usize) -> Vec<usize> {
         let is_hit = |node: &usize| {
             self.hits.iter().any(|hit| {
@@ -336,7 +336,7 @@ impl Log {
         (0..count).filter(|node| !is_hit(node)).collect()
     }
 
-    /// Whether every client has had a lock since then, or still has one.
+    /// Whether every client has acquired a lock since then, or still holds one.
     pub(crate) fn have_all_won_since(&self, then: u64) -> bool {
         let has_won = |client: &ClientLog| {
             let Some(visit) = client.visits.last() else { return false };
@@ -345,9 +345,9 @@ impl Log {
         self.clients.iter().all(has_won)
     }
 
-    /// The clients that have no connection to some node.
+    /// The clients without a connection to some node.
     pub(crate) fn lonely(&self) -> Vec<usize> {
-        // A node in quarantine is connected; it only has no vote.
+        // A node in quarantine is connected; only its vote does not count.
         let is_lonely = |client: &ClientLog| {
             let lost = client.lost_nodes.last();
             lost.is_some_and(|(_, lost)| lost.iter().any(|lost| lost.reason != QUARANTINED))
@@ -355,7 +355,7 @@ impl Log {
         self.clients.iter().enumerate().filter(|(_, log)| is_lonely(log)).map(|(client, _)| client).collect()
     }
 
-    /// The key's value belongs to a client's process that was killed, which could not release it.
+    /// Whether a value belongs to a client's process that was killed and could not release the key.
     pub(crate) fn is_of_killed(&self, value: &str) -> bool {
         self.clients.iter().enumerate().any(|(client, log)| {
             let killed = log.lives.iter().enumerate().filter(|(_, life)| life.killed_at.is_some());
@@ -374,7 +374,7 @@ impl Visit {
         }
     }
 
-    /// Until when it was held, by the earlier of its deadline and its end.
+    /// The end of the hold: the deadline or the actual end, whichever is earlier.
     pub(crate) fn until(&self) -> u64 {
         self.ended_at().map_or(self.deadline, |end| end.min(self.deadline))
     }

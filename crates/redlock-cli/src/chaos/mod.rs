@@ -1,4 +1,4 @@
-//! `redlock chaos`: real clients, real faults, a verdict and a picture.
+//! `redlock chaos`: real clients and real faults, with a verdict and a picture.
 
 pub(crate) mod arena;
 pub(crate) mod client;
@@ -39,9 +39,9 @@ const ABOUT: &str = "\
 Subject nodes and clients to faults, and judge what the clients saw
 
 Client processes lock, work, write to a store that checks fencing tokens, and release, while a scenario kills, pauses \
-and cuts off nodes and clients. What they saw is judged: exclusion, fencing, losses told in time, progress after \
-healing, keys left behind; and how long no lock could be had. Exits with 0 only when nothing is wrong and all faults \
-that the scenario names were played.";
+and cuts off nodes and clients. The verdict on what they saw covers exclusion, fencing, losses announced in time, \
+progress after healing, keys left behind, and the times when no lock could be acquired. Exits with 0 only when nothing \
+is wrong and all faults that the scenario names were played.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,33 +50,33 @@ Examples:
   redlock chaos --scenario majority-outage --config redlock.toml
   redlock chaos --nodes docker --seed 7 --json | jq .verdict";
 
-/// The options of `redlock chaos`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock chaos`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Subject nodes and clients to faults, and judge what the clients saw", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
-    /// `local` starts masters of its own, `docker` takes the containers of `make docker-up`, and a comma-separated
-    /// list of URLs takes nodes that somebody else runs: their network is disturbed, they themselves are not.
+    /// `local` starts its own masters. `docker` uses the containers of `make docker-up`. A comma-separated list of URLs
+    /// uses nodes that somebody else runs: their network is disturbed, the nodes themselves are not.
     #[arg(long, default_value = "local", value_name = "local|docker|URL,...")]
     nodes: String,
-    /// A ready scenario by its name, or a file; `--list` tells them.
+    /// The name of a ready scenario, or a file; `--list` shows the names.
     #[arg(long, default_value = "random", value_name = "NAME|FILE")]
     scenario: String,
-    /// List the ready scenarios, and do nothing else.
+    /// List the ready scenarios and exit.
     #[arg(long)]
     list: bool,
-    /// How long, with faults; 90s or 10m [default: as the scenario says].
+    /// Duration with faults: 90s or 10m [default: as the scenario says].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<Duration>,
-    /// How many clients, each a process [default: as the scenario says].
+    /// Number of clients, each a process [default: as the scenario says].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX as u64))]
     clients: Option<u64>,
-    /// Decides which fault hits whom and when; random unless given.
+    /// Seed that decides which fault hits which victim and when [default: random].
     #[arg(long)]
     seed: Option<u64>,
     /// Write report.html, report.json and history.jsonl into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Your settings, to see how they behave; `redlock config example` prints all there are.
+    /// Your settings, to see how they behave; `redlock config example` prints all of them.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, as `--set ttl=5s`; may be repeated.
@@ -87,7 +87,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A shorter run tests nothing.
+/// Parses a duration. A shorter run would test nothing.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration < scenario::DURATION_MIN {
@@ -99,7 +99,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn after_help() -> String {
     let ready = READY.map(|(name, _)| name).join(", ");
     format!(
-        "{EXAMPLES}\n\nReady scenarios: {ready}.\nThe settings of a scenario are below all others.\n\n{ENVIRONMENT}\n\n{}",
+        "{EXAMPLES}\n\nReady scenarios: {ready}.\nAll other sources override the settings of a scenario.\n\n{ENVIRONMENT}\n\n{}",
         exit::table()
     )
 }
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     if args.list {
         return list();
     }
-    // Before the start, so that a signal during it still finds somebody who cleans up.
+    // Listens before the start, so that a signal during the start still leads to a clean-up.
     let mut signals = Signals::listen(&ENDING)?;
     let seed = args.seed.map_or_else(crate::dice::random_seed, Ok)?;
     let kind = Kind::parse(&args.nodes);
@@ -126,7 +126,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let run = Run::new(args, kind, scenario, &settings, seed, arena);
     let mut stage = Stage::new(run.script()?, Show::new(report, run.scenario.duration));
     let ending = stage.play(&mut signals).await;
-    // Whatever happened: nodes are healed and clients ended in order.
+    // In every case nodes are healed and clients ended in order.
     let closed = tokio::select! {
         () = stage.close() => Ok(()),
         signal = signals.next() => Err(signal),
@@ -140,21 +140,21 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let exit = run.tell(&judgement, &stage.log)?;
     Ok(match ending? {
         Ending::Interrupted(signal) if exit != Exit::UNCLEAN => {
-            report.notice("interrupted: the verdict is on what was seen until then");
+            report.notice("interrupted: the verdict covers the time until now");
             Exit::by_signal(signal)
         }
         Ending::Interrupted(_) | Ending::Played => exit,
     })
 }
 
-/// Starting servers blocks.
+/// Runs in a thread that may block, because starting servers blocks.
 pub(crate) async fn open(kind: &Kind, scenario: &Scenario) -> Result<Arc<Arena>, Failure> {
     let (kind, scenario) = (kind.clone(), scenario.clone());
     let opened = tokio::task::spawn_blocking(move || Arena::open(&kind, &scenario, scenario.clients)).await;
     opened.map_err(|panic| Failure::Internal(panic.to_string()))?.map(Arc::new)
 }
 
-/// What is fixed before the run begins.
+/// The facts that are known before the run begins.
 struct Run {
     args: Args,
     kind: Kind,
@@ -250,7 +250,7 @@ impl Run {
         self.shown.clone()
     }
 
-    /// What to type to have it once more. Without passwords.
+    /// The command that repeats the run, without passwords.
     fn command(&self) -> String {
         let Self { args, kind, scenario, seed, .. } = self;
         let nodes = match kind {
@@ -278,7 +278,7 @@ impl Run {
     }
 }
 
-/// The scenario and the way to the nodes, as one client is told of them.
+/// The arguments of a client that describe its work and its way to the nodes.
 pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     for scenario::Assignment { setting, value, .. } in &scenario.settings {
@@ -302,8 +302,8 @@ pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) 
     arguments
 }
 
-/// The clients' settings, but for the nodes, of which only the number is right: nodes are started after the settings are
-/// checked.
+/// The clients' settings. The number of nodes is right but their URLs are not, because nodes are started after the
+/// settings have been checked.
 fn settings(args: &Args, scenario: &Scenario) -> Result<redlock_quorum::Settings, Failure> {
     let spots: Vec<String> = scenario.settings.iter().map(|given| given.spot.to_string()).collect();
     let given = scenario.settings.iter().zip(&spots);
@@ -322,7 +322,7 @@ fn settings(args: &Args, scenario: &Scenario) -> Result<redlock_quorum::Settings
     checked(builder)
 }
 
-/// Settings that somebody has chosen. Passwords are hidden by the library; nodes have a place of their own.
+/// The settings that somebody has chosen, except the nodes, which are shown elsewhere. The library hides passwords.
 fn shown(settings: &redlock_quorum::Settings) -> Vec<(String, String)> {
     let chosen = settings.effective().filter(|(setting, _, place)| {
         **place != redlock_quorum::SettingOrigin::Default && setting.name() != "nodes"

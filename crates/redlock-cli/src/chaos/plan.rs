@@ -1,4 +1,4 @@
-//! Which fault comes when and to whom: decided by the seed before anything starts.
+//! The plan: the seed decides before the start which fault hits which victim and when.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,13 +9,13 @@ use redlock_testing::{ClientFault, Clients, Data, Nemesis};
 use super::scenario::{Count, Fault, Harm, Reach, Scenario, Timing};
 use crate::dice::Dice;
 
-/// After its end a fault still counts, in the choice of the next ones, for so long: clients have to find the node
-/// again, which takes them up to a second.
+/// How long a fault still counts as present after its end, in the choice of the next faults. Clients take up to a
+/// second to reconnect to a node.
 const AFTERMATH: Duration = Duration::from_secs(1);
-/// The end of a run without faults, at most and as a part of it: locks have to be had again.
+/// The part of a run without faults at the end: a fifth, at most 3 s. Clients have to acquire locks again in that time.
 const CALM_MAX: Duration = Duration::from_secs(3);
 const CALM_PART: u32 = 5;
-/// The most faults of one run; a file that asks for more asks for one each few milliseconds.
+/// The most faults of one run. A file with more would ask for a fault every few milliseconds.
 const FAULTS_MAX: usize = 100_000;
 
 /// One fault of one node or client.
@@ -25,15 +25,15 @@ pub(crate) struct Planned {
     pub(crate) at: Duration,
     pub(crate) until: Until,
     pub(crate) act: Act,
-    /// The scenario's word for it.
+    /// The scenario's word for the fault.
     pub(crate) name: &'static str,
     pub(crate) origin: Origin,
 }
 
-/// Which part of the scenario a fault comes from.
+/// The part of the scenario that a fault comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The number of the scheduled fault, and of its repetition.
+    /// The number of the scheduled fault, and the number of its repetition.
     Scheduled {
         fault: usize,
         repetition: usize,
@@ -41,10 +41,10 @@ pub(crate) enum Origin {
     Random,
 }
 
-/// When it is healed.
+/// When the fault is healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Until {
-    /// It is over at once.
+    /// The fault needs no healing.
     Momentary,
     Healed(Duration),
 }
@@ -55,21 +55,21 @@ pub(crate) enum Act {
     Client { client: usize, fault: ClientFault },
 }
 
-/// How often a fault is drawn that may find nobody free, before the moment passes without one.
+/// How many draws are made in search of a fault with a free victim, before the moment passes without a fault.
 const DRAWS: u32 = 8;
 
-/// What a plan is made for.
+/// The circumstances of a plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope {
     pub(crate) nodes: usize,
     pub(crate) clients: usize,
     pub(crate) duration: Duration,
-    /// How long a node that has lost its data has no vote.
+    /// How long the vote of a node that has lost its data does not count.
     pub(crate) quarantine: Duration,
     pub(crate) seed: u64,
 }
 
-/// All faults in the order of their beginning.
+/// All faults, in the order of their start.
 pub(crate) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     let mut planner = Planner::new(scope);
     for (number, fault) in scenario.faults.iter().enumerate() {
@@ -83,7 +83,7 @@ pub(crate) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
 }
 
 impl Fault {
-    /// How many acts one repetition of a scheduled fault is, where nobody it means is faulty already.
+    /// The number of acts in one repetition of a scheduled fault, if no victim is faulty already.
     pub(crate) fn acts(&self, nodes: usize, clients: usize) -> usize {
         let all = match self.harm {
             Harm::Client(_) => clients,
@@ -101,13 +101,13 @@ impl Fault {
     }
 }
 
-/// When the faults of a run end: locks have to be had again afterwards.
+/// When the faults of a run end. Afterwards clients have to acquire locks again.
 pub(crate) fn end(duration: Duration) -> Duration {
     duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
 }
 
 impl Planned {
-    /// The same, begun later than planned.
+    /// The same end for a fault that begins later than planned.
     pub(crate) fn moved_to(self, at: Duration, end: Duration) -> Self {
         let until = match self.until {
             Until::Momentary => Until::Momentary,
@@ -118,7 +118,8 @@ impl Planned {
 }
 
 impl Act {
-    /// Whether both cannot be done at once: they are done to the same node or client, and not only to different ways.
+    /// Whether the two acts exclude each other: both have the same node or client as their victim, and do not only
+    /// concern different ways.
     pub(crate) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Client { client, .. }, Self::Client { client: other, .. }) => client == other,
@@ -132,12 +133,12 @@ impl Act {
     }
 }
 
-/// Stretches of time.
+/// The times in which a victim is faulty.
 #[derive(Debug, Clone, Default)]
 struct Busy(Vec<Range<Duration>>);
 
 impl Busy {
-    /// The end counts as a part: what is healed at a moment is not harmed at the same.
+    /// Ends are inclusive: a victim that is healed at a moment is not hit again at the same moment.
     fn meets(&self, stretch: &Range<Duration>) -> bool {
         self.0.iter().any(|busy| busy.start <= stretch.end && stretch.start <= busy.end)
     }
@@ -146,7 +147,7 @@ impl Busy {
 struct Planner {
     scope: Scope,
     dice: Dice,
-    /// When each is harmed, and not to be harmed again.
+    /// When each victim is faulty and not to be hit again.
     nodes: Vec<Busy>,
     clients: Vec<Busy>,
     planned: Vec<Planned>,
@@ -204,7 +205,7 @@ impl Planner {
                 let stretch = self.stretch(fault, at);
                 let room = match fault.harm {
                     Harm::Client(_) => most_clients.saturating_sub(busy(&self.clients, &stretch)),
-                    // It keeps no node from voting.
+                    // Neither fault keeps a node from voting.
                     Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => self.scope.nodes,
                     Harm::Node(_) | Harm::Way { .. } => {
                         most_nodes.saturating_sub(busy(&self.nodes, &stretch))
@@ -221,13 +222,13 @@ impl Planner {
         }
     }
 
-    /// From when until when; at most until the end of all faults.
+    /// From when until when a fault lasts; at most until the end of all faults.
     fn stretch(&mut self, fault: &Fault, at: Duration) -> Range<Duration> {
         let lasts = fault.lasts.map_or(Duration::ZERO, |range| range.draw(&mut self.dice));
         at..(at + lasts).min(self.end())
     }
 
-    /// Those that are free, as many as wanted or as there are.
+    /// The free victims: as many as wanted, or as there are.
     fn victims(&mut self, fault: &Fault, repetition: usize, stretch: &Range<Duration>) -> Vec<usize> {
         let busy = match fault.harm {
             Harm::Client(_) => &self.clients,
@@ -242,7 +243,7 @@ impl Planner {
         }
     }
 
-    /// Whoever is hit together is healed together.
+    /// Plans a fault for its victims. Victims that are hit together are healed together.
     fn plan(&mut self, fault: &Fault, origin: Origin, stretch: Range<Duration>, victims: &[usize]) {
         if victims.is_empty() {
             return;
@@ -260,7 +261,7 @@ impl Planner {
             Harm::Node(_) | Harm::Client(_) => Vec::new(),
         };
         let aftermath = match origin {
-            // The scenario itself says when.
+            // The scenario itself decides when the next fault follows.
             Origin::Scheduled { .. } => Duration::ZERO,
             Origin::Random => self.aftermath(&fault.harm),
         };
@@ -297,7 +298,7 @@ impl Planner {
                 | Nemesis::Restart { data: Data::Lost }
                 | Nemesis::FlushAll,
             ) => self.scope.quarantine + AFTERMATH,
-            // Neither keeps a node from voting.
+            // Neither fault keeps a node from voting.
             Harm::Node(Nemesis::ScriptFlush | Nemesis::ClockStep { .. }) => Duration::ZERO,
             Harm::Node(_) | Harm::Way { .. } | Harm::Client(_) => AFTERMATH,
         }

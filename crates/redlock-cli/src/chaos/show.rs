@@ -1,4 +1,4 @@
-//! Tells how the run goes on: a line that is drawn over itself on a terminal, and a line for each fault.
+//! Shows the progress of a run: one line that is redrawn on a terminal, and a line for each fault.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use super::stage;
 use crate::clock;
 use crate::report::Report;
 
-/// Between two looks of whoever watches a terminal.
+/// Time between two updates on a terminal.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two lines elsewhere.
+/// Time between two lines elsewhere.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// Clears what is right of the cursor.
+/// Clears the line right of the cursor.
 const CLEAR: &str = "\x1b[K";
 
-/// Everything goes to stderr; stdout is for the verdict.
+/// Shows the progress on stderr; stdout is for the verdict.
 #[derive(Debug)]
 pub(super) struct Show {
     style: Style,
@@ -32,7 +32,7 @@ enum Style {
 }
 
 impl Show {
-    /// `duration` is that of the run.
+    /// `duration` is the duration of the run.
     pub(super) fn new(report: Report, duration: Duration) -> Self {
         let style = match report {
             Report::Quiet => Style::Quiet,
@@ -54,7 +54,7 @@ impl Show {
 
 impl stage::Show for Show {
     fn tick(&mut self, log: &Log) {
-        // The verdict tells of the time after the last fault.
+        // The verdict covers the time after the last fault.
         if log.began_at == 0 || log.healed_at > 0 {
             return;
         }
@@ -101,6 +101,6 @@ impl stage::Show for Show {
 
 fn say(text: &str) {
     let mut stderr = io::stderr().lock();
-    // With stderr closed there is nobody to tell.
+    // With stderr closed nothing is shown.
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

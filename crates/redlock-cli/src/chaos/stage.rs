@@ -1,4 +1,4 @@
-//! The run: nodes, clients, faults, and the look at what is left.
+//! The run: nodes, clients, faults, and the search for keys left behind.
 
 mod faults;
 
@@ -22,59 +22,60 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::signals::Signals;
 
-/// How often the plan and the picture are looked at.
+/// How often the plan and the display are updated.
 const TICK: Duration = Duration::from_millis(20);
-/// How often the keys are looked at while the clients work.
+/// How often the keys are read while the clients work.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How long clients may take to connect at first.
+/// How long clients may take to connect at the start.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 /// How long clients may take to finish and to release what they hold.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is to be played.
+/// Everything that defines the run.
 pub(crate) struct Script {
     pub(crate) arena: Arc<Arena>,
     /// The operator's names for the nodes.
     pub(crate) nodes: Vec<String>,
     pub(crate) plan: Vec<Planned>,
     pub(crate) duration: Duration,
-    /// The work that has to be done besides.
+    /// The work that has to be done, in addition to the plan.
     pub(crate) goal: Goal,
     /// The keys of the locks.
     pub(crate) keys: Vec<String>,
-    /// How long nodes may have no vote at first.
+    /// How long the votes of nodes may not count at the start.
     pub(crate) quarantine: Duration,
     pub(crate) ttl: Duration,
-    /// Within which somebody has to win once all is healed.
+    /// How long some client may take to acquire a lock after everything is healed.
     pub(crate) bound: Duration,
-    /// Of each client, but for its owner and seed.
+    /// The arguments of each client, except its owner and seed.
     pub(crate) arguments: Vec<Vec<OsString>>,
     pub(crate) seed: u64,
-    /// Where what the clients say is written to.
+    /// The file for the clients' events.
     pub(crate) history: Option<PathBuf>,
 }
 
-/// How often the shared number is raised before a run ends, beyond its time; 0 where there is none.
+/// How often the shared number has to be incremented before the run ends, even beyond its duration; 0 without a shared
+/// number.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Goal {
     pub(crate) sections: usize,
-    /// How often of these after the last fault was healed.
+    /// How many of these sections have to follow the last healing.
     pub(crate) afterwards: usize,
 }
 
-/// The part that tells how a run goes on.
+/// The display of a run's progress.
 pub(crate) trait Show {
-    /// Some time has passed.
+    /// Time has passed.
     fn tick(&mut self, log: &Log);
-    /// The fault of this number has taken effect.
+    /// The fault with this number has taken effect.
     fn hit(&mut self, log: &Log, hit: usize);
-    /// The fault of this number is healed.
+    /// The fault with this number is healed.
     fn healed(&mut self, log: &Log, hit: usize);
-    /// Nothing more is told.
+    /// The display ends.
     fn end(&mut self, log: &Log);
 }
 
-/// Everything that the run has and has seen; dropped, it ends all processes.
+/// The state of the run. Dropped, it ends all processes.
 pub(crate) struct Stage<S> {
     script: Script,
     pub(crate) log: Log,
@@ -82,38 +83,38 @@ pub(crate) struct Stage<S> {
     crew: Option<Crew>,
     history: Option<std::io::BufWriter<std::fs::File>>,
     tasks: JoinSet<Done>,
-    /// The faults that last: which, and when they are to be healed.
+    /// The lasting faults: the number of each, and when to heal it.
     healings: Vec<(usize, Duration)>,
-    /// What is due, and what has been begun and is not over.
+    /// Faults that are due, and acts that have begun and are not over.
     due: Vec<Planned>,
     under_way: Vec<Act>,
     look: Look,
-    /// Clients that are to be started again, and the hit that killed each.
+    /// Clients to be started again, each with the hit that killed it.
     killed: Vec<(usize, usize)>,
 }
 
-/// Why the faults are over.
+/// Why the faults have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The time has passed, or something went wrong that the log tells of.
+    /// The time has passed, or something went wrong that is in the log.
     Played,
     Interrupted(Signal),
 }
 
-/// The next thing that the run has to deal with.
+/// The next event of the run.
 enum Happened {
     News(News),
     Done(Done),
     Tick,
 }
 
-/// Looks at the keys follow each other.
+/// The state of the search for keys. One search follows the other.
 enum Look {
     UnderWay,
     Over { since: u64 },
 }
 
-/// A task that has ended.
+/// The result of a finished task.
 enum Done {
     Hit {
         planned: Planned,
@@ -124,7 +125,7 @@ enum Done {
         hit: usize,
         result: Result<(), String>,
     },
-    /// The keys, of a look that began then. A node that did not answer has just been hit.
+    /// The keys found by a search that began at `began`. A node that did not answer has just been hit.
     Looked {
         began: u64,
         found: Result<Vec<Sight>, String>,
@@ -149,8 +150,8 @@ impl<S: Show> Stage<S> {
         }
     }
 
-    /// From the first client to the end of the last fault, or to a signal. What goes wrong is in the log; what is
-    /// still broken then, [`close`](Self::close) heals.
+    /// Plays the run from the first client to the end of the last fault, or until a signal. Failures are in the log.
+    /// [`close`](Self::close) heals the faults that are left.
     pub(crate) async fn play(&mut self, signals: &mut Signals) -> Result<Ending, Failure> {
         let failed = |source| Failure::System { action: "write the history", source };
         if let Some(path) = &self.script.history {
@@ -169,7 +170,7 @@ impl<S: Show> Stage<S> {
             self.handle(happened).await;
             self.show.tick(&self.log);
             if self.log.began_at == 0 {
-                // Nodes that nobody has declared new have no vote at first.
+                // Nodes that nobody has declared new are in quarantine at first.
                 let limit = READY_LIMIT + self.script.quarantine;
                 if self.log.are_all_ready() && self.log.sections() > 0 {
                     self.log.began_at = clock::now();
@@ -196,8 +197,8 @@ impl<S: Show> Stage<S> {
         }
     }
 
-    /// Heals what is still broken, lets the clients go on until all have won again or the bound has passed, ends
-    /// them, and looks at what is left.
+    /// Heals the faults that are left, lets the clients work until all have acquired a lock again or the bound has
+    /// passed, ends them, and searches for keys left behind.
     pub(crate) async fn close(&mut self) {
         let mut ticks = interval(TICK);
         self.heal_due(Duration::MAX);
@@ -232,7 +233,7 @@ impl<S: Show> Stage<S> {
         self.show.end(&self.log);
     }
 
-    /// Waits until all clients have found all nodes again and have won, and the goal is reached.
+    /// Waits until all clients have reconnected to all nodes and have acquired a lock, and the goal is reached.
     async fn recover(&mut self, ticks: &mut tokio::time::Interval) {
         let (healed_at, goal, bound) = (self.log.healed_at, self.script.goal, self.script.bound);
         let counted = self.log.counted;
@@ -249,7 +250,7 @@ impl<S: Show> Stage<S> {
             let trouble = format!("only {afterwards} of {} sections were done afterwards", goal.afterwards);
             self.log.troubles.push(trouble);
         }
-        // The verdict asks whether somebody has won.
+        // Missing progress is the verdict's matter; missing connections are recorded here.
         for client in self.log.lonely() {
             let lost = self.log.lost_by(client);
             self.log.troubles.push(format!("client {client} had not found {lost} again after {bound:?}"));
@@ -262,7 +263,7 @@ impl<S: Show> Stage<S> {
         self.show.tick(&self.log);
     }
 
-    /// Cancel safe.
+    /// The next event. Cancel safe.
     async fn next(&mut self, ticks: &mut tokio::time::Interval) -> Happened {
         let news = async {
             match &mut self.crew {
@@ -294,7 +295,7 @@ impl<S: Show> Stage<S> {
             News::Event { client, life, event } => {
                 if let Some(history) = &mut self.history {
                     let line = serde_json::json!({ "client": client, "life": life, "event": &event });
-                    // The flush at the end tells of an error.
+                    // An error is found by the flush at the end.
                     let _ = writeln!(history, "{line}");
                 }
                 if let Some(answer) = self.log.handle_event(client, life, event, clock::now()) {
@@ -355,7 +356,7 @@ impl<S: Show> Stage<S> {
         }
     }
 
-    /// Begins the next look at all keys, if it is time to: what stays there without a holder is a leak.
+    /// Begins the next search for keys, if it is due. A key that stays without a holder is a leak.
     fn look_at_keys(&mut self) {
         match self.look {
             Look::Over { since } if clock::since(since) >= LOOK_INTERVAL => {}
@@ -370,7 +371,7 @@ impl<S: Show> Stage<S> {
         });
     }
 
-    /// Lets the clients finish, and ends them if they do not.
+    /// Lets the clients finish, and kills them if they do not.
     async fn dismiss(&mut self, ticks: &mut tokio::time::Interval) {
         let Some(crew) = &mut self.crew else { return };
         crew.stop();

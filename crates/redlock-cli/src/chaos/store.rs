@@ -1,10 +1,10 @@
-//! What the locks protect: a store that checks fencing tokens, as SAFETY.md asks of it.
+//! The protected store, which checks fencing tokens as SAFETY.md asks.
 
 use std::collections::BTreeMap;
 
 use super::event::Answer;
 
-/// For each resource the largest token that was accepted. A smaller one is refused, in the same step.
+/// The largest accepted token of each resource. A write with a smaller one is refused, in one step with the check.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     largest: BTreeMap<usize, u64>,

@@ -1,4 +1,4 @@
-//! `redlock demo`: the lock at work on this machine, while nodes die.
+//! `redlock demo`: shows the lock at work on this machine while nodes die.
 
 mod picture;
 mod scenario;
@@ -35,17 +35,17 @@ use crate::{clock, dice};
 
 /// The most nodes that the lock supports.
 const NODES_MAX: u64 = 31;
-/// Each is a client with a connection to each node.
+/// The most workers. Each is a client with a connection to each node.
 const WORKERS_MAX: u64 = 64;
-/// One in this many of the wanted sections is done once more after all nodes are back.
+/// One in this many of the wanted sections has to follow the return of all nodes.
 const AFTERWARDS: usize = 10;
 
-/// See the lock at work: workers raise a counter under it while nodes are killed and paused.
+/// See the lock at work: workers increment a counter under it while nodes are killed and paused.
 ///
-/// Starts masters of its own, lets worker processes read, compute and write one shared file under one lock, kills
-/// one node, pauses another and brings both back. Then it judges what the workers recorded: lost updates, holders
-/// at the same time, keys left behind. Exits with 1 when any of these was found. Needs redis-server or
-/// valkey-server; REDIS_SERVER may name it.
+/// Starts its own masters. Worker processes read, compute and write one shared file under one lock, while one node is
+/// killed, another is paused, and both return. The verdict on the recorded history reports lost updates, holders at the
+/// same time, and keys left behind. Exits with 1 when any of these was found. Needs redis-server or valkey-server;
+/// REDIS_SERVER may name it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -54,30 +54,30 @@ Examples:
   redlock demo --without-lock     what goes wrong without, and is found
   redlock demo --nodes 3 --workers 20 --json | tail -1 | jq .")]
 pub(crate) struct Args {
-    /// How many masters.
+    /// Number of masters.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=NODES_MAX))]
     nodes: u64,
-    /// How many workers contend, each a process.
+    /// Number of workers that contend, each a process.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=WORKERS_MAX))]
     workers: u64,
-    /// How often the counter is raised, at least; more if the faults take longer.
+    /// Least number of increments; there are more if the faults take longer.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     sections: u64,
-    /// Decides which faults hit which node and when; random unless given.
+    /// Seed that decides which faults hit which node and when [default: random].
     #[arg(long)]
     seed: Option<u64>,
     /// End stdout with one line that holds a JSON object; everything else goes to stderr.
     #[arg(long)]
     json: bool,
-    /// Do not lock, to see what then goes wrong and that it is found.
+    /// Do not lock, to show what then goes wrong and that the verdict finds it.
     #[arg(long)]
     without_lock: bool,
-    /// Give up after so many seconds, and say what was waited for.
+    /// Give up after this many seconds, and say what was waited for.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     time_limit: u64,
 }
 
-/// The demo as it was asked for.
+/// The parameters of the demo.
 #[derive(Debug)]
 struct Play {
     nodes: usize,
@@ -91,7 +91,7 @@ struct Play {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exclusion {
     Lock,
-    /// They do not, to show that the checks find what then goes wrong.
+    /// The workers do not lock, to show that the checks find what then goes wrong.
     None,
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
         faults: scenario.faults.len(),
         began_at: clock::now(),
     };
-    // Before the start, so that a signal during it still finds somebody who cleans up.
+    // Listens before the start, so that a signal during the start still leads to a clean-up.
     let mut signals = Signals::listen(&ENDING)?;
     let limit = tokio::time::sleep(Duration::from_secs(time_limit));
     tokio::pin!(limit);
@@ -156,7 +156,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
             return Ok(interrupted(report, signal));
         }
     }
-    // Nodes are healed and workers ended in order, so that no write is without its record.
+    // Nodes are healed and workers ended in order, so that every write has its record.
     tokio::select! {
         () = stage.close() => {}
         signal = signals.next() => return Ok(interrupted(report, signal)),
@@ -172,7 +172,7 @@ fn interrupted(report: Report, signal: Signal) -> Exit {
     Exit::by_signal(signal)
 }
 
-/// Starts the masters, and creates the shared file beside theirs.
+/// Starts the masters, and creates the shared file in their directory.
 async fn open(scenario: &Scenario) -> Result<(Arc<Arena>, Counter), Failure> {
     let arena = crate::chaos::open(&Kind::Local, scenario).await?;
     let counter = Counter::create(&file(&arena));
@@ -190,7 +190,7 @@ fn addresses(arena: &Arena) -> Vec<String> {
     urls.map(|url| url.trim_start_matches("redis://").to_owned()).collect()
 }
 
-/// The demo's own settings: those of the environment are for other nodes.
+/// The demo's own settings. The settings of the environment are for other nodes.
 fn settings(scenario: &Scenario) -> Result<redlock_quorum::Settings, Failure> {
     let given = scenario.settings.iter();
     let builder = client::below(given.map(|given| ("", given.setting.as_str(), given.value.as_str())));
@@ -237,14 +237,14 @@ fn arguments(play: &Play, scenario: &Scenario, arena: &Arena, worker: usize) -> 
     arguments
 }
 
-/// Everything that the verdict is made from.
+/// The facts for the verdict.
 struct Told<'a> {
     play: &'a Play,
     scenario: &'a Scenario,
     settings: &'a redlock_quorum::Settings,
     log: &'a Log,
     frame: &'a Frame,
-    /// By how much the counter has grown.
+    /// The increase of the counter.
     growth: u64,
 }
 
@@ -261,7 +261,7 @@ fn tell(told: &Told<'_>, stream: Stream) -> Result<Exit, Failure> {
     let printed = match stream {
         Stream::Stdout => io::stdout().write_all(text.as_bytes()),
         Stream::Stderr => {
-            // The object is the result; the text is for whoever watches.
+            // The JSON object is the result; the text is for a person who watches.
             let _ = io::stderr().write_all(text.as_bytes());
             writeln!(io::stdout(), "{}", summary::json(play, view, &verdict, elapsed))
         }
@@ -270,7 +270,7 @@ fn tell(told: &Told<'_>, stream: Stream) -> Result<Exit, Failure> {
     Ok(if verdict.is_clean() { Exit::SUCCESS } else { Exit::UNCLEAN })
 }
 
-/// The bounds of the arguments are far below what any machine counts to.
+/// Converts an argument. The bounds of the arguments are far below any machine's limit.
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

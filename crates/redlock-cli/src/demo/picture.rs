@@ -1,4 +1,4 @@
-//! One frame of the live picture, as lines of toned text: pure, so that it can be tested at any width.
+//! One frame of the live picture as lines of styled text. Pure, so that it can be tested at any width.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use super::view::{Condition, Doing, Fault, Node, SLOT, View};
 
 /// Heights of a sparkline's bars.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Bars of the sparkline: the last five seconds.
+/// Number of bars in the sparkline: the last five seconds.
 const SPARKS: usize = 20;
-/// Slots that make the number beside the sparkline: the last second.
+/// Number of slots behind the rate beside the sparkline: the last second.
 const RATE_SLOTS: usize = 4;
 /// Cells of the progress bar, where there is room.
 const BAR_CELLS: usize = 40;
-/// Left of the names of things.
+/// Width of the column of labels.
 const LABEL: usize = 10;
 
-/// What a text means, whatever colour that is.
+/// The meaning of a text, independent of its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     Plain,
@@ -36,11 +36,11 @@ pub(super) struct Span {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Line(pub(super) Vec<Span>);
 
-/// At most `height` lines of at most `width` characters, each one cell wide.
+/// Returns at most `height` lines of at most `width` characters, each one cell wide.
 pub(super) fn frame(view: &View, elapsed: Duration, width: usize, height: usize) -> Vec<Line> {
     let mut lines = vec![title(view, elapsed), Line::default()];
     let others = 7;
-    // With many nodes the first ones have to do.
+    // If not all nodes fit, the first ones are shown.
     let shown = height.saturating_sub(others).max(1);
     lines.extend(
         view.nodes.iter().take(shown).enumerate().map(|(number, node)| node_line(number, node, view)),
@@ -79,7 +79,7 @@ fn node_line(number: usize, node: &Node, view: &View) -> Line {
     }
 }
 
-/// What the workers' clients say of a node; nothing while all are connected.
+/// The reports of the workers' clients about a node; `None` while all are connected.
 fn seen(node: &Node, workers: usize) -> Option<String> {
     let reasons: BTreeSet<&str> = node.lost_by.values().map(String::as_str).collect();
     let reasons: Vec<&str> = reasons.into_iter().collect();
@@ -113,7 +113,7 @@ fn workers(view: &View) -> Line {
 }
 
 fn speed(view: &View) -> Line {
-    // The last slot is not full yet.
+    // The last slot is incomplete.
     let full = &view.rate[..view.rate.len().saturating_sub(1)];
     let most = full.iter().copied().max().unwrap_or(0).max(1);
     let sparks: String = full[full.len().saturating_sub(SPARKS)..]

@@ -1,4 +1,4 @@
-//! The demo as a scenario: a kill and a pause of two nodes, decided by the seed before anything starts.
+//! The demo as a scenario: two nodes are killed and paused. The seed decides everything before the start.
 
 use std::time::Duration;
 
@@ -7,27 +7,28 @@ use redlock_testing::{Data, Nemesis};
 use crate::chaos::scenario::{Assignment, Fault, Harm, Range, Reach, Scenario, Spot, Timing, Work};
 use crate::dice::Dice;
 
-/// How long a fault lasts, in seconds: a client notices a hung peer within 2 s, and is to go on without it for a while.
+/// How long a fault lasts, in seconds. A client notices a hung peer within 2 s, and should then work without it for a
+/// while.
 const LASTS: (f64, f64) = (2.5, 3.3);
-/// When the first fault comes, in seconds, and by how much later a second one that comes while it lasts.
+/// When the first fault comes, in seconds, and how much later a second one follows while the first lasts.
 const FIRST: (f64, f64) = (0.3, 0.8);
 const SECOND: (f64, f64) = (0.3, 1.2);
-/// In which clients find a node again before another one fails, where only one may be away at a time.
+/// Time for clients to reconnect to a node before another node fails, where only one may be away at a time.
 const BETWEEN: Duration = Duration::from_secs(2);
-/// The time of the run that the engine keeps free of faults is a fifth of it.
+/// The engine keeps a fifth of a run free of faults.
 const CALM: u32 = 4;
 
-/// The settings of the lock. The TTL is long against a section, so that nothing but a lost release can leave a key behind
-/// for longer than it is looked for; after `max_wait` a client looks at who did not answer, says so, and waits again; the
-/// retries are shorter than the default, because sections are.
+/// The settings of the lock. The TTL is long compared with a section, so that only a lost release can leave a key
+/// behind for longer than the search takes. After `max_wait` a client finds out which nodes did not answer, reports
+/// them, and waits again. The retries are shorter than the default, because sections are short.
 const SETTINGS: [(&str, &str); 4] =
     [("ttl", "6s"), ("max_wait", "500ms"), ("retry.first", "2ms"), ("retry.longest", "32ms")];
-/// The longest pretended computation between read and write, which makes a race without the lock likely.
+/// The longest pretended computation between read and write. The computation makes a race without the lock likely.
 const WORK_MAX: Duration = Duration::from_millis(5);
 /// The longest pause of a worker between two sections.
 const REST_MAX: Duration = Duration::from_millis(5);
 
-/// Both nodes are away at once where that leaves a quorum, else one after the other.
+/// Draws the faults. Both nodes are away at once if that leaves a quorum, otherwise one after the other.
 pub(super) fn draw(nodes: usize, workers: usize, seed: u64) -> Scenario {
     let mut dice = Dice::new(seed);
     let mut seconds = |(low, high)| Duration::from_secs_f64(dice.between(low, high));

@@ -1,4 +1,4 @@
-//! Shows how the demo goes on: a picture that is drawn in place on a terminal, lines of text elsewhere.
+//! Shows the progress of the demo: a picture that is redrawn in place on a terminal, lines of text elsewhere.
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write};
@@ -14,14 +14,14 @@ use crate::chaos::log::Log;
 use crate::chaos::stage;
 use crate::clock;
 
-/// Between two lines of progress.
+/// Time between two lines of progress.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two frames.
+/// Time between two frames.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
-/// Where the terminal does not tell its size.
+/// Size of a terminal that does not report one.
 const SIZE: (u16, u16) = (80, 24);
 
-/// Where progress and the text of the verdict go.
+/// Where progress and the verdict's text go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Stdout,
@@ -29,7 +29,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// The width of the terminal; none where it is no terminal.
+    /// The width of the terminal; `None` if the stream is no terminal.
     pub(super) fn width(self) -> Option<usize> {
         self.is_terminal().then(|| usize::from(terminal::size().unwrap_or(SIZE).0))
     }
@@ -52,12 +52,12 @@ pub(super) struct Show {
 
 #[derive(Debug)]
 enum Style {
-    /// Says nothing.
+    /// Shows nothing.
     Quiet,
     Lines,
     Picture {
         paint: Paint,
-        /// Lines of the frame above the cursor.
+        /// Number of lines of the frame above the cursor.
         drawn: u16,
     },
 }
@@ -65,7 +65,7 @@ enum Style {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Paint {
     Colours,
-    /// `NO_COLOR` asks for it.
+    /// Without colours, because `NO_COLOR` is set.
     Plain,
 }
 
@@ -74,7 +74,7 @@ impl Show {
         Self { stream: Stream::Stderr, style: Style::Quiet, shown_at: None, frame }
     }
 
-    /// A picture if the stream is a terminal that can draw, else lines.
+    /// Draws a picture if the stream is a capable terminal, otherwise lines.
     pub(super) fn on(stream: Stream, frame: Frame) -> Self {
         let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
         let style = if stream.is_terminal() && !is_dumb {
@@ -86,7 +86,7 @@ impl Show {
         Self { stream, style, shown_at: None, frame }
     }
 
-    /// Where the nodes are, once they are started.
+    /// Takes the addresses of the nodes once they have started.
     pub(super) fn handle_addresses(&mut self, addresses: Vec<String>) {
         self.frame.addresses = addresses;
     }
@@ -123,13 +123,13 @@ impl stage::Show for Show {
         let view = View::of(log, &self.frame);
         let elapsed = clock::since(self.frame.began_at);
         let mut out = self.out();
-        // A stream that nobody reads is no reason to end the demo.
+        // A closed stream must not end the demo.
         let _ = match &mut self.style {
             Style::Quiet => Ok(()),
             Style::Lines => write_line(&mut out, &view, elapsed),
             Style::Picture { paint, drawn } => {
                 let (width, height) = terminal::size().unwrap_or(SIZE);
-                // The last column and line stay free: writing there would scroll.
+                // The last column and line stay free, because writing there would scroll.
                 let (columns, rows) =
                     (usize::from(width).saturating_sub(1), usize::from(height).saturating_sub(1));
                 let lines = picture::frame(&view, elapsed, columns, rows);
@@ -156,7 +156,7 @@ impl stage::Show for Show {
         self.hit(log, hit);
     }
 
-    /// The last picture; afterwards the terminal is as it was before.
+    /// Draws the last picture, and restores the terminal.
     fn end(&mut self, log: &Log) {
         if let Style::Picture { .. } = self.style {
             self.shown_at = None;
@@ -181,8 +181,8 @@ fn write_line(out: &mut impl Write, view: &View, elapsed: Duration) -> io::Resul
     }
 }
 
-/// Draws over the frame before. The cursor stays below the last line, so that whatever is printed next, also by a
-/// panic, stands under the picture.
+/// Draws over the previous frame. The cursor stays below the last line, so that anything printed next, even by a panic,
+/// stands under the picture.
 fn draw(out: &mut impl Write, lines: &[Line], paint: Paint, drawn: &mut u16) -> io::Result<()> {
     queue!(out, BeginSynchronizedUpdate, cursor::Hide, cursor::MoveToColumn(0))?;
     if *drawn > 0 {

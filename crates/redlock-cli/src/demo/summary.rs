@@ -1,4 +1,4 @@
-//! The end of the story: for people, and as one JSON object.
+//! The summary at the end: for people, and as one JSON object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,12 +11,12 @@ use super::verdict::Verdict;
 use super::view::{Fault, View};
 use super::{Exclusion, Play};
 
-/// What `--json` prints.
+/// The object that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
-    /// `clean`, or what was wrong.
+    /// `clean`, or the failures.
     verdict: String,
-    /// Sections that raised the counter.
+    /// Sections that incremented the counter.
     sections: usize,
     lost_updates: u64,
     overlaps: usize,
@@ -35,18 +35,18 @@ struct Summary<'a> {
     elapsed_ms: u64,
 }
 
-/// What the workers saw of one node.
+/// The workers' observations of one node.
 #[derive(Debug, Serialize)]
 struct Failures<'a> {
     node: usize,
     name: &'a str,
-    /// How many workers' clients were ever without a connection, by reason.
+    /// Number of workers whose clients were ever without a connection, by reason.
     workers: BTreeMap<&'a str, usize>,
     /// How often the node's answer was missing in the votes of a wait or a release, by reason.
     votes: &'a BTreeMap<String, u64>,
 }
 
-/// One line.
+/// The JSON object on one line.
 pub(super) fn json(play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) -> String {
     let Verdict {
         sections,
@@ -76,7 +76,7 @@ pub(super) fn json(play: &Play, view: &View, verdict: &Verdict, elapsed: Duratio
         seed: play.seed,
         elapsed_ms: millis(elapsed),
     };
-    // Maps of strings cannot fail to be written.
+    // Maps of strings can always be serialized.
     serde_json::to_string(&summary).unwrap_or_default()
 }
 
@@ -94,7 +94,7 @@ fn failures(view: &View) -> Vec<Failures<'_>> {
     failures.collect()
 }
 
-/// What happened, what it proves, what it does not, and what to try next.
+/// The events, what they prove and what not, and what to try next.
 pub(super) fn text(play: &Play, view: &View, verdict: &Verdict, elapsed: Duration) -> String {
     let mut text = String::from("\nWhat happened\n");
     happened(&mut text, play, view, verdict, elapsed);
@@ -192,7 +192,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Breaks lines between words, with what follows indented like the line. Words that are too long stay whole.
+/// Wraps lines between words. Continued lines are indented like the first one. Words that are too long stay whole.
 pub(super) fn wrap(text: &str, width: usize) -> String {
     let mut wrapped = String::new();
     for whole in text.split_inclusive('\n') {

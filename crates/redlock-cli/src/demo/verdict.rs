@@ -1,4 +1,4 @@
-//! The verdict on a run of the demo: the engine's judgement and the counter's.
+//! The verdict on a run of the demo, from the engine's judgement and the counter.
 
 use std::collections::BTreeMap;
 
@@ -7,38 +7,38 @@ use redlock_testing::history::Violation;
 use crate::chaos::judge::{Judgement, relative};
 use crate::chaos::log::{End, Log, Visit};
 
-/// All that the verdict is computed from.
+/// The facts from which the verdict is computed.
 #[derive(Clone, Copy)]
 pub(super) struct Evidence<'a> {
     pub(super) log: &'a Log,
     pub(super) judgement: &'a Judgement,
-    /// How many sections had to be done.
+    /// The number of sections that had to be done.
     pub(super) wanted: usize,
-    /// By how much the counter in the file has grown.
+    /// The increase of the counter in the file.
     pub(super) growth: u64,
 }
 
-/// The judgement.
+/// The verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Sections that wrote.
     pub(super) sections: usize,
     /// Sections that found their lease over before the write, and did not write.
     pub(super) lost_leases: usize,
-    /// Sections that wrote, less the growth of the counter.
+    /// Sections that wrote, minus the increase of the counter.
     pub(super) lost_updates: u64,
-    /// Values that were written by more than one section.
+    /// Values that more than one section wrote.
     pub(super) written_twice: usize,
-    /// Sections that did not read what the section before them had written.
+    /// Sections that did not read the value that the previous section had written.
     pub(super) out_of_order: usize,
     /// Pairs of validity windows that overlap.
     pub(super) overlaps: usize,
     pub(super) leftover_keys: usize,
-    /// Each thing that is wrong, as a sentence without a full stop; none when the run was clean.
+    /// Each failure as a sentence without a full stop; empty when the run was clean.
     pub(super) wrong: Vec<String>,
 }
 
-/// How many overlaps are spelled out; the count tells the rest.
+/// The number of overlaps that are described; `overlaps` counts all.
 const OVERLAPS_SHOWN: usize = 3;
 
 pub(super) fn judge(evidence: Evidence<'_>) -> Verdict {
@@ -74,7 +74,7 @@ pub(super) fn judge(evidence: Evidence<'_>) -> Verdict {
     }
     let others = log.troubles.iter().chain(&judgement.untested).cloned();
     let sentences = found.shown.into_iter().chain(found.left).chain(others);
-    // The engine's clients are the workers here.
+    // The engine calls the workers clients.
     verdict.wrong.extend(sentences.map(|sentence| sentence.replace("client ", "worker ")));
     verdict
 }
@@ -88,9 +88,9 @@ impl Verdict {
 /// The engine's findings.
 struct Found {
     overlaps: usize,
-    /// The keys that are left, in words.
+    /// The keys that are left, as sentences.
     left: Vec<String>,
-    /// The first overlaps, and whatever else there is, in words.
+    /// The first overlaps and all other findings, as sentences.
     shown: Vec<String>,
 }
 
@@ -112,12 +112,12 @@ impl Found {
     }
 }
 
-/// When it got the lock, what it read, what it wrote.
+/// When the section acquired the lock, the value that it read, and the value that it wrote.
 fn write_of(visit: &Visit) -> Option<(u64, u64, u64)> {
     visit.counted.map(|read| (visit.acquired_at, read, read + 1))
 }
 
-/// Whether it found its lease over before the write, and did not write.
+/// Whether the section found its lease over before the write, and did not write.
 fn has_lost(visit: &Visit) -> bool {
     visit.counted.is_none() && (matches!(visit.end, End::Lost { .. }) || visit.over_at.is_some())
 }
@@ -143,7 +143,7 @@ mod tests {
     use crate::chaos::judge::{Expected, Promise};
     use crate::demo::view::tests::{acquire, log, say};
 
-    /// Ten sections one after the other, each raising the counter by one.
+    /// Ten sections one after the other, each of which increments the counter.
     fn clean() -> Log {
         let mut log = log(8);
         for i in 0..10 {
@@ -166,7 +166,7 @@ mod tests {
         judge(Evidence { log, judgement: &judgement, wanted, growth })
     }
 
-    /// The visit of a number.
+    /// The visit with this number.
     fn visit(log: &mut Log, number: usize) -> &mut Visit {
         &mut log.clients[number % 8].visits[number / 8]
     }
@@ -236,7 +236,7 @@ mod tests {
         let at = log.began_at + 1_900;
         visit(&mut log, 9).counted = None;
         visit(&mut log, 9).end = End::Lost { at, why: "expired".into() };
-        // A worker that was stopped before its write has lost nothing.
+        // A worker that was stopped before its write has lost no lease.
         acquire(&mut log, 0, 2_000, 3_000);
         say(&mut log, 0, 2_010, What::Released);
         let verdict = verdict(&log, 9, 9);

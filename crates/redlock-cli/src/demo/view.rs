@@ -1,4 +1,5 @@
-//! The state of a run as it is shown, drawn from its log by a pure function, so that picture and summary can be tested.
+//! The state of a run as it is shown. A pure function derives it from the log, so that picture and summary can be
+//! tested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,23 +11,23 @@ use crate::chaos::log::{Hit, Log};
 use crate::chaos::plan::Act;
 use crate::lost::Lost;
 
-/// One bar of the sparkline.
+/// The time of one bar of the sparkline.
 pub(super) const SLOT: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// What is being done, as an end of the sentence "waiting for …".
+    /// The present activity, as the end of the sentence "waiting for …".
     pub(super) awaited: String,
     pub(super) wanted: usize,
     pub(super) nodes: Vec<Node>,
     pub(super) workers: Vec<Doing>,
-    /// Sections that raised the counter.
+    /// Sections that incremented the counter.
     pub(super) done: usize,
-    /// How many of them since all nodes were back.
+    /// Number of such sections since all nodes were back.
     pub(super) done_since_healed: usize,
-    /// The longest time between two of them.
+    /// The longest time between two such sections.
     pub(super) longest_gap: Duration,
-    /// Sections of each slot since the first one.
+    /// Number of sections in each slot since the first section.
     pub(super) rate: Vec<usize>,
     pub(super) faults: Vec<Fault>,
 }
@@ -36,15 +37,15 @@ pub(super) struct Node {
     /// Host and port.
     pub(super) name: String,
     pub(super) condition: Condition,
-    /// Which workers have no connection now, and why.
+    /// The workers that have no connection now, with the reasons.
     pub(super) lost_by: BTreeMap<usize, String>,
-    /// Which workers ever had none, by reason.
+    /// The workers that have ever been without a connection, by reason.
     pub(super) ever_lost_by: BTreeMap<String, BTreeSet<usize>>,
-    /// How often the node's answer was missing in the votes that workers were told of, by reason.
+    /// How often the node's answer was missing in the votes that workers received, by reason.
     pub(super) failures: BTreeMap<String, u64>,
 }
 
-/// What has been done to a node.
+/// The state of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Condition {
     #[default]
@@ -53,7 +54,7 @@ pub(super) enum Condition {
     Paused,
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
     Starting,
@@ -61,7 +62,7 @@ pub(super) enum Doing {
     Holding,
 }
 
-/// Something that was done to a node.
+/// An event of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Fault {
     pub(super) node: usize,
@@ -70,13 +71,13 @@ pub(super) struct Fault {
     pub(super) at: u64,
 }
 
-/// What can be done to a node.
+/// The events of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum What {
     /// SIGKILL.
     Kill,
-    /// Started again, with its data.
+    /// The node was started again, with its data.
     Restart,
     /// SIGSTOP.
     Pause,
@@ -85,7 +86,7 @@ pub(super) enum What {
 }
 
 impl What {
-    /// As a sentence about the node.
+    /// The event as a sentence about the node.
     pub(super) fn as_done(self) -> &'static str {
         match self {
             Self::Kill => "killed (SIGKILL)",
@@ -96,14 +97,14 @@ impl What {
     }
 }
 
-/// The facts that the log does not have.
+/// The facts that are not in the log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frame {
-    /// How many sections are wanted.
+    /// The number of wanted sections.
     pub(super) wanted: usize,
     /// Host and port of each node.
     pub(super) addresses: Vec<String>,
-    /// How many faults there will be.
+    /// The number of faults in the plan.
     pub(super) faults: usize,
     /// When the demo began.
     pub(super) began_at: u64,
@@ -137,7 +138,7 @@ impl View {
     }
 }
 
-/// When each section that raised the counter ended.
+/// When each section that incremented the counter ended.
 fn done(log: &Log) -> impl Iterator<Item = u64> {
     let visits = log.clients.iter().flat_map(|client| &client.visits);
     visits.filter(|visit| visit.counted.is_some()).filter_map(|visit| visit.ended_at())
@@ -196,11 +197,11 @@ fn condition(log: &Log, node: usize) -> Condition {
     }
 }
 
-/// The two steps of a fault: the harm and the healing.
+/// The two events of a fault: the harm and the healing.
 fn steps(hit: &Hit) -> (What, What) {
     match &hit.act {
         Act::Node { nemesis: Nemesis::Pause, .. } => (What::Pause, What::Resume),
-        // The scenario has no others.
+        // The scenario has no other faults.
         Act::Node { .. } | Act::Client { .. } => (What::Kill, What::Restart),
     }
 }

@@ -1,10 +1,10 @@
-//! What is known of one node after a look at it.
+//! The known facts about one node after its examination.
 
 use std::time::Duration;
 
 use redlock_quorum::{NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence};
 
-/// One node. `failure` is why it has no vote now.
+/// One node. `failure` is the reason why its vote does not count now.
 #[derive(Clone, Debug)]
 pub(super) struct Examined {
     pub(super) name: String,
@@ -19,17 +19,17 @@ pub(super) struct Examined {
 pub(super) struct Measured {
     pub(super) median: Duration,
     pub(super) p99: Duration,
-    /// By how much its wall clock is ahead of this machine's.
+    /// How far the node's wall clock is ahead of this machine's.
     pub(super) clock_offset_micros: i64,
     pub(super) clients: u64,
 }
 
-/// What to make of a node.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Votes,
     Quarantined(Duration),
-    /// It answers, and has no vote.
+    /// The node answers, but its vote does not count.
     Refused,
     Unreachable,
 }
@@ -40,7 +40,7 @@ impl Examined {
         Self {
             name: status.name().to_owned(),
             id: status.id().map(str::to_owned),
-            // A node that hangs is not known to until it is asked.
+            // The survey comes second: a node that hangs is found out only by asking it.
             failure: status.failure().or(survey.failure()).cloned(),
             facts: status.facts().cloned(),
             others: status.other_clients().clone(),
@@ -67,7 +67,7 @@ impl Examined {
         self.state() == State::Votes
     }
 
-    /// Whether it could throw locks away.
+    /// Whether the node could evict locks.
     pub(super) fn may_evict(&self) -> bool {
         self.facts
             .as_ref()

@@ -1,4 +1,4 @@
-//! What is wrong or could be better, each with what to do about it. Pure: from what was seen alone.
+//! Findings: problems and possible improvements, each with advice. Pure: computed from the observed facts alone.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::examined::Examined;
 use super::tuning::Bounds;
 use crate::output::short;
 
-/// Something to be told.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) severity: Severity,
-    /// Whom it is about; empty where it is about all, or the settings.
+    /// The nodes concerned; empty where the finding concerns all of them, or the settings.
     pub(super) nodes: Vec<String>,
     pub(super) what: String,
     pub(super) advice: String,
@@ -20,13 +20,13 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
-    /// A vote is missing, or a guarantee.
+    /// A vote or a guarantee is missing.
     Problem,
-    /// It works; it could be better.
+    /// Everything works, but could work better.
     Note,
 }
 
-/// The worst first.
+/// All findings, the worst first.
 pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
     let bounds = Bounds::new(settings, longest_max_ttl);
     let mut findings: Vec<_> = nodes.iter().filter_map(lost_vote).collect();
@@ -55,11 +55,11 @@ fn lost_vote(node: &Examined) -> Option<Finding> {
     Some(problem(vec![node.name.clone()], failure.to_string(), advice(failure)))
 }
 
-/// What to do about a vote that is lost.
+/// Advice for a node whose vote does not count.
 fn advice(failure: &NodeFailure) -> &'static str {
     match failure {
         NodeFailure::Connecting | NodeFailure::ConnectionLost { .. } => {
-            "Look again in a moment; if it stays so, see the server's log."
+            "Run this again in a moment; if the problem persists, see the server's log."
         }
         NodeFailure::Unreachable { .. } => {
             "Start it, or see what keeps this machine from it: address, port, firewall."
@@ -70,13 +70,13 @@ fn advice(failure: &NodeFailure) -> &'static str {
         NodeFailure::Authentication { .. } => {
             "Correct the user and the password: in the node's URL, or by username, password_file and password_env."
         }
-        NodeFailure::File { .. } => "See to the file; it is read again for every connection.",
-        NodeFailure::Credentials { .. } => "See to the program that gives the credentials.",
-        NodeFailure::Tls { .. } => "See to the certificates, or to the tls settings of this node.",
+        NodeFailure::File { .. } => "Correct the file; redlock reads it again for every connection.",
+        NodeFailure::Credentials { .. } => "Correct the program that provides the credentials.",
+        NodeFailure::Tls { .. } => "Correct the certificates, or the tls settings of this node.",
         NodeFailure::Sentinel { .. } => {
             "Start its sentinels, and see that they and the settings call the service by one name: SENTINEL MASTERS."
         }
-        NodeFailure::Permission { .. } => "Extend the ACL rule of the user by what is named here.",
+        NodeFailure::Permission { .. } => "Extend the ACL rule of the user by the named permission.",
         NodeFailure::TooManyClients => {
             "Raise maxclients, and with it the limit of open files; CLIENT LIST shows who is connected."
         }
@@ -108,12 +108,12 @@ fn advice(failure: &NodeFailure) -> &'static str {
             QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
         },
         NodeFailure::NotMaster { .. } => {
-            "List its master instead, if that is none of the others already. Each node has to be a master of its own, \
-             for a replica grants nothing by itself."
+            "List its master instead, unless that is one of the other nodes already. Each node has to be a master of \
+             its own, because a replica grants nothing by itself."
         }
         NodeFailure::NotStandalone { .. } => "List servers that run by themselves, with cluster-enabled no.",
         NodeFailure::Duplicate { .. } => {
-            "Remove one of the two names, or let it name another server: a server that votes twice is no majority."
+            "Remove one of the two names, or let it name another server, because one server must not vote twice."
         }
         NodeFailure::TooOld { .. } => "Upgrade the server.",
         NodeFailure::MayEvict { .. } => {
@@ -130,7 +130,7 @@ fn advice(failure: &NodeFailure) -> &'static str {
     }
 }
 
-/// Grouped by what the others use.
+/// Findings about clients with other nodes or another quorum, grouped by what those clients use.
 fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
     for node in nodes {
@@ -142,20 +142,20 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     }
     let finding = |(theirs, names): (&str, Vec<String>)| {
         let what = format!(
-            "another client uses other nodes or another quorum ({}): its quorum and yours need not meet, and then two \
-             clients hold one lock",
+            "another client uses other nodes or another quorum ({}): its quorum and yours may have no node in common, \
+             and then two clients hold one lock",
             with_names(theirs, nodes)
         );
         let replaced = match replaced(theirs, nodes).as_slice() {
             [] => String::new(),
             names => format!(
-                ", or if it is only that {} lost its data or was replaced since that client was there",
+                ", or if it is only that {} lost its data or was replaced since that client connected",
                 names.join(" and ")
             ),
         };
         let advice = format!(
             "Give all clients the same nodes and quorum, and restart those that had others. When that is done{replaced}, \
-             these nodes forget it by themselves, as long afterwards as leases may last; at once by: redlock nodes \
+             these nodes forget it by themselves once the longest lease would have expired; at once by: redlock nodes \
              forget."
         );
         problem(names, what, advice)
@@ -163,7 +163,7 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
     groups.into_iter().map(finding).collect()
 }
 
-/// `2 of ID ID ID`, with our names for the nodes that we know.
+/// Turns `2 of ID ID ID` into `2 of 3: NAME, NAME, NAME`, with our names for the nodes that we know.
 fn with_names(members: &str, nodes: &[Examined]) -> String {
     let Some((quorum, ids)) = members.split_once(" of ") else { return members.to_owned() };
     let name = |id: &str| {
@@ -174,7 +174,8 @@ fn with_names(members: &str, nodes: &[Examined]) -> String {
     format!("{quorum} of {}: {}", members.len(), members.join(", "))
 }
 
-/// Which of our nodes may be those of the others, had they not lost their names with their data.
+/// Our nodes that the others may know by an earlier id, because a node that loses its data gets a new one. Empty unless
+/// the others use as many nodes as we do.
 fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
     let theirs: Vec<_> = members.split_once(" of ").map_or("", |(_, ids)| ids).split(' ').collect();
     let is_theirs = |node: &&Examined| node.id.as_deref().is_some_and(|id| theirs.contains(&id));
@@ -182,7 +183,7 @@ fn replaced(members: &str, nodes: &[Examined]) -> Vec<String> {
     if theirs.len() == nodes.len() { missing } else { Vec::new() }
 }
 
-/// Only where it is allowed by a setting: elsewhere such a node has no vote.
+/// Concerns only nodes that a setting lets vote in spite of eviction: without the setting such a node has no vote.
 fn eviction(nodes: &[Examined]) -> Option<Finding> {
     let evicting = names(nodes.iter().filter(|node| node.votes() && node.may_evict()));
     (!evicting.is_empty()).then(|| {
@@ -213,7 +214,7 @@ fn forgetful(nodes: &[Examined], quarantine: Duration) -> Vec<Finding> {
     if !silent.is_empty() {
         findings.push(note(
             silent,
-            format!("does not tell whether it keeps every write: {}", cost()),
+            format!("does not report whether it keeps every write: {}", cost()),
             "Permit CONFIG GET to the user: ACL SETUSER NAME +config|get.",
         ));
     }

@@ -1,4 +1,4 @@
-//! `redlock doctor`: how the nodes are, and what is to be done about it.
+//! `redlock doctor`: examines the nodes, and says what to do.
 
 mod examined;
 mod findings;
@@ -17,8 +17,8 @@ const ABOUT: &str = "\
 Examine the nodes: what they are, whether their votes count, and what to do about it
 
 Shows a table of the nodes, then what is wrong or could be better, and last whether locks can be taken and how many \
-more nodes may be lost. CLOCK is by how much a node's wall clock is ahead of this machine's; the round trips are those \
-of fifty small commands. Changes nothing but what every client writes down on the nodes when it connects.";
+more nodes may be lost. CLOCK is how far a node's wall clock is ahead of this machine's; the round trips are those of \
+fifty small commands. Changes nothing except the record that every client writes to the nodes when it connects.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +29,7 @@ Examples:
 
 On a terminal the result is a table, elsewhere tab-separated lines.";
 
-/// The options of `redlock doctor`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock doctor`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = "Examine the nodes, and say what to do", long_about = ABOUT, after_long_help = after_help())]
 pub(crate) struct Args {
@@ -44,16 +44,16 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
 }
 
-/// Whether locks can be taken.
+/// Whether locks can be acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Healthy,
-    /// They can, but something is to be seen to.
+    /// Locks can be acquired, but something needs attention.
     Degraded,
     NoQuorum,
 }
 
-/// How many nodes there are, vote, and have to agree.
+/// The number of nodes, of nodes that have to agree, and of nodes that vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Quorum {
     nodes: usize,

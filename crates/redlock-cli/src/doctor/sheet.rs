@@ -11,7 +11,7 @@ use super::findings::{Finding, Severity};
 use super::{Health, Quorum};
 use crate::output::{Medium, Table, Tone, millis, short};
 
-/// As many digits of a run id as tell one from another.
+/// Digits of a run id that are enough to tell two apart.
 const RUN_ID_CHARS: usize = 8;
 const HEADER: [&str; 12] = [
     "NODE", "STATE", "ROLE", "VERSION", "RUN ID", "UPTIME", "DURABLE", "EVICTION", "CLOCK", "MEDIAN", "P99",
@@ -37,7 +37,7 @@ pub(super) fn as_text(
         };
         let subject = if finding.nodes.is_empty() { String::new() } else { finding.nodes.join(", ") + ": " };
         let _ = writeln!(text, "{}", medium.paragraph(word, tone, &format!("{subject}{}", finding.what)));
-        // Several nodes may want the same.
+        // Several findings in a row may have the same advice.
         if findings.get(i + 1).is_none_or(|next| next.advice != finding.advice) {
             let _ = writeln!(text, "{}", medium.fill("    ", &finding.advice));
         }
@@ -54,7 +54,7 @@ pub(super) fn as_text(
     text
 }
 
-/// What can be done with the nodes as they are.
+/// The verdict: whether locks can be acquired, and how many more nodes may be lost.
 fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
     let Quorum { nodes: all, needed, voting } = quorum;
     let vote = format!("{voting} of {all} nodes vote, {needed} have to agree");
@@ -69,7 +69,7 @@ fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
     }
 }
 
-/// When quarantines that end have brought so many votes back; `None` where they do not.
+/// How long until enough quarantines have ended to bring `missing` votes back; `None` if they never do.
 fn recovery(nodes: &[Examined], missing: usize) -> Option<Duration> {
     let mut left: Vec<_> = nodes
         .iter()

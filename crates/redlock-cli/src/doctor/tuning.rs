@@ -1,4 +1,4 @@
-//! Settings held against what was measured, and against those of other clients. Pure.
+//! Compares the settings with the measurements, and with the settings of other clients. Pure.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::examined::{Examined, Measured};
 use super::findings::{Finding, Severity, note, problem};
 use crate::output::{setting, short};
 
-/// A vote needs at most one round trip and what the server takes; so many slowest ones of a short probe leave room for
-/// worse moments.
+/// A vote takes at most one round trip and the server's own time. Four times the slowest round trip of a short probe
+/// leaves room for worse moments.
 const ROUND_TRIPS_IN_NODE_TIMEOUT: u32 = 4;
-/// A lease is won in a round trip or two, renewed in one, and should be worth it.
+/// Acquiring takes a round trip or two, and each renewal takes one. A lease should last much longer than that.
 const ROUND_TRIPS_IN_TTL: u32 = 100;
 
-/// What the settings say that matters here.
+/// The settings that the findings depend on.
 pub(super) struct Bounds {
     nodes: usize,
     ttl: Duration,
@@ -67,14 +67,14 @@ fn clocks(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
                 short(ours),
                 setting(bounds.max_clock_skew)
             ),
-            "Set this machine's clock right.",
+            "Correct this machine's clock.",
         ));
     }
     for node in nodes {
         let Some(Measured { clock_offset_micros, median: round_trip, .. }) = node.measured else { continue };
         let away = clock_offset_micros.saturating_sub(median);
         let apart = Duration::from_micros(away.unsigned_abs());
-        // The offset is known to half of a round trip, and so is the median.
+        // Both the offset and the median are known only to half a round trip.
         if apart <= bounds.clock_drift + round_trip {
             continue;
         }
@@ -82,13 +82,13 @@ fn clocks(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
         findings.push(problem(
             vec![node.name.clone()],
             format!(
-                "its clock is {} {side} the other nodes'; set right in one step it ends leases early or late by that, \
-                 and the drift of {} does not cover it",
+                "its clock is {} {side} the other nodes'; a correction in one step would end leases early or late by \
+                 that, and the drift of {} does not cover it",
                 short(apart),
                 short(bounds.clock_drift)
             ),
-            "Have its clock slewed, not stepped, and kept right by NTP; a clock_drift_floor above the difference covers \
-             a step, at the cost of that much of every lease.",
+            "Slew its clock instead of stepping it, and use NTP; a clock_drift_floor above the difference covers a step, \
+             but shortens every lease by as much.",
         ));
     }
     findings
@@ -129,7 +129,7 @@ fn slow(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
         findings.push(note(
             vec![slowest.name.clone()],
             format!(
-                "a round trip takes {} at times, and ttl is {}: much of each lease is spent on winning and renewing it",
+                "a round trip takes {} at times, and ttl is {}: much of each lease is spent on acquiring and renewing it",
                 short(p99),
                 setting(bounds.ttl)
             ),
@@ -139,7 +139,7 @@ fn slow(nodes: &[Examined], bounds: &Bounds) -> Vec<Finding> {
     findings
 }
 
-/// To two digits of milliseconds, as one would write it.
+/// Rounds up to two significant digits of milliseconds, as a person would write the value.
 fn rounded_up(duration: Duration) -> Duration {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
     let mut step = 1;
@@ -155,13 +155,13 @@ fn longer_max_ttl(bounds: &Bounds) -> Option<Finding> {
         note(
             Vec::new(),
             format!(
-                "another client has a max_ttl of {}, yours is {}: a node that may have forgotten locks waits for as \
-                 long as the longest of them needs",
+                "another client has a max_ttl of {}, yours is {}: the longest one decides how long a node that may have \
+                 forgotten locks is in quarantine",
                 setting(*longest_max_ttl),
                 setting(*max_ttl)
             ),
-            "Give all clients the same. When none has the longer one any more, the nodes forget it by themselves, as \
-             long afterwards as its leases may last; at once by: redlock nodes forget.",
+            "Give all clients the same. When no client has the longer one any more, the nodes forget it by themselves once \
+             its longest lease would have expired; at once by: redlock nodes forget.",
         )
     })
 }
@@ -200,7 +200,7 @@ mod tests {
         quarantine: Duration::from_secs(22),
     };
 
-    /// One that votes.
+    /// A node that votes.
     fn node(name: &str, clock_offset_millis: i64, p99: Duration) -> Examined {
         let clock_offset_micros = clock_offset_millis * 1000;
         let measured = Measured { median: Duration::from_millis(1), p99, clock_offset_micros, clients: 1 };
@@ -234,7 +234,7 @@ mod tests {
         assert!(one.starts_with("Problem [\"c\"] its clock is 1.5 s behind the other nodes'"), "{one}");
         assert!(one.contains("the drift of 102 ms does not cover it"), "{one}");
         assert!(judge([0, 104, 0])[0].contains("ahead of the other nodes'"));
-        // All nodes agree, so it is this machine; that costs nothing until tokens are refused.
+        // All nodes agree, so this machine's clock is wrong. The difference costs nothing until tokens are refused.
         assert_eq!(judge([30_000, 30_005, 29_990]), Vec::<String>::new());
         let [one] = &judge([-61_000; 3])[..] else { panic!() };
         assert!(one.starts_with("Problem [] this machine's clock is 1m 1s ahead of the nodes'"), "{one}");

@@ -1,4 +1,4 @@
-//! The command, as `redlock run` sees it: through its guardian, and without one should that be killed.
+//! The command, from the view of `redlock run`: through its guardian, or directly after the guardian was killed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,53 +23,55 @@ use super::wire::{News, Order, Wire};
 use crate::clock;
 use crate::failure::Failure;
 
-/// Tells the command what is locked for it.
+/// The environment variable that names the lock to the command.
 const RESOURCE: &str = "REDLOCK_RESOURCE";
-/// Lets the command prove to a store that nobody has locked it since.
+/// The environment variable with the fencing token, by which a store can refuse a command whose lock another owner has
+/// acquired since.
 const FENCING_TOKEN: &str = "REDLOCK_FENCING_TOKEN";
 
-/// How long a new process may take to answer, on a machine that is busy.
+/// How long a new process may take to answer on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
-/// How much later than it should have ended the command a guardian is given up.
+/// A guardian is given up when the command should have ended this long ago.
 const GUARDIAN_DELAY: Duration = Duration::from_secs(2);
 
-/// How the command is to be ended.
+/// How to end the command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// From SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     pub(super) kill_after: Duration,
-    /// Whether a SIGTERM that is passed on has that limit, too.
+    /// Whether `kill_after` also limits the time after a SIGTERM that is passed on.
     pub(super) limit_passed_on: bool,
-    /// Whether what the command leaves running when it ends by itself is left alone.
+    /// Whether processes that the command leaves running when it ends by itself are left alone.
     pub(super) leave_running: bool,
 }
 
 impl Ending {
-    /// The longest that ending all of it takes.
+    /// The longest time that ending the command and its descendants takes.
     pub(super) fn patience(self) -> Duration {
         self.kill_after + KILLED_BY + GUARDIAN_DELAY
     }
 }
 
-/// A command that was started.
+/// A started command.
 #[derive(Debug)]
 pub(super) struct Command {
     wire: Wire,
-    /// Hears of a command that could not be executed.
+    /// Receives the error of a command that could not be executed.
     listener: net::UnixListener,
     socket: String,
     program: OsString,
     guardian: Pid,
     pid: Option<Pid>,
-    /// What `waitpid` gave, if the command's end was ours to see.
+    /// The status from `waitpid`, if this process has reaped the command.
     reaped: Option<i32>,
     family: Family,
     kill_after: Duration,
 }
 
 impl Command {
-    /// Starts the guardian, and by it `command`, a program and its arguments. With our stdin, stdout and stderr; in our
-    /// own process group where there is a terminal, whose keyboard then reaches it as it reaches us.
+    /// Starts the guardian, which starts `command`, a program and its arguments. The command inherits our stdin, stdout
+    /// and stderr. Where there is a terminal, the command also joins our process group, so that the keyboard's signals
+    /// reach it.
     pub(super) async fn start(
         command: &[OsString],
         guard: &Guard,
@@ -100,7 +102,7 @@ impl Command {
         guardian.arg("--").args(command);
         guardian.env(RESOURCE, guard.resource()).env(FENCING_TOKEN, guard.fencing_token().to_string());
         guardian.env(HELD, held.with(guard.resource()));
-        // Not in our group: what kills that must not kill both.
+        // In a group of its own, so that a signal that kills our group does not kill the guardian as well.
         guardian.process_group(0);
         let guardian = Pid::from_child(&guardian.spawn().map_err(failed)?);
         let stream = accept(&listener, guardian, reaper).await.map_err(failed)?;
@@ -118,7 +120,7 @@ impl Command {
         })
     }
 
-    /// What the guardian says; `None` when it was killed. Cancel safe.
+    /// The guardian's next message; `None` when the guardian was killed. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<News> {
         let news = self.wire.next().await;
         if let Some(News::Started(pid)) = news {
@@ -127,13 +129,13 @@ impl Command {
         news
     }
 
-    /// Why it was not the command that ended.
+    /// The failure, if the process ended because the command could not be executed.
     pub(super) fn failure(&self) -> Option<Failure> {
         let source = exec::failure(&self.listener)?;
         Some(Failure::Command { program: self.program.clone(), source })
     }
 
-    /// Passes a signal to us on, unless the command has got it as well.
+    /// Passes on a signal sent to us, unless the terminal has sent the signal to the command as well.
     pub(super) async fn pass_on(&mut self, signal: Signal) {
         match origin(signal) {
             Origin::Terminal => {}
@@ -151,12 +153,12 @@ impl Command {
         }
     }
 
-    /// A guardian that does not do what it is there for is killed, and the command with it.
+    /// Kills a guardian that does not do its work, and the command with it.
     pub(super) fn give_guardian_up(&self) {
         let _ = kill_process(self.guardian, Signal::KILL);
     }
 
-    /// Takes the status of children that have ended.
+    /// Reaps the children that have ended.
     pub(super) fn reap(&mut self) {
         while let Reaped::Ended(pid, status) = Reaper::look() {
             if Some(pid) == self.pid {
@@ -165,13 +167,13 @@ impl Command {
         }
     }
 
-    /// Ends what a killed guardian has left. The kernel has killed the command itself.
+    /// Ends the descendants that a killed guardian has left. The kernel has already killed the command itself.
     pub(super) async fn end_without_guardian(&mut self, reaper: &mut Reaper) -> (ExitStatus, Vec<String>) {
         let stuck = {
             let Self { family, kill_after, .. } = self;
             family.end(*kill_after).await
         };
-        // The command's status is ours to take as soon as it is no child of the guardian's any more.
+        // The command becomes our child, and its status ours to reap, as soon as its guardian has ended.
         let _ = timeout(GUARDIAN_DELAY, async {
             self.reap();
             while self.reaped.is_none() {
@@ -221,21 +223,21 @@ fn lease_until(guard: &Guard) -> u64 {
     clock::now().saturating_add(remaining)
 }
 
-/// Who sent a signal.
+/// The origin of a signal.
 enum Origin {
-    /// The keyboard; the terminal has sent it to the command as well.
+    /// The keyboard. The terminal has sent the signal to the command as well.
     Terminal,
-    /// Another process, to us alone.
+    /// Another process, which has signalled us alone.
     Process,
 }
 
-/// A keyboard's interrupt goes to all processes of the terminal's foreground group. A signal does not say where it
-/// is from, so an interrupt to us in the foreground is taken for one of the keyboard.
+/// The keyboard's interrupt goes to all processes of the terminal's foreground group. A signal does not carry its
+/// origin, so an interrupt that we receive in the foreground counts as the keyboard's.
 fn origin(signal: Signal) -> Origin {
     if signal != Signal::INT && signal != Signal::QUIT {
         return Origin::Process;
     }
-    // Without a controlling terminal it cannot be opened.
+    // Opening fails without a controlling terminal.
     let foreground = File::open("/dev/tty").ok().and_then(|terminal| tcgetpgrp(terminal).ok());
     if foreground == Some(getpgrp()) { Origin::Terminal } else { Origin::Process }
 }

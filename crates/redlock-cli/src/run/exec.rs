@@ -1,4 +1,5 @@
-//! The first program of the command's process: asks the kernel to die with its parent, and becomes the command.
+//! The first program of the command's process: asks the kernel to kill the process when its parent dies, and becomes
+//! the command.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -13,23 +14,23 @@ use super::system::{die_with_parent, is_peer, socket_address};
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// For a line that was written before it is read.
+/// A limit on reading, which should not block, because the line is written right after the connection is made.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// What the guardian starts.
+/// The options of the program that the guardian starts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to say that the command cannot be executed.
+    /// The socket for the error of a command that cannot be executed.
     #[arg(long)]
     socket: String,
-    /// Whose death kills the command.
+    /// The process whose death kills the command.
     #[arg(long)]
     parent: i32,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Does not return where all is well.
+/// Does not return if the command can be executed.
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let Args { socket, parent, command } = args;
     die_with_parent()
@@ -40,7 +41,7 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     }
     let Some((program, arguments)) = command.split_first() else { return Ok(Exit::INTERNAL) };
     let error = Command::new(program).args(arguments).exec();
-    // Nobody listens where `redlock run` has died.
+    // Nobody listens if `redlock run` has died.
     let _ = tell(&socket, &error);
     Ok(Failure::Command { program: program.clone(), source: error }.exit())
 }
@@ -50,7 +51,7 @@ fn tell(socket: &str, error: &io::Error) -> io::Result<()> {
     UnixStream::connect_addr(&socket_address(socket)?)?.write_all(number.to_string().as_bytes())
 }
 
-/// Why the command could not be executed, if that is why its process has ended.
+/// The error if the command could not be executed; `None` if the process has ended for another reason.
 pub(super) fn failure(listener: &UnixListener) -> Option<io::Error> {
     while let Ok((mut stream, _)) = listener.accept() {
         if !is_peer(&stream, None) {

@@ -1,4 +1,4 @@
-//! The command and all that it has started, whatever process group or session they are in by now.
+//! The command and all its descendants, in whatever process group or session they are.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::time::{Instant, sleep};
 
 use super::system::{Process, processes};
 
-/// How often processes that are being ended are looked at.
+/// How often processes are checked while they are being ended.
 pub(super) const SWEEP: Duration = Duration::from_millis(20);
-/// How long a killed process may take to end. One that takes longer hangs in the kernel, or is not ours to kill.
+/// How long a killed process may take to end. A process that takes longer hangs in the kernel, or is not ours to kill.
 pub(super) const KILLED_BY: Duration = Duration::from_secs(5);
 
-/// The descendants of this process, but for some.
+/// All descendants of this process except the strangers.
 #[derive(Debug)]
 pub(super) struct Family {
     /// The command's own process group, if it has one.
     group: Option<Pid>,
-    /// Processes, and with them their descendants, that are no work of the command.
+    /// Processes that the command has not started. Their descendants are excluded as well.
     strangers: HashSet<Pid>,
 }
 
@@ -27,13 +27,14 @@ impl Family {
         Self { group, strangers }
     }
 
-    /// The children that this process has now. A script that replaces itself (`exec redlock run`) leaves its own.
+    /// The present children of this process. A script that replaces itself by redlock (`exec redlock run`) leaves its
+    /// own.
     pub(super) fn children() -> HashSet<Pid> {
         let us = getpid().as_raw_nonzero().get();
         processes().into_iter().filter(|process| process.parent == us).map(|process| process.pid).collect()
     }
 
-    /// Those that run.
+    /// The running members.
     fn members(&self) -> Vec<Process> {
         let all = processes();
         let mut found: HashSet<i32> = HashSet::from([getpid().as_raw_nonzero().get()]);
@@ -55,14 +56,14 @@ impl Family {
         all.into_iter().filter(is_member).collect()
     }
 
-    /// Each as `name (id)`, for people.
+    /// The running members, each as `name (id)`.
     pub(super) fn names(&self) -> Vec<String> {
         let name = |process: &Process| format!("{} ({})", process.name, process.pid.as_raw_nonzero());
         self.members().iter().map(name).collect()
     }
 
-    /// Sends a signal to all. The process group gets it at once, so that none of its members can escape by a fork.
-    /// Fails for processes of another user, which are not ours to signal.
+    /// Sends a signal to all members. The process group gets the signal in one system call, so that none of its members
+    /// can escape by a fork. Processes of another user cannot be signalled, and are skipped.
     pub(super) fn signal(&self, signal: Signal) {
         let members = self.members();
         let in_group =
@@ -76,7 +77,8 @@ impl Family {
         }
     }
 
-    /// Asks all to end, stopped ones included. Once: what a process starts to clean up after itself is not asked.
+    /// Sends SIGTERM to all members, stopped ones included. Sent only once, so that a process started for cleaning up
+    /// is spared.
     pub(super) fn terminate(&self) {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
@@ -87,7 +89,8 @@ impl Family {
         self.members().is_empty() && (cfg!(target_os = "linux") || is_group_gone())
     }
 
-    /// SIGTERM, and SIGKILL after `kill_after`, until none is left. Answers those that cannot be ended.
+    /// Sends SIGTERM, and SIGKILL after `kill_after`, until no member is left. Returns the members that cannot be
+    /// ended.
     #[expect(
         clippy::disallowed_methods,
         reason = "how long to wait for other processes is no part of the protocol"

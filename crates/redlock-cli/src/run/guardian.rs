@@ -1,5 +1,5 @@
-//! The guardian: a small process between `redlock run` and the command. All descendants of the command are its own, and
-//! it outlives `redlock run`, whatever kills that.
+//! The guardian: a small process between `redlock run` and the command. All descendants of the command are its
+//! descendants, and it outlives `redlock run`, however that ends.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -23,30 +23,30 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::signals::{ALL, ENDING, Signals};
 
-/// How long what the command has left running may take to end by itself: enough for the end of a pipe to be read.
+/// How long descendants may take to end by themselves after the command: long enough to read the end of a pipe.
 const LINGER: Duration = Duration::from_millis(500);
-/// How often to look whether the lease is over. The machine may have slept, which timers do not count.
+/// How often the end of the lease is checked at least. Timers do not advance while the machine sleeps.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What `redlock run` starts.
+/// The options with which `redlock run` starts the guardian.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where `redlock run` listens.
+    /// The socket on which `redlock run` listens.
     #[arg(long)]
     socket: String,
-    /// The process group to put the command into; one of its own without.
+    /// The process group for the command; without it the command gets a group of its own.
     #[arg(long)]
     group: Option<i32>,
-    /// As [`Order::LeaseUntil`].
+    /// The end of the lease, as in [`Order::LeaseUntil`].
     #[arg(long)]
     lease_until: u64,
-    /// From SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     #[arg(long, value_parser = humantime::parse_duration)]
     kill_after: Duration,
-    /// Whether a SIGTERM that is passed on has that limit, too.
+    /// Whether `kill_after` also limits the time after a SIGTERM that is passed on.
     #[arg(long)]
     limit_passed_on: bool,
-    /// Whether what the command leaves running is left alone.
+    /// Whether processes that the command leaves running are left alone.
     #[arg(long)]
     leave_running: bool,
     #[arg(last = true, required = true)]
@@ -56,8 +56,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     let failed = |source| Failure::System { action: "guard the command", source };
     let mut reaper = Reaper::start()?;
-    // Signals that end `redlock run` are often sent to all processes of a service. A handler, unlike a signal that is
-    // ignored, is not inherited by the command.
+    // Signals that end `redlock run` are often sent to all processes of a service, and must not end the guardian. A
+    // handler is used because, unlike an ignored signal, it is not inherited by the command.
     let _unheard = Signals::listen(&ALL)?;
     adopt_orphans();
     let mut wire = Wire::new(connect(&args.socket).map_err(failed)?);
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
             return Ok(Exit::SYSTEM);
         }
     };
-    // The command's end has to be the end of its pipes.
+    // Closed, because readers of the command's pipes should see their end when the command ends.
     let _ = close_streams();
     wire.tell(&News::Started(command.as_raw_nonzero().get())).await;
     let family = Family::new(args.group.is_none().then_some(command), HashSet::new());
@@ -115,29 +115,29 @@ struct Guardian {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Runs,
-    /// The command has ended by itself; its descendants have until then to do the same.
+    /// The command has ended by itself. Its descendants have until this instant to end, too.
     Lingers(Instant),
-    /// Descendants that are left then are killed.
+    /// The command and its descendants are being ended. Those left at `kill_at` are killed.
     Ending {
         kill_at: Instant,
     },
 }
 
-/// `redlock run`.
+/// The state of `redlock run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parent {
     Lives,
     Died,
 }
 
-/// Whether there is more to do.
+/// Whether the guardian has more to do.
 enum Work {
     Goes,
     Over,
 }
 
 impl Guardian {
-    /// Until no descendant is left.
+    /// Runs until no descendant is left.
     async fn watch(mut self, reaper: &mut Reaper) {
         loop {
             if let Work::Over = self.handle_ends().await {
@@ -170,7 +170,7 @@ impl Guardian {
                 }
                 Reaped::Ended(..) => {}
                 Reaped::NoneNow => return Work::Goes,
-                // Each descendant has become a child of ours, at the latest when its own parent ended.
+                // No child means no descendant, because an orphaned descendant becomes our child.
                 Reaped::Childless => {
                     self.wire.tell(&News::Gone).await;
                     return Work::Over;
@@ -211,14 +211,14 @@ impl Guardian {
             }
             None => {
                 self.parent = Parent::Died;
-                // The lock is still held for that long, by nobody who could release it.
+                // Nobody is left to renew the lock, so the command is killed before the lease ends.
                 let left = Duration::from_nanos(self.lease_until.saturating_sub(clock::now()));
                 self.end(now, self.args.kill_after.min(left));
             }
         }
     }
 
-    /// As the keyboard does, signals that end go to all. Others are between their sender and the command.
+    /// Passes a signal on: an ending signal to all, as the keyboard does; any other signal to the command alone.
     fn pass_on(&mut self, signal: Signal, now: Instant) {
         if ENDING.contains(&signal) {
             self.family.signal(signal);
@@ -241,7 +241,7 @@ impl Guardian {
         self.state = State::Ending { kill_at };
     }
 
-    /// Until the next thing that only the time tells.
+    /// The time until the next timed event.
     fn pause(&self, now: Instant) -> Duration {
         let lease = Duration::from_nanos(self.lease_until.saturating_sub(clock::now())).min(LOOK);
         match self.state {

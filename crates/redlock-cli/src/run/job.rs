@@ -1,4 +1,4 @@
-//! The lock that is held for a command, until nothing of the command runs any more.
+//! Holds the lock for a command until neither the command nor a descendant runs.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,27 +23,28 @@ use crate::output::{setting, short};
 use crate::report::Report;
 use crate::signals::{ENDING, Signals};
 
-/// How often the guardian is told how long the lease lasts, in parts of the TTL; the lease is renewed at a third of it.
+/// How often the guardian is told the end of the lease: this many times in a TTL. Renewals take place at a third of the
+/// TTL.
 const TOLD_PER_TTL: u32 = 10;
 const TELL_MIN: Duration = Duration::from_millis(20);
 const TELL_MAX: Duration = Duration::from_secs(1);
-/// How often to look whether the time of `--hold-at-least` is over. Timers do not count while the machine sleeps.
+/// How often the end of `--hold-at-least` is checked. Timers do not advance while the machine sleeps.
 const LOOK: Duration = Duration::from_secs(1);
-/// Without a reason to give the guardian up.
+/// Timeout while there is no reason to give the guardian up.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 pub(super) struct Job {
     guard: Guard,
     ttl: Duration,
     hold_at_least: Duration,
-    /// The end of that, in nanoseconds of [`clock`].
+    /// The end of `hold_at_least`, in nanoseconds of [`clock`].
     held_until: u64,
     ending: Ending,
     report: Report,
 }
 
 impl Job {
-    /// The time of `hold_at_least` begins now.
+    /// The time of `hold_at_least` begins with this call.
     pub(super) fn new(
         guard: Guard,
         ttl: Duration,
@@ -55,7 +56,7 @@ impl Job {
         Self { guard, ttl, hold_at_least, held_until: clock::now().saturating_add(nanos), ending, report }
     }
 
-    /// Runs the command to its end. The lock is released on every way out: the guard's drop hands that to the
+    /// Runs the command to its end. The lock is released in every case: dropping the guard hands the release to the
     /// client, whose shutdown awaits it.
     pub(super) async fn run(
         self,
@@ -64,14 +65,14 @@ impl Job {
         signals: &mut Signals,
         reaper: &mut Reaper,
     ) -> Result<Exit, Failure> {
-        // For what is left should the guardian be killed.
+        // If the guardian is killed, the command's descendants become our children.
         adopt_orphans();
         let mut command = Command::start(command, &self.guard, held, self.ending, reaper).await?;
         let (status, loss) = self.until_gone(&mut command, signals, reaper).await?;
         if let Some(failure) = command.failure() {
             return Err(failure);
         }
-        // A machine that slept finds both at once: the command's end and a lease that is over.
+        // After the machine has slept, the end of the command and the end of the lease may be found at the same time.
         if loss.is_some() || !self.guard.is_valid() {
             return Err(self.lost(status, loss.as_ref()));
         }
@@ -82,7 +83,7 @@ impl Job {
         self.release(status).await
     }
 
-    /// Until the command and its descendants have ended, as far as they can be ended.
+    /// Waits until the command and its descendants have ended, as far as they can be ended.
     async fn until_gone(
         &self,
         command: &mut Command,
@@ -152,7 +153,7 @@ impl Job {
     fn tell_stuck(&self, names: &[String]) {
         if !names.is_empty() {
             self.report.notice(format_args!(
-                "warning: these could not be ended, and go on without the lock: {}",
+                "warning: these could not be ended, and continue without the lock: {}",
                 names.join(", ")
             ));
         }
@@ -163,8 +164,8 @@ impl Job {
         Failure::LockLost { key, command, votes: loss.and_then(Loss::votes).cloned() }
     }
 
-    /// Until the time of `--hold-at-least` is over, a signal asks to end, or the lock is lost. The command has done what
-    /// it had to do, so its exit code stands in each case.
+    /// Waits until the time of `--hold-at-least` is over, a signal asks to end, or the lock is lost. The command's exit
+    /// code stands in each case, because the command has done its work.
     async fn hold(&self, signals: &mut Signals) {
         loop {
             let left = Duration::from_nanos(self.held_until.saturating_sub(clock::now()));
@@ -200,7 +201,7 @@ impl Job {
         let key = guard.resource().to_owned();
         match guard.release().await {
             Ok(Released::InTime) => {}
-            // Lost while it was held for no command: that has been told.
+            // The loss occurred after the command's end, and has been reported.
             Ok(_) if !was_held => {}
             Ok(Released::AlreadyExpired | _) => {
                 return Err(Failure::LockLost { key, command: status, votes: None });

@@ -1,4 +1,4 @@
-//! `redlock run`: a command that runs while a lock is held, and no longer.
+//! `redlock run`: runs a command only as long as a lock is held.
 
 mod command;
 pub(crate) mod exec;
@@ -29,54 +29,56 @@ use crate::nodes::NodeArgs;
 use crate::report::Report;
 use crate::signals::{ALL, Signals};
 
-/// What is shorter than that is refused for being too short.
+/// Anything shorter is rejected as too short.
 const TTL_MIN: Duration = Duration::from_millis(10);
 
-/// From SIGTERM to SIGKILL, where nothing else is said.
+/// Default time from SIGTERM to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 
-/// The options of `redlock run`. Has no `Debug`: URLs hold passwords.
+/// The options of `redlock run`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// How long the lock outlives us if we die; it is renewed at a third of this. 10ms to --max-ttl [default: 10s].
+    /// TTL of the lock, which others have to wait for if redlock dies; the lease is renewed at a third of it. 10ms to
+    /// --max-ttl [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
-    /// The longest --ttl; let all clients have the same, because a node that may have lost locks waits for as long
-    /// before it votes again. 10ms to 24h [default: 20s].
+    /// The longest --ttl. All clients should use the same value, because a node that may have lost locks waits that
+    /// long before it votes again. 10ms to 24h [default: 20s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     max_ttl: Option<Duration>,
     /// How long to wait for the lock: 250ms, 10s, 1m30s [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
-    /// Try once and give up if the lock is not free.
+    /// Try once, and give up if another owner holds the lock.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// The exit code when somebody else holds the lock, 0 to 255 [default: 75].
+    /// The exit code when another owner holds the lock, 0 to 255 [default: 75].
     #[arg(long, value_name = "N")]
     conflict_exit_code: Option<u8>,
-    /// Keep the lock for that long from when it was taken, also when the command has ended or failed before.
+    /// Keep the lock for this long after it was acquired, even if the command has ended or failed earlier.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     hold_at_least: Option<Duration>,
-    /// From SIGTERM to SIGKILL for what has to end [default: 5s]. Given, it holds for a SIGTERM that is passed on, too.
+    /// Time from SIGTERM to SIGKILL when the command has to end [default: 5s]. If given, the limit also applies to a
+    /// SIGTERM that is passed on.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     kill_after: Option<Duration>,
-    /// Leave alone what the command leaves running when it ends by itself, such as a daemon that it started.
+    /// Leave alone what the command leaves running when it ends by itself, such as a daemon.
     #[arg(long)]
     leave_running: bool,
-    /// Run even if other clients use these nodes together with other ones, or by another quorum.
+    /// Run even if other clients use these nodes together with other nodes, or with another quorum.
     #[arg(long)]
     allow_other_lists: bool,
-    /// What to lock: the name of the Redis key.
+    /// The lock: the name of the Redis key.
     key: String,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
-/// What the options say, apart from the settings.
+/// The options that are no settings.
 struct Options {
     no_wait: bool,
     conflict: Exit,
@@ -90,7 +92,8 @@ struct Options {
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     let (settings, options) = parse(args)?;
     let mut signals = Signals::listen(&ALL)?;
-    // From the beginning: SIGCHLD may be ignored, and as the first process of a container all orphans are ours.
+    // Started first: SIGCHLD may be ignored, and as the first process of a container redlock is the parent of all
+    // orphans.
     let mut reaper = Reaper::start()?;
     let redlock = tokio::select! {
         redlock = settings.clone().connect() => redlock,
@@ -127,7 +130,7 @@ async fn under_lock(
     };
     let guard = tokio::select! {
         taken = taken => taken?,
-        // Dropping the attempt tells the nodes to forget it.
+        // The dropped attempt removes its keys from the nodes.
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
         () = reaper.reap_all() => return Ok(Exit::INTERNAL),
     };
@@ -170,7 +173,7 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
     Ok((settings(nodes, Times { ttl, max_ttl, wait })?, options))
 }
 
-/// What the options say of times; each wins over the other sources.
+/// The options for times; each overrides all other sources.
 #[derive(Clone, Copy)]
 struct Times {
     ttl: Option<Duration>,
@@ -191,7 +194,7 @@ fn settings(nodes: NodeArgs, times: Times) -> Result<Settings, Failure> {
         builder = builder.max_wait(wait);
     }
     builder.settings().map_err(|mistakes| {
-        // Never raised silently: all clients would wait longer for a node that has lost locks.
+        // `max_ttl` is never raised silently, because all clients would wait longer for a node that has lost locks.
         let is_too_long =
             ttl.is_some_and(|ttl| mistakes.iter().any(|mistake| is_above_max_ttl(mistake, ttl)));
         if is_too_long { Failure::TtlTooLong(mistakes) } else { Failure::Settings(mistakes) }

@@ -1,4 +1,4 @@
-//! A `redlock run` under another one of the same key would wait for itself.
+//! Detects a `redlock run` under another one of the same key, which would wait for itself.
 
 use redlock_quorum::{NodeStatus, Redlock};
 use serde::{Deserialize, Serialize};
@@ -7,13 +7,13 @@ use super::system::process;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// Tells what is locked by the `redlock run`s that this process runs under.
+/// The environment variable with the locks of all `redlock run`s above this process.
 pub(super) const HELD: &str = "REDLOCK_HELD";
 
-/// More processes above each other than anybody has.
+/// A bound on the search, higher than any real depth of processes.
 const DEPTH: usize = 1000;
 
-/// The locks of the `redlock run`s above us, and what ours is called.
+/// The locks of the `redlock run`s above us, and the names of our nodes and keys.
 pub(super) struct Held<'a> {
     above: Vec<Lock>,
     redlock: &'a Redlock,
@@ -23,9 +23,9 @@ pub(super) struct Held<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Lock {
     pid: i32,
-    /// With the id it names one process for ever.
+    /// The start time, which together with the process id identifies one process for ever.
     started: u64,
-    /// As they are configured, and as they call themselves, which only a node that has been met tells.
+    /// The names of the nodes: those from the settings, and the ids that nodes have once they have been met.
     nodes: Vec<String>,
     key: String,
 }
@@ -38,8 +38,8 @@ impl<'a> Held<'a> {
 
     /// # Errors
     ///
-    /// [`Failure::Nested`] where a process that we run under holds `key` on one of these nodes. Another process of its id,
-    /// and one that has ended and left a daemon with its environment, do not count.
+    /// [`Failure::Nested`] if a process above us holds `key` on one of these nodes. A later process with the same id
+    /// does not count, and neither does an ended run that has left a daemon with its environment.
     pub(super) fn check(&self, key: &str, exit: Exit) -> Result<(), Failure> {
         let (ours, nodes) = (self.name(key), self.nodes());
         let is_same = |lock: &&Lock| lock.key == ours && lock.nodes.iter().any(|node| nodes.contains(node));
@@ -55,7 +55,7 @@ impl<'a> Held<'a> {
         let started = process(pid).map_or(0, |process| process.started);
         let mut held = self.above.clone();
         held.push(Lock { pid, started, nodes: self.nodes(), key: self.name(key) });
-        // Strings and numbers always can be written.
+        // Strings and numbers can always be serialized.
         serde_json::to_string(&held).unwrap_or_default()
     }
 

@@ -1,4 +1,5 @@
-//! Nodes that other clients use together with other nodes, or by another quorum: their locks may not exclude ours.
+//! Detects other clients that use our nodes together with other nodes, or with another quorum. Such clients' locks may
+//! not exclude ours.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,21 +10,22 @@ use tokio::time::{sleep, timeout};
 use crate::failure::Failure;
 use crate::report::Report;
 
-/// How often to look whether all nodes have told.
+/// How often to check whether all nodes have been asked.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What to do about such nodes.
+/// How to react to such clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherLists {
     Refused,
     Allowed,
 }
 
-/// Waits until all nodes have told what other clients use, for `node_timeout` at most, and not for nodes that are down.
+/// Waits until it is known from all nodes what other clients use. The wait takes at most `node_timeout`, and skips
+/// nodes that are down.
 ///
 /// # Errors
 ///
-/// [`Failure::OtherLists`] where that is something else than what we use, and is not allowed.
+/// [`Failure::OtherLists`] if other clients use something else than we do, and that is not allowed.
 pub(super) async fn check(
     redlock: &Redlock,
     settings: &Settings,
@@ -37,7 +39,7 @@ pub(super) async fn check(
             sleep(LOOK).await;
         }
     };
-    // Without an answer there is nothing to say.
+    // After the timeout the nodes that have answered decide.
     let _ = timeout(settings.node_timeout(), told).await;
     let nodes = redlock.nodes();
     let voting: HashSet<&str> =
@@ -57,7 +59,7 @@ pub(super) async fn check(
         OtherLists::Allowed => {
             report.notice(format_args!(
                 "warning: other clients use {} together with other nodes or another quorum, so their locks and ours may not \
-                 exclude each other; `redlock doctor` tells more",
+                 exclude each other; `redlock doctor` shows more",
                 different.join(", ")
             ));
             Ok(())
@@ -69,13 +71,13 @@ fn is_to_be_awaited(node: &NodeStatus) -> bool {
     node.is_connected() || matches!(node.failure(), Some(NodeFailure::Connecting))
 }
 
-/// A node that was wiped or replaced has another id from then on, so that the list of before seems to be another one.
-/// While it is in quarantine its vote does not count, which leaves no quorum of ours without a node of theirs.
+/// A node that was wiped or replaced gets a new id, so that the earlier node list looks like another one. During the
+/// node's quarantine its vote does not count, so each of our quorums still contains a node of theirs.
 fn is_in_quarantine(node: &NodeStatus) -> bool {
     node.is_connected() && node.failure().is_some()
 }
 
-/// Whether every quorum of ours, of nodes that vote, has a node in common with every one of theirs, as `2 of ID ID ID`.
+/// Whether each of our quorums of voting nodes shares a node with each of theirs, given as `2 of ID ID ID`.
 fn is_excluded(quorum: usize, voting: &HashSet<&str>, theirs: &str) -> bool {
     let Some((their_quorum, ids)) = theirs.split_once(" of ") else { return false };
     let Ok(their_quorum) = their_quorum.parse::<usize>() else { return false };
@@ -93,9 +95,9 @@ mod tests {
         // A was wiped, and is in quarantine.
         assert!(is_excluded(2, &voting("b c"), "2 of a b c"));
         assert!(is_excluded(3, &voting("c d e"), "3 of a b c d e"), "and so was B");
-        // It votes by its new id.
+        // The wiped node votes again, under a new id.
         assert!(!is_excluded(2, &voting("x b c"), "2 of a b c"));
-        // Others have more nodes, or a lower quorum.
+        // The others have more nodes, or a lower quorum.
         assert!(!is_excluded(2, &voting("b c"), "2 of a b c d"));
         assert!(!is_excluded(2, &voting("b c"), "1 of a b c"));
         assert!(!is_excluded(2, &voting("b c"), "something else"));

@@ -1,4 +1,4 @@
-//! Processes that have ended and whose parent we are, or have become.
+//! Reaps ended processes whose parent we are or have become.
 
 use std::time::Duration;
 
@@ -10,27 +10,27 @@ use tokio::time::timeout;
 use crate::failure::Failure;
 use crate::signals::unblock;
 
-/// How often to look without having heard of an end, because several ends may be heard of as one.
+/// How often to check without a signal, because the signals of several ends may arrive as one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Takes the status of every child that ends, adopted ones included, so that none stays a zombie.
+/// Reaps every child that ends, adopted ones included, so that none stays a zombie.
 #[derive(Debug)]
 pub(super) struct Reaper(unix::Signal);
 
-/// A look at the children.
+/// The result of a check for ended children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reaped {
-    /// This one has ended, with this status.
+    /// This process has ended with this status.
     Ended(Pid, i32),
-    /// All others run.
+    /// No child has ended; some are running.
     NoneNow,
     /// There is no child.
     Childless,
 }
 
 impl Reaper {
-    /// From now on the kernel keeps the status of children, even where SIGCHLD was ignored when the process started: a
-    /// signal that has a handler is not ignored.
+    /// Installs a handler for SIGCHLD. From then on the kernel keeps the status of ended children, even if the process
+    /// was started with SIGCHLD ignored.
     pub(super) fn start() -> Result<Self, Failure> {
         unblock(&[Signal::CHILD]);
         let signal = unix::signal(SignalKind::child());
@@ -48,12 +48,12 @@ impl Reaper {
         }
     }
 
-    /// Returns when it may be worth another look. Cancel safe.
+    /// Returns when a child may have ended. Cancel safe.
     pub(super) async fn until_changed(&mut self) {
         let _ = timeout(LOOK_AGAIN, self.0.recv()).await;
     }
 
-    /// Reaps, and never returns. Cancel safe.
+    /// Reaps children, and never returns. Cancel safe.
     pub(super) async fn reap_all(&mut self) {
         loop {
             while let Reaped::Ended(..) = Self::look() {}

@@ -1,4 +1,4 @@
-//! Why the lock was not had, with the name of its holder.
+//! The failure of an attempt, with the name of the lock's holder.
 
 use redlock_quorum::{LockError, LockState, Redlock};
 
@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{setting, short};
 
-/// A lock that somebody holds, told with the holder's name if it can be found out.
+/// The failure for an attempt. If another owner holds the lock, its name is included where it can be found out.
 pub(super) async fn of(redlock: &Redlock, key: &str, error: LockError, exit: Exit) -> Failure {
     let LockError::Contended { .. } = error.reason() else { return error.into() };
     let waited = if let LockError::Timeout { max_wait, .. } = &error {
@@ -22,7 +22,7 @@ pub(super) async fn of(redlock: &Redlock, key: &str, error: LockError, exit: Exi
             };
             format!("held by {} {left}{waited}", holder.owner())
         }
-        // Released since, or unknown.
+        // Released meanwhile, or unknown.
         Ok(_) | Err(_) => format!("held by another owner{waited}"),
     };
     Failure::Held { key: key.to_owned(), held, exit }

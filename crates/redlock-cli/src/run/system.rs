@@ -1,5 +1,5 @@
-//! What differs between operating systems. On Linux all descendants of a command can be found; elsewhere its process
-//! group is all that is known.
+//! Differences between operating systems. On Linux all descendants of a command can be found; elsewhere only its
+//! process group is known.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,12 +13,12 @@ use rustix::process::Pid;
 use crate::dice::random_seed;
 use crate::failure::Failure;
 
-/// The name of a socket that the guardian and the command's first program connect to.
+/// The name of a socket to which the guardian and the command's first program connect.
 pub(super) fn socket_name() -> Result<String, Failure> {
     Ok(format!("redlock-run-{}-{:08x}", std::process::id(), random_seed()?))
 }
 
-/// The address of that socket: no file on Linux, so that nothing is left behind.
+/// The address of the named socket. On Linux the address is abstract, so that no file is left behind.
 #[cfg(target_os = "linux")]
 pub(super) fn socket_address(name: &str) -> io::Result<SocketAddr> {
     use std::os::linux::net::SocketAddrExt as _;
@@ -37,7 +37,7 @@ pub(super) fn remove_socket(name: &str) {
     let _ = name;
 }
 
-/// Whether the process at the other end has our user, and, where it is known, this process id.
+/// Whether the process at the other end belongs to our user and, where given, has this process id.
 #[cfg(target_os = "linux")]
 pub(super) fn is_peer(stream: &impl AsFd, pid: Option<Pid>) -> bool {
     let Ok(peer) = rustix::net::sockopt::socket_peercred(stream) else { return false };
@@ -49,7 +49,7 @@ pub(super) fn is_peer(_: &impl AsFd, _: Option<Pid>) -> bool {
     true
 }
 
-/// This program once more, even if its file has been replaced meanwhile.
+/// This program, even if its file has been replaced meanwhile.
 pub(super) fn this_program() -> io::Result<Command> {
     use std::os::unix::process::CommandExt as _;
     let path =
@@ -60,33 +60,33 @@ pub(super) fn this_program() -> io::Result<Command> {
     Ok(command)
 }
 
-/// From now on orphans among our descendants become our children.
+/// From now on, orphans among our descendants become our children.
 pub(super) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
-    // Refused only by kernels from before 3.4. Orphans outside of the process group are then not found.
+    // Fails only on kernels before 3.4, where orphans outside the process group are then not found.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
 }
 
-/// From now on, until the end of the next program too, the end of our parent kills us.
+/// From now on, and across the next `exec`, the end of our parent kills this process.
 pub(super) fn die_with_parent() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     Ok(())
 }
 
-/// A process, as `/proc` tells.
+/// A process, as `/proc` reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: Pid,
     pub(super) parent: i32,
     pub(super) group: i32,
-    /// Since boot. Together with the id it names one process for ever.
+    /// The start time since boot. Together with the process id, the start time identifies one process for ever.
     pub(super) started: u64,
     pub(super) is_zombie: bool,
     pub(super) name: String,
 }
 
-/// All processes that can be seen; none on systems without `/proc`.
+/// All visible processes; none on systems without `/proc`.
 pub(super) fn processes() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries.flatten().filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
@@ -96,7 +96,7 @@ pub(super) fn process(pid: i32) -> Option<Process> {
     parse(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
-/// The name is between the first and the last parenthesis, and may hold any character.
+/// Parses `/proc/PID/stat`. The name stands between the first and the last parenthesis, and may contain any character.
 fn parse(stat: &str) -> Option<Process> {
     let (pid, rest) = stat.split_once(" (")?;
     let (name, rest) = rest.rsplit_once(") ")?;

@@ -1,4 +1,4 @@
-//! What `redlock run` and its guardian tell each other: one line of JSON for each message.
+//! The messages between `redlock run` and its guardian: one line of JSON each.
 
 use std::io;
 
@@ -8,36 +8,36 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-/// To the guardian.
+/// A message to the guardian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// The lease lasts until then, in nanoseconds of [`crate::clock`]. The guardian ends the command when the time is over
-    /// and no other order has come, as when `redlock run` is stopped.
+    /// The end of the lease, in nanoseconds of [`crate::clock`]. The guardian ends the command at that time unless a
+    /// later end has arrived, as when `redlock run` is stopped.
     LeaseUntil(u64),
-    /// Pass the signal with this number on.
+    /// Pass on the signal with this number.
     Signal(i32),
     /// End the command and its descendants.
     End,
 }
 
-/// From the guardian.
+/// A message from the guardian.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum News {
-    /// The command has this process id.
+    /// The command has started with this process id.
     Started(i32),
-    /// The operating system's error number: there is no process for the command.
+    /// No process for the command could be started: the operating system's error number.
     NotStarted(i32),
-    /// The command has ended with this status, as `waitpid` gives it. Its descendants may still run.
+    /// The command has ended with this status, in the format of `waitpid`. Its descendants may still run.
     Ended(i32),
-    /// The command left these running, and they are being ended.
+    /// The command left these processes running, and they are being ended.
     Left(Vec<String>),
-    /// No descendant of the command runs any more.
+    /// No descendant of the command is left.
     Gone,
-    /// These could not be ended. The guardian has given up.
+    /// These processes could not be ended. The guardian has given up.
     Stuck(Vec<String>),
 }
 
-/// One end of the connection. Whichever process dies, the other reads the end of the stream.
+/// One end of the connection. When either process dies, the other reads the end of the stream.
 #[derive(Debug)]
 pub(super) struct Wire {
     lines: Lines<BufReader<OwnedReadHalf>>,
@@ -50,7 +50,7 @@ impl Wire {
         Self { lines: BufReader::new(reader).lines(), writer }
     }
 
-    /// A message of a peer that has died is of no use to anybody.
+    /// Sends a message. An error is ignored, because it means that the peer has died.
     pub(super) async fn tell(&mut self, message: &impl Serialize) {
         if let Ok(line) = serde_json::to_string(message) {
             let _ = self.writer.write_all(format!("{line}\n").as_bytes()).await;

@@ -1,10 +1,10 @@
-//! Looking at the processes that a process has started.
+//! Observes the processes that a process has started.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// How long processes may take to end: 10 s in all.
+/// Processes may take 10 s to end: 500 checks, 20 ms apart.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const END_LOOKS: usize = 500;
 
@@ -18,15 +18,15 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
     processes.collect()
 }
 
-/// State and parent of a process that exists.
+/// State and parent of a process; `None` if it does not exist.
 fn status(pid: u32) -> Option<(String, String)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before it may hold anything, blanks and parentheses included.
+    // The name before the state may contain any character, blanks and parentheses included.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
     Some((fields.next()?, fields.next()?))
 }
 
-/// Ended, or a zombie that some init has not taken note of.
+/// Waits until all have ended. A zombie that init has not reaped counts as ended.
 pub(crate) fn await_end(processes: &[u32]) {
     let alive =
         || processes.iter().copied().filter(|pid| status(*pid).is_some_and(|(state, _)| state != "Z"));

@@ -1,4 +1,4 @@
-//! `redlock bench`: it measures, and leaves nothing behind.
+//! `redlock bench` measures, and leaves no keys behind.
 
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `redlock config`: all mistakes at once, and what the settings mean.
+//! `redlock config` reports all mistakes at once, and explains the settings.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
     let (code, stdout, _) = run(directory.path(), settings, &["check", "--json", "r.toml"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(code, Some(78));
-    assert_eq!(json["mistakes"][1]["place"], serde_json::json!({ "file": "r.toml", "line": 2, "column": 1 }));
+    assert_eq!(json["mistakes"][1]["origin"], serde_json::json!({ "file": "r.toml", "line": 2, "column": 1 }));
 }
 
 #[test]
@@ -56,8 +56,8 @@ fn settings_are_shown_with_their_places_and_what_they_mean() {
         "max_ttl\t20s\tdefault\n",
         "3 of 3 nodes have to agree, none may be lost.",
         "A lease of 5s is good for 4.948s after drift;",
-        "4.848s of it are left when the answers take 100ms (between continents);",
-        "A holder that crashes keeps others out for 5.05s at most; for 20.2s where a lock asks for max_ttl.",
+        "4.848s are left when the answers take 100ms (between continents);",
+        "A crashed holder keeps others out for at most 5.05s; for 20.2s if its lock asked for max_ttl.",
         "warning: dangerous_no_restart_guard: two clients can hold one lock",
         "warning: b@s1:26379: a failover may forget locks",
         "warning: 10.0.0.3:6379: the password is sent unencrypted; rediss:// encrypts it",

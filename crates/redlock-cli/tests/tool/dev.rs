@@ -1,4 +1,4 @@
-//! `redlock dev`: servers that are there while it runs, and no longer.
+//! `redlock dev`: the servers live exactly as long as the command.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -66,7 +66,7 @@ fn its_urls_are_good_for_run_and_node_goes_before_the_environment() {
     let tool = scene.start(&["dev"]);
     let nodes: Vec<String> = urls(&tool).iter().map(|url| format!("--node={url}")).collect();
     assert_eq!(nodes.len(), 5);
-    // Where the environment points to.
+    // The nodes to which the environment points.
     scene.kill(&[0]);
     let nodes = nodes.iter().map(String::as_str);
     let arguments: Vec<&str> =
@@ -82,7 +82,7 @@ fn urls(tool: &Running) -> Vec<String> {
     tool.stdout().lines().filter(|line| line.starts_with("redis://")).map(str::to_owned).collect()
 }
 
-/// One command, and so many lines of its answer.
+/// Sends one command and returns `lines` lines of the answer.
 fn ask(url: &str, command: &str, lines: usize) -> Vec<String> {
     let mut connection = TcpStream::connect(address(url)).unwrap();
     write!(connection, "{command}\r\n").unwrap();

@@ -1,11 +1,11 @@
-//! `redlock doctor` against nodes that are as they should be, and not.
+//! `redlock doctor` with healthy and with faulty nodes.
 
 use redlock_testing::{Data, LocalCluster};
 use serde_json::Value;
 
 use crate::support::{Ended, Scene, eventually};
 
-/// Runs it twice, for programs and for people; both say the same.
+/// Runs the doctor twice, for programs and for people. Both results must agree.
 fn examine(scene: &Scene, arguments: &[&str], code: i32) -> (Value, String) {
     let json = scene.run(&[&["doctor", "--json"], arguments].concat());
     let text = scene.run(&[&["doctor"], arguments].concat());
@@ -28,7 +28,7 @@ fn examine(scene: &Scene, arguments: &[&str], code: i32) -> (Value, String) {
     (result, text.stdout)
 }
 
-/// The one problem there is, which is of this node: what it is, and the advice.
+/// The only problem, which must concern this node: its description and the advice.
 fn problem(result: &Value, scene: &Scene, node: usize) -> (String, String) {
     let problems = problems(result);
     let [(nodes, what, advice)] = problems.as_slice() else { panic!("{problems:?}") };
@@ -36,7 +36,7 @@ fn problem(result: &Value, scene: &Scene, node: usize) -> (String, String) {
     (what.clone(), advice.clone())
 }
 
-/// Of each the nodes, what it is, and the advice.
+/// All problems, each with its nodes, its description and the advice.
 fn problems(result: &Value) -> Vec<(Vec<String>, String, String)> {
     let findings = result["findings"].as_array().unwrap().iter();
     let problems = findings.filter(|finding| finding["severity"] == "problem");
@@ -66,11 +66,11 @@ fn five_healthy_nodes() {
         let [median, p99] =
             ["round_trip_median_ms", "round_trip_p99_ms"].map(|field| measured[field].as_f64().unwrap());
         assert!(0.0 < median && median <= p99, "{measured}");
-        // The same clock, read within a round trip.
+        // Both clocks are this machine's, read within a round trip.
         assert!(measured["clock_offset_us"].as_i64().unwrap().unsigned_abs() < 1_000_000, "{measured}");
         assert!(measured["connected_clients"].as_u64().unwrap() >= 1);
     }
-    // For `cut`: a header and a line for each node, all of the same number of fields.
+    // For `cut`: a header and a line for each node, all with the same number of fields.
     let rows: Vec<_> = text.lines().take(6).map(|line| line.split('\t').collect::<Vec<_>>()).collect();
     assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
     assert_eq!((rows[0][0], rows[5][0]), ("NODE", &*format!("127.0.0.1:{}", scene.cluster.port(4))));
@@ -135,7 +135,7 @@ fn the_same_server_twice_under_two_names() {
     let arguments: Vec<_> = nodes.iter().map(String::as_str).collect();
     let (result, _) = examine(&scene, &arguments, 1);
     let problems = problems(&result);
-    // Either of the two may be the second to be met.
+    // Either of the two names may be met second.
     let names = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{}", scene.cluster.port(0)));
     let [(nodes, what, advice)] = problems.as_slice() else { panic!("{problems:?}") };
     let [node] = nodes.as_slice() else { panic!("{nodes:?}") };
@@ -158,7 +158,7 @@ fn one_that_may_evict_locks() {
     assert!(what.contains("maxmemory-policy is allkeys-lru"), "{what}");
     assert!(advice.starts_with("CONFIG SET maxmemory-policy noeviction"), "{advice}");
     assert_eq!(result["nodes"][1]["maxmemory_policy"], "allkeys-lru");
-    // Where that is allowed it votes, and that is a problem all the same.
+    // With eviction allowed the node votes, and is still a problem.
     let (result, _) = examine(&scene, &["--set", "dangerous_allow_eviction=true"], 1);
     let (what, _) = problem(&result, &scene, 1);
     assert!(what.contains("dangerous_allow_eviction"), "{what}");
@@ -190,10 +190,10 @@ fn one_that_restarted_without_its_data() {
     let node = &result["nodes"][2];
     assert_eq!(node["state"], "quarantined");
     let left = node["quarantine_ms"].as_f64().unwrap();
-    // 22.2 s less the time since its start.
+    // 22.2 s minus the time since its start.
     assert!(0.0 < left && left <= 22_200.0, "{left}");
     assert!(text.contains("quarantine "), "{text}");
-    // Clients that come after it know it by another name than those before.
+    // Later clients know the node by another id than earlier ones.
     let scene = Scene::new(5);
     examine(&scene, &[], 0);
     scene.cluster.restart(2, Data::Lost).unwrap();
@@ -201,7 +201,7 @@ fn one_that_restarted_without_its_data() {
     let [_, (nodes, _, advice)] = &problems(&result)[..] else { panic!("{result}") };
     let only = format!("or if it is only that 127.0.0.1:{} lost its data", scene.cluster.port(2));
     assert!(nodes.len() == 4 && advice.contains(&only), "{result}");
-    // All of them: no quorum, but for a while only.
+    // All nodes are restarted without data: no quorum, but only for a while.
     (0..5).for_each(|node| scene.cluster.restart(node, Data::Lost).unwrap());
     let (_, text) = examine(&scene, &[], 69);
     assert!(
@@ -226,7 +226,7 @@ fn a_client_with_another_node_list() {
     assert!(settle.starts_with("Wait") && settle.ends_with("redlock nodes forget."), "{settle}");
     assert_eq!(*told, [name(1), name(2)]);
     assert!(what.contains("other nodes or another quorum (2 of 3: "), "{what}");
-    // The names that are known here, and the id of the one that is not.
+    // Known nodes by their names, and the unknown one by its id.
     assert!(what.contains(&name(1)) && what.contains(&name(2)) && !what.contains(&name(3)), "{what}");
     assert!(what.contains("none of yours, id "), "{what}");
     assert!(
@@ -235,7 +235,7 @@ fn a_client_with_another_node_list() {
             && advice.ends_with("redlock nodes forget."),
         "{advice}"
     );
-    // The advice is good.
+    // Following the advice solves the problem.
     let ended = scene.run(&[&["nodes", "forget", "--yes"], &theirs[..]].concat());
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
     assert!(ended.stdout.ends_with("3 of 3 nodes have forgotten it\n"), "{ended:?}");
@@ -253,7 +253,7 @@ fn a_longer_max_ttl_is_forgotten_when_the_nodes_are_told_to() {
     };
     examine(&scene, &["--set=max_ttl=1h"], 0);
     assert!(is_noted());
-    // Without a terminal nobody is asked, and nothing is done.
+    // Without a terminal no question is asked, and nothing is done.
     let ended = scene.run(&["nodes", "forget"]);
     assert!(ended.code == Some(64) && ended.stderr.contains("no terminal to ask on; --yes"), "{ended:?}");
     let (code, shown) = scene.type_at(&["nodes", "forget"], "n\n");

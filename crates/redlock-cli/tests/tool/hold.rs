@@ -1,4 +1,4 @@
-//! `--hold-at-least`: a lock that is kept for longer than the command runs.
+//! `--hold-at-least`: the lock is kept for longer than the command runs.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ fn start(scene: &Scene, hold: &str, script: &str) -> Running {
     scene.start(&["run", "--ttl=500ms", hold, "k", "--", "sh", "-c", script])
 }
 
-/// A lock that is kept after its command has failed.
+/// A tool that keeps its lock after the command has failed.
 fn start_kept(scene: &Scene) -> Running {
     let tool = start(scene, "--hold-at-least=1h", "echo $PPID >pid.new; mv pid.new pid; exit 3");
     scene.appears("pid");
-    // The guardian ends when there is nothing left to guard.
+    // The guardian ends when the command's descendants have ended.
     let guardian = format!("/proc/{}", scene.read("pid").trim());
     eventually("the command has ended", || !Path::new(&guardian).exists());
     tool
@@ -34,7 +34,7 @@ fn a_lock_is_kept_after_a_command_that_ended_or_failed_at_once() {
         assert_eq!(scene.run(&["run", "--no-wait", "k", "--", "true"]).code, Some(75));
         let second = scene.run(&["run", "k", "--", "true"]);
         assert_eq!(second.code, Some(0), "{second:?}");
-        // The command was started when the lock had been held for a moment.
+        // The lock was acquired a moment before the command started.
         assert!(ready.elapsed() > HOLD / 2, "{:?}", ready.elapsed());
         let ended = first.finish();
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(code), ""));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{Running, Scene};
 
-/// A tool that holds `k` until the file `go` is there.
+/// A tool that holds `k` until the file `go` exists.
 fn holder(scene: &Scene) -> Running {
     let script = "touch ready; until [ -e go ]; do sleep 0.02; done";
     let holder = scene.start(&["run", "--set=owner=me", "k", "--", "sh", "-c", script]);
@@ -44,21 +44,21 @@ fn a_held_lock_is_shown_with_its_owner_its_time_and_its_fence() {
 fn a_script_learns_from_the_exit_code_whether_somebody_holds_it() {
     let scene = Scene::new(5);
     assert_eq!(json(&scene, &["inspect", "--json", "k"], 1)["state"], "not_held");
-    // No quorum, and that is certain.
+    // Too few keys for a quorum, and certainly so.
     scene.hold("k", &[0, 1]);
     let ended = scene.run(&["inspect", "k"]);
     assert!(
         ended.code == Some(1) && ended.stdout.contains("a key on 2 of 5 nodes is no quorum"),
         "{ended:?}"
     );
-    // With one that does not answer it could be three.
+    // With one node that does not answer, three nodes might have the key.
     scene.kill(&[4]);
     let ended = scene.run(&["inspect", "k"]);
     assert_eq!(ended.code, Some(69), "{ended:?}");
     assert!(ended.stdout.contains("not known who holds \"k\": 4 of 5 nodes answered"), "{ended:?}");
     let silent = format!("not known: 127.0.0.1:{}: unreachable", scene.cluster.port(4));
     assert!(ended.stdout.contains(&silent), "{ended:?}");
-    // Another implementation's lock, with its whole value as its owner.
+    // A lock of another implementation. Its whole value counts as the owner.
     scene.hold("k", &[2]);
     assert_eq!(json(&scene, &["inspect", "--json", "k"], 0)["owner"], "another");
     scene.kill(&[0, 1]);
@@ -78,7 +78,7 @@ fn a_broken_lock_is_gone_and_its_holder_told() {
     assert_eq!((&result["result"], &result["before"]["owner"]), (&"broken".into(), &"me".into()));
     let removals: Vec<_> =
         result["nodes"].as_array().unwrap().iter().map(|node| node["removal"].as_str()).collect();
-    // The holder may have given the fourth its key back.
+    // The holder may have set the key again on the fourth node.
     assert!(removals[..3].iter().all(|removal| *removal == Some("removed")), "{removals:?}");
     assert!(matches!(removals[3], Some("removed" | "absent")) && removals[4].is_none(), "{removals:?}");
     let ended = holder.finish();
@@ -90,7 +90,7 @@ fn a_broken_lock_is_gone_and_its_holder_told() {
     );
 }
 
-/// The value of a lock by redlock-rs or rslock: random bytes.
+/// redlock-rs and rslock use random bytes as the value of a lock.
 #[test]
 fn a_holder_whose_name_is_no_text_is_shown_and_broken() {
     let scene = Scene::new(3);
@@ -118,7 +118,7 @@ fn too_few_answers_are_no_success() {
     assert_eq!(ended.code, Some(69), "{ended:?}");
     assert!(ended.stdout.contains(&format!("127.0.0.1:{}: removed\n", scene.cluster.port(2))), "{ended:?}");
     assert!(ended.stdout.contains("run this again when they are back"), "{ended:?}");
-    // And who they are, also where there was nothing to remove.
+    // The nodes that did not answer are named even if there was nothing to remove.
     let ended = scene.run(&["break", "--yes", "another"]);
     let silent = format!("not known: 127.0.0.1:{}: unreachable", scene.cluster.port(3));
     assert!(ended.code == Some(69) && ended.stdout.contains(&silent), "{ended:?}");
@@ -149,7 +149,7 @@ fn a_terminal_gets_a_table_in_colour() {
     let (code, shown) = scene.type_at(&["doctor"], "");
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("\u{1b}[") && !shown.contains('\t'), "{shown}");
-    // In two parts of at most 100 columns.
+    // The table is split into two parts of at most 100 columns.
     assert_eq!(shown.matches("NODE").count(), 2, "{shown}");
     let json = scene.type_at(&["inspect", "--json", "k"], "").1;
     assert!(!json.contains('\u{1b}'), "{json}");

@@ -1,4 +1,4 @@
-//! What `redlock run` inherits: ignored signals, a terminal, orphans.
+//! Inheritance of `redlock run`: ignored signals, a terminal, orphans.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ fn under(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// The kernel threw the status of the command away: 71.
+/// The bug: the kernel discarded the status of the command, and the exit code was 71.
 #[test]
 fn an_ignored_sigchld_costs_no_exit_code() {
     let scene = Scene::new(3);
@@ -33,7 +33,7 @@ fn an_ignored_sigchld_costs_no_exit_code() {
     assert_eq!(ended.code, Some(74), "{ended:?}");
 }
 
-/// The command heard them, and redlock did not.
+/// The bug: the command received the signals, and redlock did not.
 #[test]
 fn signals_that_were_blocked_at_the_start_are_heard() {
     let scene = Scene::new(3);
@@ -46,7 +46,7 @@ fn signals_that_were_blocked_at_the_start_are_heard() {
     scene.assert_no_keys();
 }
 
-/// Children of the shell that became `redlock run` are no work of the command.
+/// The bug: children of the shell that became `redlock run` were taken for the command's.
 #[test]
 fn what_was_there_before_is_left_alone() {
     let scene = Scene::new(3);
@@ -81,7 +81,7 @@ fn zombies_of(parents: &[&str]) -> bool {
     })
 }
 
-/// A shell with job control on a terminal of its own, in the scene's directory.
+/// A shell with job control on its own terminal, in the scene's directory.
 struct Shell {
     child: Child,
     typed: File,
@@ -95,7 +95,7 @@ impl Shell {
         let child = terminal.start(scene.environment(&mut shell));
         let typed = terminal.into_file();
         let mut shown = typed.try_clone().unwrap();
-        // A terminal that nobody reads stops who writes to it. Ends with the shell.
+        // Drained, because a full terminal blocks its writers. The thread ends with the shell.
         std::thread::spawn(move || std::io::copy(&mut shown, &mut std::io::sink()));
         Self { child, typed }
     }
@@ -160,7 +160,7 @@ fn ctrl_z_stops_and_fg_continues_the_command() {
     scene.assert_no_keys();
 }
 
-/// The command is in a group of its own, whose leader ends with the lease of a redlock that is stopped.
+/// The command has a group of its own. The guardian of a stopped redlock ends the group's leader with the lease.
 #[test]
 fn a_command_that_stays_stopped_is_ended_with_the_lease() {
     let scene = Scene::new(3);
@@ -175,7 +175,7 @@ fn a_command_that_stays_stopped_is_ended_with_the_lease() {
     eventually("it has ended", || scene.read("code") == "74\n");
 }
 
-/// Every line had one word.
+/// The bug: each line contained one word.
 #[test]
 fn a_terminal_of_width_0_is_taken_for_a_usual_one() {
     let scene = Scene::new(3);

@@ -1,4 +1,4 @@
-//! `redlock init`: whose word counts, and which nodes do not take it.
+//! `redlock init`: when a declaration counts, and which nodes refuse it.
 
 use redlock_testing::{Data, Durability, LocalCluster};
 use serde_json::Value;
@@ -19,7 +19,7 @@ fn declare(scene: &Scene, code: i32) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// What the lines say, without the names that they begin with.
+/// The lines of the output, without the node names in front.
 fn lines(scene: &Scene, ended: &Ended) -> Vec<String> {
     let nodes = ended.stdout.lines().take(scene.cluster.len()).enumerate();
     nodes
@@ -65,7 +65,7 @@ fn without_a_terminal_nobody_is_asked_and_nothing_is_done() {
 #[test]
 fn a_node_that_is_not_new_is_named_with_what_to_do() {
     let scene = undeclared(Durability::Always);
-    // The first was met without keeping every write, and restarted; the second holds a lock; the third is not there.
+    // The first node was met without keeping every write, and restarted; the second holds a lock; the third is down.
     scene.cluster.command(0, &["CONFIG", "SET", "appendfsync", "everysec"]).unwrap();
     scene.run(&["doctor"]);
     scene.cluster.restart(0, Data::Kept).unwrap();
@@ -84,7 +84,7 @@ fn a_node_that_is_not_new_is_named_with_what_to_do() {
         "{second}"
     );
     assert!(third.starts_with("not declared: unreachable") && third.contains("run this again"), "{third}");
-    // With two that vote there is a quorum, and still not all have been declared.
+    // Two voting nodes are a quorum, but not all nodes have been declared.
     scene.delete("k", &[1]);
     scene.cluster.restart(2, Data::Kept).unwrap();
     let expected = [("refused_older", false), ("now", true), ("now", true)];

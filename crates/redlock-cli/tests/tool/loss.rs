@@ -6,10 +6,11 @@ use redlock_testing::LocalCluster;
 
 use crate::support::{Running, Scene, eventually};
 
-/// Ends when it is told to, and says that it was. A shell complains of a `sleep` that is ended as well.
+/// Ends on SIGTERM, and records that it was asked. stderr is closed because a shell complains when its `sleep` is ended
+/// as well.
 const OBEDIENT: &str =
     "exec 2>/dev/null; trap 'touch told; exit 0' TERM; touch ready; while :; do sleep 0.02; done";
-/// Cannot be told.
+/// Ignores SIGTERM.
 const DEAF: &str = "trap '' TERM; touch ready; while :; do sleep 0.02; done";
 
 #[test]
@@ -34,7 +35,7 @@ fn the_command_is_ended_when_three_of_five_nodes_hang() {
     assert_eq!(ended.code, Some(74), "{ended:?}");
     assert!(scene.has("told"));
     for_nodes(&scene, LocalCluster::resume);
-    // The TTL of 1 s is over, so the keys of the nodes that hung are as well, or are as soon as they look.
+    // The TTL of 1 s is over. Keys on the nodes that hung have expired, or expire as soon as the nodes run again.
     eventually("no keys", || (0..5).all(|node| scene.cluster.keys(node).unwrap().is_empty()));
 }
 
@@ -75,7 +76,7 @@ fn a_key_that_is_gone_when_the_command_ends_is_a_loss_too() {
     assert!(ended.stderr.contains("was lost"), "{ended:?}");
 }
 
-/// A tool on five nodes that holds a lock of 1 s, and whose command is ready.
+/// A tool on five nodes with a lock of 1 s and a command that is ready.
 fn start(script: &str) -> (Scene, Running) {
     let scene = Scene::new(5);
     let tool = scene.start(&["run", "--ttl", "1s", "k", "--", "sh", "-c", script]);

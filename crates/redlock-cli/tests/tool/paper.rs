@@ -1,4 +1,4 @@
-//! What is written of the tool by the tool: completions, manual pages, help; and that the README says the same.
+//! Texts that the tool generates: completions, manual pages, help. The README must agree with them.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ const SUBCOMMANDS: [&str; 13] = [
 ];
 
 fn output(arguments: &[&str]) -> String {
-    // The width of help where there is no terminal: wide enough to wrap nothing.
+    // Without a terminal COLUMNS decides the width: wide enough not to wrap anything.
     let output = redlock().args(arguments).env("COLUMNS", "1000").output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?} {output:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -66,7 +66,7 @@ fn the_help_of_every_subcommand_has_examples() {
         let help = output(&arguments);
         let examples = help.split("Examples:\n").nth(1).unwrap_or_default();
         assert!(examples.contains(&format!("  redlock {subcommand}")), "{help}");
-        // What is arranged by hand fits on any terminal and manual page; prose is wrapped to fit.
+        // Lines arranged by hand must fit on any terminal and manual page; prose is wrapped to fit.
         let arranged = examples.lines().filter(|line| line.starts_with("  "));
         arranged.for_each(|line| assert!(line.len() <= 72, "{subcommand}: {line}"));
     }

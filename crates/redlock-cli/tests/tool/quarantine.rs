@@ -1,18 +1,18 @@
-//! The restart guard as it is met by tools that live for less than a second each.
+//! The restart guard, as seen by tools that run for less than a second each.
 
 use redlock_testing::{Data, LocalCluster};
 
 use crate::support::{Ended, Scene, eventually};
 
-/// A short `max_ttl`, so that a quarantine is: 1.01 s and two more.
+/// A short `max_ttl` makes the quarantine short: 1.01 s plus two seconds.
 const SETTINGS: [&str; 3] = ["run", "--set=ttl=1s", "--set=max_ttl=1s"];
 
 fn run(scene: &Scene, wait: &str) -> Ended {
     scene.run(&[&SETTINGS[..], &[wait, "k", "--", "true"]].concat())
 }
 
-/// Called again and again it fails, and says why and for how long, until it does not fail any more. Each call is a
-/// process of its own.
+/// Runs the tool again and again, each time as a process of its own. The runs fail with the reason and the remaining
+/// time, until one succeeds.
 fn ends_by_itself(scene: &Scene, reason: &str) {
     let mut calls = 0;
     let mut last = f64::MAX;
@@ -41,7 +41,7 @@ fn a_wiped_node_is_believed_again_when_its_time_is_over() {
     ends_by_itself(&scene, "it is new or has lost its data");
 }
 
-/// Its uptime says nothing, so that only what it has written down at the first sight does.
+/// The node's uptime is no evidence. Only the node's record, written at the first observation, can end the quarantine.
 #[test]
 fn a_promoted_node_is_believed_again_when_its_time_is_over() {
     let scene = Scene::new(1);
@@ -58,16 +58,16 @@ fn a_promoted_node_is_believed_again_when_its_time_is_over() {
 #[test]
 fn a_wait_that_covers_a_quarantine_waits_it_out_and_says_so_once() {
     let scene = Scene::new(3);
-    // One of three is not waited for.
+    // One node of three in quarantine does not make the tool wait.
     scene.cluster.restart(0, Data::Lost).unwrap();
     let ended = run(&scene, "--wait=20s");
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     scene.cluster.restart(1, Data::Lost).unwrap();
-    // A wait that is too short has nothing to wait for.
+    // A wait that is shorter than the quarantine does not begin.
     let ended = run(&scene, "--wait=300ms");
     assert!(ended.code == Some(69) && ended.stderr.contains("after waiting 300ms"), "{ended:?}");
     assert!(ended.stderr.contains("redlock init") && !ended.stderr.contains("waiting another"), "{ended:?}");
-    // With new ids on two of three nodes, the list of before may be in use elsewhere.
+    // Two of three nodes have new ids, so that the earlier node list may be in use elsewhere.
     let ended =
         scene.run(&[&SETTINGS[..], &["--wait=20s", "--allow-other-lists", "k", "--", "true"]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -1,4 +1,4 @@
-//! When `redlock run` does not run the command: who holds the lock, a lock of its own, other clients' nodes.
+//! When `redlock run` does not run the command: another holder, the caller's own lock, other clients' nodes.
 
 use crate::support::Scene;
 
@@ -58,7 +58,7 @@ fn a_run_under_one_of_the_same_key_does_not_wait_for_itself() {
     scene.assert_no_keys();
 }
 
-/// What has the environment of a run that is over may lock.
+/// A process with the environment of a run that is over may lock.
 #[test]
 fn a_process_that_a_run_has_left_may_lock_the_same_key() {
     let scene = Scene::new(3);

@@ -62,7 +62,7 @@ fn a_lease_shorter_than_the_command_is_kept_alive() {
             }
         }
     }
-    // It was let in after the first had released, so the first is at its end.
+    // The second ran after the first had released, so the first is about to end.
     assert!(denials >= 2, "{denials}");
     let ended = first.finish();
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));

@@ -1,4 +1,4 @@
-//! No secret in anything that the tool says: settings shown and checked, errors, logs in every detail.
+//! No secret appears in the tool's output: settings shown and checked, errors, logs in full detail.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use redlock_testing::LocalCluster;
 use crate::certificates::{Authority, Validity};
 use crate::support::redlock;
 
-/// Each given in another way; none is part of another or of anything else.
+/// Each secret is given in another way. No secret is part of another one or of any other text.
 const SECRETS: [&str; 9] = [
     "in-the-url@plain",
     "in-the-url%40plain",
@@ -87,7 +87,7 @@ fn no_secret_is_shown_whatever_is_said() {
 
     let nodes = "nodes = [\"redis://a\"]\n";
     for mistakes in [
-        // Where a secret is a mistake, or beside one.
+        // Settings in which a secret is wrong, or stands beside a mistake.
         "nodes = [\"redis://user:in-the-url%40plain@h:x\", \"redis://user:in-the-url@plain@h/x\"]",
         "nodes = [\"in-the-url@plain\", \"http://:in-the-url%40plain@h\", \"redis://:in-the-url@plain\"]",
         "nodes = [\"redis+sentinel://u:in-the-url@plain/s\", \"redis+sentinel://u:in-the-url/plain@h/s\"]",
@@ -113,7 +113,7 @@ fn no_secret_is_shown_whatever_is_said() {
     }
 }
 
-/// Everything that is logged about real servers, whether they take a secret or not.
+/// The full log with real servers, which accept a secret or refuse it.
 #[test]
 fn no_secret_is_logged() {
     let authority = Authority::new("ours");

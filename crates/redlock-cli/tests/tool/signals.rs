@@ -35,7 +35,7 @@ fn signals_are_passed_on_to_the_command() {
         ("TERM", Signal::TERM),
     ];
     for (name, signal) in signals.into_iter().filter(|(_, signal)| is_heard(*signal)) {
-        // A shell complains of a `sleep` that is ended as well.
+        // stderr is closed because a shell complains when its `sleep` is ended as well.
         let script = format!(
             "exec 2>/dev/null; trap 'exit 42' {name}; touch ready-{name}; while :; do sleep 0.02; done"
         );

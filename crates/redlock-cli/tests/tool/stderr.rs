@@ -1,4 +1,4 @@
-//! `redlock run` whose stderr is closed, full, or not read by anybody. The log used to panic, or to wait, in the tasks
+//! `redlock run` with a stderr that is closed, full, or not read. The bug: the log panicked or blocked in the tasks
 //! that keep the lock.
 
 use std::fs::File;
@@ -7,10 +7,10 @@ use std::process::{Child, Stdio};
 
 use crate::support::{Scene, eventually};
 
-/// What a pipe holds on Linux.
+/// The capacity of a pipe on Linux.
 const PIPE_BYTES: usize = 64 * 1024;
 
-/// Longer than the lease, which therefore has to be renewed. The key is looked for by the test.
+/// Runs for longer than the lease, which therefore has to be renewed. The test reads the key meanwhile.
 const SCRIPT: &str = "touch ready; until [ -e go ]; do sleep 0.02; done; exit 5";
 
 fn start(scene: &Scene, verbosity: &str, stderr: Stdio) -> Child {

@@ -18,19 +18,19 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-/// How often, and how far apart, another process is looked at: 20 s in all, for a machine that is busy.
+/// Number of checks of another process, and the time between them: 20 s in all, for a busy machine.
 const POLLS: u32 = 4_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The tool, to be given arguments. In a process group of its own, so that it is never in the foreground of the
-/// terminal that the tests run in.
+/// The tool, without arguments. In a process group of its own, so that it is never in the foreground of the tests'
+/// terminal.
 pub(crate) fn redlock() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
     command.env_remove("REDLOCK_NODES").stdin(Stdio::null()).process_group(0);
     command
 }
 
-/// Looks until it is so.
+/// Checks until the condition holds.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..POLLS {
         if is_so() {
@@ -41,14 +41,14 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     panic!("still not so: {what}");
 }
 
-/// Whether a process that is started by this one hears the signal: under `nohup` and the like it does not.
+/// Whether processes started by this one receive the signal. Under `nohup` and the like they do not.
 pub(crate) fn is_heard(signal: Signal) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
     u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal.as_raw() - 1)) == 0
 }
 
-/// Servers, and a directory that is the working directory of every tool.
+/// Servers, and the working directory of every tool.
 pub(crate) struct Scene {
     pub(crate) cluster: LocalCluster,
     directory: TempDir,
@@ -89,7 +89,7 @@ impl Scene {
         Running { child, stdout, stderr }
     }
 
-    /// The tool with the cluster as its nodes, and no streams.
+    /// The tool with the cluster as its nodes, and without streams.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = redlock();
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
@@ -97,12 +97,13 @@ impl Scene {
         command
     }
 
-    /// Gives a command the scene's directory and nodes.
+    /// Sets a command's directory and nodes to the scene's.
     pub(crate) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.current_dir(self.directory.path()).env("REDLOCK_NODES", self.cluster.urls().join(","))
     }
 
-    /// Runs the tool on a terminal of 100 columns, where `typed` is typed; answers what the terminal showed.
+    /// Runs the tool on a terminal of 100 columns and types `typed`. Returns the exit code and what the terminal
+    /// showed.
     pub(crate) fn type_at(&self, arguments: &[&str], typed: &str) -> (Option<i32>, String) {
         let terminal = Terminal::open(Some(100));
         let mut command = redlock();
@@ -112,7 +113,7 @@ impl Scene {
         let mut terminal = terminal.into_file();
         terminal.write_all(typed.as_bytes()).unwrap();
         let mut shown = Vec::new();
-        // Ends with an error, as terminals do when nobody has them open any more.
+        // Reading ends with an error, because the other end of the terminal is closed.
         let _ = terminal.read_to_end(&mut shown);
         let code = child.wait().unwrap().code();
         (code, String::from_utf8(shown).unwrap().replace("\r\n", "\n"))
@@ -126,7 +127,7 @@ impl Scene {
         self.path(name).exists()
     }
 
-    /// For a script that waits for it.
+    /// Creates a file that a script waits for.
     pub(crate) fn create(&self, name: &str) {
         File::create(self.path(name)).unwrap();
     }
@@ -135,7 +136,7 @@ impl Scene {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Empty where there is no such file.
+    /// The contents of a file; empty if there is none.
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
@@ -144,7 +145,7 @@ impl Scene {
         eventually(name, || self.has(name));
     }
 
-    /// Takes the lock as another implementation would.
+    /// Acquires the lock as another implementation would.
     pub(crate) fn hold(&self, key: &str, nodes: &[usize]) {
         for node in nodes {
             let set = self.cluster.command(*node, &["SET", key, "another", "NX", "PX", "60000"]);
@@ -164,7 +165,7 @@ impl Scene {
         }
     }
 
-    /// No node that runs has a key: the tool has ended, so there is nothing to wait for.
+    /// Fails if any running node has a key. There is nothing to wait for, because the tool has ended.
     #[track_caller]
     pub(crate) fn assert_no_keys(&self) {
         for node in 0..self.cluster.len() {
@@ -182,14 +183,14 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Of so many columns; without any it does not know its size.
+    /// A terminal with this many columns; `None` leaves the size unset.
     pub(crate) fn open(columns: Option<u16>) -> Self {
         let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keyboard).unwrap();
         unlockpt(&keyboard).unwrap();
         let name = ptsname(&keyboard, Vec::new()).unwrap();
         let mut options = File::options();
-        // Not as the tests' own terminal, where they have none.
+        // NOCTTY, because tests without a terminal must not get this one.
         options.read(true).write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed());
         let end = options.open(name.to_str().unwrap()).unwrap();
         if let Some(ws_col) = columns {
@@ -206,13 +207,13 @@ impl Terminal {
         child
     }
 
-    /// What is typed and shown. Ends when all that were started have.
+    /// The stream of what is typed and shown. Reading ends when all processes on the terminal have ended.
     pub(crate) fn into_file(self) -> File {
         File::from(self.keyboard)
     }
 }
 
-/// A tool that runs; killed when it is dropped.
+/// A running tool. Killed when it is dropped.
 pub(crate) struct Running {
     child: Child,
     stdout: PathBuf,
@@ -248,7 +249,7 @@ impl Running {
         self.child.try_wait().unwrap()
     }
 
-    /// The exit code that a shell would show, for one that may have been killed.
+    /// The exit code that a shell would show, also for a tool that was killed.
     pub(crate) fn finish_as_shell(mut self) -> i32 {
         eventually("the tool has ended", || self.status().is_some());
         let status = self.status().unwrap();
@@ -264,7 +265,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Only a test that failed finds it running.
+        // The tool still runs only if the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,11 +1,11 @@
-//! TLS by settings that only a process of its own can be given.
+//! TLS settings that only a process of its own can be given.
 
 use redlock_testing::LocalCluster;
 
 use crate::certificates::{Authority, Validity};
 use crate::support::redlock;
 
-/// What the system trusts is what this variable names; no test can change that for itself.
+/// This variable decides which CAs the system trusts. A test cannot change it for its own process.
 #[test]
 fn the_cas_that_the_system_trusts_are_trusted() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, and how the tool says so.
+//! Wrong command lines, and the tool's messages about them.
 
 use crate::support::redlock;
 

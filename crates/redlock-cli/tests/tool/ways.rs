@@ -1,5 +1,5 @@
-//! Every way for `redlock run` to end, each as the table of docs/run.md has it: what becomes of the command, of what it
-//! has started, and of the lock.
+//! Every way in which `redlock run` can end, as in the table of docs/run.md: the fate of the command, of its
+//! descendants, and of the lock.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{Running, Scene, eventually, redlock};
 
-/// Tells which signals it gets. All but USR1 and USR2 end it, unless it is deaf.
+/// Records the signals that it receives. Every signal except USR1 and USR2 ends it, unless it is deaf.
 const MEMBER: &str = r#"
 name=$1
 for signal in HUP INT QUIT TERM; do
@@ -24,7 +24,8 @@ while :; do
 done
 "#;
 
-/// With a child, and one that has left the process group and the session. A shell starts both deaf to the keyboard.
+/// A command with a child, and with a descendant that has left the process group and the session. A shell starts both
+/// with the keyboard's signals ignored, which `env` reverts.
 const COMMAND: &str = r#"
 hear='env --default-signal=HUP,INT,QUIT,TERM,USR1,USR2'
 case $1 in stubborn) others=obedient ;; *) others=$1 ;; esac
@@ -36,7 +37,7 @@ exec $hear sh ./member command "$1"
 
 const MEMBERS: [&str; 3] = ["command", "child", "escaped"];
 
-/// Ways that run at the same time.
+/// Number of ways that are tested at the same time.
 const AT_ONCE: usize = 2;
 
 struct Way {
@@ -44,13 +45,13 @@ struct Way {
     name: &'static str,
     options: &'static [&'static str],
     manners: &'static str,
-    /// What is done; the last argument is the guardian.
+    /// The action; the last argument is the guardian.
     act: fn(&Scene, &Running, Pid),
-    /// When to look, where nothing ends.
+    /// The condition to wait for, where nothing ends.
     until: fn(&Scene) -> bool,
-    /// Whether descendants go on for ever.
+    /// Whether descendants continue for ever.
     leaves: bool,
-    /// What the tool needs before it ends.
+    /// A last action that lets the tool end.
     after: fn(&Running),
 }
 
@@ -124,7 +125,7 @@ const WAYS: &[Way] = &[
         .after(|tool| tool.signal(Signal::CONT)),
     Way::new("KILL of the guardian", |_, _, guardian| kill(guardian, Signal::KILL)),
     Way::new("KILL of redlock and its guardian at once", |_, tool, guardian| {
-        // Stopped, the guardian cannot do anything between the two.
+        // The guardian is stopped first, so that it cannot act between the two kills.
         kill(guardian, Signal::STOP);
         eventually("the guardian is stopped", || is_stopped(guardian));
         tool.signal(Signal::KILL);
@@ -154,12 +155,12 @@ fn row(line: &str) -> Option<&str> {
     line.starts_with('|').then_some(line)
 }
 
-/// Takes one way, and writes its row.
+/// Tests one way, and returns its row of the table.
 fn take(way: &Way) -> String {
     let scene = Scene::new(3);
     scene.write("member", MEMBER);
     scene.write("command", COMMAND);
-    // Without a terminal, and with 180 ms of drift between the end of the lease and that of its key.
+    // Without a terminal, and with 180 ms of drift between the end of the lease and the expiry of its key.
     let mut command = Command::new("setsid");
     command.arg(redlock().get_program()).args(["run", "-q", "--ttl=2s", "--set=clock_drift_factor=0.09"]);
     command.args(way.options).args(["k", "--", "sh", "./command", way.manners]);
@@ -169,7 +170,7 @@ fn take(way: &Way) -> String {
     (way.act)(&scene, &tool, guardian);
     let (mut goes_on, mut is_lapsing, mut is_beside) = (false, false, false);
     eventually(way.name, || {
-        // In this order: a member that is found after the key was gone has run without the lock.
+        // The key is read first: a member that is found after the key was gone has run without the lock.
         let is_held = is_held(&scene);
         let is_anybody_left = MEMBERS.iter().any(|name| is_running(&scene, name));
         is_beside |= is_anybody_left && !is_held;
@@ -200,7 +201,7 @@ fn take(way: &Way) -> String {
     format!("| {} | {command} | {descendants} | {lock} | {code} |", way.name)
 }
 
-/// What became of a process, and by which signal.
+/// How a process ended, and the signals that it received.
 fn end(scene: &Scene, name: &str) -> String {
     let mut parts = told(scene, name);
     if is_running(scene, name) {
@@ -217,7 +218,7 @@ fn told(scene: &Scene, name: &str) -> Vec<String> {
     told.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned).collect()
 }
 
-/// By a quorum.
+/// Whether a quorum has the key.
 fn is_held(scene: &Scene) -> bool {
     (0..3).filter(|node| scene.cluster.keys(*node).unwrap().contains(&"k".to_owned())).count() >= 2
 }
@@ -238,13 +239,13 @@ fn parent(pid: Pid) -> Pid {
     Pid::from_raw(stat(pid).unwrap()[1].parse().unwrap()).unwrap()
 }
 
-/// State, parent and what follows; none of a process that has been waited for.
+/// State, parent and the following fields; `None` for a process that has been reaped.
 fn stat(pid: Pid) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
 fn kill(pid: Pid, signal: Signal) {
-    // It may have ended by itself.
+    // The process may have ended by itself.
     let _ = kill_process(pid, signal);
 }

@@ -1,1 +1,1 @@
-//! Nothing: the tests beside it contend with other Redlock crates.
+//! Empty: the tests of this package contend with other Redlock crates.

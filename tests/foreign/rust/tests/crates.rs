@@ -1,5 +1,5 @@
 //! rslock and redlock, two other Redlock crates, against ours: on the same keys of the same nodes they exclude us, and
-//! we them. Both write 20 random bytes, which are no text, as the value of a lock.
+//! we exclude them. Both write 20 random bytes, which are no text, as the value of a lock.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -11,13 +11,13 @@ use redlock_quorum::{LockError, LockState, NodeStatus, NodeVote, Redlock, Remova
 
 const NODES: usize = 5;
 
-/// Longer than any test runs, so that a key which is gone was removed, not expired.
+/// Longer than any test runs, so that a key that is gone was removed and did not expire.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How long anything may take beyond what the protocols promise: for a machine that does much else.
+/// How much longer than the protocols promise anything may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// A name that RedLock.net and pottery would give it, too.
+/// A name that RedLock.net and pottery would use as well.
 const RESOURCE: &str = "redlock:job";
 
 const IMPLEMENTATIONS: [&str; 2] = ["rslock", "redlock"];
@@ -33,7 +33,7 @@ impl Theirs {
             "rslock" => Self::Rslock(rslock::LockManager::new(cluster.urls())),
             "redlock" => {
                 let mut manager = redlock::RedLock::new(cluster.urls());
-                // One try; the pause after it has to be possible.
+                // One attempt. The pause after it must not be zero.
                 manager.set_retry(1, 1);
                 Self::Redlock(Arc::new(manager))
             }
@@ -41,7 +41,7 @@ impl Theirs {
         }
     }
 
-    /// The value of the lock; `None` when it was denied.
+    /// Makes one attempt. Returns the value of the lock, or `None` when it was denied.
     async fn lock(&self) -> Option<Vec<u8>> {
         match self {
             Self::Rslock(manager) => manager.lock(RESOURCE, LONG).await.ok().map(|lock| lock.val),
@@ -102,7 +102,8 @@ async fn who_holds_is_denied_to_the_other() {
     }
 }
 
-/// Each gives back a lock that it does not hold any more, because its keys are gone and the other has locked.
+/// Each client releases a lock that it no longer holds, because its keys are gone and the other client has acquired the
+/// lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_removes_the_others_key() {
     for implementation in IMPLEMENTATIONS {
@@ -112,7 +113,7 @@ async fn nobody_removes_the_others_key() {
         forget(&cluster);
         let value = theirs.lock().await.expect(implementation);
         all_hold(&cluster, &hex(&value)).await;
-        // Either answer is right: by our clock the lease goes on.
+        // Either result is correct, because by our clock the lease is still valid.
         drop(guard.release().await);
         all_hold(&cluster, &hex(&value)).await;
 
@@ -142,7 +143,7 @@ async fn scene(implementation: &str) -> (LocalCluster, Theirs, Redlock) {
     let cluster = LocalCluster::start(NODES).unwrap();
     let builder = Redlock::builder().nodes(cluster.urls()).ttl(LONG).max_ttl(LONG).keep_alive(false);
     let redlock = builder.node_timeout(Duration::from_secs(1)).connect().await.unwrap();
-    // A quorum is enough for `connect`, but not for tests that look at every node.
+    // `connect` needs only a quorum, but these tests look at every node.
     eventually("every node is connected", || redlock.nodes().iter().all(NodeStatus::is_connected)).await;
     let theirs = Theirs::new(implementation, &cluster);
     (cluster, theirs, redlock)
@@ -157,7 +158,7 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     tokio::time::timeout(SLACK, reached).await.unwrap_or_else(|_| panic!("not within {SLACK:?}: {what}"));
 }
 
-/// The first nodes of a quorum decide; the others follow. `value` in hexadecimal; empty for no key.
+/// The first nodes of a quorum decide; the others follow. `value` is in hexadecimal, and empty for no key.
 async fn all_hold(cluster: &LocalCluster, value: &str) {
     let holds = |node| seen(cluster, node) == value;
     eventually(&format!("all nodes hold {value:?}"), || (0..NODES).all(holds)).await;

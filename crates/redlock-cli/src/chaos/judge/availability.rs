@@ -1,4 +1,4 @@
-//! When a lock could be had.
+//! The time in which locks could be acquired.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::super::log::{Log, Outcome};
 use super::promise::client_hits;
 
-/// A hand-over from one holder to the next takes so long at most in a healthy run; what is shorter is no gap.
+/// The longest handover from one holder to the next in a healthy run. Shorter times are no gaps.
 const HAND_OVER: Duration = Duration::from_millis(250);
 
-/// Over all resources.
+/// The availability of all resources together.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Availability {
     /// Share of the time, from 0 to 1, in which every lock was held by a living client, was not wanted, or was being
     /// handed over.
     pub(crate) share: f64,
-    /// When somebody waited for a lock and nobody living held it for longer than a hand-over takes.
+    /// The times when a client waited for a lock that no living client held, for longer than a handover takes.
     pub(crate) gaps: Vec<Gap>,
 }
 
@@ -47,12 +47,12 @@ impl Availability {
                 let until = killed_at.map_or(visit.until(), |killed_at| visit.until().min(killed_at));
                 span(visit.resource, visit.acquired_at, until, (Change::Held, Change::Left));
             }
-            // A wait in vain goes on with the next one, until the last.
+            // A client asks again after a failed wait, so that its successive waits count as one.
             let won = client.visits.iter().map(|visit| (visit.resource, visit.wanted_at, visit.acquired_at));
             let cut_short = client.waits.iter().filter(|wait| wait.outcome == Outcome::CutShort);
             let in_vain = cut_short.map(|wait| (wait.resource, wait.wanted_at, wait.until));
             for (resource, mut from, until) in won.chain(in_vain) {
-                // Whoever stands still wants nothing.
+                // A paused client wants nothing.
                 for (_, pause) in client_hits(log).filter(|(paused, _)| *paused == number) {
                     let over = pause.healed_at.unwrap_or(log.ended_at);
                     if pause.at < until && from < over {
@@ -78,7 +78,8 @@ impl Availability {
     }
 }
 
-/// What changes at a moment. In this order at the same moment, so that a hand-over without a pause is none.
+/// A change at a moment. Changes at the same moment are sorted in this order, so that a handover without a pause is no
+/// gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Held,

@@ -1,4 +1,4 @@
-//! Whose lock could not be had, when, and why.
+//! The clients that could not acquire a lock, with times and reasons.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::super::log::{ClientLog, Log, Outcome, Wait};
 use super::availability::Gap;
 use crate::lost::Lost;
 
-/// A client that wanted a lock while nobody living held it.
+/// A client that wanted a lock while no living client held it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Denied {
     pub(crate) client: usize,
@@ -23,7 +23,7 @@ impl Denied {
     }
 }
 
-/// All of the gaps, and those who never had any lock; the longest first.
+/// The clients that waited in a gap, and those that never acquired a lock; the longest wait first.
 pub(super) fn of(log: &Log, gaps: &[Gap]) -> Vec<Denied> {
     let mut denied = Vec::new();
     for (client, seen) in log.clients.iter().enumerate() {
@@ -62,7 +62,7 @@ fn denied_in(log: &Log, client: usize, seen: &ClientLog, gap: &Gap) -> Option<De
     })
 }
 
-/// The reason of the last wait that was in vain.
+/// The reason of the last failed wait.
 fn reason<'w>(log: &Log, waits: impl DoubleEndedIterator<Item = &'w Wait>) -> Option<String> {
     waits.rev().find_map(|wait| match wait.outcome {
         Outcome::CutShort => None,
@@ -78,7 +78,7 @@ fn words(why: Why) -> &'static str {
         Why::Contended => "another client's key was there",
         Why::NoQuorum => "no quorum",
         Why::TooLate => "it was granted too late",
-        Why::NoToken => "no fencing token could be had",
+        Why::NoToken => "the nodes granted no fencing token",
         Why::Other => "the wait ran out",
     }
 }
@@ -89,7 +89,7 @@ fn nodes(log: &Log, failures: &[Lost]) -> String {
     failures.join(", ")
 }
 
-/// A client that was killed leaves its key for a TTL.
+/// A killed client's key stays for a TTL.
 fn killed_holder(log: &Log, gap: &Gap) -> Option<String> {
     let killed = log.clients.iter().enumerate().find(|(_, client)| {
         client.visits.iter().any(|visit| {

@@ -1,14 +1,14 @@
-//! How long it took to get a lock.
+//! The time it took to acquire a lock.
 
 use std::time::Duration;
 
 use super::super::event::LONG;
 use super::super::log::Log;
 
-/// Of the locks that are held briefly: a wait for the others is as long as their holds.
+/// Waits for locks that are held briefly. A wait for a long hold would measure the hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Latency {
-    /// When each was acquired, and how long it took, in the order of acquisition.
+    /// When each lock was acquired and how long that took, in order of acquisition.
     pub(crate) waits: Vec<(u64, Duration)>,
 }
 
@@ -25,13 +25,13 @@ impl Latency {
         Self { waits }
     }
 
-    /// Of all, for a percentage from 0 to 100.
+    /// The wait at a percentage from 0 to 100.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         percentile(self.waits.iter().map(|(_, wait)| *wait), percent)
     }
 }
 
-/// The smallest that is not exceeded by so many of a hundred; zero of none.
+/// The smallest wait that is not exceeded by `percent` of a hundred waits; zero if there are none.
 pub(crate) fn percentile(waits: impl Iterator<Item = Duration>, percent: usize) -> Duration {
     let mut waits: Vec<Duration> = waits.collect();
     waits.sort_unstable();

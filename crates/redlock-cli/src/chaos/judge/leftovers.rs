@@ -1,4 +1,4 @@
-//! Keys that stayed on a node for longer than an attempt and its rollback take, while nobody held them.
+//! Keys that stayed on a node without a holder for longer than an attempt and its rollback take.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::super::plan::Act;
 use super::promise::Promise;
 use super::{client_hits, nanos};
 
-/// The most that are listed. A client that leaks leaks at every attempt.
+/// The number of keys listed at most. A client with a leak leaks at every attempt.
 const LISTED: usize = 100;
 
 pub(super) fn check(log: &Log, promise: &Promise) -> Verdict {
@@ -22,7 +22,7 @@ pub(super) fn check(log: &Log, promise: &Promise) -> Verdict {
         .map(|visit| (visit.token.as_str(), visit))
         .collect();
     let left = log.seen.iter().filter_map(|((node, key, value), (first, last))| {
-        // While it was held, it had to be there.
+        // While the lock was held, the key belonged there.
         let since = visits.get(value.as_str()).map_or(*first, |visit| visit.until().max(*first));
         let unheld = since..*last;
         let lasted = unheld.end.saturating_sub(unheld.start) > nanos(promise.release_within);
@@ -31,15 +31,15 @@ pub(super) fn check(log: &Log, promise: &Promise) -> Verdict {
     });
     let mut left: Vec<LeftKey> = left.chain(log.left.iter().cloned()).take(LISTED).collect();
     left.dedup();
-    // After the end, and of values without a holder: nobody holds anything.
+    // No holds are passed, because none of these keys had a holder at that time.
     check_left_keys(&[], &left)
 }
 
-/// Whether the release could not have arrived: the client was killed or stood still, or something was done to the node.
+/// Whether the release could not reach the node: the client was killed or paused, or the node was faulty.
 fn is_excused(log: &Log, promise: &Promise, node: usize, value: &str, unheld: &Range<u64>) -> bool {
     let client = (0..log.clients.len()).find(|client| crew::is_owner(*client, value));
     let Some(client) = client else { return true };
-    // Clients need a while to find a node again.
+    // Clients need a while to reconnect to a node.
     let aftermath = nanos(Promise::RECONNECT);
     let meets = |hit: &Hit| {
         let over = hit.healed_at.unwrap_or(u64::MAX / 2) + aftermath;

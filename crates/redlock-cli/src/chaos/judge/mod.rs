@@ -1,4 +1,4 @@
-//! What a run proves: a pure function of what was seen.
+//! The verdict on a run: a pure function of its log.
 
 mod availability;
 mod denied;
@@ -26,53 +26,53 @@ pub(crate) use self::tested::Expected;
 use super::event::{Answer, resource_name};
 use super::log::{End, Lease, Log, Outcome};
 
-/// How late after the deadline a holder may be told of its loss: the library's timer takes milliseconds, the rest is
-/// for a machine with more processes than processors.
+/// How late after the deadline a loss may be announced. The library's timer takes milliseconds; the rest allows for a
+/// machine with more processes than processors.
 const LOSS_BOUND: Duration = Duration::from_secs(1);
 
-/// Everything that is said about a run.
+/// The complete verdict on a run.
 #[derive(Debug)]
 pub(crate) struct Judgement {
-    /// Each thing that is wrong, as a sentence without a full stop; none when the run was clean.
+    /// Each failure as a sentence without a full stop; empty when the run was clean.
     pub(crate) wrong: Vec<String>,
     pub(crate) violations: Vec<Violation>,
-    /// What a breach of the assumptions has allowed.
+    /// Violations that are excused, because a fault broke an assumption.
     pub(crate) excused: Vec<Violation>,
-    /// Each thing that the run was to try and has not, as a sentence without a full stop.
+    /// Each planned part of the run that did not take place, as a sentence without a full stop.
     pub(crate) untested: Vec<String>,
-    /// Whose lock could not be had, the longest time first.
+    /// The clients that could not acquire a lock, the longest wait first.
     pub(crate) denied: Vec<Denied>,
     pub(crate) counts: Counts,
     pub(crate) availability: Availability,
     pub(crate) latency: Latency,
-    /// After each fault, and after its end, the time until somebody got a lock.
+    /// For each fault: the time until the next acquired lock, after its start and after its end.
     pub(crate) recoveries: Vec<Recovery>,
 }
 
-/// The result of a judgement.
+/// The result of the judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// Everything was tried, and nothing was wrong.
+    /// Everything was tested, and nothing was wrong.
     Clean,
-    /// Nothing was wrong, and not everything was tried.
+    /// Nothing was wrong, but not everything was tested.
     Inconclusive,
     Violated,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Holds of a lock.
+    /// Number of holds.
     pub(crate) sections: usize,
     pub(crate) renewals: usize,
     pub(crate) losses: usize,
-    /// Waits that were over before the lock was had.
+    /// Waits that ended without the lock.
     pub(crate) misses: usize,
     pub(crate) unconfirmed_releases: usize,
     pub(crate) faults: usize,
     pub(crate) writes: usize,
-    /// Writes that the store refused for their fencing token.
+    /// Writes that the store refused because of their fencing token.
     pub(crate) stale_writes: usize,
-    /// Writes that the store took although the lease was over, since nobody had written after it.
+    /// Writes that the store accepted although the lease was over, because no later holder had written yet.
     pub(crate) late_writes: usize,
 }
 
@@ -118,7 +118,7 @@ impl Judgement {
     }
 }
 
-/// Times since the run began are easier to read than times since boot.
+/// Replaces times since boot by times since the run began, which are easier to read.
 pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
     let at = |time: u64| time.saturating_sub(began_at);
     let section = |section: &Section| Section {
@@ -154,13 +154,13 @@ pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
             Violation::LossLate { loss: loss(&one), due: at(due), bound }
         }
         Violation::Revived { loss: one } => Violation::Revived { loss: loss(&one) },
-        // Without times.
+        // Violations without times.
         other @ (Violation::KeyLeft { .. } | Violation::StaleWrite { .. } | _) => other,
     };
     to_microseconds(&violation.to_string())
 }
 
-/// The checker writes nanoseconds. Nobody reads them, and clients are not that exact.
+/// Shortens the checker's nanoseconds to microseconds. Clients are not more exact than that.
 fn to_microseconds(text: &str) -> String {
     const NANOS: usize = 9;
     let mut short = String::new();
@@ -179,7 +179,7 @@ fn client_name(client: usize) -> String {
     format!("client {client}")
 }
 
-/// What the clients held, as the checker takes it.
+/// The clients' holds in the checker's format.
 fn sections(log: &Log) -> Vec<Section> {
     let mut sections = Vec::new();
     for (client, log) in log.clients.iter().enumerate() {
@@ -198,13 +198,13 @@ fn sections(log: &Log) -> Vec<Section> {
     sections
 }
 
-/// The losses, and the releases of leases that were over.
+/// The announced losses, and the releases of leases that were over.
 fn losses(log: &Log) -> Vec<LossNotice> {
     let mut losses = Vec::new();
     for (client, log) in log.clients.iter().enumerate() {
         for visit in &log.visits {
             let told_at = match (visit.valid_again_at, &visit.end) {
-                // The guard itself has said that it was over.
+                // The guard had reported the end of the lease before the lease was valid again.
                 (Some(again), _) => visit.over_at.unwrap_or(again),
                 (None, End::Open) => continue,
                 (None, End::Released { at }) if *at <= visit.deadline => continue,
@@ -246,16 +246,16 @@ fn writes(log: &Log) -> Vec<Write> {
     writes.collect()
 }
 
-/// In each stretch of time in which a client could reach a quorum, somebody has to win what it waits for.
+/// Checks that in each period in which a client could reach a quorum, some client acquires the lock that it waits for.
 fn progress(log: &Log, promise: &Promise) -> Verdict {
     let all = sections(log);
     let mut verdict = history::check(&[]);
     if !log.cut_short.is_empty() {
-        // Nobody knows whether there was a quorum to be had.
+        // Nobody knows whether a quorum could be reached.
         return verdict;
     }
     for (client, client_log) in log.clients.iter().enumerate() {
-        // A wait in vain goes on with the next one, until the last.
+        // A client asks again after a failed wait, so that its successive waits count as one.
         let cut_short = client_log.waits.iter().filter(|wait| wait.outcome == Outcome::CutShort);
         let in_vain = cut_short.map(|wait| Waiter {
             client: client_name(client),

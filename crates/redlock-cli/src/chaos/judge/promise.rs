@@ -1,4 +1,4 @@
-//! What the lock promises with these settings, and when a run was outside of it.
+//! The promises of the lock with the given settings, and the times when a run was outside their assumptions.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,39 +11,40 @@ use super::super::log::{Hit, Log};
 use super::super::plan::Act;
 use super::nanos;
 
-/// How long a release may take after an attempt has given up, on such a machine. The TTL has to be longer, or no key
-/// is there for long enough to be seen.
+/// How long a release may take after a failed attempt, on a busy machine. The TTL has to be longer, because otherwise
+/// no leaked key exists for long enough to be noticed.
 const RELEASE: Duration = Duration::from_secs(1);
-/// What else a wait may take on such a machine.
+/// Additional time of a wait on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
-/// What a clock may be fast by, with the default settings: 1 %. Less is a choice of the user's, and is judged.
+/// How much too fast a clock may run with the default settings: 1 %. A user who lowers the drift is judged by this
+/// value all the same.
 const DRIFT_PPM: i64 = 10_000;
 
-/// The settings, as far as they are promises. A setting that weakens them is no excuse: whoever turns the restart
-/// guard off, or lowers the drift, sees here what it is for.
+/// The settings that contain promises. A setting that weakens them is no excuse: a user who turns off the restart guard
+/// or lowers the drift sees here what they are for.
 #[derive(Debug, Clone)]
 pub(crate) struct Promise {
     pub(crate) nodes: usize,
     pub(crate) quorum: usize,
     pub(crate) ttl: Duration,
     pub(crate) max_ttl: Duration,
-    /// What a clock may jump during a TTL.
+    /// How far a clock may jump during a TTL.
     pub(crate) drift: Duration,
-    /// By how many parts of a million a clock may be fast.
+    /// How much too fast a clock may run, in parts per million.
     pub(crate) drift_ppm: i64,
     pub(crate) quarantine: Duration,
-    /// Stands before the names of all keys.
+    /// The prefix of all keys.
     pub(crate) key_prefix: String,
-    /// Within which an attempt that failed has removed its keys.
+    /// How long a failed attempt may take to remove its keys.
     pub(crate) release_within: Duration,
-    /// Within which somebody wins, where a quorum can be reached.
+    /// How long some client may take to acquire a lock while a quorum can be reached.
     pub(crate) bound: Duration,
 }
 
 impl Promise {
-    /// After the end of a fault clients need so long to find a node again: up to a second between two tries, and a
-    /// machine that does much else.
+    /// How long clients take to reconnect to a node after a fault: up to a second between two attempts, plus the delays
+    /// of a busy machine.
     pub(super) const RECONNECT: Duration = Duration::from_secs(3);
 
     pub(crate) fn of(settings: &Settings, longest_hold: Duration) -> Self {
@@ -66,12 +67,12 @@ impl Promise {
             quarantine: settings.quarantine(),
             key_prefix: value("key_prefix").unwrap_or_default(),
             release_within: node_timeout + RELEASE,
-            // A holder finishes, or a killed one's lease ends.
+            // A holder has to finish, or the lease of a killed holder has to expire.
             bound: longest_hold + ttl + SLACK,
         }
     }
 
-    /// When an assumption did not hold, and until when leases of that time may live.
+    /// For each fault that broke an assumption, the time until the last lease affected by it has expired.
     pub(super) fn breaches(&self, log: &Log) -> Vec<Breach> {
         let breach = |hit: &Hit| {
             let Act::Node { nemesis, .. } = &hit.act else { return None };
@@ -89,7 +90,8 @@ impl Promise {
                 Some(Assumption::Clocks)
             }
             Nemesis::ClockRate { ppm } if i64::from(*ppm) > self.drift_ppm => Some(Assumption::Clocks),
-            // These leave keys and clocks alone, or let keys live longer; the restart guard is there for lost data.
+            // These faults affect neither keys nor clocks, or let keys live longer. Lost data is the restart guard's
+            // task.
             Nemesis::Kill { .. }
             | Nemesis::Restart { .. }
             | Nemesis::Pause
@@ -103,7 +105,7 @@ impl Promise {
         }
     }
 
-    /// The stretches of time in which a client ran and could have had a quorum.
+    /// The periods in which a client ran and could reach a quorum.
     pub(super) fn well(&self, log: &Log, client: usize) -> Vec<Range<u64>> {
         let mut changes: Vec<(u64, isize)> = Vec::new();
         let stops = isize::try_from(self.nodes).unwrap_or(isize::MAX);
@@ -144,12 +146,12 @@ impl Promise {
         well
     }
 
-    /// Whether clients cannot reach a node, or it does not do what they ask, while this lasts.
+    /// Whether the fault keeps clients from reaching a node, or keeps the node from doing what they ask.
     pub(super) fn keeps_away(&self, nemesis: &Nemesis) -> bool {
         self.aftermath(nemesis).is_some()
     }
 
-    /// How long after its end a fault keeps a node's vote away; none for one that never does.
+    /// How long after its end a fault still costs a node its vote; `None` for a fault that never does.
     fn aftermath(&self, nemesis: &Nemesis) -> Option<Duration> {
         match nemesis {
             Nemesis::Kill { data: Data::Lost }

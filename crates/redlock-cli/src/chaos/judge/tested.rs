@@ -1,4 +1,5 @@
-//! The parts of a run that did not happen. A run without a violation proves nothing where nothing was tried.
+//! The planned parts of a run that did not take place. A run without a violation proves nothing about what was not
+//! tried.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::super::scenario::{Scenario, Spot, Timing};
 /// The least that a run has to do before "nothing is wrong" means that the lock has kept its promises.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
-    /// The scheduled faults, in the order of the scenario.
+    /// The scheduled faults, in the scenario's order.
     faults: Vec<Named>,
     draws_at_random: bool,
     needs_contention: bool,
@@ -19,10 +20,10 @@ pub(crate) struct Expected {
 
 #[derive(Debug, Clone)]
 struct Named {
-    /// The scenario's word for it, and where it stands.
+    /// The scenario's word for the fault, and its position in the file.
     what: String,
     at: Duration,
-    /// How many nodes, ways or clients it hits at once.
+    /// How many nodes, ways or clients the fault hits at once.
     acts: usize,
 }
 
@@ -30,7 +31,7 @@ impl Expected {
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let named = |fault: &super::super::scenario::Fault| Named {
             what: match &fault.spot {
-                // No file says it.
+                // The fault is not from a file.
                 spot if *spot == Spot::default() => fault.name.to_owned(),
                 spot => format!("{} ({spot})", fault.name),
             },
@@ -48,13 +49,13 @@ impl Expected {
         }
     }
 
-    /// The same where it is as good when nobody contends.
+    /// The same expectation, but a run without contention is acceptable.
     pub(crate) fn without_contention(self) -> Self {
         Self { needs_contention: false, ..self }
     }
 }
 
-/// Each thing that was to be tried and was not, as a sentence without a full stop.
+/// Each planned part that did not take place, as a sentence without a full stop.
 pub(super) fn untested(log: &Log, expected: &Expected) -> Vec<String> {
     if !log.cut_short.is_empty() {
         return log.cut_short.clone();
@@ -76,7 +77,7 @@ pub(super) fn untested(log: &Log, expected: &Expected) -> Vec<String> {
     untested
 }
 
-/// Why a fault does not count as played: no repetition of it has hit all that it means.
+/// Why a fault does not count as played: no repetition of it has hit all of its victims.
 fn missing(log: &Log, expected: &Expected, number: usize, fault: &Named) -> Option<String> {
     let mut played: BTreeMap<usize, usize> = BTreeMap::new();
     for hit in &log.hits {
@@ -104,7 +105,8 @@ fn missing(log: &Log, expected: &Expected, number: usize, fault: &Named) -> Opti
     }
 }
 
-/// A change at a moment, in this order at the same one, because a client that gets a lock does not wait for itself.
+/// A change at a moment. Changes at the same moment are sorted in this order, because a client that acquires a lock
+/// does not wait for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
     Satisfied,
@@ -113,7 +115,7 @@ enum Change {
     Wanted,
 }
 
-/// Whether somebody ever wanted a lock while it was held.
+/// Whether any client ever wanted a lock while another client held it.
 fn is_contended(log: &Log) -> bool {
     let mut resources: BTreeMap<usize, Vec<(u64, Change)>> = BTreeMap::new();
     for client in &log.clients {

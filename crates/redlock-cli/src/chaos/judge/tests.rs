@@ -1,4 +1,4 @@
-//! Runs as they might have been. Times are milliseconds since the run began.
+//! Judgements of made-up runs. Times are milliseconds since the run began.
 
 use redlock_testing::{ClientFault, ClockStep, Data, Nemesis};
 
@@ -29,7 +29,7 @@ fn say(log: &mut Log, client: usize, ms: u64, what: What) {
     let _ = log.handle_event(client, 1, Event { at: at(ms), what }, at(ms));
 }
 
-/// A hold from `from` to `to` of a lease until `deadline`, asked for at `asked`.
+/// A hold from `from` to `to` with a lease until `deadline`, requested at `asked`.
 fn hold(log: &mut Log, client: usize, [asked, from, to, deadline]: [u64; 4], fencing_token: u64) {
     acquire(log, client, [asked, from, deadline], fencing_token);
     say(log, client, to, What::Released);
@@ -101,7 +101,7 @@ fn an_overlap_is_excused_by_what_breaks_an_assumption_and_by_nothing_else() {
         (Nemesis::ClockRate { ppm: 10_001 }, 100, true),
         (Nemesis::ClockRate { ppm: 10_000 }, 100, false),
         (Nemesis::Pause, 100, false),
-        // The restart guard is there for it; without the guard, it is what is found.
+        // The restart guard protects against lost data. Without the guard the violation has to be found.
         (Nemesis::Kill { data: Data::Lost }, 100, false),
     ];
     for (nemesis, from, is_excused) in table {
@@ -122,7 +122,7 @@ fn whoever_could_reach_a_quorum_must_get_on() {
         for (act, from, healed) in hits {
             hit(&mut log, act.clone(), *from, *healed);
         }
-        // It asks again and again.
+        // The client asks again and again.
         for asked in (0..20_000).step_by(2_000) {
             say(&mut log, 0, asked, What::Attempt { resource: 0 });
             say(&mut log, 0, asked + 2_000, What::Missed { why: Why::NoQuorum, failures: vec![] });
@@ -187,7 +187,7 @@ fn a_lock_that_a_dead_client_keeps_cannot_be_had() {
     assert_eq!(judgement.availability.gaps, [gap(1_000, 3_000)]);
     assert!((judgement.availability.share - (1.0 - 2.0 / 60.0)).abs() < 1e-9);
 
-    // While it stands still it wants nothing.
+    // A paused client wants nothing.
     hit(&mut log, Act::Client { client: 1, fault: ClientFault::Pause }, 1_500, 2_500);
     let gaps = judge(&log, &promise(), &Expected::default()).availability.gaps;
     assert_eq!(gaps, [gap(1_000, 1_500), gap(2_500, 3_000)]);
@@ -210,7 +210,7 @@ fn what_a_late_writer_gets_is_counted() {
 fn a_key_without_a_holder_is_gone_soon() {
     let left = |value: &str, first: u64, last: u64, hits: &[(Act, u64, u64)]| {
         let mut log = run(2);
-        // Its token is `client-0.1:1`.
+        // The hold's token is `client-0.1:1`.
         hold(&mut log, 0, [0, 10, 5_000, 6_000], 1);
         for (act, from, healed) in hits {
             hit(&mut log, act.clone(), *from, *healed);
@@ -240,7 +240,7 @@ fn nanoseconds_are_not_shown() {
     assert_eq!(to_microseconds("none"), "none");
 }
 
-/// A run of ten seconds with two holds, one of which was waited for, and what it says that was not tested.
+/// A run of ten seconds with two holds, one of which was waited for. Returns the verdict and what was not tested.
 fn untested(scenario: &str, prepare: impl FnOnce(&mut Log)) -> (Finding, Vec<String>) {
     let mut log = run(2);
     (log.healed_at, log.ended_at) = (at(10_000), at(10_000));
@@ -330,7 +330,7 @@ fn whoever_could_not_have_a_lock_is_told_with_the_reason() {
     let why = "no quorum: a:1 unreachable, c:1 no answer".to_owned();
     assert_eq!(denied, [Denied { client: 1, resource: 0, from: at(1_000), until: at(5_010), why }]);
 
-    // A client that never had any lock is told of, whatever the others had.
+    // A client that never acquired a lock is reported, whatever the others did.
     say(&mut log, 2, 7_000, What::Attempt { resource: 0 });
     say(&mut log, 2, 7_100, What::Missed { why: Why::Contended, failures: vec![] });
     let denied = judge(&log, &promise(), &Expected::default()).denied;

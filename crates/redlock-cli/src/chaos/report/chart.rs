@@ -1,4 +1,4 @@
-//! How long it took to get a lock, over time.
+//! The chart of the time to acquire a lock, over the run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::chaos::judge::percentile;
 const HEIGHT: f64 = 170.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = HEIGHT - 8.0;
-/// Each has enough locks for a percentile.
+/// Few enough that each bin has enough locks for a percentile.
 const BINS: usize = 138;
-/// What the axis shows: from 0.1 ms on, in powers of ten.
+/// The axis shows times from 0.1 ms, in powers of ten.
 const LEAST: f64 = 1e-4;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -46,7 +46,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
     }
     for (class, percent) in [("slowest", 100), ("p99", 99), ("p50", 50)] {
         let mut path = String::new();
-        // Without a lock there is nothing to connect.
+        // A bin without locks interrupts the line.
         let mut pen = 'M';
         for (bin, waits) in bins.iter().enumerate() {
             if waits.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
             }
             let height = y(percentile(waits.iter().copied(), percent));
             if pen == 'M' {
-                // A dot, where nothing follows.
+                // An isolated bin is drawn as a dot.
                 let _ = write!(path, "M{} {}h.1", short(x(bin)), short(height));
             }
             let _ = write!(path, "L{} {}", short(x(bin)), short(height));

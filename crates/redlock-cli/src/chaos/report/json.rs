@@ -1,4 +1,4 @@
-//! report.json: docs/chaos.md has its fields. Times are seconds since all clients were ready.
+//! report.json. docs/chaos.md describes its fields. Times are seconds since all clients were ready.
 
 use redlock_testing::history::Violation;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::chaos::event::resource_name;
 use crate::chaos::judge::{Counts, Finding, relative};
 use crate::chaos::plan::Act;
 
-/// Raised when a field changes its meaning or goes away.
+/// Raised when a field is removed or changes its meaning.
 const SCHEMA: u32 = 1;
 
 pub(super) fn of(facts: Facts<'_>) -> Value {
@@ -100,7 +100,7 @@ fn violations(facts: Facts<'_>, violations: &[Violation]) -> Vec<Value> {
     violations.iter().map(value).collect()
 }
 
-/// One word for programs.
+/// The kind of a violation, as one word for programs.
 fn kind(violation: &Violation) -> &'static str {
     match violation {
         Violation::Misrecorded { .. } => "misrecorded",
@@ -144,7 +144,7 @@ fn faults_of(facts: Facts<'_>) -> Vec<Value> {
     .collect()
 }
 
-/// To microseconds: what is beyond is noise, and long.
+/// Rounds to microseconds. Further digits would be noise.
 fn round(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }

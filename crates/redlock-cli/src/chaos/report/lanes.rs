@@ -1,4 +1,4 @@
-//! What each node and each client was in, when.
+//! The states of each node and each client over time.
 
 use redlock_testing::{ClientFault, Clients, Link, Nemesis};
 
@@ -7,12 +7,12 @@ use super::super::plan::Act;
 use super::scale::{COLUMNS, Scale};
 use crate::chaos::log::QUARANTINED;
 
-/// A stretch of a lane.
+/// A period in a lane.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stretch {
     pub(super) from: u64,
     pub(super) until: u64,
-    /// The style.
+    /// The CSS class.
     pub(super) class: &'static str,
     pub(super) title: String,
 }
@@ -31,12 +31,12 @@ pub(super) struct NodeLane {
     pub(super) marks: Vec<Mark>,
 }
 
-/// Shares of columns, for there are thousands of short holds.
+/// One client's lane. Holds and waits are shares of columns, because there are thousands of short ones.
 #[derive(Debug)]
 pub(super) struct ClientLane {
     pub(super) waiting: Vec<f64>,
     pub(super) holding: Vec<f64>,
-    /// When its ways to nodes were bad.
+    /// When the client's ways to nodes were cut or bad.
     pub(super) ways: Vec<Stretch>,
     pub(super) stretches: Vec<Stretch>,
     pub(super) marks: Vec<Mark>,
@@ -95,7 +95,7 @@ pub(super) fn of_client(log: &Log, client: usize, scale: Scale, seconds: impl Fn
     lane
 }
 
-/// The bad ways of one client, as one stretch for what began together.
+/// The cut or bad ways of one client. Ways that changed together form one stretch.
 fn ways(log: &Log, client: usize, seconds: impl Fn(u64) -> f64) -> Vec<Stretch> {
     let mut ways: Vec<(Stretch, Vec<String>)> = Vec::new();
     for hit in &log.hits {
@@ -119,7 +119,7 @@ fn ways(log: &Log, client: usize, seconds: impl Fn(u64) -> f64) -> Vec<Stretch> 
         }
     }
     let told = |(stretch, mut nodes): (Stretch, Vec<String>)| {
-        // They began together: which of them came first is chance.
+        // Sorted, because the order of faults that began together is arbitrary.
         nodes.sort_unstable();
         let (from, until) = (seconds(stretch.from), seconds(stretch.until));
         let title = format!(
@@ -143,7 +143,7 @@ fn over(hit: &Hit, log: &Log) -> u64 {
     hit.healed_at.unwrap_or(log.ended_at)
 }
 
-/// When clients did not count a node's votes since it may have forgotten.
+/// When clients did not count a node's votes because it may have forgotten locks.
 fn quarantines(log: &Log, node: usize) -> Vec<Stretch> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for client in &log.clients {
@@ -171,7 +171,7 @@ fn quarantines(log: &Log, node: usize) -> Vec<Stretch> {
     merged(stretches)
 }
 
-/// What several clients saw at about the same time is one stretch.
+/// Joins overlapping stretches, because several clients observe the same quarantine at about the same time.
 fn merged(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
     stretches.sort_by_key(|stretch| stretch.from);
     let mut merged: Vec<Stretch> = Vec::new();

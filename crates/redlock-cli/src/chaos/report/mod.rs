@@ -1,4 +1,4 @@
-//! What is told about a run: a text, a JSON object, and a page with a picture.
+//! The reports on a run: a text, a JSON object, and a page with a picture.
 
 mod chart;
 mod json;
@@ -16,7 +16,7 @@ use super::Run;
 use super::judge::Judgement;
 use super::log::Log;
 
-/// Everything that a report is made of.
+/// Everything that goes into a report.
 #[derive(Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) run: &'a Run,
@@ -25,12 +25,12 @@ pub(super) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// For the terminal.
+    /// The report for a terminal.
     pub(super) fn text(self) -> String {
         text::of(self)
     }
 
-    /// As in report.json.
+    /// The contents of report.json.
     pub(super) fn json(self) -> serde_json::Value {
         json::of(self)
     }
@@ -41,7 +41,7 @@ impl Facts<'_> {
         fs::write(directory.join("report.html"), page::of(self))
     }
 
-    /// Seconds since the run began.
+    /// Seconds from the beginning of the run to `time`.
     fn seconds(self, time: u64) -> f64 {
         let since = i128::from(time) - i128::from(self.log.began_at);
         since as f64 / 1e9

@@ -1,4 +1,4 @@
-//! report.html: one file that needs no network and no scripts.
+//! report.html: one file without scripts that needs no network.
 
 use std::fmt::Write as _;
 
@@ -12,9 +12,9 @@ use crate::chaos::judge::{Counts, Finding, relative};
 use crate::chaos::plan::Act;
 
 const STYLE: &str = include_str!("style.css");
-/// How many things that are wrong stand above the picture; the others can be unfolded.
+/// The number of failures shown above the picture; the others can be unfolded.
 const SHOWN: usize = 4;
-/// How many violations and faults are listed at all; report.json has all.
+/// The number of violations and faults that are listed; report.json has all.
 const LISTED: usize = 200;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -81,7 +81,7 @@ fn figures(facts: Facts<'_>) -> String {
     let figures = [
         (grouped(sections), "sections"),
         (grouped(faults), "faults"),
-        (format!("{:.2} %", judgement.availability.share * 100.0), "of the time a lock could be had"),
+        (format!("{:.2} %", judgement.availability.share * 100.0), "of the time locks were available"),
         (seconds(judgement.availability.longest_gap().as_secs_f64()), "longest time without"),
         (seconds(latency.percentile(50).as_secs_f64()), "median to get a lock"),
         (seconds(latency.percentile(99).as_secs_f64()), "99 % of locks within"),
@@ -115,7 +115,7 @@ fn wrong(facts: Facts<'_>) -> String {
     wrong + &section("untested", "What was not tested", &facts.judgement.untested)
 }
 
-/// The table of clients whose lock could not be had.
+/// The table of clients that could not acquire a lock.
 fn denied(facts: Facts<'_>) -> String {
     let denied = &facts.judgement.denied;
     if denied.is_empty() {
@@ -133,12 +133,12 @@ fn denied(facts: Facts<'_>) -> String {
     };
     let rows: String = denied.iter().take(LISTED).map(row).collect();
     format!(
-        "<h2>Whose lock could not be had</h2>\n<div class=\"scroll\"><table><thead><tr><th>who</th><th>lock</th>\
+        "<h2>Clients that could not acquire a lock</h2>\n<div class=\"scroll\"><table><thead><tr><th>who</th><th>lock</th>\
          <th>from</th><th>for</th><th>why</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
 }
 
-/// The first ones, and the others to be unfolded.
+/// A list that shows its first items; the others can be unfolded.
 fn list(texts: &[String]) -> String {
     let items =
         |texts: &[String]| texts.iter().map(|text| format!("<li>{}</li>", escape(text))).collect::<String>();
@@ -222,7 +222,7 @@ fn again(facts: Facts<'_>) -> String {
     )
 }
 
-/// With thin spaces between thousands.
+/// A number with thin spaces between thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();

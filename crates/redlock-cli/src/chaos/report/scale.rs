@@ -1,13 +1,12 @@
-//! From times to places in the picture.
+//! Conversion of times to positions in the picture.
 
 /// Width of the whole picture; it is scaled to the page.
 pub(super) const WIDTH: f64 = 1200.0;
-/// Where time begins: left of it are the names of lanes.
+/// Where time begins. The names of lanes stand left of it.
 pub(super) const LEFT: f64 = 84.0;
-/// Where it ends.
+/// Where time ends.
 pub(super) const RIGHT: f64 = WIDTH - 12.0;
-/// Lanes are drawn in columns of two units, whatever happens in between: a run has far more events than a picture
-/// has points.
+/// Lanes are drawn in columns of two units, because a run has far more events than a picture has points.
 pub(super) const COLUMNS: usize = 552;
 
 /// The time axis.
@@ -22,13 +21,13 @@ impl Scale {
         Self { began_at, ended_at: ended_at.max(began_at + 1) }
     }
 
-    /// Times outside are moved to the edge.
+    /// The position of a time. Times outside the axis are moved to its edge.
     pub(super) fn x(self, time: u64) -> f64 {
         let time = time.clamp(self.began_at, self.ended_at);
         LEFT + (time - self.began_at) as f64 / (self.ended_at - self.began_at) as f64 * (RIGHT - LEFT)
     }
 
-    /// Adds to each column the share of it that is covered.
+    /// Adds to each column the share of it that the period covers.
     pub(super) fn cover(self, columns: &mut [f64], from: u64, until: u64) {
         let (from, until) = (from.max(self.began_at), until.min(self.ended_at));
         if from >= until {
@@ -44,7 +43,7 @@ impl Scale {
         }
     }
 
-    /// Which column a time is in.
+    /// The column of a time.
     pub(super) fn column(self, time: u64, columns: usize) -> usize {
         let time = time.clamp(self.began_at, self.ended_at);
         let share = (time - self.began_at) as f64 / (self.ended_at - self.began_at) as f64;
@@ -53,7 +52,7 @@ impl Scale {
         column.min(columns - 1)
     }
 
-    /// Seconds since the beginning, a round number apart, about ten of them.
+    /// About ten ticks, a round number of seconds apart.
     pub(super) fn ticks(self) -> Vec<(u64, f64)> {
         let seconds = (self.ended_at - self.began_at) as f64 / 1e9;
         let steps =
@@ -67,7 +66,7 @@ impl Scale {
     }
 }
 
-/// A number as short as it can be in an attribute.
+/// A number with as few characters as possible.
 pub(super) fn short(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)

@@ -6,9 +6,9 @@ use super::Facts;
 use crate::chaos::event::resource_name;
 use crate::chaos::judge::{Counts, Denied, Finding, relative};
 
-/// How many things that are wrong are spelled out; report.json has all.
+/// The number of failures that are shown; report.json has all.
 const SHOWN: usize = 10;
-/// How many of the clients that could not have a lock are told of; report.json has all.
+/// The number of clients without a lock that are shown; report.json has all.
 const DENIED_SHOWN: usize = 3;
 
 pub(super) fn of(facts: Facts<'_>) -> String {
@@ -31,7 +31,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
     );
     let _ = writeln!(
         text,
-        "  a lock could be had {:.2} % of the time; the longest time without was {}",
+        "  locks were available {:.2} % of the time; the longest gap was {}",
         judgement.availability.share * 100.0,
         seconds(judgement.availability.longest_gap().as_secs_f64()),
     );
@@ -56,7 +56,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
         );
     }
     if !judgement.denied.is_empty() {
-        text.push_str("  whose lock could not be had:\n");
+        text.push_str("  clients that could not acquire a lock:\n");
         let lines: Vec<String> =
             judgement.denied.iter().map(|one| denied(one, facts.seconds(one.from))).collect();
         list(&mut text, "   ", &lines, DENIED_SHOWN);
@@ -94,7 +94,7 @@ fn list(text: &mut String, indent: &str, lines: &[String], most: usize) {
     }
 }
 
-/// Which client, which lock, when and why.
+/// The client, the lock, the time and the reason.
 fn denied(denied: &Denied, from: f64) -> String {
     format!(
         "client {} waited {} for {} from {from:.1} s on: {}",
@@ -105,7 +105,7 @@ fn denied(denied: &Denied, from: f64) -> String {
     )
 }
 
-/// With three digits that count.
+/// A duration with three significant digits.
 pub(super) fn seconds(seconds: f64) -> String {
     match seconds {
         0.0 => "0 s".to_owned(),

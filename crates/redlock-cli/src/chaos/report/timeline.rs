@@ -1,4 +1,4 @@
-//! The picture: a lane for each node and each client on one time axis.
+//! The timeline: a lane for each node and each client on one time axis.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,15 +16,15 @@ const NODE: f64 = 16.0;
 const SPACE: f64 = 4.0;
 const SECTION_SPACE: f64 = 14.0;
 const STRIP: f64 = 10.0;
-/// Of the shares of a column, so many are told apart.
+/// Shares of a column are drawn in this many shades.
 const LEVELS: usize = 4;
 
-/// Characters that fit left of a lane.
+/// Number of characters that fit left of a lane.
 const LABEL_MAX: usize = 15;
-/// How high the strip at the bottom of a client's lane is that shows bad ways to nodes.
+/// Height of the strip at the bottom of a client's lane that shows cut or bad ways to nodes.
 const WAY: f64 = 3.0;
 
-/// How high a client's lane is: fewer ones have more room.
+/// Height of a client's lane: the fewer clients, the higher.
 fn client_height(clients: usize) -> f64 {
     match clients {
         0..=8 => 16.0,
@@ -57,7 +57,7 @@ pub(super) fn of(facts: Facts<'_>) -> String {
     )
 }
 
-/// Stripes, so that states are told apart without colours.
+/// Stripes, so that states can be told apart without colours.
 const PATTERNS: &str = "<defs><pattern id=\"stripes\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" \
                         patternTransform=\"rotate(45)\"><rect class=\"stripe\" width=\"2\" height=\"5\"/></pattern></defs>";
 
@@ -84,7 +84,7 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
-    /// When no lock could be had.
+    /// Marks the periods in which no lock could be acquired.
     fn gaps(&mut self) {
         let gaps = &self.facts.judgement.availability.gaps;
         self.label("no lock", STRIP);
@@ -105,7 +105,7 @@ impl Picture<'_> {
         let facts = self.facts;
         let lane = lanes::of_node(facts.log, node, |time| facts.seconds(time));
         let name = &facts.run.node_names()[node];
-        // A name that is too long for the margin is shown when the lane is pointed at.
+        // A name that is too long for the margin is shown only in the lane's tooltip.
         let label = if name.chars().count() <= LABEL_MAX { name.clone() } else { format!("node {node}") };
         self.label(&label, NODE);
         self.rect("lane up", LEFT, RIGHT - LEFT, NODE, name);
@@ -119,7 +119,7 @@ impl Picture<'_> {
         let clients = facts.log.clients.len();
         let height = client_height(clients);
         let lane = lanes::of_client(facts.log, client, self.scale, |time| facts.seconds(time));
-        // Names of narrow lanes would run into each other.
+        // Names of narrow lanes would overlap.
         if clients <= 16 || client.is_multiple_of(2) {
             self.label(&format!("client {client}"), height);
         }
@@ -134,7 +134,7 @@ impl Picture<'_> {
         self.y += height + if clients > 16 { 2.0 } else { SPACE };
     }
 
-    /// Red across the lanes of all clients that are part of it.
+    /// Marks a violation in red, across the lanes of all clients involved.
     fn violations(&mut self, clients_from: f64) {
         let height = client_height(self.facts.log.clients.len());
         let space = if self.facts.log.clients.len() > 16 { 2.0 } else { SPACE };
@@ -182,7 +182,7 @@ impl Picture<'_> {
         );
     }
 
-    /// Never too narrow to be seen.
+    /// Position and width of a period; never too narrow to be visible.
     fn place(&self, from: u64, until: u64) -> (f64, f64) {
         let (x, end) = (self.scale.x(from), self.scale.x(until));
         (x, (end - x).max(1.5))
@@ -217,14 +217,14 @@ impl Picture<'_> {
         }
     }
 
-    /// One broken line for each level, for a rectangle each would be a file of megabytes.
+    /// Draws one path for each level, because a rectangle for each column would make a file of megabytes.
     fn columns(&mut self, class: &str, shares: &[f64], top: f64, height: f64) {
         let level = |share: f64| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 1")]
             let level = (share.min(1.0) * LEVELS as f64).ceil() as usize;
             level
         };
-        // Each with the column where it ends.
+        // Each path with the column in which it ends.
         let mut paths = vec![(String::new(), 0); LEVELS + 1];
         let mut column = 0;
         while column < COLUMNS {
@@ -249,7 +249,7 @@ impl Picture<'_> {
     }
 }
 
-/// From when until when, and between which clients.
+/// The time of a violation and the clients involved.
 fn where_is(violation: &Violation) -> Option<(u64, u64, BTreeSet<usize>)> {
     let number = |name: &str| name.strip_prefix("client ").and_then(|number| number.parse().ok());
     let clients = |names: &[&str]| names.iter().filter_map(|name| number(name)).collect();
@@ -274,7 +274,7 @@ fn where_is(violation: &Violation) -> Option<(u64, u64, BTreeSet<usize>)> {
         Violation::Misrecorded { section } => {
             (section.requested_at, section.acquired_at, clients(&[&section.client]))
         }
-        // Not at any time of the run.
+        // A key that was left behind belongs to no time of the run.
         Violation::KeyLeft { .. } | _ => return None,
     })
 }

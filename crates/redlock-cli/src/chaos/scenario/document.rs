@@ -1,5 +1,5 @@
-//! A scenario file in TOML. Each value knows its line and column, and the mistakes are collected, so that all of them
-//! are told at once.
+//! A scenario file in TOML. Each value knows its line and column. Mistakes are collected, so that all are reported at
+//! once.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,14 +9,14 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// The longest word that is compared with known ones: the comparison takes the square of the length.
+/// The longest word that is compared with known words, because the comparison takes quadratic time.
 const COMPARED_BYTES_MAX: usize = 64;
 
-/// Where something stands in a file.
+/// A position in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Spot {
     file: String,
-    /// From 1, like the column, which counts characters.
+    /// Counted from 1, as is the column, which counts characters.
     line: usize,
     column: usize,
 }
@@ -27,7 +27,7 @@ impl fmt::Display for Spot {
     }
 }
 
-/// One mistake and its place.
+/// One mistake and its position.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mistake {
     pub(super) spot: Spot,
@@ -40,7 +40,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// A file under its name, and the mistakes that were found in it.
+/// A named file, with the mistakes found in it.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     file: &'a str,
@@ -67,7 +67,7 @@ impl<'a> Source<'a> {
         self.mistakes.borrow_mut().push(Mistake { spot, text: text.to_string() });
     }
 
-    /// The mistakes in the order of the file.
+    /// All mistakes, in the order of the file.
     pub(super) fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = self.mistakes.take();
         mistakes.sort();
@@ -75,12 +75,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The fields of a table that nobody has taken yet.
+/// The fields of a table that have not been taken yet.
 pub(super) struct Fields<'a, 'v> {
     pub(super) source: Rc<Source<'a>>,
-    /// The table's own place.
+    /// The table's own position.
     pub(super) spot: Spot,
-    /// The table's name and a dot; empty for the whole file.
+    /// The table's name with a dot; empty for the top level.
     prefix: &'static str,
     left: Vec<(&'v str, Spot, &'v Spanned<DeValue<'v>>)>,
 }
@@ -100,14 +100,14 @@ impl<'a, 'v> Fields<'a, 'v> {
         Self { source: Rc::clone(source), spot: source.spot(span), prefix, left }
     }
 
-    /// Takes a field as it stands.
+    /// Takes a field without interpreting its value.
     pub(super) fn take(&mut self, name: &str) -> Option<&'v Spanned<DeValue<'v>>> {
         let at = self.left.iter().position(|(field, ..)| *field == name)?;
         Some(self.left.swap_remove(at).2)
     }
 
-    /// The value of a field and its place; nothing when there is no such field, and when its value is a mistake, which
-    /// is noted.
+    /// Takes a field and returns its value and position; `None` if the field is absent. A wrong value is reported as a
+    /// mistake and also gives `None`.
     pub(super) fn optional<T>(
         &mut self,
         name: &str,
@@ -125,7 +125,7 @@ impl<'a, 'v> Fields<'a, 'v> {
         }
     }
 
-    /// The same as [`optional`](Self::optional), but a missing field is a mistake.
+    /// Takes a field as [`optional`](Self::optional) does, but reports a missing field as a mistake.
     pub(super) fn required<T>(
         &mut self,
         name: &str,
@@ -138,7 +138,7 @@ impl<'a, 'v> Fields<'a, 'v> {
         self.optional(name, read)
     }
 
-    /// A table among the fields.
+    /// Takes a field that is a table.
     pub(super) fn table(&mut self, name: &str, prefix: &'static str) -> Option<Fields<'a, 'v>> {
         let value = self.take(name)?;
         let Some(table) = value.get_ref().as_table() else {
@@ -149,7 +149,7 @@ impl<'a, 'v> Fields<'a, 'v> {
         Some(Fields::new(&self.source, prefix, &value.span(), table))
     }
 
-    /// The tables of `[[name]]`.
+    /// Takes the tables of `[[name]]`.
     pub(super) fn tables(&mut self, name: &str, prefix: &'static str) -> Vec<Fields<'a, 'v>> {
         let Some(value) = self.take(name) else { return Vec::new() };
         let tables = value.get_ref().as_array().and_then(|items| items.iter().map(table_of).collect());
@@ -161,13 +161,13 @@ impl<'a, 'v> Fields<'a, 'v> {
         tables.into_iter().map(|(span, table)| Fields::new(&self.source, prefix, &span, table)).collect()
     }
 
-    /// A mistake of the table as a whole.
+    /// Reports a mistake of the table as a whole.
     pub(super) fn note(&self, text: impl fmt::Display) {
         self.source.note(self.spot.clone(), text);
     }
 
-    /// Every field that is left is a mistake: its name is not among the `known` ones, or `why` tells why it does not
-    /// belong here.
+    /// Reports every field that is left as a mistake: either its name is not among the `known` ones, or `why` returns
+    /// the reason why the field does not belong here.
     pub(super) fn finish(self, known: &[&str], why: impl Fn(&str) -> Option<String>) {
         for (name, spot, _) in &self.left {
             let unknown = || {
@@ -184,7 +184,7 @@ fn table_of<'v>(item: &'v Spanned<DeValue<'v>>) -> Option<(Bytes<usize>, &'v DeT
     Some((item.span(), item.get_ref().as_table()?))
 }
 
-/// A value as a message repeats it.
+/// A value as messages quote it.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
@@ -202,7 +202,8 @@ fn list(items: &DeArray<'_>) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// The known word that was probably meant, as the end of a sentence; at most a third of it is wrong.
+/// The known word that was probably meant, as the end of a sentence. At most a third of the word's letters may be
+/// wrong.
 pub(super) fn suggestion<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
     if word.len() > COMPARED_BYTES_MAX {
         return String::new();

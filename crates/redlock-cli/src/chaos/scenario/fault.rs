@@ -8,27 +8,27 @@ use toml::de::DeValue;
 use super::document::{Fields, Spot, shown, suggestion};
 use super::text::{self, Range};
 
-/// What goes wrong, with whom, and when.
+/// A fault, its victims and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
-    /// The word that the file has for it.
+    /// The file's word for the fault.
     pub(crate) name: &'static str,
-    /// Where the file says so.
+    /// The position of that word in the file.
     pub(crate) spot: Spot,
     pub(crate) harm: Harm,
-    /// How many nodes, or which; of a harm to clients, how many clients.
+    /// How many nodes, or which ones; for a fault of clients, how many clients.
     pub(crate) reach: Reach,
-    /// How long a lasting one lasts.
+    /// The duration, for a fault that lasts.
     pub(crate) lasts: Option<Range>,
     pub(crate) timing: Timing,
 }
 
-/// To whom something is done.
+/// The victims and the kind of the fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Harm {
-    /// Of a link's, for all clients.
+    /// A fault of nodes. A fault of a link concerns all clients.
     Node(Nemesis),
-    /// The way between some clients and some nodes.
+    /// A fault of the way between some clients and some nodes.
     Way {
         clients: Count,
         link: Link,
@@ -36,27 +36,27 @@ pub(crate) enum Harm {
     Client(ClientFault),
 }
 
-/// Which ones.
+/// The victims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reach {
     These(Vec<usize>),
     Drawn(Count),
 }
 
-/// How many, out of all.
+/// How many of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Count {
     Number(usize),
-    /// The most without which a majority is left.
+    /// The largest number whose loss leaves a majority.
     Minority,
-    /// The fewest without which none is left.
+    /// The smallest number whose loss leaves no majority.
     Majority,
     All,
-    /// One, and at each repetition the one after it.
+    /// One, and at each repetition the next one.
     Next,
 }
 
-/// When, since the clients have begun.
+/// When the fault comes, since the clients have begun.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Timing {
     Once {
@@ -66,7 +66,7 @@ pub(crate) enum Timing {
         at: Duration,
         every: Range,
     },
-    /// When it is drawn.
+    /// At a random time.
     Random,
 }
 
@@ -84,7 +84,7 @@ impl Count {
 
     /// # Errors
     ///
-    /// The values that would be right.
+    /// The values that would be accepted.
     pub(super) fn read(value: &DeValue<'_>, all: usize) -> Result<Self, String> {
         let words: &'static [(&'static str, Self)] = &[
             ("minority", Self::Minority),
@@ -101,7 +101,7 @@ impl Count {
 }
 
 impl Reach {
-    /// `names` are those of all nodes.
+    /// Reads the victims. `names` are the names of all nodes.
     fn read(value: &DeValue<'_>, names: &[String]) -> Result<Self, String> {
         let DeValue::Array(items) = value else {
             let count = Count::read(value, names.len())?;
@@ -117,7 +117,7 @@ impl Reach {
     }
 }
 
-/// A node by its number or its name.
+/// Finds a node by its number or its name.
 fn node(value: &DeValue<'_>, names: &[String]) -> Result<usize, String> {
     let found = match value.as_str() {
         Some(text) => names.iter().position(|name| name == text),
@@ -154,7 +154,7 @@ enum Kind {
     KillClient,
 }
 
-/// The words of a file, which are those of docs/chaos.md.
+/// The words of a scenario file, as documented in docs/chaos.md.
 const KINDS: &[(&str, Kind)] = &[
     ("kill", Kind::Kill),
     ("restart", Kind::Restart),
@@ -175,7 +175,7 @@ const KINDS: &[(&str, Kind)] = &[
 
 const DATA: &[(&str, Data)] = &[("kept", Data::Kept), ("lost", Data::Lost)];
 
-/// All fields that some fault has.
+/// All fields that any fault has.
 const FIELDS: [&str; 14] = [
     "nemesis",
     "at",
@@ -193,7 +193,7 @@ const FIELDS: [&str; 14] = [
     "ppm",
 ];
 
-/// The victims that there are, and the end of all faults.
+/// The possible victims, and the end of all faults.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cast<'a> {
     /// The names of the nodes.
@@ -203,7 +203,7 @@ pub(super) struct Cast<'a> {
     pub(super) end: Duration,
 }
 
-/// One of `[[fault]]`.
+/// Reads one table of `[[fault]]`.
 pub(super) fn scheduled(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Fault> {
     let (at, spot) =
         fields.optional("at", text::duration).unwrap_or((Duration::from_secs(1), fields.spot.clone()));
@@ -218,7 +218,7 @@ pub(super) fn scheduled(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Fa
     read(fields, cast, timing)
 }
 
-/// One of `[[random.fault]]`.
+/// Reads one table of `[[random.fault]]`.
 pub(super) fn weighted(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<(u32, Fault)> {
     let weight = fields.optional("weight", text::number(1, 1_000_000)).map_or(1, |(weight, _)| weight);
     Some((weight, read(fields, cast, Timing::Random)?))
@@ -228,7 +228,7 @@ pub(super) fn weighted(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<(u3
 fn read(mut fields: Fields<'_, '_>, cast: Cast<'_>, timing: Timing) -> Option<Fault> {
     let given = fields.required("nemesis", "a fault", text::one_of(KINDS));
     let Some((kind, spot)) = given else {
-        // Which fields belong to it, its name would have said.
+        // Without the nemesis it is unknown which fields belong to it.
         fields.finish(&FIELDS, |_| None);
         return None;
     };
@@ -237,7 +237,7 @@ fn read(mut fields: Fields<'_, '_>, cast: Cast<'_>, timing: Timing) -> Option<Fa
     let harm = harm(&mut fields, kind, &what, cast);
     let span = match &harm {
         Some(Harm::Node(nemesis)) => nemesis.span(),
-        // Its step is a mistake, and told.
+        // The step itself was a mistake, which has been reported.
         None if kind == Kind::ClockStep => FaultDuration::Momentary,
         Some(Harm::Way { .. } | Harm::Client(_)) | None => FaultDuration::Lasting,
     };
@@ -325,7 +325,7 @@ fn data(fields: &mut Fields<'_, '_>) -> Data {
     fields.optional("data", text::one_of(DATA)).map_or(Data::Kept, |(data, _)| data)
 }
 
-/// `"2s"`, or `"-2s"` to step back.
+/// Reads `"2s"`, or `"-2s"` to step back.
 fn step(value: &DeValue<'_>) -> Result<ClockStep, String> {
     let expected = || "must be a duration such as \"2s\", or \"-2s\" to step back".to_owned();
     let DeValue::String(text) = value else { return Err(expected()) };

@@ -1,4 +1,4 @@
-//! What is to go wrong, as data: TOML files, some of them built in. docs/chaos.md is their manual.
+//! Scenarios: planned faults, as data in TOML files, some of them built in. docs/chaos.md is the manual.
 
 mod document;
 mod fault;
@@ -22,11 +22,11 @@ use crate::failure::Failure;
 
 /// The most nodes that the lock supports.
 const NODES_MAX: usize = 31;
-/// Each is a process with a connection to each node.
+/// The most clients. Each is a process with a connection to each node.
 pub(crate) const CLIENTS_MAX: usize = redlock_testing::MAX_CLIENTS;
-/// More names than this are never contended for. Those that are held for long are numbered from there on.
+/// More names than this are never contended. The numbers of resources that are held for long begin here.
 const RESOURCES_MAX: u64 = super::event::LONG as u64;
-/// A shorter run is over before the first client is ready.
+/// A shorter run would be over before the first client is ready.
 pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// The scenarios that are built in, by name.
@@ -42,7 +42,7 @@ pub(super) const READY: [(&str, &str); 9] = [
     ("random", include_str!("../scenarios/random.toml")),
 ];
 
-/// A scenario that holds together.
+/// A complete and valid scenario.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) name: String,
@@ -53,48 +53,48 @@ pub(crate) struct Scenario {
     pub(crate) duration: Duration,
     pub(crate) clients: usize,
     pub(crate) work: Work,
-    /// Below the user's own settings.
+    /// Overridden by the user's own settings.
     pub(crate) settings: Vec<Assignment>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) random: Option<Random>,
 }
 
-/// One setting of the lock, as a scenario gives it.
+/// One setting of the lock, as the scenario gives it.
 #[derive(Debug, Clone)]
 pub(crate) struct Assignment {
     pub(crate) setting: String,
     pub(crate) value: String,
-    /// Where it is given.
+    /// The position in the file.
     pub(crate) spot: Spot,
 }
 
-/// The command line's part of a scenario, which is above the file.
+/// The command line's part of a scenario, which overrides the file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
-    /// The names of nodes that are not the scenario's own.
+    /// The names of the nodes, where these are not the scenario's own.
     pub(crate) nodes: Option<Vec<String>>,
     pub(crate) clients: Option<usize>,
     pub(crate) duration: Option<Duration>,
 }
 
-/// What the clients do.
+/// The work of the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// Names that are locked briefly.
+    /// Number of resources that are locked briefly.
     pub(crate) resources: u64,
-    /// The longest of these holds.
+    /// The longest brief hold.
     pub(crate) hold: Duration,
-    /// The longest pause between two of them.
+    /// The longest pause between two holds.
     pub(crate) rest: Duration,
-    /// Names that are held for long.
+    /// Number of resources that are held for long.
     pub(crate) long_resources: u64,
-    /// The longest of these holds, long enough for renewals.
+    /// The longest long hold, long enough for renewals.
     pub(crate) long_hold: Duration,
-    /// One visit of this many is to one of these; 0 for none.
+    /// One hold of this many is a long one; 0 for none.
     pub(crate) long_one_in: u64,
 }
 
-/// What survives the death of a local node.
+/// Whether a local node keeps its data when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Durability {
     #[default]
@@ -102,16 +102,16 @@ pub(crate) enum Durability {
     Volatile,
 }
 
-/// Faults that are drawn one after the other.
+/// Faults that are drawn at random, one after the other.
 #[derive(Debug, Clone)]
 pub(crate) struct Random {
-    /// The time from one to the next.
+    /// The time from one fault to the next.
     pub(crate) every: Range,
     /// The most nodes that are faulty at once.
     pub(crate) nodes: Count,
     /// The most clients that are faulty at once.
     pub(crate) clients: Count,
-    /// Each with its weight.
+    /// Each fault with its weight.
     pub(crate) faults: Vec<(u32, Fault)>,
 }
 
@@ -129,11 +129,11 @@ impl Default for Work {
 }
 
 impl Scenario {
-    /// The ready one of that name, or else the file.
+    /// Loads the ready scenario of that name, or else the file.
     ///
     /// # Errors
     ///
-    /// All mistakes that are in it.
+    /// All mistakes in the scenario.
     pub(crate) fn load(name: &str, given: &Given) -> Result<Self, Failure> {
         let wrong =
             |mistakes: Vec<Mistake>| Failure::Scenario(mistakes.iter().map(ToString::to_string).collect());
@@ -177,7 +177,8 @@ fn parse(name: &str, file: &str, text: &str, given: &Given) -> Result<Scenario, 
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source::new(file, text);
     if !errors.is_empty() {
-        // The rest of a file that is not TOML may miss anything: to go on would find mistakes that are none.
+        // Reading stops here, because the rest of a file that is not TOML is incomplete and would produce false
+        // mistakes.
         for error in &errors {
             source.note(
                 source.spot(&error.span().unwrap_or(0..0)),
@@ -203,7 +204,7 @@ fn read(name: &str, mut fields: Fields<'_, '_>, given: &Given) -> Option<Scenari
     let own_clients =
         fields.optional("clients", text::number(1, CLIENTS_MAX)).map_or(8, |(clients, _)| clients);
     let clients = given.clients.unwrap_or(own_clients);
-    // A run that somebody makes shorter than its file says leaves faults out, and its verdict tells which.
+    // If a user shortens the run, faults may fall outside of it. The verdict lists them.
     let longest = duration.iter().map(|(own, _)| *own).chain(given.duration).max();
     let end = longest.map_or(Duration::MAX, plan::end);
     let cast = Cast { nodes: &nodes, clients, end };
@@ -265,7 +266,7 @@ fn read_random(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Random> {
     })
 }
 
-/// Settings as `--set` takes them.
+/// Flattens a table of settings to names as `--set` takes them.
 fn flatten(source: &Rc<Source<'_>>, prefix: &str, table: &DeValue<'_>, settings: &mut Vec<Assignment>) {
     let DeValue::Table(table) = table else { return };
     for (key, value) in table {
@@ -291,7 +292,7 @@ fn flatten(source: &Rc<Source<'_>>, prefix: &str, table: &DeValue<'_>, settings:
     }
 }
 
-/// The mistake of a setting by itself. Mistakes of several together show only when all settings are known.
+/// The mistake of a single setting. Mistakes that depend on several settings are found when all settings are known.
 fn setting_mistake(setting: &str, value: &str) -> Option<SettingsError> {
     let builder = Redlock::builder().nodes(["redis://127.0.0.1"]).flag("", setting, value);
     let mistakes = builder.settings().err()?;

@@ -1,4 +1,4 @@
-//! Ready scenarios are read, and mistakes are told.
+//! Ready scenarios can be read, and mistakes are reported.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Kinds of values: durations as texts, as everywhere in the settings, numbers and words.
+//! Types of values: durations (written as in the settings), numbers and words.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use toml::de::DeValue;
 use super::document::suggestion;
 use crate::dice::Dice;
 
-/// Faults that follow each other faster than this are one fault.
+/// Faults in a closer sequence than this would be one fault.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// `"2s"`, or `["1s", "3s"]` to be drawn from.
+/// `"2s"`, or `["1s", "3s"]` for a random value in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     low: Duration,
@@ -43,7 +43,7 @@ pub(super) fn range(value: &DeValue<'_>) -> Result<Range, String> {
     Ok(Range { low, high })
 }
 
-/// A range of pauses between two faults.
+/// Reads a range of pauses between two faults.
 pub(super) fn interval(value: &DeValue<'_>) -> Result<Range, String> {
     let range = range(value)?;
     if range.low < SHORTEST {
@@ -61,7 +61,7 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| "must be a text".to_owned())
 }
 
-/// A whole number within bounds.
+/// Reads a whole number within bounds.
 pub(super) fn number<T>(least: T, most: T) -> impl Fn(&DeValue<'_>) -> Result<T, String>
 where
     T: Copy + PartialOrd + std::fmt::Display + TryFrom<i64>,
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// One of some words.
+/// Reads one of several words.
 pub(super) fn one_of<T: Copy>(
     words: &'static [(&'static str, T)],
 ) -> impl Fn(&DeValue<'_>) -> Result<T, String> {

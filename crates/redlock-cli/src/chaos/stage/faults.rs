@@ -1,4 +1,4 @@
-//! Faults as they come due: applied, one at a time for each victim, and healed.
+//! Applies faults when they are due, one at a time for each victim, and heals them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use super::{Done, Show, Stage};
 use crate::clock;
 
 impl<S: Show> Stage<S> {
-    /// Begins what is due and can be done: docker takes a second to start a container, and the next fault of that node
-    /// waits for as long.
+    /// Begins the faults that are due and possible. Docker takes a second to start a container; the node's next fault
+    /// waits for that.
     pub(super) fn hit_due(&mut self, elapsed: Duration) {
         let end = plan::end(self.script.duration);
         for planned in std::mem::take(&mut self.due) {
@@ -56,7 +56,7 @@ impl<S: Show> Stage<S> {
         }
     }
 
-    /// Begins to heal what is due.
+    /// Begins to heal the faults whose end is due.
     pub(super) fn heal_due(&mut self, elapsed: Duration) {
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.healings).into_iter().partition(|(_, until)| *until <= elapsed);
@@ -74,7 +74,7 @@ impl<S: Show> Stage<S> {
                     let result = match fault {
                         ClientFault::Pause => crew.heal(client, fault).map_err(|error| error.to_string()),
                         ClientFault::Kill if crew.is_alive(client) => {
-                            // Its pipe is not empty yet.
+                            // The killed client's pipe has not been read to its end yet.
                             self.healings.push((hit, until));
                             continue;
                         }
