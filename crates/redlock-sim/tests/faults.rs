@@ -211,3 +211,21 @@ fn a_server_can_be_sent() {
     fn is_send<T: Send>() {}
     is_send::<Server>();
 }
+
+#[test]
+fn the_same_calls_have_the_same_answers() {
+    let story = || {
+        let mut server = server(Persistence::Always);
+        let client = server.connect(START).unwrap();
+        let mut said = String::new();
+        for step in 0..50 {
+            let words = format!("SET key{step} token PX {}", 1_000 + step);
+            said += &ask(&mut server, client, &words, at(step));
+        }
+        for words in ["SCAN 0", "HELLO 3", "INFO", "TIME", "EVAL return{redis.call('TIME')} 0"] {
+            said += &ask(&mut server, client, words, at(60));
+        }
+        said
+    };
+    assert_eq!(story(), story());
+}

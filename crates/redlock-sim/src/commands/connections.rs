@@ -83,7 +83,10 @@ pub(super) fn client(state: &mut State, call: &Call<'_>) -> Reply {
     match call.word(1).as_str() {
         "id" => Reply::Int(i64::try_from(call.caller.0).unwrap_or(i64::MAX)),
         "setname" => Reply::ok(),
-        "setinfo" if state.settings.version.is_since_7_2() => Reply::ok(),
+        "setinfo" if state.settings.version.is_since_7_2() => match call.word(2).as_str() {
+            "lib-name" | "lib-ver" => Reply::ok(),
+            _ => error(format!("ERR Unrecognized option '{}'", String::from_utf8_lossy(call.argument(2)))),
+        },
         _ => unknown_subcommand("client", call.argument(1), state.settings.version),
     }
 }

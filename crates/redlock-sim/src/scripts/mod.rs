@@ -216,7 +216,9 @@ fn interpreter(version: Version) -> mlua::Result<Lua> {
     };
     redis.raw_set("error_reply", lua.create_function(error_reply)?)?;
     lua.globals().raw_set("redis", redis)?;
+    // Random numbers of C would be those of the whole process.
     let guard = "
+        math.random, math.randomseed = nil, nil
         setmetatable(_G, {
             __index = function(_, name)
                 error('Script attempted to access nonexistent global variable \\'' .. tostring(name) .. '\\'', 2)
