@@ -294,11 +294,7 @@ impl SimConnector {
     }
 
     /// Delivers what the server says, each piece after a delay, in order.
-    async fn carry_down(
-        self,
-        mut outputs: mpsc::UnboundedReceiver<Piece>,
-        mut to: WriteHalf<DuplexStream>,
-    ) {
+    async fn carry_down(self, mut outputs: mpsc::UnboundedReceiver<Piece>, mut to: WriteHalf<DuplexStream>) {
         let wire = self.internet.wire(self.client, self.address);
         let mut last = Duration::ZERO;
         while let Some((said, bytes)) = outputs.recv().await {

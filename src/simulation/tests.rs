@@ -57,7 +57,7 @@ fn nothing_goes_wrong_whatever_happens() {
     }
 }
 
-/// `make sim-bugs`: how many seeds it takes to find each. One of them in each run of the tests.
+/// `make sim-bugs` looks for all of them, and says in which seed each was found first; each run of the tests looks for one.
 #[test]
 fn a_planted_bug_is_found() {
     let bugs = [

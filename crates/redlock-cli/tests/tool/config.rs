@@ -37,7 +37,10 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
     let (code, stdout, _) = run(directory.path(), settings, &["check", "--json", "r.toml"]);
     let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(code, Some(78));
-    assert_eq!(json["mistakes"][1]["origin"], serde_json::json!({ "file": "r.toml", "line": 2, "column": 1 }));
+    assert_eq!(
+        json["mistakes"][1]["origin"],
+        serde_json::json!({ "file": "r.toml", "line": 2, "column": 1 })
+    );
 }
 
 #[test]
