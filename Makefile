@@ -46,13 +46,13 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 	-Cllvm-args=-sanitizer-coverage-trace-compares
 
 # One seed is told as a story; many are a summary, and the story of the first that went wrong.
-SEEDS ?= 10000
-sim: ## simulate SEEDS (10000) runs of clients, nodes and faults, or tell one: make sim SEED=7
+SEEDS ?= 1000
+sim: ## simulate SEEDS (1000) runs of clients, nodes and faults, or tell one: make sim SEED=7
 	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SEEDS)) $(CARGO) test --release --locked -p redlock-quorum --lib \
 		simulation::tests::nothing_goes_wrong -- --nocapture
 
-sim-bugs: ## see in how many seeds (at most 10000) the simulation finds each planted bug
-	SIM_BUGS=10000 $(CARGO) test --release --locked -p redlock-quorum --lib simulation::tests::a_planted -- --nocapture
+sim-bugs: ## see in how many seeds (at most 2000) the simulation finds each planted bug
+	SIM_BUGS=2000 $(CARGO) test --release --locked -p redlock-quorum --lib simulation::tests::planted -- --nocapture
 
 fuzz: ## feed the settings parser and the client with what nobody would send, FUZZ_SECONDS (30) each; needs a C++ compiler
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --release \

@@ -39,7 +39,6 @@ pub(super) async fn work(
         .keep_alive(random.random_bool(0.7));
     let builder = match bug {
         Some(Bug::NoQuarantine) => builder.dangerous_no_restart_guard(),
-        Some(Bug::NoDrift) => builder.clock_drift_factor(0.0).clock_drift_floor(Duration::ZERO),
         Some(Bug::Planted(_)) | None => builder,
     };
     let settings = builder.validate().expect("the settings are good");
