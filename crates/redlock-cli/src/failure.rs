@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use redlock_quorum::{LockError, SettingsError, Votes};
 use redlock_testing::ClusterError;
 
+use crate::durations::short;
 use crate::exit::Exit;
-use crate::output::short;
 
 const NO_NODES: &str = "no nodes given: repeat --node URL for each master, set REDLOCK_NODES to a comma-separated \
                         list of URLs, or name a settings file with --config; `redlock dev` starts local ones to try";

@@ -11,6 +11,7 @@ mod demo;
 mod dev;
 mod dice;
 mod doctor;
+mod durations;
 mod exit;
 mod failure;
 mod forget;

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::time::Duration;
 
 use crossterm::style::Stylize as _;
 use crossterm::terminal;
 
+pub(crate) use crate::durations::{millis, setting, short};
 use crate::failure::Failure;
 
 /// Width of a terminal that does not report one.
@@ -205,32 +205,10 @@ fn blocks(widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     blocks
 }
 
-/// A measured duration with a fitting unit and two or three digits.
-pub(crate) fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    let digits = |value: f64| if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    match seconds {
-        _ if seconds >= 60.0 => {
-            humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
-        }
-        _ if seconds >= 1.0 => format!("{seconds:.1} s"),
-        _ if seconds >= 1e-3 => format!("{:.*} ms", digits(seconds * 1e3), seconds * 1e3),
-        _ => format!("{:.0} µs", seconds * 1e6),
-    }
-}
-
-/// A duration as settings write it.
-pub(crate) fn setting(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
-}
-
-pub(crate) fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn table() -> Table {
         let mut table = Table::new(&["NODE", "ROLE", "CLOCK"]);

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use redlock_testing::{ClientFault, Clients, Data, Nemesis};
 
-use super::scenario::{Count, Fault, Harm, Reach, Scenario, Timing};
+use super::scenario::{Count, Fault, Harm, Reach, Scenario, Timing, faults_end};
 use crate::dice::Dice;
 
 /// How long a fault still counts as present after its end, in the choice of the next faults. Clients take up to a
 /// second to reconnect to a node.
 const AFTERMATH: Duration = Duration::from_secs(1);
-/// The part of a run without faults at the end: a fifth, at most 3 s. Clients have to acquire locks again in that time.
-const CALM_MAX: Duration = Duration::from_secs(3);
-const CALM_PART: u32 = 5;
 /// The most faults of one run. A file with more would ask for a fault every few milliseconds.
 const FAULTS_MAX: usize = 100_000;
 
@@ -101,11 +98,6 @@ impl Fault {
     }
 }
 
-/// When the faults of a run end. Afterwards clients have to acquire locks again.
-pub(crate) fn end(duration: Duration) -> Duration {
-    duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
-}
-
 impl Planned {
     /// The same end for a fault that begins later than planned.
     pub(crate) fn moved_to(self, at: Duration, end: Duration) -> Self {
@@ -165,7 +157,7 @@ impl Planner {
     }
 
     fn end(&self) -> Duration {
-        end(self.scope.duration)
+        faults_end(self.scope.duration)
     }
 
     fn schedule(&mut self, number: usize, fault: &Fault) {

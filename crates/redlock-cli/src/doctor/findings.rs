@@ -5,26 +5,9 @@ use std::time::Duration;
 use redlock_quorum::{NodeFailure, OtherClients, Persistence, QuarantineCause, Settings};
 
 use super::examined::Examined;
+use super::finding::{Finding, note, problem};
 use super::tuning::Bounds;
 use crate::output::short;
-
-/// One finding.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) severity: Severity,
-    /// The nodes concerned; empty where the finding concerns all of them, or the settings.
-    pub(super) nodes: Vec<String>,
-    pub(super) what: String,
-    pub(super) advice: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
-    /// A vote or a guarantee is missing.
-    Problem,
-    /// Everything works, but could work better.
-    Note,
-}
 
 /// All findings, the worst first.
 pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Duration) -> Vec<Finding> {
@@ -36,14 +19,6 @@ pub(super) fn of(nodes: &[Examined], settings: &Settings, longest_max_ttl: Durat
     findings.extend(bounds.findings(nodes));
     findings.sort_by_key(|finding| finding.severity);
     findings
-}
-
-pub(super) fn problem(nodes: Vec<String>, what: String, advice: impl Into<String>) -> Finding {
-    Finding { severity: Severity::Problem, nodes, what, advice: advice.into() }
-}
-
-pub(super) fn note(nodes: Vec<String>, what: String, advice: impl Into<String>) -> Finding {
-    Finding { severity: Severity::Note, nodes, what, advice: advice.into() }
 }
 
 fn names<'a>(nodes: impl IntoIterator<Item = &'a Examined>) -> Vec<String> {
@@ -243,6 +218,6 @@ mod tests {
         assert!(one.advice.contains("these nodes forget it by themselves"), "{one:?}");
         assert!(one.advice.ends_with("at once by: redlock nodes forget."), "{one:?}");
         assert!(one.what.contains("(2 of 2: b, one that is none of yours, id 77)"), "{one:?}");
-        assert!(Severity::Problem < Severity::Note);
+        assert!(super::super::finding::Severity::Problem < super::super::finding::Severity::Note);
     }
 }

@@ -1,6 +1,7 @@
 //! `redlock doctor`: examines the nodes, and says what to do.
 
 mod examined;
+mod finding;
 mod findings;
 mod sheet;
 mod tuning;
@@ -11,7 +12,7 @@ use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
 use crate::output::{self, Medium};
 
 use examined::Examined;
-use findings::{Finding, Severity};
+use finding::{Finding, Severity};
 
 const ABOUT: &str = "\
 Examine the nodes: what they are, whether their votes count, and what to do about it

@@ -7,7 +7,7 @@ use redlock_quorum::{NodeFacts, Persistence};
 use serde_json::{Value, json};
 
 use super::examined::{Examined, Measured, State};
-use super::findings::{Finding, Severity};
+use super::finding::{Finding, Severity};
 use super::{Health, Quorum};
 use crate::output::{Medium, Table, Tone, millis, short};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redlock_quorum::Settings;
 
 use super::examined::{Examined, Measured};
-use super::findings::{Finding, Severity, note, problem};
+use super::finding::{Finding, Severity, note, problem};
 use crate::output::{setting, short};
 
 /// A vote takes at most one round trip and the server's own time. Four times the slowest round trip of a short probe

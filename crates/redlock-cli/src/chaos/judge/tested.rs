@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::log::Log;
-use super::super::plan::{self, Origin};
+use super::super::plan::Origin;
+use super::super::scenario::faults_end;
 use super::super::scenario::{Scenario, Spot, Timing};
 
 /// The least that a run has to do before "nothing is wrong" means that the lock has kept its promises.
@@ -89,7 +90,7 @@ fn missing(log: &Log, expected: &Expected, number: usize, fault: &Named) -> Opti
     }
     let Named { what, at, acts } = fault;
     let most = played.into_values().max().unwrap_or(0);
-    let end = plan::end(expected.duration);
+    let end = faults_end(expected.duration);
     let ran = Duration::from_nanos(log.healed_at.saturating_sub(log.began_at));
     match most {
         most if most >= *acts => None,

@@ -17,8 +17,11 @@ pub(crate) use self::document::{Mistake, Spot};
 use self::fault::Cast;
 pub(crate) use self::fault::{Count, Fault, Harm, Reach, Timing};
 pub(crate) use self::text::Range;
-use super::plan;
 use crate::failure::Failure;
+
+/// The part of a run without faults at the end: a fifth, at most 3 s. Clients have to acquire locks again in that time.
+const CALM_MAX: Duration = Duration::from_secs(3);
+const CALM_PART: u32 = 5;
 
 /// The most nodes that the lock supports.
 const NODES_MAX: usize = 31;
@@ -206,7 +209,7 @@ fn read(name: &str, mut fields: Fields<'_, '_>, given: &Given) -> Option<Scenari
     let clients = given.clients.unwrap_or(own_clients);
     // If a user shortens the run, faults may fall outside of it. The verdict lists them.
     let longest = duration.iter().map(|(own, _)| *own).chain(given.duration).max();
-    let end = longest.map_or(Duration::MAX, plan::end);
+    let end = longest.map_or(Duration::MAX, faults_end);
     let cast = Cast { nodes: &nodes, clients, end };
     let work = fields.table("work", "work.").map_or_else(Work::default, read_work);
     let mut settings = Vec::new();
@@ -301,6 +304,11 @@ fn setting_mistake(setting: &str, value: &str) -> Option<SettingsError> {
         matches!(reason, SettingsError::Unknown { .. } | SettingsError::Malformed { .. })
     };
     reasons.find(is_its_own).cloned()
+}
+
+/// When the faults of a run end. Afterwards clients have to acquire locks again.
+pub(crate) fn faults_end(duration: Duration) -> Duration {
+    duration.saturating_sub(CALM_MAX.min(duration / CALM_PART))
 }
 
 #[cfg(test)]

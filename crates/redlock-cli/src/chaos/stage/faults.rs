@@ -6,7 +6,8 @@ use std::time::Duration;
 use redlock_testing::ClientFault;
 
 use super::super::arena;
-use super::super::plan::{self, Act, Planned};
+use super::super::plan::{Act, Planned};
+use super::super::scenario::faults_end;
 use super::{Done, Show, Stage};
 use crate::clock;
 
@@ -14,7 +15,7 @@ impl<S: Show> Stage<S> {
     /// Begins the faults that are due and possible. Docker takes a second to start a container; the node's next fault
     /// waits for that.
     pub(super) fn hit_due(&mut self, elapsed: Duration) {
-        let end = plan::end(self.script.duration);
+        let end = faults_end(self.script.duration);
         for planned in std::mem::take(&mut self.due) {
             if self.under_way.iter().any(|act| act.meets(&planned.act)) {
                 if elapsed < end {
