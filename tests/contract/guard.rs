@@ -227,9 +227,10 @@ async fn a_client_with_other_nodes_or_another_quorum_is_told() {
     let renamed = || first.nodes()[0].id().is_some_and(|id| !theirs.contains(id));
     eventually(SLACK, "it has another name", renamed).await;
     let newcomer = three([0, 1, 2]).await;
-    let survey = newcomer.survey().await;
-    assert!(matches!(survey[0].status().other_clients(), OtherClients::Same), "{survey:?}");
-    assert_eq!(told(&first), 0);
+    // A client announces its old list to the wiped node before it knows the new id, and leaves that list with its next
+    // observation; a newcomer may observe the node in between.
+    let is_same = |redlock: &Redlock| *redlock.nodes()[0].other_clients() == OtherClients::Same;
+    eventually(SLACK, "no client uses another list", || is_same(&newcomer) && told(&first) == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
