@@ -265,14 +265,14 @@ impl Coordinator {
         match decision {
             Decision::Won => {}
             Decision::Failed | Decision::Pending => {
-                let loss = round.failure();
-                match loss {
+                let failure = round.failure();
+                match failure {
                     RoundFailure::Contended => {}
                     // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
                     // Two clients do not notify each other in a loop, because we pause before the next attempt.
                     RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
                 }
-                return Err(self.failed(resource, loss, votes));
+                return Err(self.failed(resource, failure, votes));
             }
         }
         if let Some(proposal) = proposal {
@@ -306,9 +306,14 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn failed(&self, resource: &Resource, loss: RoundFailure, votes: Vec<NodeVote>) -> LockError {
+    pub(super) fn failed(
+        &self,
+        resource: &Resource,
+        failure: RoundFailure,
+        votes: Vec<NodeVote>,
+    ) -> LockError {
         let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
-        match loss {
+        match failure {
             RoundFailure::Contended => LockError::Contended { resource, votes },
             RoundFailure::NoQuorum => {
                 LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes }

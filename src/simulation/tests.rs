@@ -107,7 +107,7 @@ fn tell(seed: u64, outcome: &Outcome) {
     println!("{}", outcome.log.join("\n"));
     assert!(
         outcome.violations.is_empty(),
-        "{:#?}\nreplay this with: make sim SEED={seed}",
+        "{:#?}\nplay this seed again, perhaps a few times, with: make sim SEED={seed}",
         outcome.violations
     );
 }
