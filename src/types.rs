@@ -2,6 +2,7 @@
 
 mod found;
 mod login;
+mod published;
 mod waiting;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use found::FoundValue;
 pub use login::Login;
+pub(crate) use published::Published;
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest resource name in bytes. Each name becomes a Redis key on every node and takes memory there.

@@ -37,10 +37,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Eviction, Moment, NodeId};
+use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
 pub(crate) use commands::{
@@ -121,7 +121,7 @@ enum Request {
 pub(crate) struct Node {
     name: Arc<str>,
     grace: Duration,
-    state: watch::Receiver<State>,
+    state: Arc<Published<State>>,
     requests: mpsc::UnboundedSender<Request>,
     /// A count that grows with each answer that the supervisor sees.
     answered: Arc<AtomicU64>,
@@ -130,11 +130,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts the supervisor. The caller must be in a tokio runtime.
     pub(crate) fn start(config: NodeConfig, ambient: Arc<dyn Ambient>) -> Self {
-        let (publish, state) = watch::channel(State::Connecting);
+        let state = Arc::new(Published::new(State::Connecting));
         let (requests, inbox) = mpsc::unbounded_channel();
         let (name, grace) = (Arc::clone(&config.name), config.grace);
         let answered = Arc::new(AtomicU64::new(0));
-        tokio::spawn(supervisor::run(config, ambient, publish, inbox, Arc::clone(&answered)));
+        tokio::spawn(supervisor::run(config, ambient, Arc::clone(&state), inbox, Arc::clone(&answered)));
         Self { name, grace, state, requests, answered }
     }
 
@@ -144,48 +144,44 @@ impl Node {
 
     /// Returns the live connection at once, or why there is none.
     pub(crate) fn link(&self) -> Result<Link, NodeFailure> {
-        match &*self.state.borrow() {
+        self.state.with(|state| match state {
             State::Up(link) => Ok(link.clone()),
             State::Connecting => Err(NodeFailure::Connecting),
             State::Down(refusal) => Err(refusal.failure.clone()),
-        }
+        })
     }
 
     /// Returns what `of` takes from the live connection, without a handle on the connection; `None` where there is
     /// none.
     pub(crate) fn of_live<T>(&self, of: impl FnOnce(&Link) -> T) -> Option<T> {
-        match &*self.state.borrow() {
+        self.state.with(|state| match state {
             State::Up(link) => Some(of(link)),
             State::Connecting | State::Down(_) => None,
-        }
+        })
     }
 
     /// Returns what the node said of itself at the last observation; `None` before the first one, and while the node
     /// cannot be asked.
     pub(crate) fn facts(&self) -> Option<Arc<NodeFacts>> {
-        match &*self.state.borrow() {
+        self.state.with(|state| match state {
             State::Up(link) => Some(Arc::clone(link.facts())),
             State::Connecting => None,
             State::Down(refusal) => refusal.facts.clone(),
-        }
+        })
     }
 
     /// Returns when the connection of `epoch` is gone. Cancel safe.
     pub(crate) async fn left(&self, epoch: Epoch) {
-        let mut state = self.state.clone();
         let other = |state: &State| match state {
             State::Up(link) => link.epoch() != epoch,
             State::Connecting | State::Down(_) => true,
         };
-        // An error means that the supervisor has ended, and with it the connection.
-        let _ = state.wait_for(other).await;
+        self.state.wait_for(other).await;
     }
 
     /// Returns when the first connection attempt has succeeded or failed. Cancel safe.
     pub(crate) async fn tried(&self) {
-        let mut state = self.state.clone();
-        // An error means that the supervisor has ended and makes no further attempt.
-        let _ = state.wait_for(|state| !matches!(state, State::Connecting)).await;
+        self.state.wait_for(|state| !matches!(state, State::Connecting)).await;
     }
 
     /// Sends a release and hands it over to the supervisor. The release is queued ahead of everything that this

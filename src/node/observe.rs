@@ -173,14 +173,14 @@ impl Observer {
 /// Observes the node at the client's interval, and at once when our node list has changed. Returns the reason why the
 /// node has no vote any more.
 pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
-    let mut changes = observer.roster.list_changes();
+    let mut version = observer.roster.list_version();
     // While we connected, the last unmet node on the list may have been met.
     let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
         tokio::select! {
             biased;
             () = tokio::time::sleep(pause) => {}
-            () = changes.changed() => {}
+            () = observer.roster.list_changed(version) => version = observer.roster.list_version(),
         }
         match link.observe(&observer).await {
             Ok(()) => {}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::watch;
 use tracing::warn;
 
 use crate::error::NodeFailure;
@@ -11,7 +10,7 @@ use crate::protocol::{
     Change, NodeView, Record, UNMET, is_complete, is_introduced, lacking, longest_announced,
     observation_lasts, observe_every, span,
 };
-use crate::types::{Moment, NodeId, Ttl};
+use crate::types::{Moment, NodeId, Published, Ttl};
 
 /// The nodes of one client: which server may vote under which name, so that no server votes twice, and the last
 /// observation of each.
@@ -23,8 +22,8 @@ pub(crate) struct Roster {
     longest_ms: AtomicU64,
     /// When the client was made.
     since: Moment,
-    members: watch::Sender<Vec<Member>>,
-    list: watch::Sender<List>,
+    members: Published<Vec<Member>>,
+    list: Published<List>,
     version: AtomicU64,
 }
 
@@ -75,13 +74,13 @@ pub(super) struct Announcement {
 impl Roster {
     pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl, now: Moment) -> Self {
         Self {
-            members: watch::Sender::new(vec![Member::default(); names.len()]),
+            members: Published::new(vec![Member::default(); names.len()]),
             names,
             quorum,
             max_ttl,
             longest_ms: AtomicU64::new(max_ttl.as_millis()),
             since: now,
-            list: watch::Sender::new(List::default()),
+            list: Published::new(List::default()),
             version: AtomicU64::new(0),
         }
     }
@@ -109,7 +108,7 @@ impl Roster {
 
     /// The last observation of each node; `None` for a node that has not been met.
     pub(crate) fn known(&self) -> Vec<Option<NodeView>> {
-        self.members.borrow().iter().map(|member| member.known.clone()).collect()
+        self.members.with(|members| members.iter().map(|member| member.known.clone()).collect())
     }
 
     /// A counter that changes whenever [`known`](Self::known) changes.
@@ -119,31 +118,26 @@ impl Roster {
 
     /// The random id that `node` gave itself; empty until the node has been met.
     pub(crate) fn id(&self, node: NodeId) -> String {
-        self.members.borrow()[node.0].id().to_owned()
+        self.members.with(|members| members[node.0].id().to_owned())
     }
 
     /// Whether other clients of `node` use other nodes or another quorum.
     pub(crate) fn others(&self, node: NodeId) -> OtherClients {
-        self.members.borrow()[node.0].others.clone()
+        self.members.with(|members| members[node.0].others.clone())
     }
 
     /// Returns when an observation has shown what other clients of `node` use; at once while not all nodes have been
     /// met. Cancel safe.
     pub(crate) async fn heard(&self, node: NodeId) {
-        if !is_complete(&self.list.borrow().now) || self.list.borrow().now.is_empty() {
+        if self.list.with(|list| list.now.is_empty() || !is_complete(&list.now)) {
             return;
         }
-        // The wait cannot fail, because the sender is ours.
-        let _ = self
-            .members
-            .subscribe()
-            .wait_for(|members| members[node.0].others != OtherClients::Unknown)
-            .await;
+        self.members.wait_for(|members| members[node.0].others != OtherClients::Unknown).await;
     }
 
     /// Whether a quorum has been met, so that there is a list to announce.
     pub(super) fn has_list(&self) -> bool {
-        !self.list.borrow().now.is_empty()
+        self.list.with(|list| !list.now.is_empty())
     }
 
     /// Returns when every connected node knows that we use the others. Cancel safe.
@@ -153,13 +147,17 @@ impl Roster {
             (0..known.len())
                 .all(|node| known[node].as_ref().is_none_or(|own| !own.is_up) || is_introduced(node, &known))
         };
-        // The wait cannot fail, because the sender is ours.
-        let _ = self.members.subscribe().wait_for(introduced).await;
+        self.members.wait_for(introduced).await;
     }
 
-    /// Returns a receiver of changes of our list.
-    pub(super) fn list_changes(&self) -> ListChanges {
-        ListChanges(self.list.subscribe())
+    /// The number of changes of our list, to be given to [`list_changed`](Self::list_changed).
+    pub(super) fn list_version(&self) -> u64 {
+        self.list.version()
+    }
+
+    /// Returns when our list is not that of `version` any more. Cancel safe.
+    pub(super) async fn list_changed(&self, version: u64) {
+        self.list.changed_since(version).await;
     }
 
     /// Lets the server process `run_id` vote under the name of `node`.
@@ -169,7 +167,7 @@ impl Roster {
     /// [`NodeFailure::Duplicate`] if another of the nodes is the same server.
     pub(super) fn admit(&self, node: NodeId, run_id: &str) -> Result<(), NodeFailure> {
         let mut admitted = Ok(());
-        self.members.send_if_modified(|members| {
+        self.members.change_if(|members| {
             let same = |(i, member): (usize, &Member)| (i != node.0 && member.run_id == run_id).then_some(i);
             match members.iter().enumerate().find_map(same) {
                 Some(other) => {
@@ -187,41 +185,42 @@ impl Roster {
 
     /// Returns what to announce to a node that was admitted and has this record.
     pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Announcement {
-        let members = self.members.borrow();
-        let others = || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
-        let met = others().filter_map(|other| other.known.as_ref());
-        let met = met.map(|other| (other.record.id.clone(), other.record.change())).collect();
-        let is_copy = record.is_some_and(|record| {
-            // A server that has moved from one name to another is no copy, because its process is the same.
-            others().any(|other| {
-                let has_vote = !other.run_id.is_empty();
-                has_vote && other.id() == record.id && other.run_id != members[node.0].run_id
-            })
-        });
-        let lacks = record.map_or_else(Vec::new, |record| {
-            let mut lacks = lacking(record, others().filter_map(|member| member.known.as_ref()));
-            let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
-            lacks.extend(own.map(|own| own.record.change()).filter(|met| !record.knows(met)));
-            lacks
-        });
-        let before = self.list.borrow().before.clone();
-        // A list is announced as left only once: a client that still uses it announces it again.
-        let left = if members[node.0].left == before { String::new() } else { before };
-        let list = self.list.borrow().now.clone();
-        Announcement { is_copy, lacks, list, left, met }
+        let List { now: list, before } = self.list.with(List::clone);
+        self.members.with(|members| {
+            let others =
+                || members.iter().enumerate().filter(|(i, _)| *i != node.0).map(|(_, member)| member);
+            let met = others().filter_map(|other| other.known.as_ref());
+            let met = met.map(|other| (other.record.id.clone(), other.record.change())).collect();
+            let is_copy = record.is_some_and(|record| {
+                // A server that has moved from one name to another is no copy, because its process is the same.
+                others().any(|other| {
+                    let has_vote = !other.run_id.is_empty();
+                    has_vote && other.id() == record.id && other.run_id != members[node.0].run_id
+                })
+            });
+            let lacks = record.map_or_else(Vec::new, |record| {
+                let mut lacks = lacking(record, others().filter_map(|member| member.known.as_ref()));
+                let own = members[node.0].known.as_ref().filter(|own| own.record.id == record.id);
+                lacks.extend(own.map(|own| own.record.change()).filter(|met| !record.knows(met)));
+                lacks
+            });
+            // A list is announced as left only once: a client that still uses it announces it again.
+            let left = if members[node.0].left == before { String::new() } else { before };
+            Announcement { is_copy, lacks, list, left, met }
+        })
     }
 
     /// Handles an observation of a node, with the record as it was written.
     pub(super) fn handle_observed(&self, node: NodeId, mut seen: NodeView, told: &Announcement) {
         let others = self.others_of(&seen, &told.list);
-        if self.members.borrow()[node.0].others != others && matches!(others, OtherClients::Different(_)) {
+        if self.others(node) != others && matches!(others, OtherClients::Different(_)) {
             warn!(
                 node = %self.names[node.0],
                 "another client uses other nodes or another quorum with this node; two quorums may not meet. When all \
                  clients use the same, it is forgotten by itself, or at once by: redlock nodes forget"
             );
         }
-        self.members.send_modify(|members| {
+        self.members.change(|members| {
             let member = &mut members[node.0];
             let before = member.known.take();
             let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
@@ -239,7 +238,7 @@ impl Roster {
 
     /// Marks a node as disconnected.
     pub(super) fn handle_down(&self, node: NodeId) {
-        let is_news = self.members.send_if_modified(|members| match &mut members[node.0].known {
+        let is_news = self.members.change_if(|members| match &mut members[node.0].known {
             Some(known) => std::mem::replace(&mut known.is_up, false),
             None => false,
         });
@@ -264,18 +263,20 @@ impl Roster {
     /// Updates our list once a quorum has been met. Two nodes have the same id for a moment when a server has moved
     /// from one name to another; the list then stays as it is.
     fn handle_members(&self) {
-        let members = self.members.borrow();
-        let met = members.iter().map(Member::id).filter(|id| !id.is_empty());
-        let mut ids: Vec<&str> = met.collect();
+        let mut ids = self
+            .members
+            .with(|members| members.iter().map(|member| member.id().to_owned()).collect::<Vec<_>>());
+        let nodes = ids.len();
+        ids.retain(|id| !id.is_empty());
         let met = ids.len();
         ids.sort_unstable();
         ids.dedup();
         if ids.len() < met || met < self.quorum {
             return;
         }
-        ids.resize(members.len(), UNMET);
+        ids.resize(nodes, UNMET.to_owned());
         let now = format!("{} of {}", self.quorum, ids.join(" "));
-        self.list.send_if_modified(|list| {
+        self.list.change_if(|list| {
             if list.now == now {
                 return false;
             }
@@ -307,18 +308,5 @@ impl Roster {
 impl Member {
     fn id(&self) -> &str {
         self.known.as_ref().map_or("", |known| &known.record.id)
-    }
-}
-
-/// A receiver of changes of our list.
-pub(super) struct ListChanges(watch::Receiver<List>);
-
-impl ListChanges {
-    /// Returns when the list has changed since the last call, or since the receiver was made. Cancel safe.
-    pub(super) async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            // The roster is gone, so nothing changes any more.
-            std::future::pending::<()>().await;
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::backlog::{Backlog, Waiting};
@@ -19,13 +19,13 @@ use super::releases::Release;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Wake};
+use crate::types::{Ambient, Published, Wake};
 
 /// Runs until every handle is dropped and no release is left to send.
 pub(super) fn run(
     config: NodeConfig,
     ambient: Arc<dyn Ambient>,
-    publish: watch::Sender<State>,
+    state: Arc<Published<State>>,
     inbox: mpsc::UnboundedReceiver<Request>,
     answered: Arc<AtomicU64>,
 ) -> impl Future<Output = ()> + Send {
@@ -34,7 +34,7 @@ pub(super) fn run(
     let supervisor = Supervisor {
         config,
         ambient,
-        publish,
+        state,
         inbox,
         has_handles: true,
         epoch: Epoch::FIRST,
@@ -57,7 +57,7 @@ type Sent = BoxFuture<'static, (Vec<Waiting>, Result<Vec<Removed>, NodeFailure>)
 struct Supervisor {
     config: NodeConfig,
     ambient: Arc<dyn Ambient>,
-    publish: watch::Sender<State>,
+    state: Arc<Published<State>>,
     inbox: mpsc::UnboundedReceiver<Request>,
     /// Whether a handle is left, so that there may be requests.
     has_handles: bool,
@@ -89,11 +89,11 @@ impl Drop for Supervisor {
             return;
         }
         let failure = NodeFailure::RuntimeEnded;
-        if let State::Up(_) = &*self.publish.borrow() {
+        if self.is_connected() {
             self.config.notifications.listener.handle_down(&failure);
         }
         self.config.notifications.listener.handle_pending(0);
-        self.publish.send_replace(State::Down(failure.into()));
+        self.state.set(State::Down(failure.into()));
     }
 }
 
@@ -101,7 +101,7 @@ impl Supervisor {
     async fn run(mut self) {
         while let Some(mut connection) = self.connect().await {
             self.config.notifications.listener.handle_up();
-            self.publish.send_replace(State::Up(connection.link.clone()));
+            self.state.set(State::Up(connection.link.clone()));
             self.handle_up();
             let end = self.serve(&mut connection).await;
             match end {
@@ -110,7 +110,7 @@ impl Supervisor {
                     self.tell_lost(&refusal.failure);
                     self.config.roster.handle_down(self.config.node);
                     self.config.notifications.listener.handle_down(&refusal.failure);
-                    self.publish.send_replace(State::Down(refusal));
+                    self.state.set(State::Down(refusal));
                     connection.abandon();
                     self.collect_unanswered().await;
                     let pause = self.pauses.handle_lost(self.ambient.now(), self.ambient.random());
@@ -170,7 +170,7 @@ impl Supervisor {
             }
             LogLine::Skip => debug!(%node, %reason, "failed again"),
         }
-        self.publish.send_replace(State::Down(refusal));
+        self.state.set(State::Down(refusal));
     }
 
     fn tell_lost(&mut self, reason: &NodeFailure) {
@@ -365,7 +365,7 @@ impl Supervisor {
     }
 
     fn is_connected(&self) -> bool {
-        matches!(&*self.publish.borrow(), State::Up(_))
+        self.state.with(|state| matches!(state, State::Up(_)))
     }
 
     fn is_finished(&self) -> bool {
