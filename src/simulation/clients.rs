@@ -10,7 +10,7 @@ use super::clock::ClientAmbient;
 use super::faults::Size;
 use super::network::ClientNetwork;
 use super::oracle::Oracle;
-use super::{Bug, FAULTS_END, MAX_TTL, PATIENCE};
+use super::{Bug, MAX_TTL, PATIENCE};
 use crate::Redlock;
 use crate::lock::{Guard, Mutex};
 use crate::types::Ambient;
@@ -27,7 +27,7 @@ pub(super) async fn work(
 ) {
     // Some come later than others.
     tokio::time::sleep(Duration::from_millis(
-        random.random_range(0..10_000) * u64::from(random.random_bool(0.5)),
+        random.random_range(0..5000) * u64::from(random.random_bool(0.5)),
     ))
     .await;
     let time = network.internet.time();
@@ -45,13 +45,13 @@ pub(super) async fn work(
     let redlock =
         settings.connect_by(Arc::<ClientAmbient>::clone(&ambient) as Arc<dyn Ambient>, &network).await;
     oracle.note(&format!("client {client} is connected"));
-    while time.now() < FAULTS_END {
+    while time.now() < size.faults_end {
         let mutex = redlock.mutex(RESOURCES[random.random_range(0..2)]).expect("a good name");
         let mutex = mutex.max_wait(Duration::from_millis(random.random_range(0..4000)));
         section(client, &ambient, &mutex, &mut random, &oracle).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
     }
-    tokio::time::sleep_until(time.at(FAULTS_END + Duration::from_secs(1))).await;
+    tokio::time::sleep_until(time.at(size.faults_end + Duration::from_secs(1))).await;
     for name in RESOURCES {
         let mutex = redlock.mutex(name).expect("a good name").max_wait(PATIENCE);
         match mutex.lock().await {

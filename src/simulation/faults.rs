@@ -63,22 +63,24 @@ pub(super) struct Size {
     pub(super) addresses: usize,
     /// Servers that no address leads to at first.
     pub(super) spares: usize,
+    /// When the last fault is healed.
+    pub(super) faults_end: Duration,
 }
 
 const CLASSES: usize = 7;
 
-/// Draws the faults of a run that last until `end` at most.
-pub(super) fn draw(random: &mut StdRng, size: Size, end: Duration) -> Vec<Fault> {
+/// Draws the faults of a run.
+pub(super) fn draw(random: &mut StdRng, size: Size) -> Vec<Fault> {
     let classes: Vec<usize> = (0..CLASSES).filter(|_| random.random_bool(0.5)).collect();
     if classes.is_empty() {
         return Vec::new();
     }
     let mean = random.random_range(200..3000_u64);
-    let mut at = Duration::from_millis(random.random_range(0..6000));
+    let mut at = Duration::from_millis(random.random_range(0..3000));
     let mut faults = Vec::new();
-    while at < end {
+    while at < size.faults_end {
         let class = classes[random.random_range(0..classes.len())];
-        let lasts = Duration::from_millis(random.random_range(1..5000)).min(end - at);
+        let lasts = Duration::from_millis(random.random_range(1..5000)).min(size.faults_end - at);
         faults.push(Fault { at, lasts, what: what(random, size, class) });
         at += Duration::from_millis(random.random_range(1..2 * mean));
     }
@@ -86,7 +88,7 @@ pub(super) fn draw(random: &mut StdRng, size: Size, end: Duration) -> Vec<Fault>
 }
 
 fn what(random: &mut StdRng, size: Size, class: usize) -> What {
-    let Size { clients, addresses, spares } = size;
+    let Size { clients, addresses, spares, faults_end: _ } = size;
     let (client, address) = (random.random_range(0..clients), random.random_range(0..addresses));
     match class {
         0 => {
@@ -161,7 +163,7 @@ pub(super) async fn play(
     tokio::time::sleep_until(time.at(fault.at)).await;
     oracle.handle_fault(fault.what.kind(), &fault.what.to_string());
     let set = |client: usize, address: usize, change: &dyn Fn(&mut WireState)| {
-        internet.wire(client, address).send_modify(|state| change(state));
+        internet.wire(client, address).change(|state| change(state));
     };
     let each = |client: usize, is_open: bool| {
         for address in 0..internet.addresses() {

@@ -15,13 +15,14 @@ use redlock_sim::{ConnectionId, Data, Persistence, Server, Settings, WallTime};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, ReadHalf, WriteHalf,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::clock::{Rate, TrueTime};
 use crate::config::NodeUrl;
 use crate::coordinator::Network;
 use crate::error::NodeFailure;
 use crate::node::{Connector, Management, Stream};
+use crate::types::Published;
 
 /// How much a direction of a connection buffers.
 const BUFFER: usize = 1 << 16;
@@ -42,7 +43,7 @@ pub(super) struct Internet {
 }
 
 /// The way from one client to one address, and back.
-pub(super) type Wire = watch::Sender<WireState>;
+pub(super) type Wire = Published<WireState>;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WireState {
@@ -59,7 +60,7 @@ const TO_CLIENT: usize = 1;
 pub(super) struct SimServer {
     server: Mutex<Server>,
     rate: Rate,
-    is_running: watch::Sender<bool>,
+    is_running: Published<bool>,
     outputs: Mutex<BTreeMap<ConnectionId, mpsc::UnboundedSender<Piece>>>,
 }
 
@@ -79,7 +80,7 @@ impl Internet {
                     WallTime(rate.wall_micros(Duration::ZERO)),
                 )),
                 rate,
-                is_running: watch::Sender::new(true),
+                is_running: Published::new(true),
                 outputs: Mutex::default(),
             })
         };
@@ -87,10 +88,7 @@ impl Internet {
             time,
             servers: servers.into_iter().enumerate().map(start).collect(),
             addresses: Mutex::new((0..addresses).collect()),
-            wires: wires
-                .into_iter()
-                .map(|wires| wires.into_iter().map(watch::Sender::new).collect())
-                .collect(),
+            wires: wires.into_iter().map(|wires| wires.into_iter().map(Published::new).collect()).collect(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             arrived: Mutex::new(0),
         })
@@ -127,15 +125,14 @@ impl Internet {
     }
 
     fn delay(&self, wire: &Wire) -> Duration {
-        let WireState { shortest, longest, .. } = *wire.borrow();
+        let WireState { shortest, longest, .. } = wire.with(|state| *state);
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.random.lock().unwrap().random_range(micros(shortest)..=micros(longest)))
     }
 }
 
 async fn until_open(wire: &Wire, direction: usize) {
-    // The sender lives as long as the simulation.
-    let _ = wire.subscribe().wait_for(|state| state.is_open[direction]).await;
+    wire.wait_for(|state| state.is_open[direction]).await;
 }
 
 impl SimServer {
@@ -157,7 +154,7 @@ impl SimServer {
     }
 
     pub(super) fn pause(&self, is_paused: bool) {
-        self.is_running.send_replace(!is_paused);
+        self.is_running.set(!is_paused);
     }
 
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Server) -> T) -> T {
@@ -283,7 +280,7 @@ impl SimConnector {
             while let Some((due, bytes)) = pieces.recv().await {
                 tokio::time::sleep_until(self.internet.time.at(due)).await;
                 until_open(wire, TO_SERVER).await;
-                let _ = server.is_running.subscribe().wait_for(|is_running| *is_running).await;
+                server.is_running.wait_for(|is_running| *is_running).await;
                 *self.internet.arrived.lock().unwrap() += 1;
                 server.receive(id, &bytes, self.internet.time.now());
             }

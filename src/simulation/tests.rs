@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Bug, Outcome, run};
 use crate::planted::Fault;
 
+/// A simulation spends a third of its time in the allocator of the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many seeds `make test` runs, in a build without optimization.
 const SEEDS: u64 = 10;
 /// Threads of a run; each simulates a seed at a time.
@@ -44,6 +48,14 @@ fn nothing_goes_wrong_whatever_happens() {
             }
             assert!(sum.locks >= seeds, "{} locks", sum.locks);
         }
+    }
+}
+
+/// Whatever a seed does, it does again, to the byte.
+#[test]
+fn a_seed_is_the_same_run_again() {
+    for seed in 0..number("SIM_SEEDS").unwrap_or(3) {
+        assert_eq!(run(seed, None).log, run(seed, None).log, "seed {seed}");
     }
 }
 

@@ -79,11 +79,15 @@ impl Keyspace {
         change: impl FnOnce(&mut Option<Entry>) -> T,
     ) -> T {
         let before = self.get(place, now).cloned();
-        let mut entry = before.clone();
+        let mut entry = self.entries.remove(place);
         let answer = change(&mut entry);
         let entry = entry.filter(|entry| !entry.value.is_empty());
-        if entry != before {
-            self.put(place, entry, now);
+        let is_changed = entry != before;
+        if let Some(entry) = entry {
+            self.entries.insert(place.clone(), entry);
+        }
+        if is_changed {
+            self.record(place, before, now);
         }
         answer
     }
@@ -137,6 +141,10 @@ impl Keyspace {
             Some(entry) => self.entries.insert(place.clone(), entry),
             None => self.entries.remove(place),
         };
+        self.record(place, before, at);
+    }
+
+    fn record(&mut self, place: &Place, before: Option<Entry>, at: WallTime) {
         if self.journal.len() == CHANGES_MAX {
             self.journal.pop_front();
         }
