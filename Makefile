@@ -26,8 +26,9 @@ chaos: setup ## 60 s of random faults for 16 clients on local nodes; ARGS go to 
 planted: setup ## build a client with faults in it, and see that `redlock chaos` finds them
 	RUSTFLAGS="--cfg redlock_planted" CARGO_TARGET_DIR=target/planted $(CARGO) test --locked -p redlock-cli --test planted
 
-test: setup ## run all tests: unit, property, real servers, documentation; some five minutes
+test: setup ## run all tests: unit, property, real servers, documentation, and 2000 simulated runs; some ten minutes
 	$(CARGO) test --locked --workspace --all-features
+	$(MAKE) sim SEEDS=2000
 
 servers: ## build the Redis and Valkey versions that can be had, or SERVERS="NAME ..." of them, into target/servers
 	@sh scripts/servers.sh $(SERVERS)
