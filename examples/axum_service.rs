@@ -31,7 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{FencingToken, LockError, Redlock, RunError, SettingsError, Votes};
+use redlock_quorum::{FencingToken, LockError, Redlock, RunError, SettingsError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -95,8 +95,10 @@ impl Refusal {
     fn from_lock(error: &LockError, text: String) -> Self {
         match error.reason() {
             LockError::Contended { .. } => Self::new(StatusCode::CONFLICT, AFTER_CONTENTION, text),
-            LockError::NoQuorum { votes, .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, outage(votes), text)
+            LockError::NoQuorum { .. } => {
+                // The end of a quarantine is known; the end of other outages is not.
+                let after = error.quarantine().unwrap_or(AFTER_OUTAGE);
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, after, text)
             }
             LockError::TooLate { .. } | LockError::ShutDown => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, AFTER_OUTAGE, text)
@@ -108,11 +110,6 @@ impl Refusal {
     fn new(status: StatusCode, retry_after: Duration, text: String) -> Self {
         Self { status, retry_after: Some(retry_after), text }
     }
-}
-
-/// The time until a retry may succeed: the end of a quarantine is known, the end of other outages is not.
-fn outage(votes: &Votes) -> Duration {
-    votes.failures().filter_map(|(_, failure)| failure.quarantine()).min().unwrap_or(AFTER_OUTAGE)
 }
 
 impl IntoResponse for Refusal {
@@ -139,7 +136,8 @@ async fn health(State(service): State<Arc<Service>>) -> (StatusCode, String) {
         None => format!("{}: votes\n", node.name()),
         Some(failure) => format!("{}: {failure}\n", node.name()),
     };
-    let status = if voting > nodes.len() / 2 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let has_quorum = voting >= service.redlock.quorum();
+    let status = if has_quorum { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, nodes.iter().map(line).collect())
 }
 

@@ -118,6 +118,12 @@ impl Redlock {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
     }
 
+    /// How many nodes make a quorum.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.coordinator.settings().quorum.needed()
+    }
+
     /// Counters of this client since it was connected. Sends nothing and acquires no lock.
     #[must_use]
     pub fn stats(&self) -> Stats {
