@@ -18,6 +18,8 @@ pub(crate) struct RetryOptions {
     pub(super) kind: RetryKind,
     pub(super) first: Duration,
     pub(super) longest: Duration,
+    /// Not a setting: only tests choose it.
+    look_again: Duration,
     pub(super) attempts: u32,
     pub(super) delay: Duration,
 }
@@ -32,7 +34,7 @@ pub(super) enum RetryKind {
 impl RetryOptions {
     pub(super) fn retry(self) -> Retry {
         match self.kind {
-            RetryKind::Fifo => Retry::fifo_with(self.first, self.longest),
+            RetryKind::Fifo => Retry::fifo_with(self.first, self.longest, self.look_again),
             RetryKind::Exponential => Retry::exponential(self.first, self.longest),
             RetryKind::Fixed => Retry::fixed(self.attempts, self.delay),
         }
@@ -64,11 +66,12 @@ impl From<Retry> for RetryOptions {
             kind: RetryKind::Fifo,
             first: Duration::from_millis(5),
             longest: Duration::from_millis(200),
+            look_again: retry.look_again(),
             attempts: 5,
             delay: Duration::from_millis(200),
         };
         match retry.strategy() {
-            Strategy::Fifo { first, longest } => {
+            Strategy::Fifo { first, longest, look_again: _ } => {
                 (options.kind, options.first, options.longest) = (RetryKind::Fifo, first, longest);
             }
             Strategy::Exponential { first, longest } => {

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// A waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
+/// release (another implementation, an operator), replaces lost notifications, and covers holders without a TTL.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How `lock` waits for a lock that it did not get at once. `max_wait` bounds the wait with every strategy.
 ///
 /// # Defaults
@@ -12,7 +16,7 @@ pub struct Retry(Strategy);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
-    Fifo { first: Duration, longest: Duration },
+    Fifo { first: Duration, longest: Duration, look_again: Duration },
     Fixed { attempts: u32, delay: Duration },
     Exponential { first: Duration, longest: Duration },
 }
@@ -41,12 +45,22 @@ impl Retry {
     /// `redlock-quorum:wake:`.
     #[must_use]
     pub const fn fifo() -> Self {
-        Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200))
+        Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200), LOOK_AGAIN)
     }
 
-    /// As [`fifo`](Self::fifo), with other pauses for outages and for nodes that cannot notify the client.
-    pub(crate) const fn fifo_with(first: Duration, longest: Duration) -> Self {
-        Self(Strategy::Fifo { first, longest })
+    /// As [`fifo`](Self::fifo), with other pauses for outages and for nodes that cannot notify the client, and with
+    /// another limit for the sleep of a waiter that is not notified.
+    pub(crate) const fn fifo_with(first: Duration, longest: Duration, look_again: Duration) -> Self {
+        Self(Strategy::Fifo { first, longest, look_again })
+    }
+
+    /// As [`fifo`](Self::fifo), but a waiter that is not notified sleeps for at least half of `look_again`. For tests of
+    /// notifications, in which a waiter that was forgotten has to differ from a machine that stood still for a while.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn fifo_looking_again_after(look_again: Duration) -> Self {
+        Self::fifo_with(Duration::from_millis(5), Duration::from_millis(200), look_again)
     }
 
     /// Makes `attempts` attempts in all, at least one, with the same delay between any two:
@@ -71,6 +85,14 @@ impl Retry {
         matches!(self.0, Strategy::Fifo { .. })
     }
 
+    /// The longest time after which a waiter that is not notified checks again.
+    pub(crate) fn look_again(self) -> Duration {
+        match self.0 {
+            Strategy::Fifo { look_again, .. } => look_again,
+            Strategy::Fixed { .. } | Strategy::Exponential { .. } => LOOK_AGAIN,
+        }
+    }
+
     pub(crate) const fn strategy(self) -> Strategy {
         self.0
     }
@@ -82,7 +104,7 @@ impl Retry {
             Strategy::Fixed { attempts, delay: _ } if attempt >= attempts => Pause::GiveUp,
             Strategy::Fixed { attempts: _, delay } => Pause::For(delay),
             // With FIFO, waiters are notified, so pauses are only for outages.
-            Strategy::Fifo { first, longest } | Strategy::Exponential { first, longest } => {
+            Strategy::Fifo { first, longest, look_again: _ } | Strategy::Exponential { first, longest } => {
                 let doublings = attempt.saturating_sub(1).min(31);
                 let limit = first.saturating_mul(1 << doublings).min(longest);
                 Pause::For(scale(limit, random))

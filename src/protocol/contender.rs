@@ -3,19 +3,16 @@
 
 use std::time::Duration;
 
-use super::{Pause, Retry};
+use super::{LOOK_AGAIN, Pause, Retry};
 use crate::types::{Manner, Moment, Ticket, Turn};
 
-/// A waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
-/// release (another implementation, an operator), replaces lost notifications, and covers holders without a TTL.
-const POLL_EVERY: Duration = Duration::from_secs(1);
 /// After the holder's TTL has passed on one node, the keys on other nodes need a moment to expire as well.
 const EXPIRY_MARGIN: Duration = Duration::from_millis(2);
 /// Waiters for the end of one TTL wake up spread over this time, not all at once.
 const EXPIRY_JITTER: Duration = Duration::from_millis(8);
 /// Pauses after attempts that failed although the queue node had notified us or said that it was our turn. Either
 /// that node lacks the key of a lock that others hold, or another client was faster.
-const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), POLL_EVERY);
+const SUSPENSION: Retry = Retry::exponential(Duration::from_millis(5), LOOK_AGAIN);
 
 /// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,8 +115,15 @@ impl Contender {
         self.next = Next::SleepThenAttempt(now + pause(retry, self.outages, random));
     }
 
-    /// The queue node has added us to the queue.
-    pub(crate) fn handle_registered(&mut self, turn: Turn, ticket: Ticket, now: Moment, random: u64) {
+    /// The queue node has added us to the queue. `look_again` limits the sleep until we register again.
+    pub(crate) fn handle_registered(
+        &mut self,
+        turn: Turn,
+        ticket: Ticket,
+        look_again: Duration,
+        now: Moment,
+        random: u64,
+    ) {
         self.ticket = Some(ticket);
         self.outages = 0;
         let sleep = match turn {
@@ -131,11 +135,11 @@ impl Contender {
             Turn::Others(wait) => {
                 self.misled = 0;
                 let end = wait + EXPIRY_MARGIN + share(EXPIRY_JITTER, random);
-                if end <= POLL_EVERY { end } else { POLL_EVERY / 2 + share(POLL_EVERY / 2, random) }
+                if end <= look_again { end } else { look_again / 2 + share(look_again / 2, random) }
             }
             Turn::Endless => {
                 self.misled = 0;
-                POLL_EVERY / 2 + share(POLL_EVERY / 2, random)
+                look_again / 2 + share(look_again / 2, random)
             }
             Turn::Free => pause(SUSPENSION, self.misled, random),
         };
@@ -160,7 +164,7 @@ fn pause(retry: Retry, attempt: u32, random: u64) -> Duration {
     match retry.pause(attempt.max(1), random) {
         Pause::For(pause) => pause,
         // The FIFO strategy never gives up.
-        Pause::GiveUp => POLL_EVERY,
+        Pause::GiveUp => LOOK_AGAIN,
     }
 }
 
@@ -194,7 +198,7 @@ mod tests {
         let mut contender = Contender::new(Demand::Unknown);
         contender.handle_attempt();
         contender.handle_lost();
-        contender.handle_registered(turn, ticket(), at(0), NONE);
+        contender.handle_registered(turn, ticket(), LOOK_AGAIN, at(0), NONE);
         contender
     }
 
@@ -210,7 +214,7 @@ mod tests {
         contender.handle_attempt();
         contender.handle_lost();
         assert_eq!(contender.step(at(0)), Step::Register(Manner::Eager));
-        contender.handle_registered(Turn::Ours, ticket(), at(0), NONE);
+        contender.handle_registered(Turn::Ours, ticket(), LOOK_AGAIN, at(0), NONE);
         assert_eq!(contender.step(at(0)), Step::Attempt, "and all only when it says so");
     }
 
@@ -227,7 +231,7 @@ mod tests {
         for turn in [others(60_000), Turn::Endless] {
             for random in [NONE, ALL] {
                 let mut contender = waiting(turn);
-                contender.handle_registered(turn, ticket(), at(0), random);
+                contender.handle_registered(turn, ticket(), LOOK_AGAIN, at(0), random);
                 let Step::Sleep(until) = contender.step(at(0)) else { panic!("it sleeps") };
                 assert!(at(500) <= until && until <= at(1000), "{until:?}");
             }
@@ -243,7 +247,7 @@ mod tests {
         contender.handle_lost();
         assert_eq!(contender.step(at(1)), Step::Register(Manner::Patient), "somebody was faster");
         assert!(contender.ticket().is_some(), "the old ticket is kept");
-        contender.handle_registered(others(300), ticket(), at(2), NONE);
+        contender.handle_registered(others(300), ticket(), LOOK_AGAIN, at(2), NONE);
         assert_eq!(contender.step(at(2)), Step::Sleep(at(304)));
     }
 
@@ -286,10 +290,10 @@ mod tests {
                     contender.handle_lost();
                 }
                 Step::Register(Manner::Eager) => {
-                    contender.handle_registered(Turn::Ours, ticket(), at(now), ALL);
+                    contender.handle_registered(Turn::Ours, ticket(), LOOK_AGAIN, at(now), ALL);
                 }
                 Step::Register(Manner::Patient) => {
-                    contender.handle_registered(Turn::Free, ticket(), at(now), ALL);
+                    contender.handle_registered(Turn::Free, ticket(), LOOK_AGAIN, at(now), ALL);
                 }
                 Step::Sleep(until) => now = until.as_nanos() / 1_000_000 + 1,
             }
@@ -351,17 +355,17 @@ mod tests {
                 match event {
                     Event::Lost => { contender.handle_attempt(); contender.handle_lost(); }
                     Event::Outage => contender.handle_outage(Retry::fifo(), now, random),
-                    Event::Registered(-2) => contender.handle_registered(Turn::Free, ticket(), now, random),
-                    Event::Registered(-1) => contender.handle_registered(Turn::Endless, ticket(), now, random),
-                    Event::Registered(0) => contender.handle_registered(Turn::Ours, ticket(), now, random),
+                    Event::Registered(-2) => contender.handle_registered(Turn::Free, ticket(), LOOK_AGAIN, now, random),
+                    Event::Registered(-1) => contender.handle_registered(Turn::Endless, ticket(), LOOK_AGAIN, now, random),
+                    Event::Registered(0) => contender.handle_registered(Turn::Ours, ticket(), LOOK_AGAIN, now, random),
                     Event::Registered(ms) => {
-                        contender.handle_registered(others(ms.unsigned_abs()), ticket(), now, random);
+                        contender.handle_registered(others(ms.unsigned_abs()), ticket(), LOOK_AGAIN, now, random);
                     }
                     Event::Called => contender.handle_notified(),
                     Event::QueueLost => contender.handle_queue_lost(),
                 }
                 if let Step::Sleep(until) = contender.step(now) {
-                    prop_assert!(until <= now + POLL_EVERY, "{contender:?}");
+                    prop_assert!(until <= now + LOOK_AGAIN, "{contender:?}");
                 }
             }
         }

@@ -24,7 +24,7 @@ mod wait_queue;
 pub(crate) mod wall_clock;
 
 pub use backoff::Retry;
-pub(crate) use backoff::{Pause, Strategy};
+pub(crate) use backoff::{LOOK_AGAIN, Pause, Strategy};
 pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};

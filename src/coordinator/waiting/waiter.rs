@@ -121,7 +121,9 @@ impl Waiter {
             Ok(Ok((turn, ticket))) => {
                 self.trace(node, &format_args!("{turn:?}"));
                 let (now, random) = (coordinator.now(), self.coordinator.random_u64());
-                self.with_contender(|contender| contender.handle_registered(turn, ticket, now, random));
+                self.with_contender(|contender| {
+                    contender.handle_registered(turn, ticket, self.retry.look_again(), now, random);
+                });
             }
             Ok(Err(failure)) => {
                 if let NodeFailure::Permission { detail } = &failure {
