@@ -6,8 +6,8 @@ use redlock_quorum::testing::{Clients, Link, Linked, LocalCluster};
 use redlock_quorum::{Guard, LockError, Redlock, Released};
 use tokio::task::JoinHandle;
 
-use crate::support::{LONG, Random, SLACK, client, eventually, now};
-use crate::waiting::{KEY, LOOK_AGAIN, ends_empty, queue_nodes};
+use crate::support::{LONG, Random, SLACK, builder, client, eventually, now};
+use crate::waiting::{FORGOTTEN, KEY, by_notification, ends_empty, queue_nodes};
 
 /// The second lock of waiters that wait for two.
 const OTHER: &str = "other";
@@ -15,9 +15,9 @@ const OTHER: &str = "other";
 /// How long a round may take after the release if nothing goes wrong.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
-/// A waiter that was not notified sleeps for at least half of [`LOOK_AGAIN`]. The difference between this and
-/// [`AT_ONCE`] allows for a busy machine.
-const FORGOTTEN: Duration = Duration::from_millis(450);
+/// How long a waiter whose demands cannot be met keeps trying. A node timeout before the end of its wait is long enough
+/// for the others, even if the machine stands still for a while.
+const DEMANDED_FOR: Duration = Duration::from_secs(6);
 
 /// How often each scene is played. The acceptance test of the lock is `REDLOCK_TEST_ROUNDS=400`, which takes 15 s.
 fn rounds() -> u32 {
@@ -39,7 +39,7 @@ impl Delays {
 
 /// Waits in a task and releases the lock. The task returns when it acquired the lock.
 fn waits(redlock: &Redlock, name: &str) -> JoinHandle<std::time::Instant> {
-    let mutex = redlock.mutex(name).unwrap().max_wait(LONG);
+    let mutex = redlock.mutex(name).unwrap().retry(by_notification()).max_wait(LONG);
     tokio::spawn(async move {
         let guard = mutex.lock().await.unwrap();
         let acquired = now();
@@ -123,7 +123,7 @@ async fn of_two_locks_under_select_the_other_one_is_left_to_the_next() {
     let mut delays = Delays("two locks under select", Vec::new());
     for _ in 0..rounds() {
         let (one, other) = (hold(&cluster, &holder, KEY).await, hold(&cluster, &holder, OTHER).await);
-        let mutexes = [KEY, OTHER].map(|name| redlock.mutex(name).unwrap().max_wait(LONG));
+        let mutexes = [KEY, OTHER].map(|name| redlock.mutex(name).unwrap().retry(by_notification()));
         let either = tokio::spawn(async move {
             tokio::select! {
                 guard = mutexes[0].lock() => guard,
@@ -147,40 +147,48 @@ async fn of_two_locks_under_select_the_other_one_is_left_to_the_next() {
 }
 
 /// A waiter whose demands cannot be met delays no other waiter, neither in its process nor in another one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_whose_terms_cannot_be_met_makes_room() {
+async fn heads_that_make_room(same_process: bool) {
     let cluster = LocalCluster::start(3).unwrap();
-    let (holder, redlock) = (client(cluster.urls()).await, client(cluster.urls()).await);
+    let connect = || builder(cluster.urls()).node_timeout(DEMANDED_FOR / 2).connect();
+    let (holder, redlock) = (connect().await.unwrap(), connect().await.unwrap());
+    let other = if same_process { redlock.clone() } else { connect().await.unwrap() };
     // The settings leave the attempt less than a round trip, or no time at all.
     let demanding = |ttl, min_validity| {
-        let mutex = redlock.mutex(KEY).unwrap().max_wait(2 * LOOK_AGAIN);
+        let mutex = redlock.mutex(KEY).unwrap().retry(by_notification()).max_wait(DEMANDED_FOR);
         mutex.ttl(Duration::from_millis(ttl)).min_validity(Duration::from_micros(min_validity))
     };
-    for other in [redlock.clone(), client(cluster.urls()).await] {
-        for (ttl, min_validity) in [(10, 7_899), (1_000, 987_999)] {
-            let guard = hold(&cluster, &holder, KEY).await;
-            let mutex = demanding(ttl, min_validity);
-            let first = tokio::spawn(async move { mutex.lock().await });
-            in_queues(&cluster, 1).await;
-            let mutex = demanding(ttl, min_validity);
-            let second = tokio::spawn(async move { mutex.lock().await });
-            let others = [waits(&other, KEY), waits(&other, KEY)];
-            let released = now();
-            assert_eq!(guard.release().await, Ok(Released::InTime));
-            for waits in others {
-                let delay = waits.await.unwrap().duration_since(released);
-                assert!(delay < LOOK_AGAIN, "{ttl} ms: {delay:?}");
-            }
-            for demanding in [first, second] {
-                let error = demanding.await.unwrap().unwrap_err();
-                let LockError::Timeout { last, .. } = &error else { panic!("{error}") };
-                let told = matches!(**last, LockError::TooLate { .. } | LockError::NoQuorum { .. });
-                assert!(told, "its own reason: {error}");
-            }
+    for (ttl, min_validity) in [(10, 7_899), (1_000, 987_999)] {
+        let guard = hold(&cluster, &holder, KEY).await;
+        let mutex = demanding(ttl, min_validity);
+        let first = tokio::spawn(async move { mutex.lock().await });
+        in_queues(&cluster, 1).await;
+        let mutex = demanding(ttl, min_validity);
+        let second = tokio::spawn(async move { mutex.lock().await });
+        let others = [waits(&other, KEY), waits(&other, KEY)];
+        assert_eq!(guard.release().await, Ok(Released::InTime));
+        for waits in others {
+            waits.await.unwrap();
+        }
+        let still = [&first, &second].iter().any(|demanding| !demanding.is_finished());
+        assert!(still, "{ttl} ms: the others waited for as long as the two that could not be satisfied");
+        for demanding in [first, second] {
+            let error = demanding.await.unwrap().unwrap_err();
+            let LockError::Timeout { last, .. } = &error else { panic!("{error}") };
+            let told = matches!(**last, LockError::TooLate { .. } | LockError::NoQuorum { .. });
+            assert!(told, "its own reason: {error}");
         }
     }
-    assert_eq!(queue_nodes(&cluster), [0; 0]);
     ends_empty(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_whose_terms_cannot_be_met_makes_room() {
+    heads_that_make_room(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_whose_terms_cannot_be_met_makes_room_for_another_process() {
+    heads_that_make_room(false).await;
 }
 
 /// The bug: the notified client kept trying, and the others slept until their next check.

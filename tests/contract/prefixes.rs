@@ -9,6 +9,7 @@ use redlock_quorum::{Declared, LockError, NodeFailure, Redlock, Released, Settin
 use crate::access::assert_nothing_was_refused;
 use crate::servers::KEY;
 use crate::support::{LONG, SLACK, builder, client, eventually, no_quorum, queues, value};
+use crate::waiting::{FORGOTTEN, LEFT_WITHIN, by_notification};
 
 /// The key of the lock `job` with the prefix `app:`.
 const APP_KEY: &str = "app:job";
@@ -85,7 +86,7 @@ async fn waiters_of_a_key_stand_in_one_queue_whatever_their_prefix() {
     let guard = holder.mutex(APP_KEY).unwrap().try_lock().await.unwrap();
     let wait = |redlock: Redlock, name| {
         tokio::spawn(async move {
-            let mutex = redlock.mutex(name).unwrap().max_wait(LONG);
+            let mutex = redlock.mutex(name).unwrap().retry(by_notification()).max_wait(LONG);
             mutex.lock().await.unwrap().release().await.unwrap();
         })
     };
@@ -97,9 +98,10 @@ async fn waiters_of_a_key_stand_in_one_queue_whatever_their_prefix() {
     eventually(SLACK, "both stand in one queue", || (0..3).any(|node| waiting(node) == 2)).await;
     guard.release().await.unwrap();
     for waiter in waiters {
-        tokio::time::timeout(SLACK, waiter).await.expect("both are called").unwrap();
+        tokio::time::timeout(FORGOTTEN, waiter).await.expect("both are called").unwrap();
     }
-    eventually(SLACK, "no queue is left", || (0..3).all(|node| queues(&cluster, node).is_empty())).await;
+    eventually(LEFT_WITHIN, "no queue is left", || (0..3).all(|node| queues(&cluster, node).is_empty()))
+        .await;
 }
 
 /// The bug: the prefix `app:` kept its tokens in `app:redlock-quorum:fences`. A lock of that name without a prefix made
