@@ -1,5 +1,7 @@
 //! Access of clients to the nodes: without restrictions, or as the README advises.
 
+use std::time::Duration;
+
 use redlock_quorum::RedlockBuilder;
 use redlock_quorum::testing::{LocalCluster, Reply};
 
@@ -100,7 +102,7 @@ async fn every_permission_is_used() {
     let gate = Gate::new(Access::Guarded);
     let cluster = gate.start(1);
     cluster.command(0, &["ZADD", "redlock-quorum:fences", "1", "a name of long ago"]).unwrap();
-    let redlock = gate.builder(&cluster).connect().await.unwrap();
+    let redlock = gate.builder(&cluster).node_timeout(Duration::from_secs(3)).connect().await.unwrap();
     // Ahead of our clock, so that the token has to be read and raised again.
     let ahead =
         cluster.command(0, &["EVAL", "return redis.call('TIME')[1] + 5", "0"]).unwrap().int().unwrap();

@@ -10,7 +10,8 @@ use crate::support::{
 };
 
 const KEY: &str = "job";
-const SHORT: Duration = Duration::from_millis(100);
+/// A short wait, but longer than a machine stands still: an attempt that is cut short says nothing of the other owner.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// redis-lock: seconds instead of milliseconds, so that a lock of 10 s lived for hours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

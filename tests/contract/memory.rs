@@ -10,11 +10,13 @@ use redlock_quorum::{Guard, NodeFailure, NodeOptions, QuarantineCause, Redlock};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::support::{SLACK, eventually, now, plant};
+use crate::support::{NODE_TIMEOUT, SLACK, eventually, now, plant};
 
 const KEY: &str = "job";
 /// Longer than a node takes to restart, to be wiped, and to restart again.
 const TTL: Duration = Duration::from_secs(8);
+/// A TTL whose renewals come in time although the machine stands still for a while.
+const MOVING_TTL: Duration = Duration::from_secs(6);
 /// The TTL of earlier clients; shorter than a test takes to play its events.
 const SHORT: Duration = Duration::from_secs(1);
 
@@ -24,7 +26,8 @@ where
     I::Item: Into<NodeOptions>,
 {
     let builder = Redlock::builder().nodes(urls).ttl(max_ttl).max_ttl(max_ttl);
-    builder.node_timeout(max_ttl / 2).min_validity(Duration::ZERO).connect().await.unwrap()
+    let builder = builder.node_timeout(max_ttl / 2).connect_timeout(NODE_TIMEOUT);
+    builder.min_validity(Duration::ZERO).connect().await.unwrap()
 }
 
 /// A lock on the first two of three nodes only.
@@ -158,14 +161,14 @@ async fn stranger() -> LocalCluster {
     let old = || {
         let info = stranger.command(0, &["INFO", "server"]).unwrap();
         let uptime = info.text().unwrap().lines().find_map(|line| line.strip_prefix("uptime_in_seconds:"));
-        uptime.unwrap().parse::<u64>().unwrap() >= 4
+        uptime.unwrap().parse::<u64>().unwrap() > MOVING_TTL.as_secs() + 2
     };
     eventually(Duration::from_secs(20), "it is old", old).await;
     stranger
 }
 
 async fn another_server_at_the_address_helps_nobody(existing: Existing, keep_alive: bool) {
-    let ttl = Duration::from_secs(2);
+    let ttl = MOVING_TTL;
     let cluster = LocalCluster::start(3).unwrap();
     let stranger = stranger().await;
     let address = Address::of(cluster.port(1)).await;
@@ -188,7 +191,7 @@ async fn another_server_at_the_address_helps_nobody(existing: Existing, keep_ali
     let started = now();
     let mutex = other.mutex(KEY).unwrap();
     // Longer than a quarantine, for a lease that is renewed all the time.
-    while started.elapsed() < Duration::from_secs(6) {
+    while started.elapsed() < ttl + Duration::from_secs(4) {
         // The holder's quorum must suffice without the third node, which must not get the key again.
         cluster.command(2, &["DEL", KEY]).unwrap();
         let second = mutex.try_lock().await;
@@ -242,7 +245,7 @@ async fn a_node_that_nobody_has_met_is_not_believed_for_its_uptime() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eviction_that_is_switched_on_later_costs_the_vote() {
     let cluster = LocalCluster::builder().nodes(1).directive("maxmemory", "100mb").start().unwrap();
-    let redlock = client(cluster.urls(), SHORT).await;
+    let redlock = client(cluster.urls(), TTL).await;
     assert_eq!(redlock.nodes()[0].failure(), None);
     let policy = |policy| cluster.command(0, &["CONFIG", "SET", "maxmemory-policy", policy]).unwrap();
     policy("allkeys-lru");

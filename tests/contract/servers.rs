@@ -142,7 +142,7 @@ async fn a_missing_permission_is_named() {
 
     let redlock = client(user("no-evalsha", &["~*", "+@all"])).await;
     user("no-evalsha", &["-evalsha"]);
-    let ttl = Duration::from_secs(2);
+    let ttl = Duration::from_secs(6);
     let mut guard = redlock.mutex(KEY).unwrap().ttl(ttl).lock().await.unwrap();
     let error = guard.extend(LONG).await.unwrap_err();
     let ExtendError::NoQuorum { votes, .. } = &error else { panic!("{error:?}") };

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use redlock_quorum::Redlock;
 use redlock_quorum::testing::LocalCluster;
 
-use crate::support::{SLACK, eventually};
+use crate::support::{SLACK, client, eventually};
 
 /// A dropped attempt or wait is counted, and so are the releases that it leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_cancelled_is_counted() {
     let cluster = LocalCluster::start(3).unwrap();
-    let redlock = Redlock::builder().nodes(cluster.urls()).connect().await.unwrap();
+    let redlock = client(cluster.urls()).await;
     (0..3).for_each(|node| cluster.pause(node).unwrap());
     let mutex = redlock.mutex("job").unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(50), mutex.try_lock()).await.is_err());

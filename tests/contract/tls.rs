@@ -4,7 +4,7 @@ use redlock_quorum::testing::{Data, LocalCluster, TlsFiles};
 use redlock_quorum::{NodeFailure, RedlockBuilder, Released, SettingsError, TlsCause};
 
 use crate::certificates::{Authority, Validity};
-use crate::support::{LONG, SLACK, builder, eventually, no_quorum, value};
+use crate::support::{LONG, NODE_TIMEOUT, SLACK, builder, eventually, no_quorum, value};
 
 const KEY: &str = "job";
 const ADDRESS: &str = "127.0.0.1";
@@ -23,8 +23,8 @@ fn trusting(cluster: &LocalCluster, authority: &Authority) -> RedlockBuilder {
 async fn locks_work_over_tls_and_outlive_faults_of_nodes() {
     let authority = Authority::new("ours");
     let cluster = cluster(3, authority.issue(ADDRESS, Validity::Now));
-    // An eighth of the usual timeout, and thus of the time after which a hung node is abandoned.
-    let redlock = trusting(&cluster, &authority).node_timeout(SLACK / 40).connect().await.unwrap();
+    // Shorter than usual, and so is the time after which a hung node is abandoned.
+    let redlock = trusting(&cluster, &authority).node_timeout(NODE_TIMEOUT / 2).connect().await.unwrap();
     let mut guard = redlock.mutex(KEY).unwrap().lock().await.unwrap();
     guard.extend(LONG * 2).await.unwrap();
     cluster.restart(0, Data::Kept).unwrap();

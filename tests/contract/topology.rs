@@ -139,7 +139,7 @@ impl World {
 
 /// A node that was abandoned while it was stopped is connected again within a second, and gets its releases again. Its
 /// queues do not, and expire within ten seconds.
-const END: Duration = Duration::from_secs(15);
+const END: Duration = Duration::from_secs(25);
 
 /// Makes each case, an `async fn(World)`, one test for every topology.
 macro_rules! on_every_topology {
