@@ -17,7 +17,7 @@ use super::server::{Durability, Ports, Setup};
 const NODES: usize = 3;
 
 /// Default time limit of a command: far longer than a server needs, but short enough for tests of a paused node.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Directory in memory, where `appendfsync always` takes no time and wears no disk.
 const MEMORY: &str = "/dev/shm";
@@ -104,7 +104,7 @@ impl LocalClusterBuilder {
         self
     }
 
-    /// The time limit of [`LocalCluster::command`], connecting included; 2 s by default.
+    /// The time limit of [`LocalCluster::command`], connecting included; 5 s by default.
     pub fn command_timeout(mut self, limit: Duration) -> Self {
         self.command_timeout = limit;
         self

@@ -269,7 +269,7 @@ impl LocalCluster {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::NoAnswer`] after the time limit (2 s unless the builder sets another),
+    /// [`ClusterError::NoAnswer`] after the time limit (5 s unless the builder sets another),
     /// [`ClusterError::Unreachable`] when the node is stopped, [`ClusterError::BadReply`].
     pub fn command(&self, node: usize, arguments: &[&str]) -> Result<Reply, ClusterError> {
         let (port, limit) = (self.control_ports[node], self.command_timeout);

@@ -19,9 +19,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Environment variable of the process that will be killed.
 const KEEP: &str = "REDLOCK_TEST_KEEPS_A_CLUSTER";
 
-/// Time limit of commands to a paused node, instead of the default 2 s.
-const SHORT: Duration = Duration::from_millis(200);
-
 #[test]
 fn every_node_is_a_master_of_its_own() {
     let cluster = LocalCluster::start(3).unwrap();
@@ -90,7 +87,7 @@ fn a_volatile_node_keeps_nothing() {
 
 #[test]
 fn a_paused_node_answers_after_it_is_resumed() {
-    let cluster = LocalCluster::builder().nodes(2).command_timeout(SHORT).start().unwrap();
+    let cluster = LocalCluster::builder().nodes(2).start().unwrap();
     cluster.pause(0).unwrap();
     assert_eq!(cluster.state(0), NodeState::Paused);
     assert!(matches!(cluster.command(0, &["PING"]), Err(ClusterError::NoAnswer { node: 0, .. })));

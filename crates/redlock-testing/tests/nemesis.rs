@@ -47,8 +47,7 @@ fn pttl(nodes: &dyn Nodes, node: usize, key: &str) -> i64 {
 
 #[test]
 fn every_nemesis_of_linked_local_nodes_is_applied_and_healed() {
-    let cluster = LocalCluster::builder().nodes(1).adjustable_clocks();
-    let cluster = cluster.command_timeout(Duration::from_millis(300)).start().unwrap();
+    let cluster = LocalCluster::builder().nodes(1).adjustable_clocks().start().unwrap();
     let linked = Linked::new(cluster, 1).unwrap();
     for nemesis in all() {
         assert_eq!(linked.check(&nemesis), Ok(()), "{nemesis}");
@@ -143,8 +142,10 @@ fn memory_that_was_full_has_the_limit_that_it_had() {
 #[tokio::test]
 async fn one_client_is_cut_off_and_the_other_one_is_not() {
     let linked = Linked::new(LocalCluster::start(3).unwrap(), 2).unwrap();
-    let ours = Redlock::connect(linked.urls(0)).await.unwrap();
-    let theirs = Redlock::connect(linked.urls(1)).await.unwrap();
+    // Longer than a machine stands still.
+    let connect =
+        |client| Redlock::builder().nodes(linked.urls(client)).node_timeout(Duration::from_secs(4)).connect();
+    let (ours, theirs) = (connect(0).await.unwrap(), connect(1).await.unwrap());
     for node in 0..2 {
         linked.set_link(Clients::One(0), node, Link::Cut);
     }
