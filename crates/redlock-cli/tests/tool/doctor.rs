@@ -287,8 +287,9 @@ fn settings_that_could_be_better_are_noted() {
         uptime.unwrap().parse::<u64>().unwrap() > 5
     };
     eventually("no quarantine is left", old);
-    examine(&scene, &["--set=ttl=1s", "--set=max_ttl=2s"], 0);
-    let (result, text) = examine(&scene, &["--set=ttl=1s", "--set=max_ttl=1s"], 0);
+    examine(&scene, &["--set=ttl=1s", "--set=node_timeout=500ms", "--set=max_ttl=2s"], 0);
+    let (result, text) =
+        examine(&scene, &["--set=ttl=1s", "--set=node_timeout=500ms", "--set=max_ttl=1s"], 0);
     let notes = result["findings"].as_array().unwrap();
     let noted = |part: &str| notes.iter().any(|note| note["what"].as_str().unwrap().contains(part));
     assert!(noted("does not keep every write: each restart costs it its vote for 3.0 s"), "{text}");

@@ -7,10 +7,10 @@ use rustix::process::Signal;
 
 use crate::support::{Running, Scene, eventually};
 
-const HOLD: Duration = Duration::from_millis(2500);
+const HOLD: Duration = Duration::from_secs(8);
 
 fn start(scene: &Scene, hold: &str, script: &str) -> Running {
-    scene.start(&["run", "--ttl=500ms", hold, "k", "--", "sh", "-c", script])
+    scene.start(&["run", "--ttl=4s", hold, "k", "--", "sh", "-c", script])
 }
 
 /// A tool that keeps its lock after the command has failed.
@@ -28,7 +28,7 @@ fn start_kept(scene: &Scene) -> Running {
 fn a_lock_is_kept_after_a_command_that_ended_or_failed_at_once() {
     for code in [0, 3] {
         let scene = Scene::new(3);
-        let first = start(&scene, "--hold-at-least=2500ms", &format!("touch ready-{code}; exit {code}"));
+        let first = start(&scene, "--hold-at-least=8s", &format!("touch ready-{code}; exit {code}"));
         scene.appears(&format!("ready-{code}"));
         let ready = Instant::now();
         assert_eq!(scene.run(&["run", "--no-wait", "k", "--", "true"]).code, Some(75));

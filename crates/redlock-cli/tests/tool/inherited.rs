@@ -166,7 +166,7 @@ fn a_command_that_stays_stopped_is_ended_with_the_lease() {
     let scene = Scene::new(3);
     scene.write("counts", COUNTS);
     let mut shell = Shell::start(&scene);
-    shell.types("$REDLOCK run --ttl 500ms --kill-after 100ms k -- sh ./counts; echo stopped >code\n");
+    shell.types("$REDLOCK run --ttl 4s --kill-after 100ms k -- sh ./counts; echo stopped >code\n");
     scene.appears("ready");
     let pid = scene.read("pid").trim().to_owned();
     shell.types("\u{1a}");

@@ -35,7 +35,7 @@ fn the_command_is_ended_when_three_of_five_nodes_hang() {
     assert_eq!(ended.code, Some(74), "{ended:?}");
     assert!(scene.has("told"));
     for_nodes(&scene, LocalCluster::resume);
-    // The TTL of 1 s is over. Keys on the nodes that hung have expired, or expire as soon as the nodes run again.
+    // The TTL of 4 s is over. Keys on the nodes that hung have expired, or expire as soon as the nodes run again.
     eventually("no keys", || (0..5).all(|node| scene.cluster.keys(node).unwrap().is_empty()));
 }
 
@@ -76,10 +76,10 @@ fn a_key_that_is_gone_when_the_command_ends_is_a_loss_too() {
     assert!(ended.stderr.contains("was lost"), "{ended:?}");
 }
 
-/// A tool on five nodes with a lock of 1 s and a command that is ready.
+/// A tool on five nodes with a lock of 4 s and a command that is ready.
 fn start(script: &str) -> (Scene, Running) {
     let scene = Scene::new(5);
-    let tool = scene.start(&["run", "--ttl", "1s", "k", "--", "sh", "-c", script]);
+    let tool = scene.start(&["run", "--ttl", "4s", "k", "--", "sh", "-c", script]);
     scene.appears("ready");
     (scene, tool)
 }

@@ -21,8 +21,8 @@ fn the_holder_is_named_and_the_exit_code_is_the_callers_choice() {
         assert_eq!(ended.code, Some(code), "{ended:?}");
         assert!(ended.stderr.starts_with("redlock: \"k\" is held by web-1:4711 for another "), "{ended:?}");
     }
-    let ended = scene.run(&["run", "--wait=300ms", "k", "--", "touch", "ran"]);
-    assert!(ended.code == Some(75) && ended.stderr.contains("renewed after waiting 300ms;"), "{ended:?}");
+    let ended = scene.run(&["run", "--wait=2s", "k", "--", "touch", "ran"]);
+    assert!(ended.code == Some(75) && ended.stderr.contains("renewed after waiting 2s;"), "{ended:?}");
     scene.kill(&[0, 1]);
     let ended = scene.run(&["run", "--no-wait", "--conflict-exit-code=0", "k", "--", "touch", "ran"]);
     assert_eq!(ended.code, Some(69), "no quorum is no conflict: {ended:?}");

@@ -49,7 +49,7 @@ fn the_lock_is_held_while_the_command_runs() {
 #[test]
 fn a_lease_shorter_than_the_command_is_kept_alive() {
     let scene = Scene::new(3);
-    let first = scene.start(&["run", "--ttl", "500ms", "k", "--", "sh", "-c", "touch ready; sleep 2"]);
+    let first = scene.start(&["run", "--ttl", "4s", "k", "--", "sh", "-c", "touch ready; sleep 6"]);
     scene.appears("ready");
     let mut denials = 0;
     loop {
@@ -73,9 +73,7 @@ fn a_lease_shorter_than_the_command_is_kept_alive() {
 fn a_lock_that_is_held_is_75() {
     let scene = Scene::new(5);
     scene.hold("k", &[0, 1, 2]);
-    for (wait, text) in
-        [("--no-wait", "\"k\" is held by another for"), ("--wait=300ms", "after waiting 300ms")]
-    {
+    for (wait, text) in [("--no-wait", "\"k\" is held by another for"), ("--wait=2s", "after waiting 2s")] {
         let ended = scene.run(&["run", wait, "k", "--", "touch", "ran"]);
         assert_eq!(ended.code, Some(75), "{ended:?}");
         assert!(ended.stderr.starts_with("redlock: ") && ended.stderr.contains(text), "{ended:?}");
@@ -111,7 +109,7 @@ fn two_of_five_nodes_may_be_dead() {
 fn without_a_quorum_it_is_69_and_the_dead_nodes_are_named() {
     let scene = Scene::new(5);
     scene.kill(&[0, 2, 4]);
-    for wait in ["--no-wait", "--wait=300ms"] {
+    for wait in ["--no-wait", "--wait=1s"] {
         let ended = scene.run(&["run", wait, "k", "--", "touch", "ran"]);
         assert_eq!(ended.code, Some(69), "{ended:?}");
         for node in [0, 2, 4] {

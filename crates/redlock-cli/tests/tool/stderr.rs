@@ -14,15 +14,15 @@ const PIPE_BYTES: usize = 64 * 1024;
 const SCRIPT: &str = "touch ready; until [ -e go ]; do sleep 0.02; done; exit 5";
 
 fn start(scene: &Scene, verbosity: &str, stderr: Stdio) -> Child {
-    let arguments = ["run", verbosity, "--ttl", "500ms", "k", "--", "sh", "-c", SCRIPT];
+    let arguments = ["run", verbosity, "--ttl", "4s", "k", "--", "sh", "-c", SCRIPT];
     scene.command(&arguments).stderr(stderr).spawn().unwrap()
 }
 
-/// The command runs under the lock for five leases, and its exit code is kept.
+/// The command runs under the lock for two leases, and its exit code is kept.
 fn changes_nothing(scene: &Scene, mut child: Child) {
     scene.appears("ready");
     let token = scene.cluster.command(0, &["GET", "k"]).unwrap().text().unwrap().to_owned();
-    let ended = scene.run(&["run", "--wait=2500ms", "k", "--", "true"]);
+    let ended = scene.run(&["run", "--wait=9s", "k", "--", "true"]);
     assert_eq!(ended.code, Some(75), "{ended:?}");
     assert_eq!(scene.cluster.command(0, &["GET", "k"]).unwrap().text(), Some(token.as_str()));
     scene.create("go");

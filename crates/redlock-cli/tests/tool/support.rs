@@ -18,9 +18,13 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-/// Number of checks of another process, and the time between them: 20 s in all, for a busy machine.
-const POLLS: u32 = 4_000;
+/// Number of checks of another process, and the time between them: 40 s in all, for a busy machine.
+const POLLS: u32 = 8_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Settings of all tools: longer than the machine stands still, because a node that answers in time must never count as
+/// silent.
+const PATIENCE: [(&str, &str); 2] = [("REDLOCK_NODE_TIMEOUT", "3s"), ("REDLOCK_CONNECT_TIMEOUT", "4s")];
 
 /// The tool, without arguments. In a process group of its own, so that it is never in the foreground of the tests'
 /// terminal.
@@ -82,6 +86,7 @@ impl Scene {
         let child = command
             .current_dir(self.directory.path())
             .env("REDLOCK_NODES", self.cluster.urls().join(","))
+            .envs(PATIENCE)
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()
@@ -99,7 +104,10 @@ impl Scene {
 
     /// Sets a command's directory and nodes to the scene's.
     pub(crate) fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.current_dir(self.directory.path()).env("REDLOCK_NODES", self.cluster.urls().join(","))
+        command
+            .current_dir(self.directory.path())
+            .env("REDLOCK_NODES", self.cluster.urls().join(","))
+            .envs(PATIENCE)
     }
 
     /// Runs the tool on a terminal of 100 columns and types `typed`. Returns the exit code and what the terminal
@@ -108,6 +116,7 @@ impl Scene {
         let terminal = Terminal::open(Some(100));
         let mut command = redlock();
         command.args(arguments).env("REDLOCK_NODES", self.cluster.urls().join(",")).env("TERM", "xterm");
+        command.envs(PATIENCE);
         command.env_remove("NO_COLOR");
         let mut child = terminal.start(&mut command);
         let mut terminal = terminal.into_file();

@@ -160,9 +160,9 @@ fn take(way: &Way) -> String {
     let scene = Scene::new(3);
     scene.write("member", MEMBER);
     scene.write("command", COMMAND);
-    // Without a terminal, and with 180 ms of drift between the end of the lease and the expiry of its key.
+    // Without a terminal, and with 3 s of drift between the end of the lease and the expiry of its key.
     let mut command = Command::new("setsid");
-    command.arg(redlock().get_program()).args(["run", "-q", "--ttl=2s", "--set=clock_drift_factor=0.09"]);
+    command.arg(redlock().get_program()).args(["run", "-q", "--ttl=8s", "--set=clock_drift_floor=3s"]);
     command.args(way.options).args(["k", "--", "sh", "./command", way.manners]);
     let mut tool = scene.start_command(command);
     scene.appears("pid-command");
