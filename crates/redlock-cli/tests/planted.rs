@@ -8,11 +8,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// The kinds of violations found in a client with the planted bug of that name.
-fn kinds(fault: &str) -> (BTreeSet<String>, Value) {
+/// In how many runs a bug is found at the latest.
+const SEEDS: u32 = 3;
+
+/// The kinds of violations that the run of a seed finds in a client with the planted bug of that name.
+fn kinds(fault: &str, seed: u32) -> (BTreeSet<String>, Value) {
     let scenario = format!("{}/tests/planted/{fault}.toml", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_redlock"));
-    command.args(["chaos", "--json", "--seed", "1", "--scenario", &scenario]);
+    command.args(["chaos", "--json", "--seed", &seed.to_string(), "--scenario", &scenario]);
     if let Some(reports) = std::env::var_os("PLANTED_REPORTS") {
         command.arg("--report").arg(std::path::Path::new(&reports).join(fault));
     }
@@ -32,8 +35,9 @@ fn kinds(fault: &str) -> (BTreeSet<String>, Value) {
 
 #[track_caller]
 fn assert_found(fault: &str, kind: &str) {
-    let (kinds, report) = kinds(fault);
-    assert!(kinds.contains(kind), "{fault} should be found by {kind}: {report:#}");
+    // One run suffices, unless the machine stands still while the nodes forget.
+    let found = (1..=SEEDS).map(|seed| kinds(fault, seed)).find(|(kinds, _)| kinds.contains(kind));
+    assert!(found.is_some(), "{fault} should be found by {kind} in one of {SEEDS} runs");
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn a_lease_that_is_revived_is_noticed() {
 #[test]
 fn an_ordinary_build_has_no_planted_faults() {
     for fault in ["no-rollback", "revival"] {
-        let (kinds, report) = kinds(fault);
+        let (kinds, report) = kinds(fault, 1);
         assert!(kinds.is_empty(), "{fault}: {report:#}");
     }
 }
