@@ -24,6 +24,9 @@ pub(crate) enum Who {
 
 pub(crate) const ALL: [Who; 5] = [Who::Resp3, Who::Resp2, Who::Few, Who::Listener, Who::Watcher];
 
+/// A step that takes longer means that the machine stood still. Then the two servers were asked at different times.
+const STILL_MICROS: u64 = 200_000;
+
 pub(crate) struct Pair {
     cluster: LocalCluster,
     real: Vec<BufReader<TcpStream>>,
@@ -31,6 +34,8 @@ pub(crate) struct Pair {
     ids: Vec<ConnectionId>,
     dbs: [usize; 5],
     now: WallTime,
+    /// Whether the machine stood still since the last reset.
+    pub(crate) stood_still: bool,
     texts: Texts,
     asked: u64,
 }
@@ -76,6 +81,7 @@ impl Pair {
             ids: vec![],
             dbs: [0; 5],
             now: WallTime(0),
+            stood_still: false,
             texts,
             asked: 0,
         };
@@ -95,6 +101,7 @@ impl Pair {
         }
         self.real.clear();
         self.connect();
+        self.stood_still = false;
         Ok(())
     }
 
@@ -162,7 +169,7 @@ impl Pair {
                 self.ask(Who::Watcher, &words(&["SELECT", "0"]))?;
                 self.ask(Who::Watcher, &words(&["PEXPIRE", key, "2"]))?;
                 std::thread::sleep(std::time::Duration::from_millis(8));
-                self.now = self.time();
+                self.go_on();
                 self.look(0, &[key.as_bytes()])?;
             }
         }
@@ -189,8 +196,15 @@ impl Pair {
             }
         }
         self.ask_all(Who::Watcher, &requests)?;
-        self.now = self.time();
+        self.go_on();
         Ok(())
+    }
+
+    /// The simulated server's time follows the real one's.
+    pub(crate) fn go_on(&mut self) {
+        let before = self.now;
+        self.now = self.time();
+        self.stood_still |= self.now.0.saturating_sub(before.0) > STILL_MICROS;
     }
 
     fn ask(&mut self, who: Who, request: &[Vec<u8>]) -> Result<(), Difference> {
