@@ -89,6 +89,10 @@ mod tests {
             let failure = reread.read().await.unwrap_err();
             assert_eq!(failure.to_string(), "password_file: cannot read /slow: not read within 20ms");
         }
+        // The thread may start late on a busy machine.
+        while started.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(started.load(Ordering::SeqCst), 1);
         go_on.send(1).unwrap();
         go_on.send(2).unwrap();

@@ -161,7 +161,8 @@ mod tests {
     async fn goes_off_at_the_moment_asked_for_last(timer: &mut dyn Timer) {
         let soon = Machine.now() + Duration::from_millis(30);
         for other in [soon + Duration::from_secs(60), Machine.now() + Duration::from_millis(5)] {
-            assert!(poll_fn(|cx| Poll::Ready(timer.poll_reached(other, cx))).await.is_pending());
+            let polled = poll_fn(|cx| Poll::Ready(timer.poll_reached(other, cx))).await;
+            assert!(polled.is_pending() || Machine.now() >= other);
         }
         poll_fn(|cx| timer.poll_reached(soon, cx)).await;
         assert!(Machine.now() >= soon, "never early");
