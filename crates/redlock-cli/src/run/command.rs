@@ -192,13 +192,14 @@ impl Drop for Command {
     }
 }
 
+/// The connection of the guardian.
 async fn accept(listener: &net::UnixListener, guardian: Pid, reaper: &mut Reaper) -> io::Result<UnixStream> {
     listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener.try_clone()?)?;
+    let accepts = UnixListener::from_std(listener.try_clone()?)?;
     let accepted = async {
         loop {
             tokio::select! {
-                accepted = listener.accept() => {
+                accepted = accepts.accept() => {
                     let (stream, _) = accepted?;
                     if is_peer(&stream, Some(guardian)) {
                         return Ok(stream);
@@ -208,7 +209,8 @@ async fn accept(listener: &net::UnixListener, guardian: Pid, reaper: &mut Reaper
                     while let Reaped::Ended(pid, status) = Reaper::look() {
                         if pid == guardian {
                             let status = ExitStatus::from_raw(status);
-                            return Err(io::Error::other(format!("it ended at once with {status}")));
+                            let ended = || io::Error::other(format!("it ended at once with {status}"));
+                            return waiting(listener, guardian)?.ok_or_else(ended);
                         }
                     }
                 }
@@ -216,6 +218,18 @@ async fn accept(listener: &net::UnixListener, guardian: Pid, reaper: &mut Reaper
         }
     };
     timeout(STARTS_WITHIN, accepted).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The connection of a guardian that has ended, if it made one. On a busy machine command and guardian may be over
+/// before we look; the connection still has their news.
+fn waiting(listener: &net::UnixListener, guardian: Pid) -> io::Result<Option<UnixStream>> {
+    while let Ok((stream, _)) = listener.accept() {
+        if is_peer(&stream, Some(guardian)) {
+            stream.set_nonblocking(true)?;
+            return Ok(Some(UnixStream::from_std(stream)?));
+        }
+    }
+    Ok(None)
 }
 
 fn lease_until(guard: &Guard) -> u64 {

@@ -1,6 +1,10 @@
 //! `redlock run`: the command, its environment and its exit code; contention and missing nodes.
 
-use crate::support::{Scene, eventually};
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::{Running, Scene, eventually};
 
 #[test]
 fn the_exit_code_is_the_command_s() {
@@ -133,6 +137,41 @@ fn a_command_that_cannot_be_started_is_126_or_127() {
         assert!(ended.stderr.contains(command), "{ended:?}");
         scene.assert_no_keys();
     }
+}
+
+/// The bug: when the command and its guardian had ended before redlock was run again, the guardian counted as one that
+/// could not be started, although it had announced itself.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_that_is_over_before_redlock_looks_keeps_its_exit_code() {
+    let scene = Scene::new(1);
+    for round in 0..20 {
+        let mut tool = scene.start(&["run", "k", "--", "sh", "-c", "exit 3"]);
+        let mut guardian = None;
+        while guardian.is_none() && tool.status().is_none() {
+            guardian = child(&tool);
+        }
+        // Otherwise the tool was faster than this test.
+        if let Some(guardian) = guardian {
+            tool.signal(Signal::STOP);
+            let stat = || fs::read_to_string(format!("/proc/{guardian}/stat")).unwrap_or_default();
+            eventually("its guardian has ended", || {
+                stat().rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+            });
+            tool.signal(Signal::CONT);
+        }
+        let ended = tool.finish();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(3), ""), "round {round}");
+    }
+}
+
+/// A process that the tool has just started.
+fn child(tool: &Running) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{}/task", tool.pid().as_raw_nonzero())).ok()?;
+    threads.flatten().find_map(|thread| {
+        let children = fs::read_to_string(thread.path().join("children")).ok()?;
+        children.split(' ').next()?.parse().ok()
+    })
 }
 
 #[test]
