@@ -137,7 +137,7 @@ async fn a_lease_moves_on_to_the_nodes_that_were_healed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewals_that_were_lost_on_the_way_are_made_again() {
     let cluster = LocalCluster::start(3).unwrap();
-    let ttl = TTL * 5 / 3;
+    let ttl = TTL * 5 / 2;
     let redlock = builder(cluster.urls()).ttl(ttl).node_timeout(ttl / 2).keep_alive(true);
     let redlock = redlock.connect().await.unwrap();
     let guard = hold(&redlock).await;
