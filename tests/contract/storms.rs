@@ -172,19 +172,24 @@ fn executed(cluster: &LocalCluster, node: usize) -> u64 {
 /// every second for a whole TTL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_stray_releases_are_few_commands() {
-    const LOCKS: usize = 11_600;
-    const PARTS: usize = 4;
+    const LOCKS: u64 = 11_600;
+    const PART: usize = 2_900;
+    const PARTS_MAX: usize = 8;
     let linked = Linked::new(LocalCluster::start(3).unwrap(), 1).unwrap();
     let cluster = linked.nodes();
     // A long node timeout, so that the connection is not abandoned before it is broken.
     let redlock = builder(linked.urls(0)).ttl(LONG * 2).node_timeout(SLACK * 4).connect().await.unwrap();
     let pending = || redlock.stats().nodes[0].releases_pending;
     let is_up = || redlock.nodes()[0].failure().is_none();
-    // In parts, because the kernel drops a connection that makes no progress for five seconds.
-    for part in 0..PARTS {
+    // In parts, because the kernel drops a connection that makes no progress for five seconds. If the machine stands still,
+    // a connection may be dropped nevertheless, and there are more parts.
+    for part in 0..PARTS_MAX {
+        if pending() >= LOCKS {
+            break;
+        }
         linked.set_link(Clients::All, 0, Link::Cut);
         let mut guards = Vec::new();
-        for i in part * LOCKS / PARTS..(part + 1) * LOCKS / PARTS {
+        for i in part * PART..(part + 1) * PART {
             guards.push(redlock.mutex(format!("job-{i}")).unwrap().lock().await.unwrap());
         }
         drop(guards);
@@ -193,9 +198,8 @@ async fn many_stray_releases_are_few_commands() {
         linked.set_link(Clients::All, 0, Link::Open);
         eventually(SLACK * 2, "it is up again", is_up).await;
     }
-    // A connection that the kernel dropped too early took the commands behind it along.
     let strays = pending();
-    assert!(strays > LOCKS as u64 / 2, "{strays} releases are pending");
+    assert!(strays >= LOCKS, "{strays} releases are pending");
     let started = now();
     let (scripts, all) = (calls(cluster, 0, "evalsha"), executed(cluster, 0));
     let mut peak = 0;
