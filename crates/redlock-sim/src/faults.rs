@@ -66,14 +66,20 @@ impl Server {
         self.state.keyspace.snapshot()
     }
 
-    /// Starts a server that copies this one, and is as it is configured.
+    /// Starts a server that copies this one, and is as it is configured. The first replica of a process gives it another
+    /// replication id, as real servers do when they begin to keep a backlog.
     #[must_use]
     pub fn attach_replica(&mut self, name: &str, now: WallTime) -> Self {
-        self.state.replication.replicas += 1;
+        let State { name: own, process, replication, .. } = &mut self.state;
+        replication.replicas += 1;
+        if !std::mem::replace(&mut replication.has_backlog, true) {
+            replication.id = digest(format!("{own} backlog of run {}", process.number).as_bytes());
+            replication.second_id = None;
+        }
         let mut replica = Self::new(name, self.state.settings.clone(), now);
         let Replication { id, .. } = &self.state.replication;
         replica.state.replication =
-            Replication { is_replica: true, id: id.clone(), second_id: None, replicas: 0 };
+            Replication { is_replica: true, id: id.clone(), second_id: None, replicas: 0, has_backlog: true };
         replica.state.keyspace = self.state.keyspace.clone();
         replica
     }
@@ -89,7 +95,7 @@ impl Server {
         self.state.keyspace.undo_after(master_now.before(behind));
         let Replication { id, .. } = &master.state.replication;
         self.state.replication =
-            Replication { is_replica: true, id: id.clone(), second_id: None, replicas: 0 };
+            Replication { is_replica: true, id: id.clone(), second_id: None, replicas: 0, has_backlog: true };
     }
 
     /// Makes a master of a replica. It remembers under which id it has copied.
@@ -165,6 +171,12 @@ impl Server {
             Some(Entry { value: Value::Text(text), .. }) => Some(text.clone()),
             Some(Entry { value: Value::Hash(_) | Value::Sorted(_), .. }) | None => None,
         }
+    }
+
+    /// Whether it is a replica of another server.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.state.replication.is_replica
     }
 
     /// The random name of its process.

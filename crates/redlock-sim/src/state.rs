@@ -43,6 +43,8 @@ pub(crate) struct Replication {
     /// The id before the last promotion.
     pub(crate) second_id: Option<String>,
     pub(crate) replicas: u64,
+    /// Whether a replica was ever attached to this process.
+    pub(crate) has_backlog: bool,
 }
 
 /// One command with its arguments, the name first.
@@ -135,6 +137,7 @@ impl Replication {
             id: digest(format!("{name} replication {number}").as_bytes()),
             second_id: None,
             replicas: 0,
+            has_backlog: false,
         }
     }
 }
