@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["types"]),
     ("error", &["protocol", "types"]),
     ("config", &["error", "protocol", "types"]),
-    ("node", &["error", "protocol", "types"]),
+    ("node", &["error", "planted", "protocol", "types"]),
     ("planted", &[]),
     ("coordinator", &["config", "error", "node", "planted", "protocol", "types"]),
     ("lock", &["config", "coordinator", "error", "protocol", "types"]),

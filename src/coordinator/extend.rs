@@ -5,6 +5,7 @@ use super::fanout::{Fanout, vote_of};
 use super::keys::{LateAnswers, Stragglers};
 use crate::error::{ExtendError, NodeVote};
 use crate::node::Extend;
+use crate::planted;
 use crate::protocol::Decision;
 use crate::types::Ttl;
 
@@ -36,6 +37,11 @@ impl HeldLease {
         }
         let limit = coordinator.settings.node_timeout.min(sent_at.until(deadline));
         let record = |node, reply: &_| {
+            if planted::is(planted::Fault::LateExtension) {
+                let mut state = self.lock();
+                state.keys.lease.handle_extended(node, sent_at, ttl, vote_of(reply), coordinator.now());
+                return state.keys.lease.revive();
+            }
             self.handle_extended(self.lock(), node, sent_at, ttl, vote_of(reply), coordinator.now());
         };
         let decision = fanout.decide(limit, record).await;

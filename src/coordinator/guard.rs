@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::config::{Guarding, Settings};
 use crate::error::NodeFailure;
 use crate::node::Roster;
+use crate::planted;
 use crate::protocol::{Quarantine, RestartGuard, is_introduced};
 use crate::types::{Moment, NodeId};
 
@@ -50,7 +51,7 @@ impl Guard {
     /// Why a node's grant does not count at `now`; `None` if it counts. Locks a mutex only if the roster has changed or
     /// the grant does not count.
     pub(super) fn refusal(&self, node: NodeId, now: Moment, roster: &Roster) -> Option<NodeFailure> {
-        if self.rule == RestartGuard::Off {
+        if self.rule == RestartGuard::Off || planted::is(planted::Fault::NoQuarantine) {
             return None;
         }
         if self.judged.load(Ordering::Acquire) != roster.version() {
@@ -72,7 +73,13 @@ impl Guard {
         let mut quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
         // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
-        let known = roster.known();
+        let mut known = roster.known();
+        if planted::is(planted::Fault::StrangerBelieved) {
+            for own in known.iter_mut().flatten() {
+                own.record.lists.clear();
+                own.replaced = None;
+            }
+        }
         for (node, counts) in self.counts.iter().enumerate() {
             quarantines[node] = self.rule.quarantine(node, &known);
             let from = quarantines[node].map_or(0, |quarantine| quarantine.until.as_nanos());

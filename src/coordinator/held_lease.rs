@@ -98,7 +98,7 @@ impl HeldLease {
             KeepAlive::Yes => {
                 // The lease counts from before its keys were asked for, so the renewal times count from then too.
                 let deadline = attempt.keys.lease.deadline(now).unwrap_or(now);
-                let acquired = deadline.ago(coordinator.settings.drift.validity(ttl));
+                let acquired = deadline.ago(coordinator.drift().validity(ttl));
                 Renewing::On(Renewal::new(quorum, ttl, acquired, spread(number)))
             }
         };

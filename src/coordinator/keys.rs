@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fanout::{Answers, vote_of};
 use crate::node::{Acquired, Answer, Epoch, Release, SetStatus};
+use crate::planted;
 use crate::protocol::{KeyState, Lease, NodeSet};
 use crate::types::{Moment, NodeId, Resource, Token, Ttl, Wake};
 
@@ -45,6 +46,9 @@ impl LockKeys {
             LateAnswers::ToExtend(answers) => {
                 while let Some((node, reply)) = answers.arrived() {
                     self.lease.handle_extended(node, *sent_at, *ttl, vote_of(&reply), now);
+                    if planted::is(planted::Fault::LateExtension) {
+                        self.lease.revive();
+                    }
                 }
                 answers.are_open()
             }
@@ -78,7 +82,11 @@ impl LockKeys {
             let wake = if notifying.contains(node) { Wake::Next } else { Wake::Nobody };
             (node, Release { resource, token, set_status, wake, ttl: self.ttl, expires })
         };
-        self.lease.take_nodes_to_release().into_iter().map(release).collect()
+        let mut nodes = self.lease.take_nodes_to_release();
+        if planted::is(planted::Fault::PartialRollback) {
+            nodes.retain(|(_, key)| *key == KeyState::Granted);
+        }
+        nodes.into_iter().map(release).collect()
     }
 }
 

@@ -11,10 +11,10 @@ use super::fencing::raise_of;
 use super::keys::{LateAnswers, LockKeys, Stragglers};
 use super::waiting::Position;
 use super::{Coordinator, HeldLease};
-use crate::config::{Keep, LeaseTerms, Settings};
+use crate::config::{Keep, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::planted;
-use crate::protocol::{Decision, Lease, Pause, Retry, RoundFailure, Step};
+use crate::protocol::{Decision, Lease, Pause, Raise, Retry, RoundFailure, Step};
 use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Wake};
 
 /// A caller's request for a lock.
@@ -252,6 +252,7 @@ impl Coordinator {
             if let (Some(proposal), Some(raise), false) =
                 (&mut proposal, raise_of(reply), lease.is_quarantined(node))
             {
+                let raise = if planted::is(planted::Fault::StaleCounted) { Raise::Raised } else { raise };
                 proposal.handle_granted(node, raise);
             }
         };
@@ -300,7 +301,7 @@ impl Coordinator {
             coordinator: Arc::clone(self),
             resource: resource.clone(),
             token: Token::new(&self.settings.owner, random),
-            keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
+            keys: LockKeys::new(Lease::new(quorum, self.drift()), terms.ttl),
             fence: FencingToken::new(0),
             rollback,
         }
@@ -344,8 +345,8 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Moves the keys to another owner.
     pub(super) fn take_keys(&mut self) -> LockKeys {
-        let Settings { quorum, drift, .. } = self.coordinator.settings;
-        let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
+        let quorum = self.coordinator.settings.quorum;
+        let nothing = LockKeys::new(Lease::new(quorum, self.coordinator.drift()), self.keys.ttl);
         std::mem::replace(&mut self.keys, nothing)
     }
 }

@@ -30,6 +30,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Channel, Connector, Link, Node, NodeConfig, Notifications, Roster, Trimming};
+use crate::planted;
+use crate::protocol::Drift;
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -123,6 +125,13 @@ impl Coordinator {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    fn drift(&self) -> Drift {
+        if planted::is(planted::Fault::NoDrift) {
+            return Drift { factor: 0.0, floor: Duration::ZERO };
+        }
+        self.settings.drift
     }
 
     pub(crate) fn now(&self) -> Moment {

@@ -192,10 +192,10 @@ impl Guard {
         self.held.deadline().is_some()
     }
 
-    /// The deadline by the client's own clock; `None` once the lease has ended.
+    /// The lease, for the simulation to watch it.
     #[cfg(test)]
-    pub(crate) fn deadline_by_the_clock(&self) -> Option<crate::types::Moment> {
-        self.held.deadline().map(|(_, deadline)| deadline)
+    pub(crate) fn lease(&self) -> &Arc<HeldLease> {
+        &self.held
     }
 
     /// Time left until the deadline; zero once the lease has ended. Drift is already subtracted.

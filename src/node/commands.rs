@@ -7,8 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::failure;
-use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
+use super::scripts::{Lua, extend, release, roomy_command};
 use crate::error::NodeFailure;
+use crate::planted;
 use crate::types::{FencingToken, Resource, Token, Ttl, Wake, internal_key};
 
 /// The internal key of the sorted set in which a node keeps the highest fencing token of each lock, by the lock's
@@ -197,14 +198,14 @@ impl ExtendMany {
         locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token, Ttl)> + Clone,
     ) -> Self {
         let count = locks.len();
-        let mut by_hash = EXTEND.by_hash(count);
+        let mut by_hash = extend().by_hash(count);
         for (resource, ..) in locks.clone() {
             by_hash.arg(resource.key());
         }
         for (_, token, ttl) in locks {
             by_hash.arg(token.as_str()).arg(ttl.as_millis());
         }
-        Self { call: Arc::new(ScriptCall { lua: &EXTEND, by_hash }), locks: count }
+        Self { call: Arc::new(ScriptCall { lua: extend(), by_hash }), locks: count }
     }
 }
 
@@ -254,7 +255,7 @@ impl Remove {
     /// `owner` is the value that the key must have to be removed. `grace` is how long a notified waiter has for its
     /// attempt.
     pub(crate) fn new(resource: &Resource, owner: &[u8], wake: Wake, grace: Duration) -> Self {
-        let mut by_hash = RELEASE.by_hash(1);
+        let mut by_hash = release().by_hash(1);
         by_hash.arg(resource.key()).arg(owner);
         match wake {
             Wake::Next => {
@@ -262,7 +263,7 @@ impl Remove {
             }
             Wake::Nobody => {}
         }
-        Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
+        Self(Arc::new(ScriptCall { lua: release(), by_hash }))
     }
 }
 
@@ -327,9 +328,24 @@ fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
 
 fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
     let mut cmd = roomy_command();
+    if planted::is(planted::Fault::EqualRaise) {
+        cmd.arg("EVAL")
+            .arg(EQUAL_RAISE)
+            .arg(1)
+            .arg(internal_key(FENCES))
+            .arg(fence.get())
+            .arg(resource.key());
+        return cmd;
+    }
     cmd.arg("ZADD").arg(internal_key(FENCES)).arg("GT").arg("CH").arg(fence.get()).arg(resource.key());
     cmd
 }
+
+/// What `ZADD GT CH` does, but an equal score counts as raised.
+const EQUAL_RAISE: &str = "local score = redis.call('ZSCORE', KEYS[1], ARGV[2])
+if score and tonumber(score) > tonumber(ARGV[1]) then return 0 end
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+return 1";
 
 fn set_reply(reply: Result<Value, RedisError>) -> Result<Answer, NodeFailure> {
     match reply {

@@ -15,6 +15,7 @@ use super::roster::{Announcement, Roster};
 use super::stream::Management;
 use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
+use crate::planted;
 use crate::protocol::{NodeView, Observation, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
@@ -161,7 +162,23 @@ impl Observer {
             left,
             met,
         };
-        Record::after(stored.record.as_ref(), &look)
+        let mut record = Record::after(stored.record.as_ref(), &look);
+        if planted::is(planted::Fault::UptimeBelieved) {
+            let uptime = u64::try_from(facts.uptime().as_micros()).unwrap_or(u64::MAX);
+            record.whole = record.whole.min(now.saturating_sub(uptime));
+        }
+        let is_believed = match &stored.record {
+            None => false,
+            Some(old) if old.run != record.run => planted::is(planted::Fault::RestartBelieved),
+            Some(old) => {
+                old.replication_id != record.replication_id
+                    && planted::is(planted::Fault::ReplicationIdBelieved)
+            }
+        };
+        if is_believed {
+            record.whole = 0;
+        }
+        record
     }
 
     /// The observation interval.

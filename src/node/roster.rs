@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::warn;
 
 use crate::error::NodeFailure;
+use crate::planted;
 use crate::protocol::{
     Change, NodeView, Record, UNMET, is_complete, is_introduced, lacking, longest_announced,
     observation_lasts, observe_every, span,
@@ -223,6 +224,11 @@ impl Roster {
         self.members.change(|members| {
             let member = &mut members[node.0];
             let before = member.known.take();
+            if planted::is(planted::Fault::MaxTtlReadOnce)
+                && let Some(before) = &before
+            {
+                before.record.announced.clone_into(&mut seen.record.announced);
+            }
             let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
             let replaced = before.and_then(|before| before.replaced);
             seen.replaced = if is_same { replaced } else { Some(seen.received) };

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use redis::{Arg, Cmd, Pipeline, Script};
 
+use crate::planted::{self, Fault};
+
 /// `release.lua` comes first: it returns when nobody waits, before the functions of `notify.lua` are made, because
 /// making them takes a server longer than the release.
 pub(super) const RELEASE_TEXT: &str = concat!(
@@ -15,14 +17,48 @@ pub(super) const RELEASE_MANY_TEXT: &str =
     concat!(include_str!("scripts/notify.lua"), include_str!("scripts/release_many.lua"));
 pub(super) const REGISTER_TEXT: &str =
     concat!(include_str!("scripts/notify.lua"), include_str!("scripts/register.lua"));
+const EXTEND_TEXT: &str = include_str!("scripts/extend.lua");
 pub(super) const LEAVE_TEXT: &str =
     concat!(include_str!("scripts/notify.lua"), include_str!("scripts/leave.lua"));
 
 pub(super) static RELEASE: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_TEXT));
+/// `release.lua`, and in tests its deliberate bug.
+pub(super) fn release() -> &'static Lua {
+    if planted::is(Fault::PlainDel) {
+        return &RELEASE_OF_ANYBODY;
+    }
+    &RELEASE
+}
+
+/// `extend.lua`, and in tests its deliberate bug.
+pub(super) fn extend() -> &'static Lua {
+    if planted::is(Fault::RevivedKey) {
+        return &EXTEND_OR_SET;
+    }
+    &EXTEND
+}
+
+static RELEASE_OF_ANYBODY: LazyLock<Lua> =
+    LazyLock::new(|| patched(RELEASE_TEXT, "if value == ARGV[1] then", "if value then"));
+
+static EXTEND_OR_SET: LazyLock<Lua> = LazyLock::new(|| {
+    let at = "for i, key in ipairs(KEYS) do\n";
+    patched(
+        EXTEND_TEXT,
+        at,
+        &format!("{at}redis.call('SET', key, ARGV[2 * i - 1], 'NX', 'PX', ARGV[2 * i])\n"),
+    )
+});
+
+fn patched(text: &str, correct: &str, wrong: &str) -> Lua {
+    assert!(text.contains(correct), "the planted bug has lost its place in the script");
+    Lua::new(text.replacen(correct, wrong, 1).leak())
+}
+
 pub(super) static RELEASE_MANY: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_MANY_TEXT));
 pub(super) static REGISTER: LazyLock<Lua> = LazyLock::new(|| Lua::new(REGISTER_TEXT));
 pub(super) static LEAVE: LazyLock<Lua> = LazyLock::new(|| Lua::new(LEAVE_TEXT));
-pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/extend.lua")));
+pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(EXTEND_TEXT));
 pub(super) static WRITE_RECORD: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/write_record.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));

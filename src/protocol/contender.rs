@@ -95,6 +95,14 @@ impl Contender {
         self.next = Next::Attempt;
     }
 
+    /// Forgets a notification with the attempt that it caused, which must never happen; a deliberate bug for the
+    /// simulation.
+    pub(crate) fn handle_attempt_and_forget(&mut self) {
+        let next = self.next;
+        self.handle_attempt();
+        self.next = next;
+    }
+
     /// The attempt failed because others hold the lock.
     pub(crate) fn handle_lost(&mut self) {
         self.outages = 0;

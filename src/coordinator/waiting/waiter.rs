@@ -9,6 +9,7 @@ use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Leave, Register};
+use crate::planted;
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
 use crate::types::{Manner, Moment, NodeId, Resource};
 
@@ -139,6 +140,9 @@ impl Waiter {
 
     /// Called when an attempt begins.
     pub(crate) fn handle_attempt(&self) {
+        if planted::is(planted::Fault::LostNotification) {
+            return self.with_contender(Contender::handle_attempt_and_forget);
+        }
         self.with_contender(Contender::handle_attempt);
     }
 
@@ -274,6 +278,7 @@ impl Drop for Waiter {
         let Some(queue) = state.queues.get_mut(&self.resource) else { return };
         match queue.waiters.handle_left(self.number) {
             AfterLeaving::SameHead => {}
+            AfterLeaving::NewHead(_) if planted::is(planted::Fault::LostWakeUp) => {}
             AfterLeaving::NewHead(head) => {
                 drop(state);
                 head.notify_one();
