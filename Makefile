@@ -46,14 +46,18 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-covera
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares
 
-# One seed is told as a story; many are a summary, and the story of the first that went wrong.
+# One seed is told as a story, also with some of its faults only (FAULTS=3,5 or FAULTS=none), with a planted bug
+# (BUG=NoDrift), or with all bytes that servers read and write (WIRE=1). Many seeds are a summary, and the story of the
+# first that went wrong, with the fewest faults that are enough.
 SEEDS ?= 1000
+SIM := $(if $(BUG),SIM_BUG=$(BUG)) $(if $(FAULTS),SIM_FAULTS=$(FAULTS)) $(if $(WIRE),SIM_WIRE=1) $(if $(FROM),SIM_FROM=$(FROM))
 sim: ## simulate SEEDS (1000) runs of clients, nodes and faults, or tell one: make sim SEED=7
-	$(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SEEDS)) $(CARGO) test --release --locked -p redlock-quorum --lib \
+	$(SIM) $(if $(SEED),SIM_SEED=$(SEED),SIM_SEEDS=$(SEEDS)) $(CARGO) test --release --locked -p redlock-quorum --lib \
 		simulation::tests::nothing_goes_wrong -- --nocapture
 
-sim-bugs: ## see in how many seeds (at most 2000) the simulation finds each planted bug
-	SIM_BUGS=2000 $(CARGO) test --release --locked -p redlock-quorum --lib simulation::tests::planted -- --nocapture
+LIMIT ?= 10000
+sim-bugs: ## see in how many seeds, at most LIMIT (10000), the simulation finds each planted bug
+	SIM_BUGS=$(LIMIT) $(CARGO) test --release --locked -p redlock-quorum --lib simulation::tests::planted -- --nocapture
 
 fuzz: ## feed the settings parser and the client with what nobody would send, FUZZ_SECONDS (30) each; needs a C++ compiler
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --manifest-path fuzz/Cargo.toml --release \

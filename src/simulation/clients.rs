@@ -1,112 +1,256 @@
-//! What the clients of a run do: take locks, hold them, release or drop them, or give up waiting half way.
+//! The clients of a run: one process after another, until one lives to the end.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::clock::ClientAmbient;
-use super::faults::Size;
-use super::network::ClientNetwork;
-use super::oracle::Oracle;
-use super::{Bug, MAX_TTL, PATIENCE};
+use super::RESOURCES;
+use super::clock::{ClientAmbient, Rate};
+use super::network::{ClientNetwork, Internet};
+use super::oracle::{Oracle, Process};
+use super::sockets::Sockets;
+use super::storms::Storms;
+use super::work::{calm, heal, work};
 use crate::Redlock;
-use crate::lock::{Guard, Mutex};
-use crate::types::Ambient;
+use crate::config::RedlockBuilder;
+use crate::types::{Ambient, Published};
 
-const RESOURCES: [&str; 2] = ["r0", "r1"];
+/// How long nodes and connections need after the last fault before nothing is in the way any more.
+const SETTLE: Duration = Duration::from_secs(5);
+/// For how long a key may be there that belongs to nobody: a release is repeated every 8 s.
+const STRAY_MAX: Duration = Duration::from_secs(10);
 
-pub(super) async fn work(
-    client: usize,
-    ambient: Arc<ClientAmbient>,
-    network: ClientNetwork,
-    (size, bug): (Size, Option<Bug>),
-    mut random: StdRng,
-    oracle: Arc<Oracle>,
-) {
-    // Some come later than others.
-    tokio::time::sleep(Duration::from_millis(
-        random.random_range(0..5000) * u64::from(random.random_bool(0.5)),
-    ))
-    .await;
-    let time = network.internet.time();
-    let builder = Redlock::builder()
-        .nodes((0..size.addresses).map(|address| format!("redis://n{address}")))
-        .ttl(Duration::from_millis(random.random_range(300..2000)))
-        .max_ttl(MAX_TTL)
-        .owner(format!("client-{client}"))
-        .keep_alive(random.random_bool(0.7));
-    let builder = match bug {
-        Some(Bug::NoQuarantine) => builder.dangerous_no_restart_guard(),
-        Some(Bug::Planted(_)) | None => builder,
-    };
-    let settings = builder.validate().expect("the settings are good");
-    let redlock =
-        settings.connect_by(Arc::<ClientAmbient>::clone(&ambient) as Arc<dyn Ambient>, &network).await;
-    oracle.note(&format!("client {client} is connected"));
-    while time.now() < size.faults_end {
-        let mutex = redlock.mutex(RESOURCES[random.random_range(0..2)]).expect("a good name");
-        let mutex = mutex.max_wait(Duration::from_millis(random.random_range(0..4000)));
-        section(client, &ambient, &mutex, &mut random, &oracle).await;
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
+/// What all clients share.
+pub(super) struct World {
+    pub(super) internet: Arc<Internet>,
+    pub(super) oracle: Arc<Oracle>,
+    pub(super) storms: Arc<Storms>,
+    pub(super) scale: Scale,
+    pub(super) faults_end: Duration,
+    pub(super) all: Gathering,
+}
+
+/// Where all clients wait for one another, again and again.
+pub(super) struct Gathering {
+    clients: usize,
+    arrived: Published<usize>,
+}
+
+/// Whether a client is the last to arrive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    Early,
+    Last,
+}
+
+impl Gathering {
+    pub(super) fn new(clients: usize) -> Self {
+        Self { clients, arrived: Published::new(0) }
     }
-    tokio::time::sleep_until(time.at(size.faults_end + Duration::from_secs(1))).await;
-    for name in RESOURCES {
-        let mutex = redlock.mutex(name).expect("a good name").max_wait(PATIENCE);
-        match mutex.lock().await {
-            Ok(guard) => {
-                let guard = Arc::new(guard);
-                oracle.handle_acquired(client, &ambient, &guard);
-                release(client, guard, &oracle).await;
-            }
-            Err(error) => {
-                oracle.violation(&format!("client {client} got no {name} after all was healed: {error}"));
-            }
+
+    async fn wait(&self) -> Arrival {
+        let arrived = self.arrived.change(|arrived| {
+            *arrived += 1;
+            *arrived
+        });
+        if arrived.is_multiple_of(self.clients) {
+            return Arrival::Last;
+        }
+        self.arrived.wait_for(|now| *now >= arrived.next_multiple_of(self.clients)).await;
+        Arrival::Early
+    }
+}
+
+/// The lengths of leases in a run. Long ones show what is left behind; short ones find more in the same time.
+#[derive(Clone, Debug)]
+pub(super) struct Scale {
+    /// In milliseconds, as are all of these.
+    pub(super) shortest_ttl: u64,
+    pub(super) max_ttls: [u64; 3],
+    /// How often a client has another `max_ttl` than the first.
+    pub(super) differ: f64,
+    pub(super) longest_hold: u64,
+    /// How long a client waits for a lock once all is healed: two quarantines, and what clients need to reconnect.
+    pub(super) patience: Duration,
+    pub(super) faults_end: std::ops::Range<u64>,
+    /// How far apart observations are at most; see [`Size`](super::faults::Size).
+    pub(super) observed: Duration,
+}
+
+impl Scale {
+    /// What every client may ask for.
+    pub(super) fn shortest_max_ttl(&self) -> u64 {
+        self.max_ttls.into_iter().min().unwrap_or(self.shortest_ttl)
+    }
+
+    pub(super) fn longest(&self) -> Duration {
+        Duration::from_millis(self.max_ttls.into_iter().max().unwrap_or(self.shortest_ttl))
+    }
+}
+
+/// A client: the machine that it runs on, and how faults reach its present process.
+pub(super) struct Client {
+    index: usize,
+    ambient: Arc<ClientAmbient>,
+    sockets: Mutex<Option<Sockets>>,
+    kills: Published<u64>,
+}
+
+impl Client {
+    pub(super) fn new(index: usize, ambient: Arc<ClientAmbient>) -> Arc<Self> {
+        Arc::new(Self { index, ambient, sockets: Mutex::new(None), kills: Published::new(0) })
+    }
+
+    pub(super) fn ambient(&self) -> &ClientAmbient {
+        &self.ambient
+    }
+
+    pub(super) fn reset(&self, address: usize) {
+        if let Some(sockets) = &*self.sockets.lock().unwrap() {
+            sockets.reset(address);
         }
     }
+
+    pub(super) fn stall(&self, address: usize, lasts: Duration) {
+        if let Some(sockets) = &*self.sockets.lock().unwrap() {
+            sockets.stall(address, lasts);
+        }
+    }
+
+    pub(super) fn kill(&self) {
+        if let Some(sockets) = &*self.sockets.lock().unwrap() {
+            sockets.kill();
+        }
+        self.kills.change(|kills| *kills += 1);
+    }
+
+    pub(super) async fn live(self: Arc<Self>, world: Arc<World>, mut random: StdRng) {
+        for number in 0.. {
+            // Some come later than others.
+            let late = random.random_range(0..5000) * u64::from(random.random_bool(0.5));
+            tokio::time::sleep(Duration::from_millis(late)).await;
+            let process =
+                Process { client: self.index, number, ambient: Arc::<ClientAmbient>::clone(&self.ambient) };
+            let network = ClientNetwork { internet: Arc::clone(&world.internet), client: self.index };
+            let sockets = Sockets::new(network, Arc::clone(&world.storms));
+            *self.sockets.lock().unwrap() = Some(sockets.clone());
+            let kills = self.kills.version();
+            let is_killed = tokio::select! {
+                biased;
+                () = self.kills.changed_since(kills) => true,
+                () = run(&world, &process, &sockets, &mut random) => false,
+            };
+            if !is_killed {
+                return;
+            }
+            world.oracle.handle_killed(&process);
+        }
+    }
+}
+
+/// The operator declares the nodes new, before anybody else has met them.
+pub(super) async fn declare(world: &World, client: usize) {
+    let network = ClientNetwork { internet: Arc::clone(&world.internet), client };
+    let exact = Rate { rate: 1.0, wall_offset_micros: 0 };
+    let ambient = ClientAmbient::new(world.internet.time(), exact, 0);
+    let settings = builder(world, world.scale.max_ttls[0]).validate().expect("the settings are good");
+    let redlock = settings.connect_by(ambient, &network).await;
+    let declared = redlock.dangerous_declare_new().await;
+    world.oracle.note(&format!("the operator: {declared:?}"));
     redlock.shutdown().await;
 }
 
-/// One lock and what is done under it.
-async fn section(
-    client: usize,
-    ambient: &Arc<ClientAmbient>,
-    mutex: &Mutex,
-    random: &mut StdRng,
-    oracle: &Arc<Oracle>,
-) {
-    let patience = Duration::from_millis(random.random_range(0..5000));
-    let is_cancelled = random.random_bool(0.2);
-    let locked = if is_cancelled {
-        match tokio::time::timeout(patience, mutex.lock()).await {
-            Ok(locked) => locked,
-            Err(_) => return oracle.note(&format!("client {client} gives up")),
-        }
-    } else {
-        mutex.lock().await
-    };
-    let guard = match locked {
-        Ok(guard) => Arc::new(guard),
-        Err(error) => return oracle.handle_failed(client, &error.to_string()),
-    };
-    oracle.handle_acquired(client, ambient, &guard);
-    let hold = Duration::from_millis(random.random_range(0..3000));
-    let lost = tokio::time::timeout(hold, guard.lost()).await;
-    if lost.is_ok() {
-        oracle.handle_lost(client, guard.resource());
+fn builder(world: &World, max_ttl: u64) -> RedlockBuilder {
+    let addresses = 0..world.internet.addresses();
+    Redlock::builder()
+        .nodes(addresses.map(|address| format!("redis://n{address}")))
+        .ttl(Duration::from_millis(world.scale.shortest_ttl))
+        .max_ttl(Duration::from_millis(max_ttl))
+}
+
+/// One process, to its end.
+async fn run(world: &World, process: &Process, sockets: &Sockets, random: &mut StdRng) {
+    let World { internet, oracle, scale, .. } = world;
+    let time = internet.time();
+    let max_ttl =
+        scale.max_ttls[if random.random_bool(scale.differ) { random.random_range(1..3) } else { 0 }];
+    let builder = builder(world, max_ttl)
+        .ttl(Duration::from_millis(random.random_range(scale.shortest_ttl..=max_ttl)))
+        .owner(process.owner())
+        .keep_alive(random.random_bool(0.6));
+    let settings = builder.validate().expect("the settings are good");
+    let ambient = Arc::<ClientAmbient>::clone(&process.ambient) as Arc<dyn Ambient>;
+    let redlock = settings.connect_by(ambient, sockets).await;
+    oracle.note(&format!("{} is connected, max_ttl {max_ttl} ms", process.owner()));
+    let counted = Counted { redlock, oracle };
+    let redlock = &counted.redlock;
+    work(world, process, redlock, random).await;
+    tokio::time::sleep_until(time.at(world.faults_end + Duration::from_secs(1))).await;
+    heal(world, process, redlock).await;
+    if world.all.wait().await == Arrival::Last {
+        settle(world).await;
     }
-    if random.random_bool(0.8) {
-        release(client, guard, oracle).await;
-    } else {
-        oracle.note(&format!("client {client} drops {}", guard.resource()));
-        drop(guard);
+    if world.all.wait().await == Arrival::Last {
+        oracle.note("calm");
+        oracle.begin_calm();
+    }
+    calm(world, process, redlock, random).await;
+    world.all.wait().await;
+    redlock.shutdown().await;
+}
+
+/// Waits until the nodes have no locks any more. Nobody holds any now, so that all of them are left over.
+async fn settle(world: &World) {
+    let time = world.internet.time();
+    let healed = time.now();
+    tokio::time::sleep_until(time.at(world.faults_end + SETTLE)).await;
+    loop {
+        let left = world.locks();
+        let strays = left.iter().filter(|(_, _, owner)| !world.oracle.may_be_there(owner));
+        if let Some((server, key, owner)) = strays.clone().next()
+            && time.now() > healed + STRAY_MAX
+        {
+            world.oracle.violation(&format!("server {server} has {key} of {owner}, which nobody holds"));
+            return;
+        }
+        if left.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
-async fn release(client: usize, guard: Arc<Guard>, oracle: &Oracle) {
-    let resource = guard.resource().to_owned();
-    let guard = Arc::into_inner(guard).expect("nobody else keeps it");
-    let released = guard.release().await;
-    oracle.note(&format!("client {client} has released {resource}: {released:?}"));
+impl World {
+    /// The locks on all servers: server, key and owner.
+    pub(super) fn locks(&self) -> Vec<(usize, &'static str, String)> {
+        let now = self.internet.time().now();
+        let on = |(i, server): (usize, &Arc<super::network::SimServer>)| {
+            RESOURCES.map(|key| server.owner(key, now).map(|owner| (i, key, owner)))
+        };
+        self.internet.servers().iter().enumerate().flat_map(on).flatten().collect()
+    }
+}
+
+/// Adds to the sum what a client has counted, also when its process is killed.
+struct Counted<'a> {
+    redlock: Redlock,
+    oracle: &'a Oracle,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let stats = self.redlock.stats();
+        let attempts = stats.attempts;
+        self.oracle.with_outcome(|outcome| {
+            outcome.attempts += attempts.won
+                + attempts.contended
+                + attempts.no_quorum
+                + attempts.too_late
+                + attempts.refused
+                + attempts.cancelled;
+            outcome.renewals += stats.nodes.iter().map(|node| node.renewals.granted).sum::<u64>();
+        });
+    }
 }

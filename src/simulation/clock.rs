@@ -1,6 +1,7 @@
 //! True time, and the clocks of clients and nodes that differ from it.
 
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -68,13 +69,21 @@ struct Shared {
     rate: Rate,
     /// Since when the process stands still: its clock then does, too, for whoever reads it.
     frozen: Mutex<Option<Duration>>,
+    /// Timers that were looked at while the process stood still.
+    overslept: Mutex<Vec<Waker>>,
     random: Mutex<StdRng>,
 }
 
 impl ClientAmbient {
     pub(super) fn new(time: TrueTime, rate: Rate, seed: u64) -> Arc<Self> {
         let random = Mutex::new(StdRng::seed_from_u64(seed));
-        Arc::new(Self(Arc::new(Shared { time, rate, frozen: Mutex::new(None), random })))
+        Arc::new(Self(Arc::new(Shared {
+            time,
+            rate,
+            frozen: Mutex::new(None),
+            overslept: Mutex::default(),
+            random,
+        })))
     }
 
     /// Stops the clock; one that is stopped already stays so.
@@ -84,6 +93,15 @@ impl ClientAmbient {
 
     pub(super) fn thaw(&self) {
         *self.0.frozen.lock().unwrap() = None;
+    }
+
+    /// Lets timers go off whose moment has passed while the process stood still.
+    pub(super) fn wake_timers(&self) {
+        std::mem::take(&mut *self.0.overslept.lock().unwrap()).into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.0.frozen.lock().unwrap().is_some()
     }
 
     /// What the clock says, or would say if the process did not stand still.
@@ -116,6 +134,22 @@ impl Ambient for ClientAmbient {
     }
 
     fn timer(&self) -> Box<dyn Timer> {
-        Box::new(Sleeper::new(Arc::new(Self(Arc::clone(&self.0)))))
+        let sleeper = Sleeper::new(Arc::new(Self(Arc::clone(&self.0))));
+        Box::new(SimTimer { sleeper, shared: Arc::clone(&self.0) })
+    }
+}
+
+/// A timer that goes off at once when its moment has passed while the process stood still, as a timerfd does.
+struct SimTimer {
+    sleeper: Sleeper,
+    shared: Arc<Shared>,
+}
+
+impl Timer for SimTimer {
+    fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.frozen.lock().unwrap().is_some() {
+            self.shared.overslept.lock().unwrap().push(cx.waker().clone());
+        }
+        self.sleeper.poll_reached(at, cx)
     }
 }

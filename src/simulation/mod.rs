@@ -3,7 +3,8 @@
 //! to the byte. That holds as long as nothing on the way draws numbers of its own: `select!` without `biased`, tokio's
 //! `watch` (see [`Published`](crate::types::Published)), or the order of a hash map.
 //!
-//! First come faults, then a phase in which all is healed and every client must get each lock. Times are true times; the
+//! A run has three phases. First come faults. Then all is healed, and every client must get each lock. Then, while nothing
+//! is in the way, the clients contend for one lock, and a free lock must be taken at once. Times are true times; the
 //! clocks of clients and servers run at rates of their own, within the drift that the library allows.
 
 mod clients;
@@ -11,103 +12,175 @@ mod clock;
 mod faults;
 mod network;
 mod oracle;
+mod outcome;
+mod play;
+mod shrink;
+mod sockets;
+mod storms;
+mod sum;
 mod tests;
+mod waits;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use redlock_sim::{Persistence, Settings};
+use redlock_sim::{Persistence, Settings, Version};
 
 use crate::planted;
+use clients::{Client, Gathering, Scale, World};
 use clock::{ClientAmbient, Rate, TrueTime};
-use faults::Size;
-use network::{ClientNetwork, Internet, WireState};
-use oracle::{Oracle, Outcome};
+use faults::{Faults, Size};
+use network::{Internet, WireState};
+use oracle::Oracle;
+use outcome::Outcome;
+use play::Stage;
+use storms::Storms;
 
 /// When the last fault is healed: most runs are short, because many short runs find more than few long ones.
 const FAULTS_END: std::ops::Range<u64> = 1_000..15_000;
-/// The longest lease of any client.
-const MAX_TTL: Duration = Duration::from_secs(2);
-/// By when every client has had each lock after that. A quarantine lasts for the longest lease and 2 s.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// After a shutdown the nodes keep nothing of it for longer: the longest lease, or a wait queue's ten seconds.
+/// The same where leases are long.
+const LONG_FAULTS_END: std::ops::Range<u64> = 10_000..40_000;
+/// After a shutdown no lock is left for longer.
+const LAST_RELEASES: Duration = Duration::from_secs(1);
+/// After a shutdown nothing is left for longer: a wait queue lives for ten seconds.
 const LEFTOVERS: Duration = Duration::from_secs(15);
+/// How often the nodes of a seed are declared new, so that they have a vote from the beginning.
+const DECLARED_SHARE: f64 = 0.75;
+/// How often the oracle looks at all leases.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The locks.
+const RESOURCES: [&str; 2] = ["r0", "r1"];
+/// A wire that nothing is wrong with.
+const CALM_WIRE: WireState =
+    WireState { shortest: Duration::ZERO, longest: Duration::from_millis(3), is_open: [true; 2] };
 
-/// A deliberate bug that the simulation has to find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bug {
-    /// Nodes that may have forgotten locks vote at once.
-    NoQuarantine,
-    Planted(planted::Fault),
+/// What is run.
+#[derive(Clone, Debug)]
+struct Plan {
+    seed: u64,
+    bug: Option<planted::Fault>,
+    kept: Kept,
+}
+
+/// Which of the faults of a seed happen.
+#[derive(Clone, Debug)]
+enum Kept {
+    All,
+    Only(Vec<usize>),
 }
 
 /// Runs one seed.
-fn run(seed: u64, bug: Option<Bug>) -> Outcome {
-    planted::plant(match bug {
-        Some(Bug::Planted(fault)) => Some(fault),
-        Some(Bug::NoQuarantine) | None => None,
-    });
+fn run(plan: &Plan) -> Outcome {
+    planted::plant(plan.bug);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime can be made");
-    runtime.block_on(simulate(seed, bug))
+    runtime.block_on(simulate(plan))
 }
 
-async fn simulate(seed: u64, bug: Option<Bug>) -> Outcome {
-    let mut random = StdRng::seed_from_u64(seed);
+async fn simulate(plan: &Plan) -> Outcome {
+    let mut random = StdRng::seed_from_u64(plan.seed);
     let time = TrueTime::start();
-    let oracle = Oracle::new(time);
+    let scale = scale(&mut random);
     let size = Size {
         clients: random.random_range(2..=4),
         addresses: if random.random_bool(0.25) { 5 } else { 3 },
-        spares: 1,
-        faults_end: Duration::from_millis(random.random_range(FAULTS_END)),
+        spares: random.random_range(1..=2),
+        faults_end: Duration::from_millis(random.random_range(scale.faults_end.clone())),
+        observed: scale.observed,
     };
-    let servers =
-        (0..size.addresses + size.spares).map(|_| (settings(&mut random), rate(&mut random))).collect();
-    let wire = WireState { shortest: Duration::ZERO, longest: Duration::from_millis(3), is_open: [true; 2] };
-    let wires = vec![vec![wire; size.addresses]; size.clients];
+    let spread = if random.random_bool(0.5) { Spread::Edges } else { Spread::Between };
+    let versions = random.random_bool(0.5);
+    let servers = (0..size.addresses + size.spares)
+        .map(|_| (settings(&mut random, versions), rate(&mut random, spread)))
+        .collect();
+    // One more is for the operator.
+    let wires = vec![vec![CALM_WIRE; size.addresses]; size.clients + 1];
     let internet = Internet::new(time, servers, size.addresses, wires, random.random());
-    let ambients: Vec<_> =
-        (0..size.clients).map(|_| ClientAmbient::new(time, rate(&mut random), random.random())).collect();
-    let faults = faults::draw(&mut random, size);
-    for fault in faults {
-        tokio::spawn(faults::play(fault, Arc::clone(&internet), ambients.clone(), Arc::clone(&oracle)));
+    let Faults { list, exclusion } = faults::draw(&mut random, size);
+    let oracle = Oracle::new(time, exclusion);
+    let clients: Vec<_> = (0..size.clients)
+        .map(|i| Client::new(i, ClientAmbient::new(time, rate(&mut random, spread), random.random())))
+        .collect();
+    let world = Arc::new(World {
+        internet: Arc::clone(&internet),
+        oracle: Arc::clone(&oracle),
+        storms: Arc::new(Storms::default()),
+        scale,
+        faults_end: size.faults_end,
+        all: Gathering::new(size.clients),
+    });
+    let stage =
+        Stage { internet, clients: clients.clone(), oracle: Arc::clone(&oracle), observed: size.observed };
+    oracle.with_outcome(|outcome| {
+        outcome.planned = list.iter().map(|fault| format!("{:?} {}", fault.at, fault.what)).collect();
+    });
+    for (i, fault) in list.into_iter().enumerate() {
+        let is_kept = match &plan.kept {
+            Kept::All => true,
+            Kept::Only(kept) => kept.contains(&i),
+        };
+        if is_kept {
+            tokio::spawn(stage.clone().play(fault));
+        }
     }
-    let clients: Vec<_> = ambients
-        .iter()
-        .enumerate()
-        .map(|(client, ambient)| {
-            let network = ClientNetwork { internet: Arc::clone(&internet), client };
+    let looking = tokio::spawn({
+        let oracle = Arc::clone(&oracle);
+        async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                oracle.look();
+            }
+        }
+    });
+    if random.random_bool(DECLARED_SHARE) {
+        clients::declare(&world, size.clients).await;
+    }
+    let lives: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
             let random = StdRng::seed_from_u64(random.random());
-            tokio::spawn(clients::work(
-                client,
-                Arc::clone(ambient),
-                network,
-                (size, bug),
-                random,
-                Arc::clone(&oracle),
-            ))
+            tokio::spawn(client.live(Arc::clone(&world), random))
         })
         .collect();
-    for client in clients {
-        if let Err(error) = client.await {
+    for life in lives {
+        if let Err(error) = life.await {
             oracle.violation(&format!("a client panicked: {error}"));
         }
     }
-    tokio::time::sleep(LEFTOVERS).await;
-    for (i, server) in internet.servers().iter().enumerate() {
-        let left: Vec<_> = server.keys(time.now()).into_iter().filter(|key| !is_kept(key)).collect();
-        if !left.is_empty() {
-            oracle.violation(&format!("server {i} still has {left:?}"));
+    looking.abort();
+    oracle.note(&format!("{} pieces arrived", world.internet.arrived()));
+    tell_leftovers(&world).await;
+    let (most, storms) = world.storms.take();
+    storms.iter().for_each(|storm| oracle.violation(storm));
+    Outcome { most, lasted: time.now(), ..oracle.outcome() }
+}
+
+/// What must be gone after all clients are shut down: locks at once, then wait queues and tasks.
+async fn tell_leftovers(world: &World) {
+    tokio::time::sleep(LAST_RELEASES).await;
+    for (server, key, owner) in world.locks() {
+        if !world.oracle.may_be_there(&owner) {
+            world.oracle.violation(&format!("server {server} still has {key} of {owner}"));
         }
     }
-    oracle.note(&format!("{} pieces arrived", internet.arrived()));
-    oracle.outcome()
+    tokio::time::sleep(LEFTOVERS.max(world.scale.longest())).await;
+    let now = world.internet.time().now();
+    for (i, server) in world.internet.servers().iter().enumerate() {
+        let left: Vec<_> = server.keys(now).into_iter().filter(|key| !is_kept(key)).collect();
+        if !left.is_empty() {
+            world.oracle.violation(&format!("server {i} still has {left:?}"));
+        }
+    }
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    if tasks > 0 {
+        world.oracle.violation(&format!("{tasks} tasks are left"));
+    }
 }
 
 /// What nodes keep for good: their records, and the fencing tokens.
@@ -115,19 +188,56 @@ fn is_kept(key: &str) -> bool {
     key == "redlock-quorum:node" || key == "redlock-quorum:fences"
 }
 
-fn settings(random: &mut StdRng) -> Settings {
+fn scale(random: &mut StdRng) -> Scale {
+    let differ = f64::from(u8::from(random.random_bool(0.5))) * 0.5;
+    if random.random_bool(0.2) {
+        Scale {
+            shortest_ttl: 2_000,
+            max_ttls: [20_000, 30_000, 10_000],
+            differ,
+            longest_hold: 10_000,
+            patience: Duration::from_secs(150),
+            faults_end: LONG_FAULTS_END,
+            observed: Duration::from_secs(7),
+        }
+    } else {
+        Scale {
+            shortest_ttl: 300,
+            max_ttls: [2_000, 8_000, 1_000],
+            differ,
+            longest_hold: 3_000,
+            patience: Duration::from_secs(60),
+            faults_end: FAULTS_END,
+            observed: Duration::from_millis(2_500),
+        }
+    }
+}
+
+fn settings(random: &mut StdRng, versions: bool) -> Settings {
     let persistence = match random.random_range(0..4) {
         0 => Persistence::None,
         1 => Persistence::EverySec,
         _ => Persistence::Always,
     };
-    Settings { persistence, ..Settings::default() }
+    let all = [Version::Redis6, Version::Redis7, Version::Redis8, Version::Redis86, Version::Valkey8];
+    let version = if versions { all[random.random_range(0..all.len())] } else { Version::Redis7 };
+    Settings { persistence, version, ..Settings::default() }
+}
+
+/// How the rates of clocks are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spread {
+    Between,
+    /// As far apart as they may be, because a deadline that is a little too late shows only there.
+    Edges,
 }
 
 /// Two clocks differ by less than the drift factor of 0.01.
-fn rate(random: &mut StdRng) -> Rate {
-    Rate {
-        rate: 1.0 + random.random_range(-0.004..0.004),
-        wall_offset_micros: random.random_range(-1_000_000..1_000_000),
-    }
+fn rate(random: &mut StdRng, spread: Spread) -> Rate {
+    let rate = match spread {
+        Spread::Between => random.random_range(-0.004..0.004),
+        Spread::Edges if random.random_bool(0.5) => 0.00495,
+        Spread::Edges => -0.00495,
+    };
+    Rate { rate: 1.0 + rate, wall_offset_micros: random.random_range(-1_000_000..1_000_000) }
 }

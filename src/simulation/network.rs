@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -58,6 +58,7 @@ const TO_CLIENT: usize = 1;
 
 /// A server with its clock.
 pub(super) struct SimServer {
+    name: String,
     server: Mutex<Server>,
     rate: Rate,
     is_running: Published<bool>,
@@ -74,6 +75,7 @@ impl Internet {
     ) -> Arc<Self> {
         let start = |(i, (settings, rate)): (usize, (Settings, Rate))| {
             Arc::new(SimServer {
+                name: format!("s{i}"),
                 server: Mutex::new(Server::new(
                     &format!("s{i}"),
                     settings,
@@ -100,6 +102,16 @@ impl Internet {
 
     pub(super) fn server_at(&self, address: usize) -> &Arc<SimServer> {
         &self.servers[self.addresses.lock().unwrap()[address]]
+    }
+
+    /// A server that no address leads to.
+    pub(super) fn spare(&self) -> Option<usize> {
+        let addresses = self.addresses.lock().unwrap();
+        (0..self.servers.len()).find(|server| !addresses.contains(server))
+    }
+
+    pub(super) fn leads_to(&self, address: usize) -> usize {
+        self.addresses.lock().unwrap()[address]
     }
 
     pub(super) fn addresses(&self) -> usize {
@@ -153,6 +165,31 @@ impl SimServer {
         }
     }
 
+    /// Copies a master as it was some time ago, as a replica does.
+    pub(super) fn follow(&self, master: &Self, lag: Duration, time: Duration) {
+        let master_now = master.wall(time);
+        master.with(|master| self.with(|replica| replica.follow(master, lag, master_now)));
+    }
+
+    /// Deletes keys, as an operator would.
+    pub(super) fn delete(&self, keys: &[&str], time: Duration) {
+        let now = self.wall(time);
+        self.with(|server| {
+            let Some(operator) = server.connect(now) else { return };
+            for key in keys {
+                let request = format!("*2\r\n$3\r\nDEL\r\n${}\r\n{key}\r\n", key.len());
+                server.receive(operator, request.as_bytes(), now);
+            }
+            server.disconnect(operator);
+        });
+    }
+
+    /// The owner of a lock.
+    pub(super) fn owner(&self, key: &str, time: Duration) -> Option<String> {
+        let owner = self.with(|server| server.text(0, key.as_bytes(), self.wall(time)));
+        owner.map(|owner| String::from_utf8_lossy(&owner).into_owned())
+    }
+
     pub(super) fn pause(&self, is_paused: bool) {
         self.is_running.set(!is_paused);
     }
@@ -166,12 +203,12 @@ impl SimServer {
         keys.into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect()
     }
 
-    fn drop_connections(&self) {
+    pub(super) fn drop_connections(&self) {
         let connections = std::mem::take(&mut *self.outputs.lock().unwrap());
         connections.into_keys().for_each(|id| self.server.lock().unwrap().disconnect(id));
     }
 
-    fn wall(&self, time: Duration) -> WallTime {
+    pub(super) fn wall(&self, time: Duration) -> WallTime {
         WallTime(self.rate.wall_micros(time))
     }
 
@@ -182,10 +219,12 @@ impl SimServer {
             return;
         }
         server.receive(id, bytes, self.wall(time));
+        tell_wire(time, "->", self, id, bytes);
         let ready: Vec<_> = server.with_output().collect();
         let mut outputs = self.outputs.lock().unwrap();
         for id in ready {
             let bytes = server.take_output(id);
+            tell_wire(time, "<-", self, id, &bytes);
             if let Some(output) = outputs.get(&id)
                 && output.send((time, bytes)).is_err()
             {
@@ -198,23 +237,40 @@ impl SimServer {
     }
 }
 
+/// Prints what servers read and write, if `SIM_WIRE` is set.
+fn tell_wire(time: Duration, way: &str, server: &SimServer, id: ConnectionId, bytes: &[u8]) {
+    static IS_WANTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("SIM_WIRE").is_some());
+    if *IS_WANTED {
+        println!("{:>8.3} {way} {} {id:?} {}", time.as_secs_f64(), server.name, bytes.escape_ascii());
+    }
+}
+
 /// The network as one client sees it.
 pub(super) struct ClientNetwork {
     pub(super) internet: Arc<Internet>,
     pub(super) client: usize,
 }
 
+impl ClientNetwork {
+    pub(super) fn now(&self) -> Duration {
+        self.internet.time.now()
+    }
+}
+
 impl Network for ClientNetwork {
     fn connector(&self, node: &NodeUrl, _: Duration) -> Arc<dyn Connector> {
-        // Nodes are called `redis://n0`, `redis://n1` and so on.
-        let address =
-            node.name.trim_start_matches('n').split(':').next().and_then(|number| number.parse().ok());
         Arc::new(SimConnector {
             internet: Arc::clone(&self.internet),
             client: self.client,
-            address: address.expect("a node's name has its number"),
+            address: address_of(node),
         })
     }
+}
+
+/// Nodes are called `redis://n0`, `redis://n1` and so on.
+pub(super) fn address_of(node: &NodeUrl) -> usize {
+    let address = node.name.trim_start_matches('n').split(':').next().and_then(|number| number.parse().ok());
+    address.expect("a node's name has its number")
 }
 
 #[derive(Clone)]
