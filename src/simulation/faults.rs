@@ -24,7 +24,8 @@ pub(super) enum What {
     /// Every piece between a client and an address takes up to this long.
     Slow { client: usize, address: usize, longest: Duration },
     /// The same between a client and all addresses.
-    SlowClient { client: usize, longest: Duration },
+    /// The way back takes longer by `back`.
+    SlowClient { client: usize, longest: Duration, back: Duration },
     /// What a client says on its present connections to an address is held back, and delivered when the fault is healed,
     /// even if they are closed by then. New connections work.
     Stall { client: usize, address: usize },
@@ -143,7 +144,8 @@ fn what(random: &mut StdRng, size: Size, class: usize) -> What {
             if random.random_bool(0.5) {
                 What::Slow { client, address, longest }
             } else {
-                What::SlowClient { client, longest }
+                let back = Duration::from_millis([0, 150][random.random_range(0..2)]);
+                What::SlowClient { client, longest, back }
             }
         }
         2 => What::Pause(server),
@@ -214,8 +216,11 @@ impl fmt::Display for What {
             Self::Slow { client, address, longest } => {
                 write!(f, "client {client} and node {address} are {longest:?} apart")
             }
-            Self::SlowClient { client, longest } => {
-                write!(f, "client {client} is {longest:?} apart from all nodes")
+            Self::SlowClient { client, longest, back } => {
+                write!(
+                    f,
+                    "client {client} is {longest:?} apart from all nodes, {back:?} more on the way back"
+                )
             }
             Self::Stall { client, address } => {
                 write!(f, "the connections of client {client} to node {address} are held back")

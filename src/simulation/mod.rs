@@ -54,8 +54,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The locks.
 const RESOURCES: [&str; 2] = ["r0", "r1"];
 /// A wire that nothing is wrong with.
-const CALM_WIRE: WireState =
-    WireState { shortest: Duration::ZERO, longest: Duration::from_millis(3), is_open: [true; 2] };
+const CALM_WIRE: WireState = WireState {
+    shortest: Duration::ZERO,
+    longest: Duration::from_millis(3),
+    back: Duration::ZERO,
+    is_open: [true; 2],
+};
 
 /// What is run.
 #[derive(Clone, Debug)]

@@ -49,6 +49,8 @@ pub(super) type Wire = Published<WireState>;
 pub(super) struct WireState {
     pub(super) shortest: Duration,
     pub(super) longest: Duration,
+    /// How much longer it takes on the way back.
+    pub(super) back: Duration,
     /// Whether bytes get to the server, and back.
     pub(super) is_open: [bool; 2],
 }
@@ -351,7 +353,7 @@ impl SimConnector {
         let wire = self.internet.wire(self.client, self.address);
         let mut last = Duration::ZERO;
         while let Some((said, bytes)) = outputs.recv().await {
-            last = last.max(said + self.internet.delay(wire));
+            last = last.max(said + self.internet.delay(wire) + wire.with(|state| state.back));
             tokio::time::sleep_until(self.internet.time.at(last)).await;
             until_open(wire, TO_CLIENT).await;
             if to.write_all(&bytes).await.is_err() {

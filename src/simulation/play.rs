@@ -52,9 +52,9 @@ impl Stage {
             What::Cut { client, address, directions: [up, down] } => {
                 self.set(client, address, |state| state.is_open = [!up, !down]);
             }
-            What::Slow { client, address, longest } => self.slow(client, address, longest),
-            What::SlowClient { client, longest } => {
-                (0..self.internet.addresses()).for_each(|address| self.slow(client, address, longest));
+            What::Slow { client, address, longest } => self.slow(client, address, longest, Duration::ZERO),
+            What::SlowClient { client, longest, back } => {
+                (0..self.internet.addresses()).for_each(|address| self.slow(client, address, longest, back));
             }
             What::Stall { client, address } => self.clients[client].stall(address, lasts),
             What::Reset { client, address } => self.clients[client].reset(address),
@@ -121,10 +121,12 @@ impl Stage {
             What::Cut { client, address, .. } => {
                 self.set(client, address, |state| state.is_open = CALM_WIRE.is_open);
             }
-            What::Slow { client, address, .. } => self.slow(client, address, CALM_WIRE.longest),
+            What::Slow { client, address, .. } => {
+                self.slow(client, address, CALM_WIRE.longest, CALM_WIRE.back)
+            }
             What::SlowClient { client, .. } => {
                 (0..self.internet.addresses())
-                    .for_each(|address| self.slow(client, address, CALM_WIRE.longest));
+                    .for_each(|address| self.slow(client, address, CALM_WIRE.longest, CALM_WIRE.back));
             }
             What::Stall { .. } | What::Reset { .. } | What::Disconnect(_) | What::Kill(_) | What::Delete => {}
             What::Pause(server) => self.server(server).pause(false),
@@ -217,8 +219,8 @@ impl Stage {
         self.internet.wire(client, address).change(change);
     }
 
-    fn slow(&self, client: usize, address: usize, longest: Duration) {
-        self.set(client, address, |state| state.longest = longest);
+    fn slow(&self, client: usize, address: usize, longest: Duration, back: Duration) {
+        self.set(client, address, |state| (state.longest, state.back) = (longest, back));
     }
 
     fn open_wires(&self, client: usize, is_open: bool) {

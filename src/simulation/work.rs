@@ -125,8 +125,8 @@ async fn lock(mutex: &Mutex, random: &mut StdRng) -> Result<Guard, LockError> {
 
 /// Holds the lock for a while, and extends it now and then.
 async fn hold(world: &World, process: &Process, holding: &mut Holding, random: &mut StdRng) {
-    let extends = random.random_bool(0.3);
-    let mut parts = if extends { random.random_range(1..5_u32) } else { 1 };
+    let extends = random.random_bool(0.5);
+    let mut parts = if extends { random.random_range(1..8_u32) } else { 1 };
     let long = if random.random_bool(0.15) { 4 } else { 1 };
     let whole = Duration::from_millis(random.random_range(0..world.scale.longest_hold * long));
     let part = whole / parts;
