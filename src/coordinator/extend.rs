@@ -27,7 +27,7 @@ impl HeldLease {
             state.keys.ttl = state.keys.ttl.max(ttl);
             deadline
         };
-        let command = Extend::new(&self.resource, &self.token, ttl);
+        let command = Extend::new(&self.claim, &self.token, ttl);
         for node in coordinator.node_ids() {
             match coordinator.node(node).link() {
                 Ok(link) => fanout.answers.send(node, link, &command),
@@ -55,7 +55,7 @@ impl HeldLease {
         match decision {
             Decision::Won => Ok(()),
             Decision::Failed | Decision::Pending => Err(ExtendError::NoQuorum {
-                resource: self.resource.name().to_owned(),
+                resource: self.claim.name().to_owned(),
                 left: now.until(deadline),
                 votes: coordinator.votes(votes),
             }),
@@ -63,6 +63,6 @@ impl HeldLease {
     }
 
     fn lost(&self, votes: Vec<NodeVote>) -> ExtendError {
-        ExtendError::Lost { resource: self.resource.name().to_owned(), votes: self.coordinator.votes(votes) }
+        ExtendError::Lost { resource: self.claim.name().to_owned(), votes: self.coordinator.votes(votes) }
     }
 }

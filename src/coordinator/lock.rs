@@ -15,11 +15,11 @@ use crate::config::{Keep, LeaseTerms, Settings};
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::planted;
 use crate::protocol::{Decision, Lease, Pause, Retry, RoundFailure, Step};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Wake};
+use crate::types::{Claim, FencingToken, KeySet, Moment, NodeId, Token, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
-    pub(crate) resource: &'a Resource,
+    pub(crate) claim: &'a Claim,
     pub(crate) terms: LeaseTerms,
     pub(crate) keep: Keep,
     pub(crate) retry: Retry,
@@ -40,7 +40,7 @@ impl Coordinator {
     ) -> Result<Arc<HeldLease>, LockError> {
         let started = self.now();
         let give_up = started + request.max_wait;
-        let span = tracing::debug_span!("lock", resource = request.resource.name());
+        let span = tracing::debug_span!("lock", resource = request.claim.name());
         let wait = async {
             let mut waited = self.start_wait();
             let held = if request.retry.is_fifo() && !request.max_wait.is_zero() {
@@ -74,7 +74,7 @@ impl Coordinator {
         give_up: Moment,
     ) -> Result<Arc<HeldLease>, LockError> {
         let node_timeout = self.settings.node_timeout;
-        let mut waiter = self.join_wait_queue(request.resource, request.retry);
+        let mut waiter = self.join_wait_queue(request.claim.first(), request.retry);
         let (mut attempts, mut cut_short) = (0_u32, 0_u32);
         // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
         // that.
@@ -89,7 +89,7 @@ impl Coordinator {
             };
             let left = now.until(give_up);
             if left.is_zero() {
-                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason())));
+                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason(request.claim))));
             }
             match step {
                 Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
@@ -115,7 +115,7 @@ impl Coordinator {
                             // The other waiters may allow the nodes enough time: the next head continues at once.
                             unmet = Some(waiter.step_aside(error, unmet, limit));
                             tokio::time::sleep(pause.min(self.now().until(give_up))).await;
-                            waiter = self.join_wait_queue(request.resource, request.retry);
+                            waiter = self.join_wait_queue(request.claim.first(), request.retry);
                         }
                         Err(error) => {
                             unmet = None;
@@ -184,13 +184,13 @@ impl Coordinator {
         rollback: Wake,
         number: u32,
     ) -> Result<Arc<HeldLease>, LockError> {
-        let &LockRequest { resource, terms, keep, .. } = request;
+        let &LockRequest { claim, terms, keep, .. } = request;
         // An answer after this limit is useless: less than `min_validity` of the lease would be left.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = resource.name(), attempt = number);
+        let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
         let started = self.now();
         let attempt = async {
-            let won = self.counts.attempt(self.acquire(resource, terms, limit, rollback)).await;
+            let won = self.counts.attempt(self.acquire(claim, terms, limit, rollback)).await;
             let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
             let elapsed = || started.until(self.now());
             match &held {
@@ -209,7 +209,7 @@ impl Coordinator {
     /// When the future is dropped, every node that may hold the key is asked to remove it.
     async fn acquire(
         self: &Arc<Self>,
-        resource: &Resource,
+        claim: &Claim,
         terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
@@ -219,12 +219,16 @@ impl Coordinator {
         }
         let LeaseTerms { ttl, min_validity } = terms;
         // Every attempt has a fresh token, so that a late command of this attempt never acts on the next attempt's key.
-        let mut attempt = self.new_attempt(resource, terms, rollback);
+        let rollback = match rollback {
+            Wake::Next => claim.all(),
+            Wake::Nobody => KeySet::EMPTY,
+        };
+        let mut attempt = self.new_attempt(claim, terms, rollback);
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
         }
-        let (command, mut proposal) = self.acquire_command(resource, &attempt.token, ttl, &links).await?;
+        let (command, mut proposal) = self.acquire_command(claim, &attempt.token, ttl, &links).await?;
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
@@ -270,19 +274,19 @@ impl Coordinator {
                     RoundFailure::Contended => {}
                     // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
                     // Two clients do not notify each other in a loop, because we pause before the next attempt.
-                    RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
+                    RoundFailure::NoQuorum => attempt.rollback = claim.all(),
                 }
-                return Err(self.failed(resource, failure, votes));
+                return Err(self.failed(claim, failure, votes));
             }
         }
         if let Some(proposal) = proposal {
-            attempt.fence = self.fence((resource, &attempt.keys.lease), &proposal, min_validity).await?;
+            attempt.fence = self.fence((claim, &attempt.keys.lease), &proposal, min_validity).await?;
         }
         // Checked last, so that enough of the lease is left no matter how long the steps above took.
         let now = self.now();
         let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
-            let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+            let (resource, votes) = (claim.name().to_owned(), self.votes(votes));
             return Err(LockError::TooLate { resource, left, min_validity, votes });
         }
         Ok(attempt)
@@ -290,15 +294,15 @@ impl Coordinator {
 
     pub(super) fn new_attempt(
         self: &Arc<Self>,
-        resource: &Resource,
+        claim: &Claim,
         terms: LeaseTerms,
-        rollback: Wake,
+        rollback: KeySet,
     ) -> Attempt {
         let random = if planted::is(planted::Fault::ReusedToken) { 0 } else { self.random() };
         let quorum = self.settings.quorum;
         Attempt {
             coordinator: Arc::clone(self),
-            resource: resource.clone(),
+            claim: claim.clone(),
             token: Token::new(&self.settings.owner, random),
             keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
             fence: FencingToken::new(0),
@@ -306,13 +310,8 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn failed(
-        &self,
-        resource: &Resource,
-        failure: RoundFailure,
-        votes: Vec<NodeVote>,
-    ) -> LockError {
-        let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+    pub(super) fn failed(&self, claim: &Claim, failure: RoundFailure, votes: Vec<NodeVote>) -> LockError {
+        let (resource, votes) = (claim.name().to_owned(), self.votes(votes));
         match failure {
             RoundFailure::Contended => LockError::Contended { resource, votes },
             RoundFailure::NoQuorum => {
@@ -333,12 +332,12 @@ impl LockRequest<'_> {
 /// may hold the key. Never blocks.
 pub(crate) struct Attempt {
     pub(super) coordinator: Arc<Coordinator>,
-    pub(super) resource: Resource,
+    pub(super) claim: Claim,
     pub(super) token: Token,
     pub(super) keys: LockKeys,
     pub(super) fence: FencingToken,
-    /// Which waiter the releases notify if the attempt is dropped.
-    pub(super) rollback: Wake,
+    /// The keys for which the releases notify the next waiter if the attempt is dropped.
+    pub(super) rollback: KeySet,
 }
 
 impl Attempt {
@@ -356,8 +355,8 @@ impl Drop for Attempt {
             return;
         }
         let now = self.coordinator.now();
-        let notifying = self.coordinator.nodes_to_notify(&self.resource, self.rollback);
-        for (node, release) in self.keys.take_releases(&self.resource, &self.token, notifying, now) {
+        let notifying = self.coordinator.notifying(&self.claim, self.rollback);
+        for (node, release) in self.keys.take_releases(&self.claim, &self.token, &notifying, now) {
             self.coordinator.node(node).release(release, now);
         }
     }

@@ -12,6 +12,7 @@ mod keeper;
 mod keys;
 mod lock;
 mod loss;
+mod releasing;
 mod renew;
 #[cfg(any(feature = "config", feature = "tls"))]
 mod reread;

@@ -76,7 +76,7 @@ impl Work {
     fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
         for leases in leases.chunks(BATCH_MAX) {
             let leases = leases.to_vec();
-            let locks = leases.iter().map(|lease| (&lease.resource, &lease.token, lease.ttl));
+            let locks = leases.iter().map(|lease| (&lease.claim, &lease.token, lease.ttl));
             let answer = link.clone().send(ExtendMany::new(locks));
             self.renewals.push(answer.map(move |reply| Batch { node, sent_at, leases, reply }).boxed());
         }
@@ -119,7 +119,7 @@ impl Restore {
     fn handle(self) {
         let Self { node, sent_at, ttl, lease, reply } = self;
         let now = lease.coordinator.now();
-        lease.coordinator.observe_restored(&lease.resource, node, vote_of(&reply));
+        lease.coordinator.observe_restored(&lease.claim, node, vote_of(&reply));
         let mut state = lease.lock();
         if let Stage::Held = state.stage {
             state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
@@ -211,10 +211,10 @@ impl HeldLease {
         state.deadline(sent_at)?;
         let ttl = this.ttl;
         let command = match this.settings().fencing {
-            Fencing::Off => Acquire::plain(&this.resource, &this.token, ttl),
+            Fencing::Off => Acquire::plain(&this.claim, &this.token, ttl),
             // The node learns our fencing token, so that a later holder with a quorum that includes this node gets a
             // larger one.
-            Fencing::On => Acquire::fenced(&this.resource, &this.token, ttl, this.fencing_token()),
+            Fencing::On => Acquire::fenced(&this.claim, &this.token, ttl, this.fencing_token()),
         };
         let epoch = &mut state.keys.epochs[node.0];
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };

@@ -1,6 +1,9 @@
-//! The lock that users work with: [`Mutex`], [`Guard`], and [`Mutex::run`].
+//! The locks that users work with, and the [`Guard`] of a lock that is held.
 
+mod guard;
+mod locking;
 mod mutex;
 mod run;
 
-pub use mutex::{Guard, Mutex};
+pub use guard::Guard;
+pub use mutex::Mutex;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Answer, Command, Notified, Removed, ScriptCall, millis, queue_key};
+use super::commands::{Answer, Command, Removed, ScriptCall, millis, queue_key};
 use super::failure;
 use super::scripts::RELEASE_MANY;
 use crate::error::NodeFailure;
-use crate::types::{Resource, Token};
+use crate::types::{Claim, KeySet, Token};
 
 /// The number of locks that one command releases at most. The command blocks the server: for 0.1 ms when the keys are
 /// gone, as they are for nearly all repeated releases, and for 1 ms when it has to remove each key and notify a
@@ -27,17 +27,17 @@ pub(super) struct RemoveMany {
 impl RemoveMany {
     /// `grace` is how long a notified waiter has for its attempt.
     pub(super) fn new<'a>(
-        locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token)> + Clone,
+        locks: impl ExactSizeIterator<Item = (&'a Claim, &'a Token)> + Clone,
         grace: Duration,
     ) -> Self {
         let count = locks.len();
         let mut by_hash = RELEASE_MANY.by_hash(count);
-        for (resource, _) in locks.clone() {
-            by_hash.arg(resource.key());
+        for (Claim::Exclusive { key }, _) in locks.clone() {
+            by_hash.arg(key.key());
         }
         by_hash.arg(millis(grace));
-        for (resource, token) in locks {
-            by_hash.arg(token.as_str()).arg(queue_key(resource));
+        for (Claim::Exclusive { key }, token) in locks {
+            by_hash.arg(token.as_str()).arg(queue_key(key));
         }
         Self { call: Arc::new(ScriptCall { lua: &RELEASE_MANY, by_hash }), locks: count }
     }
@@ -60,10 +60,10 @@ impl Command for RemoveMany {
 
 fn removed(digit: u8) -> Option<Removed> {
     let (key, notified) = match digit {
-        b'0' => (Answer::No, Notified::Nobody),
-        b'1' => (Answer::Yes, Notified::Nobody),
-        b'2' => (Answer::No, Notified::Somebody),
-        b'3' => (Answer::Yes, Notified::Somebody),
+        b'0' => (Answer::No, KeySet::EMPTY),
+        b'1' => (Answer::Yes, KeySet::EMPTY),
+        b'2' => (Answer::No, KeySet::first(1)),
+        b'3' => (Answer::Yes, KeySet::first(1)),
         _ => return None,
     };
     Some(Removed { key, notified })

@@ -9,7 +9,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use super::failure;
 use super::scripts::{EXTEND, Lua, RELEASE, roomy_command};
 use crate::error::NodeFailure;
-use crate::types::{FencingToken, Resource, Token, Ttl, Wake, internal_key};
+use crate::types::{Claim, FencingToken, KeySet, Resource, Token, Ttl, internal_key};
 
 /// The internal key of the sorted set in which a node keeps the highest fencing token of each lock, by the lock's
 /// key.
@@ -71,13 +71,13 @@ enum AcquireCommands {
 }
 
 impl Acquire {
-    pub(crate) fn plain(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
-        Self(Arc::new(AcquireCommands::Plain(set(resource, token, ttl))))
+    pub(crate) fn plain(claim: &Claim, token: &Token, ttl: Ttl) -> Self {
+        Self(Arc::new(AcquireCommands::Plain(set(claim, token, ttl))))
     }
 
-    pub(crate) fn fenced(resource: &Resource, token: &Token, ttl: Ttl, fence: FencingToken) -> Self {
+    pub(crate) fn fenced(claim: &Claim, token: &Token, ttl: Ttl, fence: FencingToken) -> Self {
         let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.add_command(set(resource, token, ttl)).add_command(zadd(resource, fence));
+        pipeline.add_command(set(claim, token, ttl)).add_command(zadd(claim, fence));
         Self(Arc::new(AcquireCommands::Fenced(pipeline)))
     }
 }
@@ -113,8 +113,8 @@ impl Command for Acquire {
 pub(crate) struct RaiseFence(Arc<Cmd>);
 
 impl RaiseFence {
-    pub(crate) fn new(resource: &Resource, fence: FencingToken) -> Self {
-        Self(Arc::new(zadd(resource, fence)))
+    pub(crate) fn new(claim: &Claim, fence: FencingToken) -> Self {
+        Self(Arc::new(zadd(claim, fence)))
     }
 }
 
@@ -131,9 +131,10 @@ impl Command for RaiseFence {
 pub(crate) struct ReadFence(Arc<Cmd>);
 
 impl ReadFence {
-    pub(crate) fn new(resource: &Resource) -> Self {
+    pub(crate) fn new(claim: &Claim) -> Self {
         let mut cmd = Cmd::new();
-        cmd.arg("ZSCORE").arg(internal_key(FENCES)).arg(resource.key());
+        let Claim::Exclusive { key } = claim;
+        cmd.arg("ZSCORE").arg(internal_key(FENCES)).arg(key.key());
         Self(Arc::new(cmd))
     }
 }
@@ -172,8 +173,8 @@ pub(super) fn wall_micros(time: &Value) -> Result<u64, NodeFailure> {
 pub(crate) struct Extend(ExtendMany);
 
 impl Extend {
-    pub(crate) fn new(resource: &Resource, token: &Token, ttl: Ttl) -> Self {
-        Self(ExtendMany::new([(resource, token, ttl)].into_iter()))
+    pub(crate) fn new(claim: &Claim, token: &Token, ttl: Ttl) -> Self {
+        Self(ExtendMany::new([(claim, token, ttl)].into_iter()))
     }
 }
 
@@ -193,13 +194,11 @@ pub(crate) struct ExtendMany {
 }
 
 impl ExtendMany {
-    pub(crate) fn new<'a>(
-        locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token, Ttl)> + Clone,
-    ) -> Self {
+    pub(crate) fn new<'a>(locks: impl ExactSizeIterator<Item = (&'a Claim, &'a Token, Ttl)> + Clone) -> Self {
         let count = locks.len();
         let mut by_hash = EXTEND.by_hash(count);
-        for (resource, ..) in locks.clone() {
-            by_hash.arg(resource.key());
+        for (Claim::Exclusive { key }, ..) in locks.clone() {
+            by_hash.arg(key.key());
         }
         for (_, token, ttl) in locks {
             by_hash.arg(token.as_str()).arg(ttl.as_millis());
@@ -236,14 +235,8 @@ fn answer(digit: u8) -> Option<Answer> {
 pub(crate) struct Removed {
     /// Yes if the key was ours and is gone now; no if the key was not ours.
     pub(crate) key: Answer,
-    pub(crate) notified: Notified,
-}
-
-/// Whether a release notified a waiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Notified {
-    Somebody,
-    Nobody,
+    /// The keys for which a waiter was notified.
+    pub(crate) notified: KeySet,
 }
 
 /// Removes a key if it is the owner's, and notifies a waiter.
@@ -251,16 +244,14 @@ pub(crate) enum Notified {
 pub(crate) struct Remove(Arc<ScriptCall>);
 
 impl Remove {
-    /// `owner` is the value that the key must have to be removed. `grace` is how long a notified waiter has for its
-    /// attempt.
-    pub(crate) fn new(resource: &Resource, owner: &[u8], wake: Wake, grace: Duration) -> Self {
+    /// `owner` is the value that the key must have to be removed. A waiter is notified for each key in `notify`, and
+    /// then has `grace` for its attempt.
+    pub(crate) fn new(claim: &Claim, owner: &[u8], notify: KeySet, grace: Duration) -> Self {
+        let Claim::Exclusive { key } = claim;
         let mut by_hash = RELEASE.by_hash(1);
-        by_hash.arg(resource.key()).arg(owner);
-        match wake {
-            Wake::Next => {
-                by_hash.arg(millis(grace)).arg(queue_key(resource));
-            }
-            Wake::Nobody => {}
+        by_hash.arg(key.key()).arg(owner);
+        if !notify.is_empty() {
+            by_hash.arg(millis(grace)).arg(queue_key(key));
         }
         Self(Arc::new(ScriptCall { lua: &RELEASE, by_hash }))
     }
@@ -270,15 +261,14 @@ impl Command for Remove {
     type Reply = Removed;
 
     async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
-        let (key, notified) = match self.0.run(connection).await {
-            Ok(Value::Int(0)) => (Answer::No, Notified::Nobody),
-            Ok(Value::Int(1)) => (Answer::Yes, Notified::Nobody),
-            Ok(Value::Int(2)) => (Answer::No, Notified::Somebody),
-            Ok(Value::Int(3)) => (Answer::Yes, Notified::Somebody),
-            Ok(other) => return Err(failure::of_reply("EVALSHA", &other)),
-            Err(error) => return Err(failure::of_command(&error)),
-        };
-        Ok(Removed { key, notified })
+        match self.0.run(connection).await {
+            Ok(Value::Int(0)) => Ok(Removed { key: Answer::No, notified: KeySet::EMPTY }),
+            Ok(Value::Int(1)) => Ok(Removed { key: Answer::Yes, notified: KeySet::EMPTY }),
+            Ok(Value::Int(2)) => Ok(Removed { key: Answer::No, notified: KeySet::first(1) }),
+            Ok(Value::Int(3)) => Ok(Removed { key: Answer::Yes, notified: KeySet::first(1) }),
+            Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
+            Err(error) => Err(failure::of_command(&error)),
+        }
     }
 }
 
@@ -319,15 +309,17 @@ pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) ->
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
 }
 
-fn set(resource: &Resource, token: &Token, ttl: Ttl) -> Cmd {
+fn set(claim: &Claim, token: &Token, ttl: Ttl) -> Cmd {
+    let Claim::Exclusive { key } = claim;
     let mut cmd = roomy_command();
-    cmd.arg("SET").arg(resource.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
+    cmd.arg("SET").arg(key.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
     cmd
 }
 
-fn zadd(resource: &Resource, fence: FencingToken) -> Cmd {
+fn zadd(claim: &Claim, fence: FencingToken) -> Cmd {
+    let Claim::Exclusive { key } = claim;
     let mut cmd = roomy_command();
-    cmd.arg("ZADD").arg(internal_key(FENCES)).arg("GT").arg("CH").arg(fence.get()).arg(resource.key());
+    cmd.arg("ZADD").arg(internal_key(FENCES)).arg("GT").arg("CH").arg(fence.get()).arg(key.key());
     cmd
 }
 

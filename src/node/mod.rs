@@ -44,8 +44,8 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, Notified, RaiseFence, ReadClock,
-    ReadFence, Remove, Removed,
+    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove, Removed,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
@@ -193,7 +193,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let remove = Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.grace);
+        let remove = Remove::new(&release.claim, release.token.as_bytes(), release.notify, self.grace);
         self.await_release(release, link.send_now(remove));
     }
 

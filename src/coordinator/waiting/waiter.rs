@@ -10,7 +10,7 @@ use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{Leave, Register};
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
-use crate::types::{Manner, Moment, NodeId, Resource};
+use crate::types::{Claim, Manner, Moment, NodeId, Resource};
 
 /// A waiter in the local wait queue of a lock. A waiter that is dropped leaves the wait queue at once: the next waiter
 /// becomes head, or, if none is left, other clients are notified.
@@ -188,13 +188,13 @@ impl Waiter {
     }
 
     /// Why the waiters of this wait queue do not have the lock.
-    pub(crate) fn reason(&self) -> LockError {
+    pub(crate) fn reason(&self, claim: &Claim) -> LockError {
         let last = self.with_queue(|queue| queue.last.clone()).flatten();
         // Without a failed attempt, the lock is contended: a waiter of this process has acquired the lock since, or the
         // queue node alone said that it was held.
         last.unwrap_or_else(|| {
             let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
-            self.coordinator.failed(&self.resource, RoundFailure::Contended, nobody_asked)
+            self.coordinator.failed(claim, RoundFailure::Contended, nobody_asked)
         })
     }
 
