@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub(crate) use claim::{Claim, KeySet};
+pub(crate) use claim::{Claim, KEYS_MAX, KeySet};
 pub(crate) use found::FoundValue;
 pub use login::Login;
 pub(crate) use published::Published;

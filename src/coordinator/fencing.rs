@@ -8,7 +8,7 @@ use super::fanout::{Ballot, Fanout, Reply};
 use super::{Coordinator, Links};
 use crate::config::Fencing;
 use crate::error::LockError;
-use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence};
+use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Score};
 use crate::protocol::{
     Decision, Lease, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
 };
@@ -153,8 +153,9 @@ impl Coordinator {
             let started = self.now();
             let limit = self.fencing_limit(lease, started, min_validity);
             let scores = self.read_scores(&nodes, claim, limit).await?;
-            let token = next_token(&scores, self.ambient.wall_micros(), margin)
-                .map_err(|score| too_high(claim.first(), score))?;
+            let of_nodes: Vec<f64> = scores.iter().map(|score| score.score).collect();
+            let token = next_token(&of_nodes, self.ambient.wall_micros(), margin)
+                .map_err(|score| too_high(highest(claim, &scores), score))?;
             self.seen.insert(claim, token);
             let limit = self.fencing_limit(lease, self.now(), min_validity);
             let mut raise = self.ask(&nodes, &RaiseFence::new(claim, FencingToken::new(token)));
@@ -165,7 +166,7 @@ impl Coordinator {
             let now = self.now();
             let out_of_time = self.fencing_limit(lease, now, min_validity).is_zero();
             if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
-                return Err(self.failed(claim, raise.round.failure(), raise.votes));
+                return Err(self.failed(claim, raise.round.failure(), raise.votes, Vec::new()));
             }
             // Another attempt raised the score first, at most by the duration of our two round trips: add as much.
             margin = u64::try_from(started.until(now).as_micros()).unwrap_or(u64::MAX).max(margin * 2);
@@ -177,13 +178,15 @@ impl Coordinator {
         nodes: &[NodeId],
         claim: &Claim,
         limit: Duration,
-    ) -> Result<Vec<f64>, LockError> {
+    ) -> Result<Vec<Score>, LockError> {
         let mut scores = Vec::with_capacity(nodes.len());
         let mut read = self.ask(nodes, &ReadFence::new(claim));
         let decision = read.decide(limit, |_, reply| scores.extend(reply.iter().copied())).await;
         match decision {
             Decision::Won => Ok(scores),
-            Decision::Failed | Decision::Pending => Err(self.failed(claim, read.round.failure(), read.votes)),
+            Decision::Failed | Decision::Pending => {
+                Err(self.failed(claim, read.round.failure(), read.votes, Vec::new()))
+            }
         }
     }
 
@@ -209,6 +212,12 @@ impl Coordinator {
     }
 }
 
+/// The resource with the highest of all scores.
+fn highest<'a>(claim: &'a Claim, scores: &[Score]) -> &'a Resource {
+    let highest = scores.iter().max_by(|one, other| one.score.total_cmp(&other.score));
+    highest.and_then(|score| claim.keys().get(score.key)).unwrap_or(claim.first())
+}
+
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
     let (key, member) = (internal_key(FENCES), resource.key().to_owned());
     LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
@@ -219,7 +228,7 @@ pub(super) fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
     match reply {
         Ok(Acquired::Granted(Fence::Raised)) => Some(Raise::Raised),
         Ok(Acquired::Granted(Fence::Stale)) => Some(Raise::Stale),
-        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied) | Err(_) => None,
+        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied(_)) | Err(_) => None,
     }
 }
 

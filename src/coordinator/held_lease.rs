@@ -8,9 +8,9 @@ use futures_util::future::poll_fn;
 use tokio_util::sync::CancellationToken;
 
 use super::Coordinator;
+use super::attempt::Attempt;
 use super::counts::End;
 use super::keys::LockKeys;
-use super::lock::Attempt;
 use super::releasing::Releasing;
 use super::timer::Alarm;
 use super::waiting::Notifying;

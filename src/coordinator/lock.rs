@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, warn};
 
+use super::attempt::Attempt;
+use super::denials::{Denials, to_notify, to_wait_for};
 use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
-use super::keys::{LateAnswers, LockKeys, Stragglers};
+use super::keys::{LateAnswers, Stragglers};
 use super::waiting::Position;
 use super::{Coordinator, HeldLease};
-use crate::config::{Keep, LeaseTerms, Settings};
-use crate::error::{LockError, NodeFailure, NodeVote};
+use crate::config::{Keep, LeaseTerms};
+use crate::error::{LockError, NodeFailure, NodeVote, Taken};
 use crate::planted;
-use crate::protocol::{Decision, Lease, Pause, Retry, RoundFailure, Step};
-use crate::types::{Claim, FencingToken, KeySet, Moment, NodeId, Token, Wake};
+use crate::protocol::{Decision, Demand, Pause, Retry, RoundFailure, Step};
+use crate::types::{Claim, KeySet, Moment, NodeId, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
@@ -73,8 +75,11 @@ impl Coordinator {
         request: &LockRequest<'_>,
         give_up: Moment,
     ) -> Result<Arc<HeldLease>, LockError> {
-        let node_timeout = self.settings.node_timeout;
-        let mut waiter = self.join_wait_queue(request.claim.first(), request.retry);
+        let (claim, node_timeout) = (request.claim, self.settings.node_timeout);
+        // With several resources, the waiter is in the wait queue of one of them at a time, and holds nothing meanwhile.
+        let mut at = 0;
+        let join = |at: usize, demand| self.join_wait_queue(&claim.keys()[at], request.retry, demand);
+        let mut waiter = join(at, Demand::Unknown);
         let (mut attempts, mut cut_short) = (0_u32, 0_u32);
         // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
         // that.
@@ -89,7 +94,7 @@ impl Coordinator {
             };
             let left = now.until(give_up);
             if left.is_zero() {
-                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason(request.claim))));
+                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason(claim))));
             }
             match step {
                 Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
@@ -102,7 +107,7 @@ impl Coordinator {
                     let limit = node_timeout.min(left);
                     match self.attempt(request, limit, Wake::Nobody, attempts).await {
                         Ok(held) => {
-                            waiter.handle_acquired();
+                            waiter.handle_acquired(claim);
                             return Ok(held);
                         }
                         Err(error) if is_final(&error) => return Err(error),
@@ -113,14 +118,23 @@ impl Coordinator {
                                 Pause::GiveUp => return Err(error),
                             };
                             // The other waiters may allow the nodes enough time: the next head continues at once.
-                            unmet = Some(waiter.step_aside(error, unmet, limit));
+                            unmet = Some(waiter.step_aside(claim, error, unmet, limit));
                             tokio::time::sleep(pause.min(self.now().until(give_up))).await;
-                            waiter = self.join_wait_queue(request.claim.first(), request.retry);
+                            waiter = join(at, Demand::Unknown);
                         }
                         Err(error) => {
                             unmet = None;
                             self.warn_of_quarantine(&error, give_up, &mut is_warned);
-                            waiter.handle_failed(error, limit);
+                            match to_wait_for(claim, &error) {
+                                // The next head of the queue that we leave repeats the attempt, because this resource
+                                // may be free.
+                                Some(taken) if taken != at => {
+                                    at = taken;
+                                    waiter = join(at, Demand::Wanted);
+                                    unmet = Some(error);
+                                }
+                                Some(_) | None => waiter.handle_failed(claim, error, limit),
+                            }
                         }
                     }
                 }
@@ -219,11 +233,7 @@ impl Coordinator {
         }
         let LeaseTerms { ttl, min_validity } = terms;
         // Every attempt has a fresh token, so that a late command of this attempt never acts on the next attempt's key.
-        let rollback = match rollback {
-            Wake::Next => claim.all(),
-            Wake::Nobody => KeySet::EMPTY,
-        };
-        let mut attempt = self.new_attempt(claim, terms, rollback);
+        let mut attempt = self.new_attempt(claim, terms, keys_to_notify(claim, rollback));
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
@@ -247,7 +257,9 @@ impl Coordinator {
             }
         }
         let lease = &mut attempt.keys.lease;
+        let mut denials = Denials::default();
         let record = |node, reply: &_| {
+            denials.handle_answer(reply);
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
             let sent_at = if planted::is(planted::Fault::SentAtLate) { self.now() } else { sent_at };
@@ -269,14 +281,12 @@ impl Coordinator {
         match decision {
             Decision::Won => {}
             Decision::Failed | Decision::Pending => {
-                let failure = round.failure();
-                match failure {
-                    RoundFailure::Contended => {}
-                    // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
-                    // Two clients do not notify each other in a loop, because we pause before the next attempt.
-                    RoundFailure::NoQuorum => attempt.rollback = claim.all(),
+                let error = self.failed(claim, round.failure(), votes, denials.taken(claim));
+                match rollback {
+                    Wake::Next => {}
+                    Wake::Nobody => attempt.rollback = to_notify(claim, &error),
                 }
-                return Err(self.failed(claim, failure, votes));
+                return Err(error);
             }
         }
         if let Some(proposal) = proposal {
@@ -292,28 +302,16 @@ impl Coordinator {
         Ok(attempt)
     }
 
-    pub(super) fn new_attempt(
-        self: &Arc<Self>,
+    pub(super) fn failed(
+        &self,
         claim: &Claim,
-        terms: LeaseTerms,
-        rollback: KeySet,
-    ) -> Attempt {
-        let random = if planted::is(planted::Fault::ReusedToken) { 0 } else { self.random() };
-        let quorum = self.settings.quorum;
-        Attempt {
-            coordinator: Arc::clone(self),
-            claim: claim.clone(),
-            token: Token::new(&self.settings.owner, random),
-            keys: LockKeys::new(Lease::new(quorum, self.settings.drift), terms.ttl),
-            fence: FencingToken::new(0),
-            rollback,
-        }
-    }
-
-    pub(super) fn failed(&self, claim: &Claim, failure: RoundFailure, votes: Vec<NodeVote>) -> LockError {
+        failure: RoundFailure,
+        votes: Vec<NodeVote>,
+        taken: Vec<Taken>,
+    ) -> LockError {
         let (resource, votes) = (claim.name().to_owned(), self.votes(votes));
         match failure {
-            RoundFailure::Contended => LockError::Contended { resource, votes },
+            RoundFailure::Contended => LockError::Contended { resource, votes, taken },
             RoundFailure::NoQuorum => {
                 LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes }
             }
@@ -327,37 +325,13 @@ impl LockRequest<'_> {
     }
 }
 
-/// Owns every key that one attempt may have set, from before the first command is queued until the lease is
-/// [held](super::HeldLease). Dropping an attempt (failed, timed out or cancelled) queues a release for every node that
-/// may hold the key. Never blocks.
-pub(crate) struct Attempt {
-    pub(super) coordinator: Arc<Coordinator>,
-    pub(super) claim: Claim,
-    pub(super) token: Token,
-    pub(super) keys: LockKeys,
-    pub(super) fence: FencingToken,
-    /// The keys for which the releases notify the next waiter if the attempt is dropped.
-    pub(super) rollback: KeySet,
-}
-
-impl Attempt {
-    /// Moves the keys to another owner.
-    pub(super) fn take_keys(&mut self) -> LockKeys {
-        let Settings { quorum, drift, .. } = self.coordinator.settings;
-        let nothing = LockKeys::new(Lease::new(quorum, drift), self.keys.ttl);
-        std::mem::replace(&mut self.keys, nothing)
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if planted::is(planted::Fault::NoRollback) {
-            return;
-        }
-        let now = self.coordinator.now();
-        let notifying = self.coordinator.notifying(&self.claim, self.rollback);
-        for (node, release) in self.keys.take_releases(&self.claim, &self.token, &notifying, now) {
-            self.coordinator.node(node).release(release, now);
+/// The keys for which an attempt notifies when it is dropped or fails after its round. The waiter of an attempt that
+/// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
+fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
+    match (claim, rollback) {
+        (Claim::Exclusive { .. }, Wake::Nobody) => KeySet::EMPTY,
+        (Claim::Exclusive { .. } | Claim::Many { .. }, Wake::Next) | (Claim::Many { .. }, Wake::Nobody) => {
+            claim.all()
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Drives the protocol over the nodes: wait queue, attempt, rollback, renewal, extension, release.
 
+mod attempt;
 mod clock;
 mod connect;
 mod counts;
+mod denials;
 mod extend;
 mod fanout;
 mod fencing;

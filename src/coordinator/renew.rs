@@ -17,7 +17,7 @@ use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// How many leases one command renews. The command keeps a node busy for about half a millisecond, so other clients'
+/// How many keys one command renews; a lease may have several. The command keeps a node busy for about half a millisecond, so other clients'
 /// commands wait no longer than that.
 const BATCH_MAX: usize = 256;
 
@@ -74,7 +74,10 @@ impl Work {
     }
 
     fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
-        for leases in leases.chunks(BATCH_MAX) {
+        let mut rest = leases;
+        while !rest.is_empty() {
+            let (leases, others) = rest.split_at(batch(rest.iter().map(|lease| lease.claim.keys().len())));
+            rest = others;
             let leases = leases.to_vec();
             let locks = leases.iter().map(|lease| (&lease.claim, &lease.token, lease.ttl));
             let answer = link.clone().send(ExtendMany::new(locks));
@@ -113,6 +116,17 @@ impl Work {
             }
         }
     }
+}
+
+/// How many of the leases with these numbers of keys one command renews: at least one, which has at most
+/// [`KEYS_MAX`](crate::types::KEYS_MAX).
+fn batch(keys: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0;
+    let fits = |keys: &usize| {
+        sum += keys;
+        sum <= BATCH_MAX
+    };
+    keys.take_while(fits).count().max(1)
 }
 
 impl Restore {

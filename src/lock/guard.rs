@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::coordinator::HeldLease;
 use crate::error::{ExtendError, Loss, ReleaseError, Released};
-use crate::types::FencingToken;
+use crate::types::{FencingToken, Resource};
 
 /// A lock that is held, until its [`deadline`](Guard::deadline).
 ///
@@ -27,10 +27,15 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The name of the lock.
+    /// The name of the lock; for several resources their names in alphabetical order, separated by commas.
     #[must_use]
     pub fn resource(&self) -> &str {
         self.held.claim().name()
+    }
+
+    /// The names of all resources that are held, in alphabetical order.
+    pub fn resources(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.held.claim().keys().iter().map(Resource::name)
     }
 
     /// The value of the key on the nodes: the owner label and 128 random bits, unique to this attempt. Suitable for
@@ -40,7 +45,8 @@ impl Guard {
         self.held.token().as_str()
     }
 
-    /// The fencing token: a number larger than the token of every earlier lock of this resource. The resource should
+    /// The fencing token: a number larger than the token of every earlier lock of this resource; with several resources,
+    /// of every earlier lock of each of them. The resource should
     /// refuse a token lower than the highest one it has seen. An extension does not change the token. 0 when fencing is
     /// [off](crate::Fencing::Off).
     #[must_use]

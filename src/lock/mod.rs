@@ -2,8 +2,10 @@
 
 mod guard;
 mod locking;
+mod multi;
 mod mutex;
 mod run;
 
 pub use guard::Guard;
+pub use multi::Multi;
 pub use mutex::Mutex;

@@ -11,10 +11,12 @@ mod commands;
 mod connection;
 mod connection_log;
 mod declare;
+mod extend;
 mod facts;
 mod failure;
 mod inspect;
 mod login;
+mod many;
 mod mistaken;
 mod observe;
 mod permissions;
@@ -44,17 +46,19 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
-    Remove, Removed,
+    Acquire, Acquired, Answer, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Remove, Removed,
+    Score,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
 pub use declare::Declared;
+pub(crate) use extend::{Extend, ExtendMany};
 pub use facts::NodeFacts;
 pub(crate) use inspect::{CountClients, InspectKey, KeyKind, KeySnapshot};
 #[cfg(feature = "tls")]
 pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
+pub(crate) use many::TakenKey;
 pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscription};
 pub(crate) use queue::{Leave, Register};
 pub(crate) use record::Forget;

@@ -333,7 +333,9 @@ impl Supervisor {
                 self.watch(due, async { answer.await.map(|removed| vec![removed]) });
             }
             many => {
-                let locks = many.iter().map(|Waiting { release, .. }| (&release.claim, &release.token));
+                let locks = many.iter().map(|Waiting { release, .. }| {
+                    (&release.claim, release.token.as_bytes(), release.notify)
+                });
                 let answer = link.clone().send(RemoveMany::new(locks, grace));
                 self.watch(due, answer);
             }

@@ -1,6 +1,7 @@
 //! What a lock is to hold: the one value that an attempt, its lease, its renewals and its releases carry.
 
 use std::slice;
+use std::sync::Arc;
 
 use super::Resource;
 
@@ -9,16 +10,34 @@ use super::Resource;
 pub(crate) enum Claim {
     /// One resource, for one owner.
     Exclusive { key: Resource },
+    /// Several resources, for one owner. The keys are sorted and differ, and there are at most [`KEYS_MAX`].
+    Many { keys: Arc<[Resource]>, name: Arc<str> },
 }
 
 /// The most keys that one claim has: one bit for each in a [`KeySet`].
 pub(crate) const KEYS_MAX: usize = u64::BITS as usize;
 
 impl Claim {
+    /// Several resources, in any order.
+    ///
+    /// # Errors
+    ///
+    /// A resource that occurs twice.
+    pub(crate) fn many(mut keys: Vec<Resource>) -> Result<Self, Resource> {
+        keys.sort_unstable_by(|one, other| one.key().cmp(other.key()));
+        if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(twice[0].clone());
+        }
+        let names: Vec<_> = keys.iter().map(Resource::name).collect();
+        let name = names.join(", ").into();
+        Ok(Self::Many { keys: keys.into(), name })
+    }
+
     /// The name in errors and logs.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Exclusive { key } => key.name(),
+            Self::Many { name, .. } => name,
         }
     }
 
@@ -26,14 +45,13 @@ impl Claim {
     pub(crate) fn keys(&self) -> &[Resource] {
         match self {
             Self::Exclusive { key } => slice::from_ref(key),
+            Self::Many { keys, .. } => keys,
         }
     }
 
     /// The first resource.
     pub(crate) fn first(&self) -> &Resource {
-        match self {
-            Self::Exclusive { key } => key,
-        }
+        &self.keys()[0]
     }
 
     /// The set of all keys.
@@ -84,5 +102,38 @@ impl FromIterator<usize> for KeySet {
         let mut set = Self::EMPTY;
         keys.into_iter().for_each(|key| set.insert(key));
         set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::KeyPrefix;
+
+    fn resources(names: &[&str]) -> Vec<Resource> {
+        names.iter().map(|name| Resource::parse(&KeyPrefix::default(), name).unwrap()).collect()
+    }
+
+    #[test]
+    fn several_resources_are_sorted_and_differ() {
+        let claim = Claim::many(resources(&["c", "a", "b"])).unwrap();
+        assert_eq!(claim, Claim::many(resources(&["b", "c", "a"])).unwrap());
+        assert_eq!((claim.name(), claim.first().name()), ("a, b, c", "a"));
+        assert_eq!(Claim::many(resources(&["a", "b", "a"])), Err(resources(&["a"]).remove(0)));
+    }
+
+    #[test]
+    fn a_set_of_keys_has_each_place() {
+        let all = KeySet::first(KEYS_MAX);
+        assert_eq!(all.iter().count(), KEYS_MAX);
+        let some: KeySet = [0, 7, KEYS_MAX - 1].into_iter().collect();
+        assert_eq!(some.iter().collect::<Vec<_>>(), [0, 7, KEYS_MAX - 1]);
+        assert!(!all.without(some).contains(7) && all.without(some).contains(8));
+        assert!(some.without(all).is_empty());
+        let names: Vec<String> = (0..KEYS_MAX).map(|i| format!("{i:02}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let claim = Claim::many(resources(&names)).unwrap();
+        assert_eq!(claim.of(some).map(Resource::name).collect::<Vec<_>>(), ["00", "07", "63"]);
+        assert_eq!(claim.all(), all);
     }
 }

@@ -53,8 +53,8 @@ struct Queue {
     /// The queue node, and the connection, where a head has registered. The client may stay registered there until the
     /// wait queue is empty or a head registers elsewhere.
     at: Option<(NodeId, Epoch)>,
-    /// How the last attempt of a head failed.
-    last: Option<LockError>,
+    /// How the last attempt of a head failed, and at what.
+    last: Option<(Claim, LockError)>,
 }
 
 impl WaitQueues {
@@ -107,8 +107,13 @@ impl State {
 }
 
 impl Coordinator {
-    /// Appends a waiter to the wait queue of a lock. `retry` gives the pauses after outages.
-    pub(crate) fn join_wait_queue(self: &Arc<Self>, resource: &Resource, retry: Retry) -> Waiter {
+    /// Appends a waiter to the wait queue of a resource. `retry` gives the pauses after outages.
+    pub(crate) fn join_wait_queue(
+        self: &Arc<Self>,
+        resource: &Resource,
+        retry: Retry,
+        demand: Demand,
+    ) -> Waiter {
         let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
@@ -116,7 +121,11 @@ impl Coordinator {
         let queue = match state.queues.get_mut(resource) {
             Some(queue) => queue,
             None => {
-                let waiters = WaitQueue::new(state.demand(resource, now), now);
+                let demand = match demand {
+                    Demand::Wanted => Demand::Wanted,
+                    Demand::Unknown => state.demand(resource, now),
+                };
+                let waiters = WaitQueue::new(demand, now);
                 state.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
             }
         };

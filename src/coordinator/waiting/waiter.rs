@@ -147,16 +147,17 @@ impl Waiter {
     /// error that this method returned last time; `limit` as in [`handle_failed`](Self::handle_failed).
     pub(crate) fn step_aside(
         self,
+        claim: &Claim,
         error: LockError,
         earlier: Option<LockError>,
         limit: Duration,
     ) -> LockError {
-        let of_line = || self.with_queue(|queue| queue.last.clone()).flatten();
+        let of_line = || self.last_of(claim);
         if self.is_cut_by_the_wait(limit) { earlier.or_else(of_line).unwrap_or(error) } else { error }
     }
 
     /// Called when the attempt has failed. `limit` is how long the attempt could wait for answers.
-    pub(crate) fn handle_failed(&self, error: LockError, limit: Duration) {
+    pub(crate) fn handle_failed(&self, claim: &Claim, error: LockError, limit: Duration) {
         match &error {
             LockError::Contended { .. } => self.with_contender(Contender::handle_lost),
             LockError::NoQuorum { .. }
@@ -178,7 +179,7 @@ impl Waiter {
         let cut_short = self.is_cut_by_the_wait(limit);
         self.with_queue(|queue| match &queue.last {
             Some(_) if cut_short => {}
-            Some(_) | None => queue.last = Some(error),
+            Some(_) | None => queue.last = Some((claim.clone(), error)),
         });
     }
 
@@ -189,13 +190,19 @@ impl Waiter {
 
     /// Why the waiters of this wait queue do not have the lock.
     pub(crate) fn reason(&self, claim: &Claim) -> LockError {
-        let last = self.with_queue(|queue| queue.last.clone()).flatten();
         // Without a failed attempt, the lock is contended: a waiter of this process has acquired the lock since, or the
         // queue node alone said that it was held.
-        last.unwrap_or_else(|| {
+        self.last_of(claim).unwrap_or_else(|| {
             let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
-            self.coordinator.failed(claim, RoundFailure::Contended, nobody_asked)
+            self.coordinator.failed(claim, RoundFailure::Contended, nobody_asked, Vec::new())
         })
+    }
+
+    /// The error of the last attempt, if it was an attempt at this claim. A wait queue may have waiters with other
+    /// claims, such as several resources.
+    fn last_of(&self, claim: &Claim) -> Option<LockError> {
+        let last = self.with_queue(|queue| queue.last.clone()).flatten();
+        last.filter(|(of, _)| of == claim).map(|(_, error)| error)
     }
 
     fn handle_outage(&self) {
@@ -204,10 +211,15 @@ impl Waiter {
     }
 
     /// Called when the attempt has acquired the lock: leaves the wait queue.
-    pub(crate) fn handle_acquired(mut self) {
+    pub(crate) fn handle_acquired(mut self, claim: &Claim) {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
         let mut state = self.coordinator.wait_queues.state();
+        for other in claim.keys().iter().filter(|key| **key != self.resource) {
+            if let Some(queue) = state.queues.get_mut(other) {
+                queue.waiters.handle_won(now);
+            }
+        }
         let Some(queue) = state.queues.get_mut(&self.resource) else { return };
         // The next head takes over the client's entry in the queue node's queue, with a new ticket.
         let at = queue.at;

@@ -7,6 +7,7 @@ use sha1_smol::Sha1;
 /// Which of them. The variant says what its arguments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Script {
+    AcquireMany,
     Release,
     ReleaseMany,
     Register,
@@ -23,11 +24,14 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    Declare, Extend, Leave, Mistake, Permissions, Register, Release, ReleaseMany, Trim, Words, WriteRecord,
+    AcquireMany, Declare, Extend, Leave, Mistake, Permissions, Register, Release, ReleaseMany, Trim, Words,
+    WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 26] = [
+pub(crate) const SCRIPTS: [Script; 28] = [
+    AcquireMany,
+    AcquireMany,
     Release,
     Release,
     ReleaseMany,
@@ -120,6 +124,7 @@ impl Script {
 
     fn source(self) -> String {
         match self {
+            AcquireMany => lua!("acquire_many").into(),
             Release => [lua!("release"), NOTIFY, lua!("release_notify")].concat(),
             ReleaseMany => [NOTIFY, lua!("release_many")].concat(),
             Register => [NOTIFY, lua!("register")].concat(),

@@ -192,6 +192,7 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
     let manner = random.of(&["eager", "eager", "patient"]);
     let (hash, set) = (key(random, "hash"), key(random, "set"));
     let (keys, rest) = match script {
+        Script::AcquireMany => (vec![lock, other], vec![token, random.of(&LONG)]),
         Script::Release if random.below(3) == 0 => (vec![lock], vec![token]),
         Script::Release => (vec![lock], vec![token, grace, queue]),
         Script::ReleaseMany => {
