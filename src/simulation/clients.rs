@@ -12,7 +12,8 @@ use super::network::ClientNetwork;
 use super::oracle::Oracle;
 use super::{Bug, MAX_TTL, PATIENCE};
 use crate::Redlock;
-use crate::lock::{Guard, Mutex};
+use crate::error::LockError;
+use crate::lock::{Guard, Multi, Mutex};
 use crate::types::Ambient;
 
 const RESOURCES: [&str; 2] = ["r0", "r1"];
@@ -46,9 +47,15 @@ pub(super) async fn work(
         settings.connect_by(Arc::<ClientAmbient>::clone(&ambient) as Arc<dyn Ambient>, &network).await;
     oracle.note(&format!("client {client} is connected"));
     while time.now() < size.faults_end {
-        let mutex = redlock.mutex(RESOURCES[random.random_range(0..2)]).expect("a good name");
-        let mutex = mutex.max_wait(Duration::from_millis(random.random_range(0..4000)));
-        section(client, &ambient, &mutex, &mut random, &oracle).await;
+        let max_wait = Duration::from_millis(random.random_range(0..4000));
+        let lock = match random.random_range(0..4) {
+            0 => Lock::Multi(redlock.multi(RESOURCES).expect("good names").max_wait(max_wait)),
+            _ => {
+                let name = RESOURCES[random.random_range(0..2)];
+                Lock::Mutex(redlock.mutex(name).expect("a good name").max_wait(max_wait))
+            }
+        };
+        section(client, &ambient, &lock, &mut random, &oracle).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
     }
     tokio::time::sleep_until(time.at(size.faults_end + Duration::from_secs(1))).await;
@@ -68,23 +75,38 @@ pub(super) async fn work(
     redlock.shutdown().await;
 }
 
+/// One resource, or both at once.
+enum Lock {
+    Mutex(Mutex),
+    Multi(Multi),
+}
+
+impl Lock {
+    async fn lock(&self) -> Result<Guard, LockError> {
+        match self {
+            Self::Mutex(mutex) => mutex.lock().await,
+            Self::Multi(multi) => multi.lock().await,
+        }
+    }
+}
+
 /// One lock and what is done under it.
 async fn section(
     client: usize,
     ambient: &Arc<ClientAmbient>,
-    mutex: &Mutex,
+    lock: &Lock,
     random: &mut StdRng,
     oracle: &Arc<Oracle>,
 ) {
     let patience = Duration::from_millis(random.random_range(0..5000));
     let is_cancelled = random.random_bool(0.2);
     let locked = if is_cancelled {
-        match tokio::time::timeout(patience, mutex.lock()).await {
+        match tokio::time::timeout(patience, lock.lock()).await {
             Ok(locked) => locked,
             Err(_) => return oracle.note(&format!("client {client} gives up")),
         }
     } else {
-        mutex.lock().await
+        lock.lock().await
     };
     let guard = match locked {
         Ok(guard) => Arc::new(guard),

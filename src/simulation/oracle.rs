@@ -68,22 +68,12 @@ impl Oracle {
     ///
     /// A lease that is over is never revived, so that it is enough to look when another one begins.
     pub(super) fn handle_acquired(&self, client: usize, ambient: &Arc<ClientAmbient>, guard: &Arc<Guard>) {
-        let (resource, token) = (guard.resource().to_owned(), guard.fencing_token().get());
         let mut seen = self.seen.lock().unwrap();
         seen.held.retain(|held| held.guard.strong_count() > 0);
-        let others = seen.held.iter().filter(|held| held.client != client && held.resource == resource);
-        let rival = others.filter(|held| held.is_valid()).map(|held| held.client).next();
-        let last = seen.tokens.get(&resource).copied().unwrap_or(0);
-        seen.note(self.time.now(), &format!("client {client} has {resource} with token {token}"));
-        if let Some(rival) = rival {
-            seen.violations.push(format!("clients {rival} and {client} hold {resource}"));
-        }
-        if token <= last {
-            seen.violations.push(format!("client {client} has {resource} with token {token} after {last}"));
-        }
-        seen.tokens.insert(resource.clone(), token.max(last));
         seen.locks += 1;
-        seen.held.push(Held { client, resource, guard: Arc::downgrade(guard), ambient: Arc::clone(ambient) });
+        for resource in guard.resources() {
+            seen.handle_held(self.time.now(), client, (ambient, guard), resource);
+        }
     }
 
     pub(super) fn handle_failed(&self, client: usize, why: &str) {
@@ -106,6 +96,33 @@ impl Oracle {
 }
 
 impl Seen {
+    fn handle_held(
+        &mut self,
+        now: Duration,
+        client: usize,
+        (ambient, guard): (&Arc<ClientAmbient>, &Arc<Guard>),
+        resource: &str,
+    ) {
+        let token = guard.fencing_token().get();
+        let others = self.held.iter().filter(|held| held.client != client && held.resource == resource);
+        let rival = others.filter(|held| held.is_valid()).map(|held| held.client).next();
+        let last = self.tokens.get(resource).copied().unwrap_or(0);
+        self.note(now, &format!("client {client} has {resource} with token {token}"));
+        if let Some(rival) = rival {
+            self.violations.push(format!("clients {rival} and {client} hold {resource}"));
+        }
+        if token <= last {
+            self.violations.push(format!("client {client} has {resource} with token {token} after {last}"));
+        }
+        self.tokens.insert(resource.to_owned(), token.max(last));
+        self.held.push(Held {
+            client,
+            resource: resource.to_owned(),
+            guard: Arc::downgrade(guard),
+            ambient: Arc::clone(ambient),
+        });
+    }
+
     fn note(&mut self, time: Duration, text: &str) {
         self.log.push(format!("{:>8.3} {text}", time.as_secs_f64()));
     }
