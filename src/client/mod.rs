@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
-use crate::lock::{Multi, Mutex};
+use crate::lock::{Multi, Mutex, RwLock};
 use crate::node::Declared;
 use crate::types::Ambient;
 
@@ -136,6 +136,16 @@ impl Redlock {
         I::Item: AsRef<str>,
     {
         Multi::new(Arc::clone(&self.coordinator), names)
+    }
+
+    /// Makes a lock of this name for readers and writers. The name follows the rules of [`mutex`](Redlock::mutex), and the
+    /// writer is the same lock as the mutex of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name breaks these rules.
+    pub fn rwlock(&self, name: impl AsRef<str>) -> Result<RwLock, SettingsError> {
+        RwLock::new(Arc::clone(&self.coordinator), name.as_ref())
     }
 
     /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.

@@ -58,7 +58,7 @@ pub(super) fn to_wait_for(claim: &Claim, error: &LockError) -> Option<usize> {
 /// only for resources that fewer nodes denied, or that come later, than the one for which it waits.
 pub(super) fn to_notify(claim: &Claim, error: &LockError) -> KeySet {
     match (claim, error) {
-        (Claim::Exclusive { .. }, LockError::Contended { .. }) => KeySet::EMPTY,
+        (Claim::Exclusive { .. } | Claim::Shared { .. }, LockError::Contended { .. }) => KeySet::EMPTY,
         (Claim::Many { .. }, LockError::Contended { .. }) => {
             claim.all().without(to_wait_for(claim, error).into_iter().collect())
         }

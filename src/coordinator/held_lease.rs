@@ -32,7 +32,9 @@ pub(crate) struct HeldLease {
     /// The number of the lease, unique in this client.
     pub(super) number: u64,
     pub(super) coordinator: Arc<Coordinator>,
-    pub(super) claim: Claim,
+    claim: Claim,
+    /// What is held instead since a writer has become a reader.
+    pub(super) downgraded: OnceLock<Claim>,
     pub(super) token: Token,
     /// The TTL that renewals ask for.
     pub(super) ttl: Ttl,
@@ -118,6 +120,7 @@ impl HeldLease {
             token: attempt.token.clone(),
             ttl,
             fence: attempt.fence,
+            downgraded: OnceLock::new(),
             since: now,
             state: Mutex::new(state),
             ended: OnceLock::new(),
@@ -134,7 +137,7 @@ impl HeldLease {
     }
 
     pub(crate) fn claim(&self) -> &Claim {
-        &self.claim
+        self.downgraded.get().unwrap_or(&self.claim)
     }
 
     pub(crate) fn token(&self) -> &Token {
@@ -204,7 +207,7 @@ impl HeldLease {
         let Releases { list, after } = releases;
         let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
         // Called after the releases are queued, so that the attempt of the next local waiter comes after them.
-        coordinator.handle_released(&self.claim, &after);
+        coordinator.handle_released(self.claim(), &after);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
             // Decided, perhaps long before the limit: nodes that have not answered may still be healthy.
@@ -213,7 +216,7 @@ impl HeldLease {
         };
         if releasing.confirmed < releasing.needed {
             let votes = releasing.votes(&silent);
-            let (resource, votes) = (self.claim.name().to_owned(), coordinator.votes(votes));
+            let (resource, votes) = (self.claim().name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
         // If no node removed a key, all keys were gone before the release.
@@ -232,7 +235,7 @@ impl HeldLease {
     }
 
     pub(super) fn trace_released(&self, now: Moment) {
-        tracing::debug!(resource = self.claim.name(), held = ?self.since.until(now), "released");
+        tracing::debug!(resource = self.claim().name(), held = ?self.since.until(now), "released");
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -245,7 +248,7 @@ impl HeldLease {
         let handed_over = match stage {
             // The lock may be handed over to a waiter in this process.
             Stage::Released if state.deadline(now).is_some() => {
-                self.coordinator.wait_queues.to_hand_over(&self.claim, now)
+                self.coordinator.wait_queues.to_hand_over(self.claim(), now)
             }
             Stage::Held | Stage::Released | Stage::Lost(_) => KeySet::EMPTY,
         };
@@ -259,8 +262,8 @@ impl HeldLease {
         };
         self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.check_at, self.number, now);
-        let notifying = self.coordinator.notifying(&self.claim, self.claim.all().without(handed_over));
-        let list = state.keys.take_releases(&self.claim, &self.token, &notifying, now);
+        let notifying = self.coordinator.notifying(self.claim(), self.claim().all().without(handed_over));
+        let list = state.keys.take_releases(self.claim(), &self.token, &notifying, now);
         let notifying = notifying.without(list.iter().map(|(node, _)| *node));
         Some(Releases { list, after: AfterRelease { handed_over, notifying } })
     }
@@ -278,7 +281,7 @@ impl HeldLease {
             return None;
         }
         let loss = self.reason(state, now);
-        tracing::warn!(resource = self.claim.name(), %loss, "lease lost");
+        tracing::warn!(resource = self.claim().name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
     }
 
@@ -290,7 +293,7 @@ impl HeldLease {
         for (node, release) in releases.list {
             self.coordinator.node(node).release(release, now);
         }
-        self.coordinator.handle_released(&self.claim, &releases.after);
+        self.coordinator.handle_released(self.claim(), &releases.after);
     }
 
     pub(super) fn announce(&self) {

@@ -10,6 +10,7 @@ use super::attempt::Attempt;
 use super::denials::{Denials, to_notify, to_wait_for};
 use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
+use super::intent::Intent;
 use super::keys::{LateAnswers, Stragglers};
 use super::waiting::Position;
 use super::{Coordinator, HeldLease};
@@ -27,6 +28,8 @@ pub(crate) struct LockRequest<'a> {
     pub(crate) retry: Retry,
     /// Longest time that `lock` takes in all; zero means a single attempt.
     pub(crate) max_wait: Duration,
+    /// Whether new readers are kept out while the caller waits.
+    pub(crate) keeps_readers_out: bool,
 }
 
 impl Coordinator {
@@ -79,7 +82,12 @@ impl Coordinator {
         // With several resources, the waiter is in the wait queue of one of them at a time, and holds nothing meanwhile.
         let mut at = 0;
         let join = |at: usize, demand| self.join_wait_queue(&claim.keys()[at], request.retry, demand);
-        let mut waiter = join(at, Demand::Unknown);
+        let mut intent = Intent::new(self, request);
+        let mut waiter = match self.read_at_once(request, give_up).await? {
+            Early::Held(held) => return Ok(held),
+            Early::NotTried => join(at, Demand::Unknown),
+            Early::Failed => join(at, Demand::Wanted),
+        };
         let (mut attempts, mut cut_short) = (0_u32, 0_u32);
         // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
         // that.
@@ -98,7 +106,10 @@ impl Coordinator {
             }
             match step {
                 Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
-                Step::Register(manner) => waiter.register(manner, left).await,
+                Step::Register(manner) => {
+                    intent.announce();
+                    waiter.register(claim, manner, left).await;
+                }
                 Step::Attempt => {
                     attempts = attempts.saturating_add(1);
                     waiter.handle_attempt();
@@ -142,6 +153,24 @@ impl Coordinator {
         }
     }
 
+    /// A reader attempts at once unless others of this process wait, because readers need not wait for each other.
+    async fn read_at_once(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        give_up: Moment,
+    ) -> Result<Early, LockError> {
+        let claim = request.claim;
+        if !claim.is_shared() || self.is_waited_for(claim.first()) {
+            return Ok(Early::NotTried);
+        }
+        let limit = self.settings.node_timeout.min(self.now().until(give_up));
+        match self.attempt(request, limit, Wake::Next, 1).await {
+            Ok(held) => Ok(Early::Held(held)),
+            Err(error) if is_final(&error) => Err(error),
+            Err(_) => Ok(Early::Failed),
+        }
+    }
+
     /// Alternates attempts and pauses, without a wait queue.
     async fn lock_by_retrying(
         self: &Arc<Self>,
@@ -152,6 +181,7 @@ impl Coordinator {
         let left = || self.now().until(give_up);
         let (mut attempts, mut last) = (1_u32, None);
         let mut is_warned = false;
+        let mut intent = Intent::new(self, request);
         loop {
             // An attempt ends with the wait. A single attempt (`max_wait` zero) may take a whole node timeout.
             let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
@@ -169,6 +199,7 @@ impl Coordinator {
                 Pause::GiveUp => return Err(error),
             };
             self.warn_of_quarantine(&error, give_up, &mut is_warned);
+            intent.announce();
             tokio::time::sleep(pause.min(left())).await;
             if left().is_zero() {
                 return Err(request.timeout(error));
@@ -319,6 +350,13 @@ impl Coordinator {
     }
 }
 
+/// How an attempt outside of the wait queue ended.
+enum Early {
+    Held(Arc<HeldLease>),
+    Failed,
+    NotTried,
+}
+
 impl LockRequest<'_> {
     fn timeout(&self, last: LockError) -> LockError {
         LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
@@ -329,10 +367,8 @@ impl LockRequest<'_> {
 /// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
 fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
     match (claim, rollback) {
-        (Claim::Exclusive { .. }, Wake::Nobody) => KeySet::EMPTY,
-        (Claim::Exclusive { .. } | Claim::Many { .. }, Wake::Next) | (Claim::Many { .. }, Wake::Nobody) => {
-            claim.all()
-        }
+        (Claim::Exclusive { .. } | Claim::Shared { .. }, Wake::Nobody) => KeySet::EMPTY,
+        (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
     }
 }
 

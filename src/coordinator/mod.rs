@@ -10,6 +10,7 @@ mod fanout;
 mod fencing;
 mod guard;
 mod held_lease;
+mod intent;
 mod keeper;
 mod keys;
 mod lock;

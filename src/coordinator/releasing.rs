@@ -44,7 +44,7 @@ impl Releasing {
         let mut command = |notify| {
             let known = commands.iter().find(|(keys, _)| *keys == notify).map(|(_, command)| command.clone());
             known.unwrap_or_else(|| {
-                let command = Remove::new(&lease.claim, lease.token.as_bytes(), notify, node_timeout);
+                let command = Remove::new(lease.claim(), lease.token.as_bytes(), notify, node_timeout);
                 commands.push((notify, command.clone()));
                 command
             })

@@ -45,6 +45,8 @@ pub enum Removal {
     Absent,
     /// Nothing was removed: between reading and removing the key, it expired, was released, or got another owner.
     TooLate,
+    /// Nothing was removed: readers hold the lock.
+    Readers,
     /// Nothing was removed: the key is of another type, and so no lock.
     NoLock,
 }
@@ -122,6 +124,7 @@ impl Coordinator {
                     }
                 }
                 (KeyKind::Plain | KeyKind::Absent, _) => Ok(Removal::Absent),
+                (KeyKind::Readers, _) => Ok(Removal::Readers),
                 (KeyKind::Other, _) => Ok(Removal::NoLock),
             }
         })

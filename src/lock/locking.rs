@@ -20,6 +20,7 @@ pub(super) struct Locking {
     pub(super) max_wait: Duration,
     pub(super) retry: Retry,
     keep: Keep,
+    keeps_readers_out: bool,
 }
 
 impl Locking {
@@ -33,8 +34,21 @@ impl Locking {
             max_wait: settings.max_wait,
             retry: settings.retry(),
             keep: settings.keep,
+            keeps_readers_out: false,
             coordinator,
         }
+    }
+
+    /// The same for a writer, whose wait keeps new readers out.
+    pub(super) fn for_writer(mut self) -> Self {
+        self.keeps_readers_out = true;
+        self
+    }
+
+    /// The same for a reader.
+    pub(super) fn for_reader(&self) -> Self {
+        let claim = Claim::Shared { key: self.claim.first().clone() };
+        Self { claim, keeps_readers_out: false, ..self.clone() }
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -67,12 +81,13 @@ impl Locking {
             keep: self.keep,
             retry: self.retry,
             max_wait: self.max_wait,
+            keeps_readers_out: self.keeps_readers_out,
         })
     }
 }
 
-/// The methods that all locks have. The lock is a struct with the field `locking`.
-macro_rules! lock_methods {
+/// The settings that all locks have. The lock is a struct with the field `locking`.
+macro_rules! lock_settings {
     ($lock:ident) => {
         impl $lock {
             /// Time to live of the lease, instead of the client's default: 10 ms to `max_ttl`, rounded down to whole
@@ -117,7 +132,28 @@ macro_rules! lock_methods {
                 self.locking.retry = retry;
                 self
             }
+        }
 
+        impl std::fmt::Debug for $lock {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($lock))
+                    .field("resource", &self.locking.claim().name())
+                    .field("ttl", &self.locking.ttl)
+                    .field("max_wait", &self.locking.max_wait)
+                    .field("retry", &self.locking.retry)
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use lock_settings;
+
+/// The settings, and the methods of the locks that one owner at a time can hold.
+macro_rules! lock_methods {
+    ($lock:ident) => {
+        super::locking::lock_settings!($lock);
+
+        impl $lock {
             /// Waits until the lock is acquired, for at most `max_wait`.
             ///
             /// Nodes that are down or in quarantine count as lost votes. The wait continues through an outage, because
@@ -197,17 +233,6 @@ macro_rules! lock_methods {
                 F: AsyncFnOnce(&crate::Guard) -> Result<T, E>,
             {
                 super::run::run(self.locking.lock().await?, body).await
-            }
-        }
-
-        impl std::fmt::Debug for $lock {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($lock))
-                    .field("resource", &self.locking.claim().name())
-                    .field("ttl", &self.locking.ttl)
-                    .field("max_wait", &self.locking.max_wait)
-                    .field("retry", &self.locking.retry)
-                    .finish_non_exhaustive()
             }
         }
     };

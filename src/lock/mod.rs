@@ -5,7 +5,9 @@ mod locking;
 mod multi;
 mod mutex;
 mod run;
+mod rwlock;
 
 pub use guard::Guard;
 pub use multi::Multi;
 pub use mutex::Mutex;
+pub use rwlock::{RwLock, WriteGuard};

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use super::commands::{Answer, Command, Removed, ScriptCall, millis, queue_key};
 use super::extend::digits_of_each;
 use super::failure;
-use super::scripts::RELEASE_MANY;
+use super::scripts::{RELEASE_MANY, RELEASE_SHARED};
 use crate::error::NodeFailure;
 use crate::types::{Claim, KeySet};
 
@@ -27,14 +27,16 @@ pub(crate) struct RemoveMany {
 }
 
 impl RemoveMany {
-    /// Each lock is given with its owner, and with the keys for which a waiter is notified. `grace` is how long a
+    /// All locks are shared or none is. Each lock is given with its owner, and with the keys for which a waiter is notified. `grace` is how long a
     /// notified waiter has for its attempt.
     pub(super) fn new<'a>(
         locks: impl ExactSizeIterator<Item = (&'a Claim, &'a [u8], KeySet)> + Clone,
         grace: Duration,
     ) -> Self {
         let keys: Arc<[usize]> = locks.clone().map(|(claim, ..)| claim.keys().len()).collect();
-        let mut by_hash = RELEASE_MANY.by_hash(keys.iter().sum());
+        let is_shared = locks.clone().next().is_some_and(|(claim, ..)| claim.is_shared());
+        let lua = if is_shared { &RELEASE_SHARED } else { &RELEASE_MANY };
+        let mut by_hash = lua.by_hash(keys.iter().sum());
         for key in locks.clone().flat_map(|(claim, ..)| claim.keys()) {
             by_hash.arg(key.key());
         }
@@ -44,7 +46,7 @@ impl RemoveMany {
                 by_hash.arg(owner).arg(if notify.contains(i) { queue_key(key) } else { String::new() });
             }
         }
-        Self { call: Arc::new(ScriptCall { lua: &RELEASE_MANY, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
     }
 }
 

@@ -10,6 +10,7 @@ use super::batch::RemoveMany;
 use super::failure;
 use super::many::{self, TakenKey};
 use super::scripts::{Lua, RELEASE, roomy_command};
+use super::shared;
 use crate::error::NodeFailure;
 use crate::types::{Claim, FencingToken, KeySet, Resource, Token, Ttl, internal_key};
 
@@ -217,7 +218,7 @@ impl Remove {
     pub(crate) fn new(claim: &Claim, owner: &[u8], notify: KeySet, grace: Duration) -> Self {
         let key = match claim {
             Claim::Exclusive { key } => key,
-            Claim::Many { .. } => {
+            Claim::Many { .. } | Claim::Shared { .. } => {
                 return Self(Removing::Many(RemoveMany::new([(claim, owner, notify)].into_iter(), grace)));
             }
         };
@@ -290,6 +291,7 @@ fn set(claim: &Claim, token: &Token, ttl: Ttl) -> Cmd {
     let key = match claim {
         Claim::Exclusive { key } => key,
         Claim::Many { keys, .. } => return many::acquire(keys, token, ttl),
+        Claim::Shared { key } => return shared::acquire(key, token, ttl),
     };
     let mut cmd = roomy_command();
     cmd.arg("SET").arg(key.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
@@ -312,7 +314,8 @@ type Taken = Option<Box<[TakenKey]>>;
 fn taken(reply: Result<Value, RedisError>) -> Result<Taken, NodeFailure> {
     match reply {
         Ok(Value::Okay) => Ok(None),
-        Ok(Value::Nil) => Ok(Some(Box::default())),
+        Ok(Value::Int(1)) => Ok(None),
+        Ok(Value::Nil | Value::Int(0)) => Ok(Some(Box::default())),
         Ok(Value::Array(taken)) => {
             many::taken(&taken).map(|taken| Some(taken).filter(|taken| !taken.is_empty()))
         }

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::commands::{Answer, Command, ScriptCall};
 use super::failure;
-use super::scripts::EXTEND;
+use super::scripts::{EXTEND, EXTEND_SHARED};
 use crate::error::NodeFailure;
 use crate::types::{Claim, Token, Ttl};
 
@@ -30,7 +30,7 @@ impl Command for Extend {
     }
 }
 
-/// [`Extend`] for several locks, with one answer for each.
+/// [`Extend`] for several locks, all of them shared or none, with one answer for each.
 #[derive(Clone)]
 pub(crate) struct ExtendMany {
     call: Arc<ScriptCall>,
@@ -41,7 +41,9 @@ pub(crate) struct ExtendMany {
 impl ExtendMany {
     pub(crate) fn new<'a>(locks: impl ExactSizeIterator<Item = (&'a Claim, &'a Token, Ttl)> + Clone) -> Self {
         let keys: Arc<[usize]> = locks.clone().map(|(claim, ..)| claim.keys().len()).collect();
-        let mut by_hash = EXTEND.by_hash(keys.iter().sum());
+        let is_shared = locks.clone().next().is_some_and(|(claim, ..)| claim.is_shared());
+        let lua = if is_shared { &EXTEND_SHARED } else { &EXTEND };
+        let mut by_hash = lua.by_hash(keys.iter().sum());
         for key in locks.clone().flat_map(|(claim, ..)| claim.keys()) {
             by_hash.arg(key.key());
         }
@@ -50,7 +52,7 @@ impl ExtendMany {
                 by_hash.arg(token.as_str()).arg(ttl.as_millis());
             }
         }
-        Self { call: Arc::new(ScriptCall { lua: &EXTEND, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
     }
 }
 

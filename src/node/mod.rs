@@ -28,6 +28,7 @@ mod releases;
 mod roster;
 mod scripts;
 mod sentinel;
+mod shared;
 mod stream;
 mod supervisor;
 #[cfg(feature = "tls")]
@@ -60,12 +61,13 @@ pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
 pub(crate) use many::TakenKey;
 pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscription};
-pub(crate) use queue::{Leave, Register};
+pub(crate) use queue::{ForWhom, Leave, Register};
 pub(crate) use record::Forget;
 pub(crate) use releases::{Release, SetStatus};
 pub use roster::OtherClients;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
+pub(crate) use shared::Intend;
 pub(crate) use stream::{Connector, Tcp, Transport};
 #[cfg(test)]
 pub(crate) use stream::{Management, Stream};

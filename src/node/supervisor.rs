@@ -316,7 +316,7 @@ impl Supervisor {
         }
     }
 
-    /// Sends the releases of the backlog that are due, in one command.
+    /// Sends the releases of the backlog that are due, in one command, or in two if locks are shared.
     fn send_due(&mut self, link: &Link) {
         let now = self.ambient.now();
         let mut due = self.backlog.take(now);
@@ -325,6 +325,14 @@ impl Supervisor {
             // A local waiter to which the lock was handed over has tried long ago, so another client is notified now.
             release.notify = release.claim.all();
         }
+        let (shared, others): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|waiting| waiting.release.claim.is_shared());
+        self.send_releases(link, others);
+        self.send_releases(link, shared);
+    }
+
+    /// Sends releases in one command. All of them are of shared locks or none is.
+    fn send_releases(&mut self, link: &Link, due: Vec<Waiting>) {
         let grace = self.config.grace;
         match &due[..] {
             [] => {}

@@ -12,6 +12,8 @@ pub(crate) enum Claim {
     Exclusive { key: Resource },
     /// Several resources, for one owner. The keys are sorted and differ, and there are at most [`KEYS_MAX`].
     Many { keys: Arc<[Resource]>, name: Arc<str> },
+    /// One resource, for any number of readers.
+    Shared { key: Resource },
 }
 
 /// The most keys that one claim has: one bit for each in a [`KeySet`].
@@ -36,7 +38,7 @@ impl Claim {
     /// The name in errors and logs.
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Exclusive { key } => key.name(),
+            Self::Exclusive { key } | Self::Shared { key } => key.name(),
             Self::Many { name, .. } => name,
         }
     }
@@ -44,7 +46,7 @@ impl Claim {
     /// The resources. A node grants all of them or none.
     pub(crate) fn keys(&self) -> &[Resource] {
         match self {
-            Self::Exclusive { key } => slice::from_ref(key),
+            Self::Exclusive { key } | Self::Shared { key } => slice::from_ref(key),
             Self::Many { keys, .. } => keys,
         }
     }
@@ -52,6 +54,14 @@ impl Claim {
     /// The first resource.
     pub(crate) fn first(&self) -> &Resource {
         &self.keys()[0]
+    }
+
+    /// Whether others may hold it at the same time.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Shared { .. } => true,
+            Self::Exclusive { .. } | Self::Many { .. } => false,
+        }
     }
 
     /// The set of all keys.

@@ -26,6 +26,7 @@ mod multi;
 mod prefixes;
 mod rotation;
 mod runtimes;
+mod rwlock;
 mod sentinel;
 mod servers;
 mod stats;

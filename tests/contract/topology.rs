@@ -35,6 +35,9 @@ impl Topology {
     pub(crate) const FIVE_TWO_PAUSED: Self = Self { paused: 2, ..Self::FIVE };
     pub(crate) const MULTI_ONE: Self = Self { kind: Kind::Multi, ..Self::ONE };
     pub(crate) const MULTI_THREE_GUARDED: Self = Self { kind: Kind::Multi, ..Self::THREE_GUARDED };
+    pub(crate) const WRITER_ONE: Self = Self { kind: Kind::Writer, ..Self::ONE };
+    pub(crate) const WRITER_THREE_GUARDED: Self = Self { kind: Kind::Writer, ..Self::THREE_GUARDED };
+    pub(crate) const WRITER_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Writer, ..Self::FIVE_TWO_PAUSED };
     pub(crate) const MULTI_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Multi, ..Self::FIVE_TWO_PAUSED };
 
     const fn healthy(nodes: usize) -> Self {
@@ -172,6 +175,9 @@ macro_rules! on_every_topology {
                 multi_one_node MULTI_ONE,
                 multi_three_nodes_guarded MULTI_THREE_GUARDED,
                 multi_five_nodes_two_paused MULTI_FIVE_TWO_PAUSED,
+                writer_one_node WRITER_ONE,
+                writer_three_nodes_guarded WRITER_THREE_GUARDED,
+                writer_five_nodes_two_paused WRITER_FIVE_TWO_PAUSED,
             );
         })+
     };

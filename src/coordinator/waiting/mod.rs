@@ -15,7 +15,7 @@ use super::counts::Counts;
 use super::held_lease::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
-use crate::node::{Channel, Epoch, Leave, Link, Listener, Node, NotifyWarning, Subscription};
+use crate::node::{Channel, Epoch, ForWhom, Leave, Link, Listener, Node, NotifyWarning, Subscription};
 use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
 use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake};
 
@@ -75,6 +75,10 @@ impl WaitQueues {
 
     /// The keys of a claim that are handed over to a waiter of this process. Called just before the release.
     pub(super) fn to_hand_over(&self, claim: &Claim, now: Moment) -> KeySet {
+        // Other readers may go on reading.
+        if claim.is_shared() {
+            return KeySet::EMPTY;
+        }
         let state = self.state();
         let wake = |key| state.queues.get(key).map_or(Wake::Next, |queue| queue.waiters.wake(now));
         let keys = claim.keys().iter().enumerate();
@@ -134,6 +138,27 @@ impl Coordinator {
         Waiter::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
+    /// Whether somebody waits for a resource in this process.
+    pub(super) fn is_waited_for(&self, resource: &Resource) -> bool {
+        self.wait_queues.state().queues.contains_key(resource)
+    }
+
+    /// Lets waiting readers continue, because a writer has become a reader.
+    pub(super) fn handle_readable(&self, resource: &Resource) {
+        let head = self.wait_queues.state().queues.get_mut(resource).and_then(|queue| {
+            queue.waiters.contender.handle_notified();
+            queue.waiters.head()
+        });
+        if let Some(head) = head {
+            head.notify_one();
+            return;
+        }
+        for node in self.nodes_to_notify(resource).iter() {
+            let leave = Leave::of_nobody(resource, ForWhom::Reader, self.settings.node_timeout);
+            self.node(node).notify(leave);
+        }
+    }
+
     /// The nodes on which the releases of a claim notify the next waiters of these keys.
     pub(super) fn notifying(&self, claim: &Claim, keys: KeySet) -> Notifying {
         let mut notifying = Notifying::NOBODY;
@@ -188,7 +213,7 @@ impl Coordinator {
 
     /// Makes a node notify the first waiter in its queue if the lock is free there.
     fn notify_next(&self, resource: &Resource, node: NodeId) {
-        self.node(node).notify(Leave::of_nobody(resource, self.settings.node_timeout));
+        self.node(node).notify(Leave::of_nobody(resource, ForWhom::Owner, self.settings.node_timeout));
     }
 
     /// Ends all waits. The commands that remove the client from the nodes' queues are sent before any later command.
@@ -208,7 +233,9 @@ impl Coordinator {
     /// asleep.
     fn leave_queues(&self, resource: &Resource) {
         for id in self.node_ids() {
-            self.node(id).notify(Leave::new(resource, &self.wait_queues.channel, self.settings.node_timeout));
+            let leave =
+                Leave::new(resource, ForWhom::Owner, &self.wait_queues.channel, self.settings.node_timeout);
+            self.node(id).notify(leave);
         }
     }
 
@@ -262,7 +289,12 @@ impl Listener for Subscriber {
         match head {
             Some(head) => head.notify_one(),
             // The waiter has left: the node notifies the next one.
-            None => node.notify(Leave::new(&resource, &wait_queues.channel, settings.node_timeout)),
+            None => node.notify(Leave::new(
+                &resource,
+                ForWhom::Owner,
+                &wait_queues.channel,
+                settings.node_timeout,
+            )),
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
-use crate::node::{Leave, Register};
+use crate::node::{ForWhom, Leave, Register};
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
 use crate::types::{Claim, Manner, Moment, NodeId, Resource};
 
@@ -92,7 +92,7 @@ impl Waiter {
     /// # Cancel safety
     ///
     /// Cancel safe. Dropping the future has the same effect as a lost answer.
-    pub(crate) async fn register(&self, manner: Manner, limit: Duration) {
+    pub(crate) async fn register(&self, claim: &Claim, manner: Manner, limit: Duration) {
         let coordinator = &self.coordinator;
         let Some((node, link)) = coordinator.queue_node(&self.resource) else {
             // No node can notify us: try again after pauses instead.
@@ -106,11 +106,12 @@ impl Waiter {
             return;
         };
         if let Some((before, _)) = before.filter(|(before, _)| *before != node) {
-            self.leave_queue(before);
+            self.leave_queue(before, ForWhom::Owner);
         }
         let node_timeout = coordinator.settings.node_timeout;
         let command = Register::new(
             &self.resource,
+            ForWhom::of(claim),
             &coordinator.wait_queues.channel,
             ticket.as_ref(),
             manner,
@@ -172,7 +173,7 @@ impl Waiter {
                 // A notification may have caused the attempt, and other clients may reach more nodes. Leaving the queue
                 // notifies the next client; we register again behind the others.
                 if let Some((node, _)) = self.with_queue(|queue| queue.at.take()).flatten() {
-                    self.leave_queue(node);
+                    self.leave_queue(node, ForWhom::Owner);
                 }
             }
         }
@@ -227,6 +228,10 @@ impl Waiter {
         match queue.waiters.handle_acquired(self.number, now) {
             AfterLeaving::SameHead => {}
             AfterLeaving::NewHead(head) => {
+                if claim.is_shared() {
+                    // The next head may be a reader, too.
+                    queue.waiters.contender.handle_notified();
+                }
                 // Unlocked first, because wakers run other code.
                 drop(state);
                 head.notify_one();
@@ -239,14 +244,14 @@ impl Waiter {
                 // Leave here, because our release does so only in one case: it removes a notified client from the queue
                 // where it finds the key. The queue node may lack the key if its answer was not needed and the command
                 // had not left this process by then.
-                self.leave_queue(node);
+                self.leave_queue(node, ForWhom::of(claim));
             }
         }
     }
 
-    fn leave_queue(&self, node: NodeId) {
+    fn leave_queue(&self, node: NodeId, for_whom: ForWhom) {
         let Coordinator { wait_queues, settings, .. } = &*self.coordinator;
-        let leave = Leave::new(&self.resource, &wait_queues.channel, settings.node_timeout);
+        let leave = Leave::new(&self.resource, for_whom, &wait_queues.channel, settings.node_timeout);
         self.coordinator.node(node).notify(leave);
     }
 
@@ -258,7 +263,7 @@ impl Waiter {
             queue.waiters.contender.handle_queue_lost();
         });
         // If the node resumes, it may still register us; this command comes after that one.
-        self.leave_queue(node);
+        self.leave_queue(node, ForWhom::Owner);
     }
 
     fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {

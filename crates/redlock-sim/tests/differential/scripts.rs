@@ -8,6 +8,9 @@ use sha1_smol::Sha1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Script {
     AcquireMany,
+    AcquireShared,
+    ExtendShared,
+    ReleaseShared,
     Release,
     ReleaseMany,
     Register,
@@ -24,12 +27,17 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    AcquireMany, Declare, Extend, Leave, Mistake, Permissions, Register, Release, ReleaseMany, Trim, Words,
-    WriteRecord,
+    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Leave, Mistake, Permissions, Register,
+    Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 28] = [
+pub(crate) const SCRIPTS: [Script; 33] = [
+    AcquireShared,
+    AcquireShared,
+    ExtendShared,
+    ReleaseShared,
+    ReleaseShared,
     AcquireMany,
     AcquireMany,
     Release,
@@ -125,6 +133,9 @@ impl Script {
     fn source(self) -> String {
         match self {
             AcquireMany => lua!("acquire_many").into(),
+            AcquireShared => lua!("acquire_shared").into(),
+            ExtendShared => lua!("extend_shared").into(),
+            ReleaseShared => [NOTIFY, lua!("release_shared")].concat(),
             Release => [lua!("release"), NOTIFY, lua!("release_notify")].concat(),
             ReleaseMany => [NOTIFY, lua!("release_many")].concat(),
             Register => [NOTIFY, lua!("register")].concat(),
