@@ -9,11 +9,11 @@ use rand::rngs::StdRng;
 use super::clock::ClientAmbient;
 use super::faults::Size;
 use super::network::ClientNetwork;
-use super::oracle::Oracle;
+use super::oracle::{Oracle, Sharing};
 use super::{Bug, MAX_TTL, PATIENCE};
 use crate::Redlock;
 use crate::error::LockError;
-use crate::lock::{Guard, Multi, Mutex};
+use crate::lock::{Guard, Multi, Mutex, RwLock};
 use crate::types::Ambient;
 
 const RESOURCES: [&str; 2] = ["r0", "r1"];
@@ -48,12 +48,13 @@ pub(super) async fn work(
     oracle.note(&format!("client {client} is connected"));
     while time.now() < size.faults_end {
         let max_wait = Duration::from_millis(random.random_range(0..4000));
-        let lock = match random.random_range(0..4) {
+        let name = RESOURCES[random.random_range(0..2)];
+        let rwlock = || redlock.rwlock(name).expect("a good name").max_wait(max_wait);
+        let lock = match random.random_range(0..6) {
             0 => Lock::Multi(redlock.multi(RESOURCES).expect("good names").max_wait(max_wait)),
-            _ => {
-                let name = RESOURCES[random.random_range(0..2)];
-                Lock::Mutex(redlock.mutex(name).expect("a good name").max_wait(max_wait))
-            }
+            1 | 2 => Lock::Reader(rwlock()),
+            3 => Lock::Writer(rwlock()),
+            _ => Lock::Mutex(redlock.mutex(name).expect("a good name").max_wait(max_wait)),
         };
         section(client, &ambient, &lock, &mut random, &oracle).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
@@ -64,7 +65,7 @@ pub(super) async fn work(
         match mutex.lock().await {
             Ok(guard) => {
                 let guard = Arc::new(guard);
-                oracle.handle_acquired(client, &ambient, &guard);
+                oracle.handle_acquired(client, &ambient, &guard, Sharing::Exclusive);
                 release(client, guard, &oracle).await;
             }
             Err(error) => {
@@ -75,10 +76,12 @@ pub(super) async fn work(
     redlock.shutdown().await;
 }
 
-/// One resource, or both at once.
+/// One resource, or both at once, or readers and writers of one.
 enum Lock {
     Mutex(Mutex),
     Multi(Multi),
+    Reader(RwLock),
+    Writer(RwLock),
 }
 
 impl Lock {
@@ -86,6 +89,15 @@ impl Lock {
         match self {
             Self::Mutex(mutex) => mutex.lock().await,
             Self::Multi(multi) => multi.lock().await,
+            Self::Reader(rwlock) => rwlock.read().await,
+            Self::Writer(rwlock) => rwlock.write().await.map(Guard::from),
+        }
+    }
+
+    fn sharing(&self) -> Sharing {
+        match self {
+            Self::Mutex(_) | Self::Multi(_) | Self::Writer(_) => Sharing::Exclusive,
+            Self::Reader(_) => Sharing::Shared,
         }
     }
 }
@@ -112,7 +124,7 @@ async fn section(
         Ok(guard) => Arc::new(guard),
         Err(error) => return oracle.handle_failed(client, &error.to_string()),
     };
-    oracle.handle_acquired(client, ambient, &guard);
+    oracle.handle_acquired(client, ambient, &guard, lock.sharing());
     let hold = Duration::from_millis(random.random_range(0..3000));
     let lost = tokio::time::timeout(hold, guard.lost()).await;
     if lost.is_ok() {

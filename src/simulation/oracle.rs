@@ -16,7 +16,8 @@ pub(super) struct Oracle {
 #[derive(Default)]
 struct Seen {
     held: Vec<Held>,
-    tokens: BTreeMap<String, u64>,
+    /// For each resource the highest token of all, and of those that are not readers'.
+    tokens: BTreeMap<String, (u64, u64)>,
     log: Vec<String>,
     violations: Vec<String>,
     locks: u64,
@@ -25,8 +26,16 @@ struct Seen {
     faults: BTreeMap<&'static str, u64>,
 }
 
+/// Whether a lock excludes readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    Exclusive,
+    Shared,
+}
+
 struct Held {
     client: usize,
+    sharing: Sharing,
     resource: String,
     guard: Weak<Guard>,
     ambient: Arc<ClientAmbient>,
@@ -67,12 +76,18 @@ impl Oracle {
     /// A client has a lock from now on. Nobody else may hold it, in true time, and its token is the largest of all.
     ///
     /// A lease that is over is never revived, so that it is enough to look when another one begins.
-    pub(super) fn handle_acquired(&self, client: usize, ambient: &Arc<ClientAmbient>, guard: &Arc<Guard>) {
+    pub(super) fn handle_acquired(
+        &self,
+        client: usize,
+        ambient: &Arc<ClientAmbient>,
+        guard: &Arc<Guard>,
+        sharing: Sharing,
+    ) {
         let mut seen = self.seen.lock().unwrap();
         seen.held.retain(|held| held.guard.strong_count() > 0);
         seen.locks += 1;
         for resource in guard.resources() {
-            seen.handle_held(self.time.now(), client, (ambient, guard), resource);
+            seen.handle_held(self.time.now(), (client, sharing), (ambient, guard), resource);
         }
     }
 
@@ -99,14 +114,22 @@ impl Seen {
     fn handle_held(
         &mut self,
         now: Duration,
-        client: usize,
+        (client, sharing): (usize, Sharing),
         (ambient, guard): (&Arc<ClientAmbient>, &Arc<Guard>),
         resource: &str,
     ) {
         let token = guard.fencing_token().get();
-        let others = self.held.iter().filter(|held| held.client != client && held.resource == resource);
+        let others = self.held.iter().filter(|held| {
+            let both_read = held.sharing == Sharing::Shared && sharing == Sharing::Shared;
+            held.client != client && held.resource == resource && !both_read
+        });
         let rival = others.filter(|held| held.is_valid()).map(|held| held.client).next();
-        let last = self.tokens.get(resource).copied().unwrap_or(0);
+        let (highest, exclusive) = self.tokens.get(resource).copied().unwrap_or_default();
+        // The attempts of readers may overlap, so that the later one returns with the lower token.
+        let last = match sharing {
+            Sharing::Exclusive => highest,
+            Sharing::Shared => exclusive,
+        };
         self.note(now, &format!("client {client} has {resource} with token {token}"));
         if let Some(rival) = rival {
             self.violations.push(format!("clients {rival} and {client} hold {resource}"));
@@ -114,9 +137,14 @@ impl Seen {
         if token <= last {
             self.violations.push(format!("client {client} has {resource} with token {token} after {last}"));
         }
-        self.tokens.insert(resource.to_owned(), token.max(last));
+        let exclusive = match sharing {
+            Sharing::Exclusive => token.max(exclusive),
+            Sharing::Shared => exclusive,
+        };
+        self.tokens.insert(resource.to_owned(), (token.max(highest), exclusive));
         self.held.push(Held {
             client,
+            sharing,
             resource: resource.to_owned(),
             guard: Arc::downgrade(guard),
             ambient: Arc::clone(ambient),
