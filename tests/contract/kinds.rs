@@ -42,6 +42,8 @@ pub(crate) enum Lock {
     Mutex(Mutex),
     Multi(Multi),
     Writer(RwLock),
+    /// One that shares its lock with other readers.
+    Reader(RwLock),
 }
 
 macro_rules! of_any_kind {
@@ -50,6 +52,7 @@ macro_rules! of_any_kind {
             Lock::Mutex($lock) => Lock::Mutex($result),
             Lock::Multi($lock) => Lock::Multi($result),
             Lock::Writer($lock) => Lock::Writer($result),
+            Lock::Reader($lock) => Lock::Reader($result),
         }
     };
 }
@@ -60,6 +63,7 @@ impl Lock {
             Self::Mutex(mutex) => mutex.lock().await,
             Self::Multi(multi) => multi.lock().await,
             Self::Writer(rwlock) => rwlock.write().await.map(Guard::from),
+            Self::Reader(rwlock) => rwlock.read().await,
         }
     }
 
@@ -68,6 +72,7 @@ impl Lock {
             Self::Mutex(mutex) => mutex.try_lock().await,
             Self::Multi(multi) => multi.try_lock().await,
             Self::Writer(rwlock) => rwlock.try_write().await.map(Guard::from),
+            Self::Reader(rwlock) => rwlock.try_read().await,
         }
     }
 

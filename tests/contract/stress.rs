@@ -111,7 +111,7 @@ impl Worker {
             let mut section = Section {
                 client: format!("task {}", self.id),
                 resource: String::new(),
-                sharing: Sharing::Exclusive,
+                sharing: if let Lock::Reader(_) = lock { Sharing::Shared } else { Sharing::Exclusive },
                 requested_at,
                 acquired_at: origin(),
                 deadline: 0,
@@ -124,12 +124,15 @@ impl Worker {
         self.sections
     }
 
-    /// One resource, or two of them at once.
+    /// One resource, two of them at once, or readers and writers of one.
     fn some_lock(&mut self) -> Lock {
         let name = |number| format!("job-{}", number % NAMES);
         let first = self.random.below(NAMES);
-        if self.random.one_in(2) {
-            return Lock::Mutex(self.client.mutex(name(first)).unwrap());
+        match self.random.below(5) {
+            0 | 1 => return Lock::Mutex(self.client.mutex(name(first)).unwrap()),
+            2 => return Lock::Writer(self.client.rwlock(name(first)).unwrap()),
+            3 => return Lock::Reader(self.client.rwlock(name(first)).unwrap()),
+            _ => {}
         }
         let second = first + 1 + self.random.below(NAMES - 1);
         Lock::Multi(self.client.multi([name(first), name(second)]).unwrap())
