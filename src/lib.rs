@@ -46,9 +46,9 @@ pub use config::{Fencing, NodeOptions, RedlockBuilder, Settings};
 pub use coordinator::{Attempts, Losses, NodeStats, Removal, Renewals, Stats, VoteCounts};
 pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingOrigin,
-    SettingsError, TlsCause, Votes,
+    SettingsError, Taken, TlsCause, Votes,
 };
-pub use lock::{Guard, Mutex};
+pub use lock::{Guard, Multi, Mutex, RwLock, WriteGuard};
 pub use node::{Declared, NodeFacts, OtherClients};
 pub use protocol::Retry;
 #[cfg(feature = "testing")]

@@ -1,5 +1,6 @@
 //! The domain's types: names, tokens, times.
 
+mod claim;
 mod found;
 mod login;
 mod published;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub(crate) use claim::{Claim, KEYS_MAX, KeySet};
 pub(crate) use found::FoundValue;
 pub use login::Login;
 pub(crate) use published::Published;

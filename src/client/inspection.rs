@@ -31,6 +31,8 @@ pub enum KeyContent {
     Nothing,
     /// A lock.
     Lock(Holder),
+    /// Readers, at most 64 of them, those that stay longest.
+    Readers(Vec<Holder>),
     /// A key of another type, which is no lock. The node denies every attempt until somebody removes the key.
     Other,
 }
@@ -41,6 +43,8 @@ pub enum KeyContent {
 pub enum LockState {
     /// One owner's key is on a quorum of nodes. The remaining time is how long the key stays on a quorum.
     Held(Holder),
+    /// Readers hold the lock, each on a quorum of nodes.
+    HeldByReaders(Vec<Holder>),
     /// No owner holds the lock, whatever the nodes that did not answer may hold. Keys on fewer nodes than a quorum
     /// belong to an attempt that failed or is still running.
     NotHeld,
@@ -102,22 +106,39 @@ impl Inspection {
     #[must_use]
     pub fn state(&self) -> LockState {
         let mut remaining: HashMap<&FoundValue, Vec<Duration>> = HashMap::new();
+        let mut reading: HashMap<&FoundValue, Vec<Duration>> = HashMap::new();
         for seen in self.nodes.iter().filter_map(|node| node.seen.as_ref().ok()) {
             if let Some(value) = &seen.value {
                 remaining.entry(value).or_default().push(ttl(seen).unwrap_or(Duration::MAX));
             }
+            for (token, left) in &seen.readers {
+                reading.entry(token).or_default().push(*left);
+            }
         }
+        let mut readers: Vec<Holder> =
+            reading.iter().filter_map(|(token, left)| self.holder(token, left.clone())).collect();
+        if !readers.is_empty() {
+            readers.sort_by(|one, other| (&one.owner, one.remaining).cmp(&(&other.owner, other.remaining)));
+            return LockState::HeldByReaders(readers);
+        }
+        remaining.extend(reading);
         let silent = self.nodes.iter().filter(|node| node.seen.is_err()).count();
-        let Some((value, mut remaining)) = remaining.into_iter().max_by_key(|(_, nodes)| nodes.len()) else {
+        let Some((value, remaining)) = remaining.into_iter().max_by_key(|(_, nodes)| nodes.len()) else {
             return if silent < self.quorum { LockState::NotHeld } else { LockState::Unknown };
         };
         if remaining.len() < self.quorum {
             let may_be = remaining.len() + silent >= self.quorum;
             return if may_be { LockState::Unknown } else { LockState::NotHeld };
         }
+        self.holder(value, remaining).map_or(LockState::NotHeld, LockState::Held)
+    }
+
+    /// The owner of a value that is on a quorum of nodes; `remaining` is how long it stays on each of its nodes.
+    fn holder(&self, value: &FoundValue, mut remaining: Vec<Duration>) -> Option<Holder> {
         remaining.sort_unstable_by(|a, b| b.cmp(a));
-        let remaining = remaining.get(self.quorum - 1).copied().filter(|left| *left < Duration::MAX);
-        LockState::Held(Holder { owner: value.owner(), remaining })
+        let remaining = *remaining.get(self.quorum - 1)?;
+        let remaining = Some(remaining).filter(|left| *left < Duration::MAX);
+        Some(Holder { owner: value.owner(), remaining })
     }
 }
 
@@ -139,6 +160,13 @@ impl NodeInspection {
     pub fn content(&self) -> Option<KeyContent> {
         let seen = self.seen.as_ref().ok()?;
         Some(match (seen.key, &seen.value) {
+            (KeyKind::Readers, _) => {
+                let holder = |(token, left): &(FoundValue, Duration)| Holder {
+                    owner: token.owner(),
+                    remaining: Some(*left),
+                };
+                KeyContent::Readers(seen.readers.iter().map(holder).collect())
+            }
             (KeyKind::Other, _) => KeyContent::Other,
             (KeyKind::Plain, Some(value)) => {
                 KeyContent::Lock(Holder { owner: value.owner(), remaining: ttl(seen) })
@@ -165,7 +193,7 @@ mod tests {
 
     fn seen(token: &str, ttl_ms: u64) -> Result<KeySnapshot, NodeFailure> {
         let value = Some(FoundValue::new(token.as_bytes()));
-        Ok(KeySnapshot { key: KeyKind::Plain, value, ttl_ms: Some(ttl_ms), score: 0.0 })
+        Ok(KeySnapshot { key: KeyKind::Plain, value, readers: Vec::new(), ttl_ms: Some(ttl_ms), score: 0.0 })
     }
 
     fn state(nodes: Vec<Result<KeySnapshot, NodeFailure>>) -> LockState {
@@ -185,10 +213,48 @@ mod tests {
     }
 
     #[test]
+    fn each_reader_needs_a_quorum() {
+        let read = |readers: &[(&str, u64)]| {
+            let reader = |(token, left): &(&str, u64)| {
+                (FoundValue::new(token.as_bytes()), Duration::from_millis(*left))
+            };
+            let readers = readers.iter().map(reader).collect();
+            Ok(KeySnapshot { key: KeyKind::Readers, value: None, readers, ttl_ms: Some(9), score: 0.0 })
+        };
+        let silent = || Err(NodeFailure::Connecting);
+        let holder =
+            |owner: &str, left| Holder { owner: owner.into(), remaining: Some(Duration::from_millis(left)) };
+        let both = state(vec![
+            read(&[("a", 9), ("b", 7)]),
+            read(&[("a", 8), ("b", 6), ("c", 5)]),
+            read(&[("a", 4)]),
+        ]);
+        assert_eq!(both, LockState::HeldByReaders(vec![holder("a", 8), holder("b", 6)]));
+        assert_eq!(state(vec![read(&[("a", 9)]), silent(), seen("b", 5)]), LockState::Unknown);
+        assert_eq!(state(vec![read(&[("a", 9)]), read(&[("b", 9)]), seen("c", 5)]), LockState::NotHeld);
+    }
+
+    #[test]
     fn a_node_that_did_not_answer_may_make_the_difference() {
         let silent = || Err(NodeFailure::Connecting);
-        let absent = || Ok(KeySnapshot { key: KeyKind::Absent, value: None, ttl_ms: None, score: 0.0 });
-        let other = || Ok(KeySnapshot { key: KeyKind::Other, value: None, ttl_ms: None, score: 0.0 });
+        let absent = || {
+            Ok(KeySnapshot {
+                key: KeyKind::Absent,
+                value: None,
+                readers: Vec::new(),
+                ttl_ms: None,
+                score: 0.0,
+            })
+        };
+        let other = || {
+            Ok(KeySnapshot {
+                key: KeyKind::Other,
+                value: None,
+                readers: Vec::new(),
+                ttl_ms: None,
+                score: 0.0,
+            })
+        };
         let table = [
             (vec![absent(), absent(), silent()], LockState::NotHeld),
             (vec![absent(), silent(), silent()], LockState::Unknown),

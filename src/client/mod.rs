@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
-use crate::lock::Mutex;
+use crate::lock::{Multi, Mutex, RwLock};
 use crate::node::Declared;
 use crate::types::Ambient;
 
@@ -110,6 +110,42 @@ impl Redlock {
     /// [`SettingsError::Resource`] when the name breaks these rules.
     pub fn mutex(&self, name: impl AsRef<str>) -> Result<Mutex, SettingsError> {
         Mutex::new(Arc::clone(&self.coordinator), name.as_ref())
+    }
+
+    /// Makes a lock of several resources, which are acquired all or none: 1 to 64 names, in any order. Each name follows
+    /// the rules of [`mutex`](Redlock::mutex), and is the same lock as the mutex of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when a name breaks these rules or occurs twice, and [`SettingsError::OutOfRange`] when
+    /// there is no name or there are too many.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn transfer(token: u64) -> Result<(), std::io::Error> { Ok(()) }
+    /// # async fn example(redlock: redlock_quorum::Redlock) -> Result<(), Box<dyn std::error::Error>> {
+    /// let accounts = redlock.multi(["account:7", "account:3"])?;
+    /// accounts.run(async |lease| transfer(lease.fencing_token().get()).await).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn multi<I>(&self, names: I) -> Result<Multi, SettingsError>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        Multi::new(Arc::clone(&self.coordinator), names)
+    }
+
+    /// Makes a lock of this name for readers and writers. The name follows the rules of [`mutex`](Redlock::mutex), and the
+    /// writer is the same lock as the mutex of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name breaks these rules.
+    pub fn rwlock(&self, name: impl AsRef<str>) -> Result<RwLock, SettingsError> {
+        RwLock::new(Arc::clone(&self.coordinator), name.as_ref())
     }
 
     /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.

@@ -7,7 +7,7 @@ use crate::error::{ExtendError, NodeVote};
 use crate::node::Extend;
 use crate::planted;
 use crate::protocol::Decision;
-use crate::types::Ttl;
+use crate::types::{Claim, Ttl};
 
 impl HeldLease {
     /// Asks every connected node to keep our key for `ttl` from now.
@@ -28,7 +28,7 @@ impl HeldLease {
             state.keys.ttl = state.keys.ttl.max(ttl);
             deadline
         };
-        let command = Extend::new(&self.resource, &self.token, ttl);
+        let command = Extend::new(self.claim(), &self.token, ttl);
         for node in coordinator.node_ids() {
             match coordinator.node(node).link() {
                 Ok(link) => fanout.answers.send(node, link, &command),
@@ -61,14 +61,31 @@ impl HeldLease {
         match decision {
             Decision::Won => Ok(()),
             Decision::Failed | Decision::Pending => Err(ExtendError::NoQuorum {
-                resource: self.resource.name().to_owned(),
+                resource: self.claim().name().to_owned(),
                 left: now.until(deadline),
                 votes: coordinator.votes(votes),
             }),
         }
     }
 
+    /// Turns the hold of a writer into that of a reader, without a gap: from now on all commands of the lease are a
+    /// reader's, and each node changes the key at the next extension or renewal that reaches it. Until then the node
+    /// goes on excluding everybody. An answer of a node that has not changed is no reason to fail.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped, the lease is a reader's; nodes that were not reached change at the next renewal.
+    pub(crate) async fn downgrade(&self) {
+        let key = self.claim().first().clone();
+        // Ordered before or after the end of the lease, whose releases are those of its claim then.
+        let state = self.lock();
+        let _ = self.downgraded.set(Claim::Shared { key: key.clone() });
+        drop(state);
+        let _ = self.extend(self.ttl).await;
+        self.coordinator.handle_readable(&key);
+    }
+
     fn lost(&self, votes: Vec<NodeVote>) -> ExtendError {
-        ExtendError::Lost { resource: self.resource.name().to_owned(), votes: self.coordinator.votes(votes) }
+        ExtendError::Lost { resource: self.claim().name().to_owned(), votes: self.coordinator.votes(votes) }
     }
 }

@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Coordinator;
 use crate::error::{NodeFailure, NodeVote};
-use crate::node::{Acquired, Answer, Command, Link};
+use crate::node::{Acquired, Answer, Command, Link, Score};
 use crate::protocol::{Decision, NodeSet, Round, Vote};
 use crate::types::NodeId;
 
@@ -29,13 +29,13 @@ impl Ballot for Acquired {
     fn vote(&self) -> Vote {
         match self {
             Self::Granted(_) => Vote::Granted,
-            Self::Denied => Vote::Denied,
+            Self::Denied(_) => Vote::Denied,
         }
     }
 }
 
 /// A score that was read. Any answer counts as granted.
-impl Ballot for f64 {
+impl Ballot for Score {
     fn vote(&self) -> Vote {
         Vote::Granted
     }

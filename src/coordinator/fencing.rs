@@ -8,11 +8,11 @@ use super::fanout::{Ballot, Fanout, Reply};
 use super::{Coordinator, Links};
 use crate::config::Fencing;
 use crate::error::LockError;
-use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence};
+use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Score};
 use crate::protocol::{
     Decision, Lease, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
 };
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, internal_key};
+use crate::types::{Claim, FencingToken, Moment, NodeId, Resource, Token, Ttl, internal_key};
 
 /// For how many resources a client remembers a token above its clock. Only a client whose clock lags needs this, and
 /// forgetting a token costs one round trip.
@@ -30,26 +30,30 @@ pub(super) struct Seen(Mutex<HashMap<Resource, u64>>);
 impl Seen {
     /// The next token to propose for a resource. For a resource with a remembered token, the proposal is remembered
     /// too: the following proposal must be larger, or our own score would refuse it.
-    fn next(&self, resource: &Resource, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
+    fn next(&self, claim: &Claim, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
         let mut seen = self.lock();
-        let known = seen.get_mut(resource);
-        let token = proposal(wall_micros, known.as_deref().copied().unwrap_or(0))?;
-        if let Some(known) = known {
-            *known = token;
+        let highest = claim.keys().iter().filter_map(|key| seen.get(key)).max().copied();
+        let token = proposal(wall_micros, highest.unwrap_or(0))?;
+        for key in claim.keys() {
+            if let Some(known) = seen.get_mut(key) {
+                *known = token;
+            }
         }
         Ok(token)
     }
 
-    fn insert(&self, resource: &Resource, token: u64) {
+    fn insert(&self, claim: &Claim, token: u64) {
         if token > REMEMBERED_MAX {
             return;
         }
         let mut seen = self.lock();
-        if seen.len() >= SEEN_MAX && !seen.contains_key(resource) {
-            seen.clear();
+        for key in claim.keys() {
+            if seen.len() >= SEEN_MAX && !seen.contains_key(key) {
+                seen.clear();
+            }
+            let known = seen.entry(key.clone()).or_default();
+            *known = token.max(*known);
         }
-        let known = seen.entry(resource.clone()).or_default();
-        *known = token.max(*known);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Resource, u64>> {
@@ -64,14 +68,10 @@ impl Coordinator {
     ///
     /// [`LockError::ClockSkew`] when our wall clock is too far from the nodes', [`LockError::FenceTooHigh`] when
     /// there is no token left.
-    pub(super) async fn propose(
-        &self,
-        resource: &Resource,
-        links: &Links,
-    ) -> Result<FencingToken, LockError> {
+    pub(super) async fn propose(&self, claim: &Claim, links: &Links) -> Result<FencingToken, LockError> {
         self.check_wall_clock(links).await?;
-        let token = self.seen.next(resource, self.ambient.wall_micros());
-        token.map(FencingToken::new).map_err(|score| too_high(resource, score))
+        let token = self.seen.next(claim, self.ambient.wall_micros());
+        token.map(FencingToken::new).map_err(|score| too_high(claim.first(), score))
     }
 
     /// Checks that our wall clock is near the median of the nodes' clocks. A clock far ahead would use up the tokens of
@@ -106,17 +106,17 @@ impl Coordinator {
     /// The command to send, and the proposal in it unless fencing is off.
     pub(super) async fn acquire_command(
         &self,
-        resource: &Resource,
+        claim: &Claim,
         token: &Token,
         ttl: Ttl,
         links: &Links,
     ) -> Result<(Acquire, Option<Proposal>), LockError> {
         match self.settings.fencing {
-            Fencing::Off => Ok((Acquire::plain(resource, token, ttl), None)),
+            Fencing::Off => Ok((Acquire::plain(claim, token, ttl), None)),
             Fencing::On => {
-                let fence = self.propose(resource, links).await?;
+                let fence = self.propose(claim, links).await?;
                 let proposal = Proposal::new(self.settings.quorum, fence.get());
-                Ok((Acquire::fenced(resource, token, ttl, fence), Some(proposal)))
+                Ok((Acquire::fenced(claim, token, ttl, fence), Some(proposal)))
             }
         }
     }
@@ -128,14 +128,14 @@ impl Coordinator {
     /// Cancel safe: scores only grow, and a score that is higher than needed does no harm.
     pub(super) async fn fence(
         &self,
-        (resource, lease): (&Resource, &Lease),
+        (claim, lease): (&Claim, &Lease),
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
         if proposal.is_won() {
             return Ok(FencingToken::new(proposal.token()));
         }
-        self.raise((resource, lease), proposal, min_validity).await
+        self.raise((claim, lease), proposal, min_validity).await
     }
 
     /// The second round, for a lock that a quorum granted while fewer nodes raised their score to the proposal. Reads
@@ -143,7 +143,7 @@ impl Coordinator {
     /// growing margin while another attempt is faster and enough of the lease is left.
     async fn raise(
         &self,
-        (resource, lease): (&Resource, &Lease),
+        (claim, lease): (&Claim, &Lease),
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
@@ -152,12 +152,13 @@ impl Coordinator {
         loop {
             let started = self.now();
             let limit = self.fencing_limit(lease, started, min_validity);
-            let scores = self.read_scores(&nodes, resource, limit).await?;
-            let token = next_token(&scores, self.ambient.wall_micros(), margin)
-                .map_err(|score| too_high(resource, score))?;
-            self.seen.insert(resource, token);
+            let scores = self.read_scores(&nodes, claim, limit).await?;
+            let of_nodes: Vec<f64> = scores.iter().map(|score| score.score).collect();
+            let token = next_token(&of_nodes, self.ambient.wall_micros(), margin)
+                .map_err(|score| too_high(highest(claim, &scores), score))?;
+            self.seen.insert(claim, token);
             let limit = self.fencing_limit(lease, self.now(), min_validity);
-            let mut raise = self.ask(&nodes, &RaiseFence::new(resource, FencingToken::new(token)));
+            let mut raise = self.ask(&nodes, &RaiseFence::new(claim, FencingToken::new(token)));
             match raise.decide(limit, |_, _| {}).await {
                 Decision::Won => return Ok(FencingToken::new(token)),
                 Decision::Failed | Decision::Pending => {}
@@ -165,7 +166,7 @@ impl Coordinator {
             let now = self.now();
             let out_of_time = self.fencing_limit(lease, now, min_validity).is_zero();
             if raise.round.failure() == RoundFailure::NoQuorum || out_of_time {
-                return Err(self.failed(resource, raise.round.failure(), raise.votes));
+                return Err(self.failed(claim, raise.round.failure(), raise.votes, Vec::new()));
             }
             // Another attempt raised the score first, at most by the duration of our two round trips: add as much.
             margin = u64::try_from(started.until(now).as_micros()).unwrap_or(u64::MAX).max(margin * 2);
@@ -175,16 +176,16 @@ impl Coordinator {
     async fn read_scores(
         &self,
         nodes: &[NodeId],
-        resource: &Resource,
+        claim: &Claim,
         limit: Duration,
-    ) -> Result<Vec<f64>, LockError> {
+    ) -> Result<Vec<Score>, LockError> {
         let mut scores = Vec::with_capacity(nodes.len());
-        let mut read = self.ask(nodes, &ReadFence::new(resource));
+        let mut read = self.ask(nodes, &ReadFence::new(claim));
         let decision = read.decide(limit, |_, reply| scores.extend(reply.iter().copied())).await;
         match decision {
             Decision::Won => Ok(scores),
             Decision::Failed | Decision::Pending => {
-                Err(self.failed(resource, read.round.failure(), read.votes))
+                Err(self.failed(claim, read.round.failure(), read.votes, Vec::new()))
             }
         }
     }
@@ -211,6 +212,12 @@ impl Coordinator {
     }
 }
 
+/// The resource with the highest of all scores.
+fn highest<'a>(claim: &'a Claim, scores: &[Score]) -> &'a Resource {
+    let highest = scores.iter().max_by(|one, other| one.score.total_cmp(&other.score));
+    highest.and_then(|score| claim.keys().get(score.key)).unwrap_or(claim.first())
+}
+
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {
     let (key, member) = (internal_key(FENCES), resource.key().to_owned());
     LockError::FenceTooHigh { resource: resource.name().to_owned(), key, member, score }
@@ -221,7 +228,7 @@ pub(super) fn raise_of(reply: &Reply<Acquired>) -> Option<Raise> {
     match reply {
         Ok(Acquired::Granted(Fence::Raised)) => Some(Raise::Raised),
         Ok(Acquired::Granted(Fence::Stale)) => Some(Raise::Stale),
-        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied) | Err(_) => None,
+        Ok(Acquired::Granted(Fence::Off) | Acquired::Denied(_)) | Err(_) => None,
     }
 }
 

@@ -2,23 +2,24 @@
 //! the keeper.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{FutureExt, poll_fn};
+use futures_util::future::poll_fn;
 use tokio_util::sync::CancellationToken;
 
 use super::Coordinator;
+use super::attempt::Attempt;
 use super::counts::End;
 use super::keys::LockKeys;
-use super::lock::Attempt;
+use super::releasing::Releasing;
 use super::timer::Alarm;
+use super::waiting::Notifying;
 use crate::config::{Keep, KeepAlive, MaxHold, Settings};
 use crate::error::{LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released};
-use crate::node::{Answer, Answering, Release, Remove, Removed};
+use crate::node::Release;
 use crate::planted;
-use crate::protocol::{NodeSet, Renewal, spread};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Ttl, Wake};
+use crate::protocol::{Renewal, spread};
+use crate::types::{Claim, FencingToken, KeySet, Moment, NodeId, Token, Ttl};
 
 /// How long after the acquire the keeper first checks a lease, to handle the answers that missed the decision and free
 /// their memory: pending answers are large. A healthy node has answered by then. Most short leases end before this
@@ -31,7 +32,9 @@ pub(crate) struct HeldLease {
     /// The number of the lease, unique in this client.
     pub(super) number: u64,
     pub(super) coordinator: Arc<Coordinator>,
-    pub(super) resource: Resource,
+    claim: Claim,
+    /// What is held instead since a writer has become a reader.
+    pub(super) downgraded: OnceLock<Claim>,
     pub(super) token: Token,
     /// The TTL that renewals ask for.
     pub(super) ttl: Ttl,
@@ -72,13 +75,12 @@ pub(super) struct Releases {
 }
 
 /// What to do once the releases are queued.
-#[derive(Clone, Copy)]
-pub(super) enum AfterRelease {
-    /// Hand the lock over to the head of the local wait queue.
-    HandOver,
-    /// Notify on these nodes too. They get no release because they do not hold the key, but other clients may wait
+pub(super) struct AfterRelease {
+    /// The keys to hand over to the heads of their local wait queues.
+    pub(super) handed_over: KeySet,
+    /// Where to notify too. These nodes get no release because they do not hold the key, but other clients may wait
     /// there.
-    NotifyNext(NodeSet),
+    pub(super) notifying: Notifying,
 }
 
 impl HeldLease {
@@ -114,10 +116,11 @@ impl HeldLease {
         state.check_at = check_at;
         let lease = Arc::new(Self {
             number,
-            resource: attempt.resource.clone(),
+            claim: attempt.claim.clone(),
             token: attempt.token.clone(),
             ttl,
             fence: attempt.fence,
+            downgraded: OnceLock::new(),
             since: now,
             state: Mutex::new(state),
             ended: OnceLock::new(),
@@ -133,8 +136,8 @@ impl HeldLease {
         }
     }
 
-    pub(crate) fn resource(&self) -> &Resource {
-        &self.resource
+    pub(crate) fn claim(&self) -> &Claim {
+        self.downgraded.get().unwrap_or(&self.claim)
     }
 
     pub(crate) fn token(&self) -> &Token {
@@ -204,7 +207,7 @@ impl HeldLease {
         let Releases { list, after } = releases;
         let mut releasing = Releasing::start(Arc::clone(&coordinator), list, self);
         // Called after the releases are queued, so that the attempt of the next local waiter comes after them.
-        coordinator.handle_released(&self.resource, after);
+        coordinator.handle_released(self.claim(), &after);
         let limit = coordinator.settings.node_timeout;
         let silent = match tokio::time::timeout(limit, poll_fn(|cx| releasing.poll(cx))).await {
             // Decided, perhaps long before the limit: nodes that have not answered may still be healthy.
@@ -213,7 +216,7 @@ impl HeldLease {
         };
         if releasing.confirmed < releasing.needed {
             let votes = releasing.votes(&silent);
-            let (resource, votes) = (self.resource.name().to_owned(), coordinator.votes(votes));
+            let (resource, votes) = (self.claim().name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });
         }
         // If no node removed a key, all keys were gone before the release.
@@ -232,7 +235,7 @@ impl HeldLease {
     }
 
     pub(super) fn trace_released(&self, now: Moment) {
-        tracing::debug!(resource = self.resource.name(), held = ?self.since.until(now), "released");
+        tracing::debug!(resource = self.claim().name(), held = ?self.since.until(now), "released");
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -242,12 +245,12 @@ impl HeldLease {
     /// Ends the lease; `None` if it had already ended. No key is set for the lease from here on.
     #[must_use]
     pub(super) fn end(&self, state: &mut State, stage: Stage, now: Moment) -> Option<Releases> {
-        let wake = match stage {
+        let handed_over = match stage {
             // The lock may be handed over to a waiter in this process.
             Stage::Released if state.deadline(now).is_some() => {
-                self.coordinator.wait_queues.wake(&self.resource, now)
+                self.coordinator.wait_queues.to_hand_over(self.claim(), now)
             }
-            Stage::Held | Stage::Released | Stage::Lost(_) => Wake::Next,
+            Stage::Held | Stage::Released | Stage::Lost(_) => KeySet::EMPTY,
         };
         match state.stage {
             Stage::Held => state.stage = stage,
@@ -259,15 +262,10 @@ impl HeldLease {
         };
         self.coordinator.counts.observe_end(end, self.since.until(now));
         self.coordinator.keeper.forget(state.check_at, self.number, now);
-        let notifying = self.coordinator.nodes_to_notify(&self.resource, wake);
-        let list = state.keys.take_releases(&self.resource, &self.token, notifying, now);
-        let after = match wake {
-            Wake::Nobody => AfterRelease::HandOver,
-            Wake::Next => {
-                AfterRelease::NotifyNext(notifying.without(list.iter().map(|(node, _)| *node).collect()))
-            }
-        };
-        Some(Releases { list, after })
+        let notifying = self.coordinator.notifying(self.claim(), self.claim().all().without(handed_over));
+        let list = state.keys.take_releases(self.claim(), &self.token, &notifying, now);
+        let notifying = notifying.without(list.iter().map(|(node, _)| *node));
+        Some(Releases { list, after: AfterRelease { handed_over, notifying } })
     }
 
     #[must_use]
@@ -283,7 +281,7 @@ impl HeldLease {
             return None;
         }
         let loss = self.reason(state, now);
-        tracing::warn!(resource = self.resource.name(), %loss, "lease lost");
+        tracing::warn!(resource = self.claim().name(), %loss, "lease lost");
         self.end(state, Stage::Lost(Box::new(loss)), now)
     }
 
@@ -295,7 +293,7 @@ impl HeldLease {
         for (node, release) in releases.list {
             self.coordinator.node(node).release(release, now);
         }
-        self.coordinator.handle_released(&self.resource, releases.after);
+        self.coordinator.handle_released(self.claim(), &releases.after);
     }
 
     pub(super) fn announce(&self) {
@@ -314,94 +312,5 @@ impl State {
         }
         let deadline = self.keys.lease.deadline(now)?.min(self.hold_until);
         (now < deadline).then_some(deadline)
-    }
-}
-
-/// Releases that await their answers. When `Releasing` is dropped, the nodes' background tasks take over the unanswered
-/// releases.
-struct Releasing {
-    coordinator: Arc<Coordinator>,
-    pending: Vec<(NodeId, Release, Answering)>,
-    votes: Vec<NodeVote>,
-    needed: usize,
-    confirmed: usize,
-    removed: usize,
-}
-
-impl Releasing {
-    fn start(coordinator: Arc<Coordinator>, releases: Vec<(NodeId, Release)>, lease: &HeldLease) -> Self {
-        let Settings { quorum, node_timeout, .. } = coordinator.settings;
-        let now = coordinator.now();
-        let mut this = Self {
-            pending: Vec::with_capacity(releases.len()),
-            votes: vec![NodeVote::NotAwaited; quorum.nodes()],
-            needed: quorum.needed().min(releases.len()),
-            confirmed: 0,
-            removed: 0,
-            coordinator,
-        };
-        let [notifying, quiet] = [Wake::Next, Wake::Nobody]
-            .map(|wake| Remove::new(&lease.resource, lease.token.as_bytes(), wake, node_timeout));
-        for (node, mut release) in releases {
-            match this.coordinator.node(node).link() {
-                Ok(link) => {
-                    release.prepare(link.epoch(), now);
-                    let command = match release.wake {
-                        Wake::Next => &notifying,
-                        Wake::Nobody => &quiet,
-                    };
-                    this.pending.push((node, release, link.send_now(command.clone())));
-                }
-                Err(failure) => this.handle_answer(node, release, Err(failure)),
-            }
-        }
-        this
-    }
-
-    /// Ready when a quorum has confirmed, or can no longer confirm.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut i = 0;
-        while i < self.pending.len() {
-            match self.pending[i].2.poll_unpin(cx) {
-                Poll::Pending => i += 1,
-                Poll::Ready(answer) => {
-                    let (node, release, _) = self.pending.swap_remove(i);
-                    self.handle_answer(node, release, answer);
-                }
-            }
-        }
-        let decided = self.confirmed >= self.needed || self.confirmed + self.pending.len() < self.needed;
-        if decided { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Removed, NodeFailure>) {
-        let settled = answer.is_ok() && release.is_settled_by_an_answer();
-        self.confirmed += usize::from(answer.is_ok());
-        self.votes[node.0] = match answer {
-            Ok(Removed { key, notified }) => {
-                self.removed += usize::from(key == Answer::Yes);
-                self.coordinator.handle_wanted(&release.resource, notified);
-                NodeVote::Granted
-            }
-            Err(failure) => NodeVote::Unknown(failure),
-        };
-        if !settled {
-            self.coordinator.node(node).release(release, self.coordinator.now());
-        }
-    }
-
-    fn votes(&mut self, silent: &NodeVote) -> Vec<NodeVote> {
-        for (node, ..) in &self.pending {
-            self.votes[node.0] = silent.clone();
-        }
-        std::mem::take(&mut self.votes)
-    }
-}
-
-impl Drop for Releasing {
-    fn drop(&mut self) {
-        for (node, release, answer) in self.pending.drain(..) {
-            self.coordinator.node(node).await_release(release, answer);
-        }
     }
 }

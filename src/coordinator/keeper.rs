@@ -14,7 +14,7 @@ use super::HeldLease;
 use super::renew::Work;
 use crate::error::{LockError, Loss, NodeFailure};
 use crate::protocol::TimerQueue;
-use crate::types::{Ambient, Moment, NodeId, Resource};
+use crate::types::{Ambient, Claim, Moment, NodeId};
 
 /// How many leases are checked before the task handles answers and yields to other tasks. A check takes about a
 /// microsecond.
@@ -70,8 +70,8 @@ impl Closed {
     }
 
     /// The loss that the holder of a lock sees.
-    pub(super) fn loss(self, resource: &Resource) -> Loss {
-        let resource = resource.name().to_owned();
+    pub(super) fn loss(self, claim: &Claim) -> Loss {
+        let resource = claim.name().to_owned();
         match self {
             Self::ShutDown => Loss::ShutDown { resource },
             Self::RuntimeEnded => Loss::RuntimeEnded { resource },
@@ -274,7 +274,6 @@ mod tests {
     use super::*;
     use crate::config::RedlockBuilder;
     use crate::coordinator::{Coordinator, Internet, Machine};
-    use crate::types::Wake;
 
     /// The bug: the runtime dropped the task before its first poll, but the keeper took the task for running.
     #[test]
@@ -284,10 +283,10 @@ mod tests {
         let coordinator = home.block_on(async { Coordinator::start(settings, Arc::new(Machine), &Internet) });
         drop(home);
         let settings = coordinator.settings();
-        let (resource, terms) =
-            (settings.resource("job").unwrap(), settings.lease_terms(settings.ttl.as_duration(), None));
+        let claim = Claim::Exclusive { key: settings.resource("job").unwrap() };
+        let terms = settings.lease_terms(settings.ttl.as_duration(), None);
         for _ in 0..2 {
-            let held = coordinator.new_attempt(&resource, terms.clone().unwrap(), Wake::Next);
+            let held = coordinator.new_attempt(&claim, terms.clone().unwrap(), claim.all());
             let held = HeldLease::hold(held, settings.keep);
             assert_eq!(held.err(), Some(LockError::RuntimeEnded));
         }

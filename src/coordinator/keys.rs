@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::fanout::{Answers, vote_of};
+use super::waiting::Notifying;
 use crate::node::{Acquired, Answer, Epoch, Release, SetStatus};
 use crate::planted;
-use crate::protocol::{KeyState, Lease, NodeSet};
-use crate::types::{Moment, NodeId, Resource, Token, Ttl, Wake};
+use crate::protocol::{KeyState, Lease};
+use crate::types::{Claim, Moment, NodeId, Token, Ttl};
 
 /// How long after sending we still await answers that missed the decision. Each pending answer takes 1.5 KB of memory,
 /// and a node that hangs or lags may owe very many after a burst of locks. When the time has passed, a command that has
@@ -58,13 +59,12 @@ impl LockKeys {
         }
     }
 
-    /// Takes a release for every node that may hold our key; a second call returns none. The releases for the nodes in
-    /// `notifying` notify the next waiter.
+    /// Takes a release for every node that may hold our key; a second call returns none.
     pub(super) fn take_releases(
         &mut self,
-        resource: &Resource,
+        claim: &Claim,
         token: &Token,
-        notifying: NodeSet,
+        notifying: &Notifying,
         now: Moment,
     ) -> Vec<(NodeId, Release)> {
         self.settle_stragglers(now);
@@ -78,9 +78,9 @@ impl LockKeys {
                     SetStatus::Unanswered(self.epochs[node.0])
                 }
             };
-            let (resource, token) = (resource.clone(), token.clone());
-            let wake = if notifying.contains(node) { Wake::Next } else { Wake::Nobody };
-            (node, Release { resource, token, set_status, wake, ttl: self.ttl, expires })
+            let (claim, token) = (claim.clone(), token.clone());
+            let notify = notifying.on(node);
+            (node, Release { claim, token, set_status, notify, ttl: self.ttl, expires })
         };
         let mut nodes = self.lease.take_nodes_to_release();
         if planted::is(planted::Fault::PartialRollback) {

@@ -6,25 +6,30 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, warn};
 
+use super::attempt::Attempt;
+use super::denials::{Denials, to_notify, to_wait_for};
 use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
-use super::keys::{LateAnswers, LockKeys, Stragglers};
+use super::intent::Intent;
+use super::keys::{LateAnswers, Stragglers};
 use super::waiting::Position;
 use super::{Coordinator, HeldLease};
 use crate::config::{Keep, LeaseTerms};
-use crate::error::{LockError, NodeFailure, NodeVote};
+use crate::error::{LockError, NodeFailure, NodeVote, Taken};
 use crate::planted;
-use crate::protocol::{Decision, Lease, Pause, Raise, Retry, RoundFailure, Step};
-use crate::types::{FencingToken, Moment, NodeId, Resource, Token, Wake};
+use crate::protocol::{Decision, Demand, Pause, Raise, Retry, RoundFailure, Step};
+use crate::types::{Claim, KeySet, Moment, NodeId, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
-    pub(crate) resource: &'a Resource,
+    pub(crate) claim: &'a Claim,
     pub(crate) terms: LeaseTerms,
     pub(crate) keep: Keep,
     pub(crate) retry: Retry,
     /// Longest time that `lock` takes in all; zero means a single attempt.
     pub(crate) max_wait: Duration,
+    /// Whether new readers are kept out while the caller waits.
+    pub(crate) keeps_readers_out: bool,
 }
 
 impl Coordinator {
@@ -40,7 +45,7 @@ impl Coordinator {
     ) -> Result<Arc<HeldLease>, LockError> {
         let started = self.now();
         let give_up = started + request.max_wait;
-        let span = tracing::debug_span!("lock", resource = request.resource.name());
+        let span = tracing::debug_span!("lock", resource = request.claim.name());
         let wait = async {
             let mut waited = self.start_wait();
             let held = if request.retry.is_fifo() && !request.max_wait.is_zero() {
@@ -73,8 +78,16 @@ impl Coordinator {
         request: &LockRequest<'_>,
         give_up: Moment,
     ) -> Result<Arc<HeldLease>, LockError> {
-        let node_timeout = self.settings.node_timeout;
-        let mut waiter = self.join_wait_queue(request.resource, request.retry);
+        let (claim, node_timeout) = (request.claim, self.settings.node_timeout);
+        // With several resources, the waiter is in the wait queue of one of them at a time, and holds nothing meanwhile.
+        let mut at = 0;
+        let join = |at: usize, demand| self.join_wait_queue(&claim.keys()[at], request.retry, demand);
+        let mut intent = Intent::new(self, request);
+        let mut waiter = match self.read_at_once(request, give_up).await? {
+            Early::Held(held) => return Ok(held),
+            Early::NotTried => join(at, Demand::Unknown),
+            Early::Failed => join(at, Demand::Wanted),
+        };
         let (mut attempts, mut cut_short) = (0_u32, 0_u32);
         // Why our TTL, `min_validity` or the rest of the wait was too short, if the last attempt failed because of
         // that.
@@ -89,11 +102,14 @@ impl Coordinator {
             };
             let left = now.until(give_up);
             if left.is_zero() {
-                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason())));
+                return Err(request.timeout(unmet.unwrap_or_else(|| waiter.reason(claim))));
             }
             match step {
                 Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
-                Step::Register(manner) => waiter.register(manner, left).await,
+                Step::Register(manner) => {
+                    intent.announce();
+                    waiter.register(claim, manner, left).await;
+                }
                 Step::Attempt => {
                     attempts = attempts.saturating_add(1);
                     waiter.handle_attempt();
@@ -102,7 +118,7 @@ impl Coordinator {
                     let limit = node_timeout.min(left);
                     match self.attempt(request, limit, Wake::Nobody, attempts).await {
                         Ok(held) => {
-                            waiter.handle_acquired();
+                            waiter.handle_acquired(claim);
                             return Ok(held);
                         }
                         Err(error) if is_final(&error) => return Err(error),
@@ -113,18 +129,45 @@ impl Coordinator {
                                 Pause::GiveUp => return Err(error),
                             };
                             // The other waiters may allow the nodes enough time: the next head continues at once.
-                            unmet = Some(waiter.step_aside(error, unmet, limit));
+                            unmet = Some(waiter.step_aside(claim, error, unmet, limit));
                             tokio::time::sleep(pause.min(self.now().until(give_up))).await;
-                            waiter = self.join_wait_queue(request.resource, request.retry);
+                            waiter = join(at, Demand::Unknown);
                         }
                         Err(error) => {
                             unmet = None;
                             self.warn_of_quarantine(&error, give_up, &mut is_warned);
-                            waiter.handle_failed(error, limit);
+                            match to_wait_for(claim, &error) {
+                                // The next head of the queue that we leave repeats the attempt, because this resource
+                                // may be free.
+                                Some(taken) if taken != at => {
+                                    at = taken;
+                                    waiter = join(at, Demand::Wanted);
+                                    unmet = Some(error);
+                                }
+                                Some(_) | None => waiter.handle_failed(claim, error, limit),
+                            }
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// A reader attempts at once unless others of this process wait, because readers need not wait for each other.
+    async fn read_at_once(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        give_up: Moment,
+    ) -> Result<Early, LockError> {
+        let claim = request.claim;
+        if !claim.is_shared() || self.is_waited_for(claim.first()) {
+            return Ok(Early::NotTried);
+        }
+        let limit = self.settings.node_timeout.min(self.now().until(give_up));
+        match self.attempt(request, limit, Wake::Next, 1).await {
+            Ok(held) => Ok(Early::Held(held)),
+            Err(error) if is_final(&error) => Err(error),
+            Err(_) => Ok(Early::Failed),
         }
     }
 
@@ -138,6 +181,7 @@ impl Coordinator {
         let left = || self.now().until(give_up);
         let (mut attempts, mut last) = (1_u32, None);
         let mut is_warned = false;
+        let mut intent = Intent::new(self, request);
         loop {
             // An attempt ends with the wait. A single attempt (`max_wait` zero) may take a whole node timeout.
             let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
@@ -155,6 +199,7 @@ impl Coordinator {
                 Pause::GiveUp => return Err(error),
             };
             self.warn_of_quarantine(&error, give_up, &mut is_warned);
+            intent.announce();
             tokio::time::sleep(pause.min(left())).await;
             if left().is_zero() {
                 return Err(request.timeout(error));
@@ -184,13 +229,13 @@ impl Coordinator {
         rollback: Wake,
         number: u32,
     ) -> Result<Arc<HeldLease>, LockError> {
-        let &LockRequest { resource, terms, keep, .. } = request;
+        let &LockRequest { claim, terms, keep, .. } = request;
         // An answer after this limit is useless: less than `min_validity` of the lease would be left.
         let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = resource.name(), attempt = number);
+        let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
         let started = self.now();
         let attempt = async {
-            let won = self.counts.attempt(self.acquire(resource, terms, limit, rollback)).await;
+            let won = self.counts.attempt(self.acquire(claim, terms, limit, rollback)).await;
             let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
             let elapsed = || started.until(self.now());
             match &held {
@@ -209,7 +254,7 @@ impl Coordinator {
     /// When the future is dropped, every node that may hold the key is asked to remove it.
     async fn acquire(
         self: &Arc<Self>,
-        resource: &Resource,
+        claim: &Claim,
         terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
@@ -219,12 +264,12 @@ impl Coordinator {
         }
         let LeaseTerms { ttl, min_validity } = terms;
         // Every attempt has a fresh token, so that a late command of this attempt never acts on the next attempt's key.
-        let mut attempt = self.new_attempt(resource, terms, rollback);
+        let mut attempt = self.new_attempt(claim, terms, keys_to_notify(claim, rollback));
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
         }
-        let (command, mut proposal) = self.acquire_command(resource, &attempt.token, ttl, &links).await?;
+        let (command, mut proposal) = self.acquire_command(claim, &attempt.token, ttl, &links).await?;
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
@@ -243,7 +288,9 @@ impl Coordinator {
             }
         }
         let lease = &mut attempt.keys.lease;
+        let mut denials = Denials::default();
         let record = |node, reply: &_| {
+            denials.handle_answer(reply);
             let (name, vote) = (self.node(node).name(), vote_of(reply));
             tracing::trace!(node = %name, ?vote, elapsed = ?sent_at.until(self.now()), "vote");
             let sent_at = if planted::is(planted::Fault::SentAtLate) { self.now() } else { sent_at };
@@ -266,61 +313,49 @@ impl Coordinator {
         match decision {
             Decision::Won => {}
             Decision::Failed | Decision::Pending => {
-                let failure = round.failure();
-                match failure {
-                    RoundFailure::Contended => {}
-                    // Notify other waiters: they may reach more nodes, and our keys may have denied their attempts.
-                    // Two clients do not notify each other in a loop, because we pause before the next attempt.
-                    RoundFailure::NoQuorum => attempt.rollback = Wake::Next,
+                let error = self.failed(claim, round.failure(), votes, denials.taken(claim));
+                match rollback {
+                    Wake::Next => {}
+                    Wake::Nobody => attempt.rollback = to_notify(claim, &error),
                 }
-                return Err(self.failed(resource, failure, votes));
+                return Err(error);
             }
         }
         if let Some(proposal) = proposal {
-            attempt.fence = self.fence((resource, &attempt.keys.lease), &proposal, min_validity).await?;
+            attempt.fence = self.fence((claim, &attempt.keys.lease), &proposal, min_validity).await?;
         }
         // Checked last, so that enough of the lease is left no matter how long the steps above took.
         let now = self.now();
         let left = attempt.keys.lease.deadline(now).map_or(Duration::ZERO, |deadline| now.until(deadline));
         if left <= min_validity {
-            let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+            let (resource, votes) = (claim.name().to_owned(), self.votes(votes));
             return Err(LockError::TooLate { resource, left, min_validity, votes });
         }
         Ok(attempt)
     }
 
-    pub(super) fn new_attempt(
-        self: &Arc<Self>,
-        resource: &Resource,
-        terms: LeaseTerms,
-        rollback: Wake,
-    ) -> Attempt {
-        let random = if planted::is(planted::Fault::ReusedToken) { 0 } else { self.random() };
-        let quorum = self.settings.quorum;
-        Attempt {
-            coordinator: Arc::clone(self),
-            resource: resource.clone(),
-            token: Token::new(&self.settings.owner, random),
-            keys: LockKeys::new(Lease::new(quorum, self.drift()), terms.ttl),
-            fence: FencingToken::new(0),
-            rollback,
-        }
-    }
-
     pub(super) fn failed(
         &self,
-        resource: &Resource,
+        claim: &Claim,
         failure: RoundFailure,
         votes: Vec<NodeVote>,
+        taken: Vec<Taken>,
     ) -> LockError {
-        let (resource, votes) = (resource.name().to_owned(), self.votes(votes));
+        let (resource, votes) = (claim.name().to_owned(), self.votes(votes));
         match failure {
-            RoundFailure::Contended => LockError::Contended { resource, votes },
+            RoundFailure::Contended => LockError::Contended { resource, votes, taken },
             RoundFailure::NoQuorum => {
                 LockError::NoQuorum { resource, needed: self.settings.quorum.needed(), votes }
             }
         }
     }
+}
+
+/// How an attempt outside of the wait queue ended.
+enum Early {
+    Held(Arc<HeldLease>),
+    Failed,
+    NotTried,
 }
 
 impl LockRequest<'_> {
@@ -329,38 +364,12 @@ impl LockRequest<'_> {
     }
 }
 
-/// Owns every key that one attempt may have set, from before the first command is queued until the lease is
-/// [held](super::HeldLease). Dropping an attempt (failed, timed out or cancelled) queues a release for every node that
-/// may hold the key. Never blocks.
-pub(crate) struct Attempt {
-    pub(super) coordinator: Arc<Coordinator>,
-    pub(super) resource: Resource,
-    pub(super) token: Token,
-    pub(super) keys: LockKeys,
-    pub(super) fence: FencingToken,
-    /// Which waiter the releases notify if the attempt is dropped.
-    pub(super) rollback: Wake,
-}
-
-impl Attempt {
-    /// Moves the keys to another owner.
-    pub(super) fn take_keys(&mut self) -> LockKeys {
-        let quorum = self.coordinator.settings.quorum;
-        let nothing = LockKeys::new(Lease::new(quorum, self.coordinator.drift()), self.keys.ttl);
-        std::mem::replace(&mut self.keys, nothing)
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if planted::is(planted::Fault::NoRollback) {
-            return;
-        }
-        let now = self.coordinator.now();
-        let notifying = self.coordinator.nodes_to_notify(&self.resource, self.rollback);
-        for (node, release) in self.keys.take_releases(&self.resource, &self.token, notifying, now) {
-            self.coordinator.node(node).release(release, now);
-        }
+/// The keys for which an attempt notifies when it is dropped or fails after its round. The waiter of an attempt that
+/// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
+fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
+    match (claim, rollback) {
+        (Claim::Exclusive { .. } | Claim::Shared { .. }, Wake::Nobody) => KeySet::EMPTY,
+        (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
     }
 }
 

@@ -17,11 +17,11 @@ impl HeldLease {
     }
 
     pub(super) fn lost_by(&self, why: Closed) -> Stage {
-        Stage::Lost(Box::new(why.loss(&self.resource)))
+        Stage::Lost(Box::new(why.loss(self.claim())))
     }
 
     pub(super) fn reason(&self, state: &State, now: Moment) -> Loss {
-        let resource = self.resource.name().to_owned();
+        let resource = self.claim().name().to_owned();
         match state.max_hold {
             MaxHold::For(max_hold) if state.hold_until <= now => return Loss::MaxHold { resource, max_hold },
             MaxHold::For(_) | MaxHold::Unbounded => {}

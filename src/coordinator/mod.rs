@@ -1,17 +1,21 @@
 //! Drives the protocol over the nodes: wait queue, attempt, rollback, renewal, extension, release.
 
+mod attempt;
 mod clock;
 mod connect;
 mod counts;
+mod denials;
 mod extend;
 mod fanout;
 mod fencing;
 mod guard;
 mod held_lease;
+mod intent;
 mod keeper;
 mod keys;
 mod lock;
 mod loss;
+mod releasing;
 mod renew;
 #[cfg(any(feature = "config", feature = "tls"))]
 mod reread;

@@ -17,7 +17,7 @@ use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
 
-/// How many leases one command renews. The command keeps a node busy for about half a millisecond, so other clients'
+/// How many keys one command renews; a lease may have several. The command keeps a node busy for about half a millisecond, so other clients'
 /// commands wait no longer than that.
 const BATCH_MAX: usize = 256;
 
@@ -36,6 +36,8 @@ struct Batch {
     node: NodeId,
     sent_at: Moment,
     leases: Vec<Arc<HeldLease>>,
+    /// Whether the command was for readers.
+    is_shared: bool,
     reply: Reply<Vec<Answer>>,
 }
 
@@ -74,11 +76,24 @@ impl Work {
     }
 
     fn renew(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
-        for leases in leases.chunks(BATCH_MAX) {
+        let (shared, others): (Vec<_>, Vec<_>) =
+            leases.iter().cloned().partition(|lease| lease.claim().is_shared());
+        self.renew_alike(node, link, &others, sent_at);
+        self.renew_alike(node, link, &shared, sent_at);
+    }
+
+    /// Renews leases that are all shared, or none of them.
+    fn renew_alike(&mut self, node: NodeId, link: &Link, leases: &[Arc<HeldLease>], sent_at: Moment) {
+        let is_shared = leases.first().is_some_and(|lease| lease.claim().is_shared());
+        let mut rest = leases;
+        while !rest.is_empty() {
+            let (leases, others) = rest.split_at(batch(rest.iter().map(|lease| lease.claim().keys().len())));
+            rest = others;
             let leases = leases.to_vec();
-            let locks = leases.iter().map(|lease| (&lease.resource, &lease.token, lease.ttl));
+            let locks = leases.iter().map(|lease| (lease.claim(), &lease.token, lease.ttl));
             let answer = link.clone().send(ExtendMany::new(locks));
-            self.renewals.push(answer.map(move |reply| Batch { node, sent_at, leases, reply }).boxed());
+            let batch = move |reply| Batch { node, sent_at, leases, is_shared, reply };
+            self.renewals.push(answer.map(batch).boxed());
         }
     }
 
@@ -93,7 +108,7 @@ impl Work {
     }
 
     fn handle_batch(&mut self, batch: Batch) {
-        let Batch { node, sent_at, leases, reply } = batch;
+        let Batch { node, sent_at, leases, is_shared, reply } = batch;
         let Some(first) = leases.first() else { return };
         let coordinator = Arc::clone(&first.coordinator);
         let now = coordinator.now();
@@ -103,7 +118,11 @@ impl Work {
         coordinator.counts.node(node).observe_renewals(leases.len(), &reply);
         coordinator.keeper.note_answer(node, reply.as_ref().err().cloned());
         for (i, lease) in leases.iter().enumerate() {
-            let vote = reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote());
+            let vote = match reply.as_ref().map_or(Vote::Unknown, |answers| answers[i].vote()) {
+                // The node may have changed the key into a reader's in the meantime.
+                Vote::Denied if is_shared != lease.claim().is_shared() => Vote::Unknown,
+                vote @ (Vote::Granted | Vote::Denied | Vote::Unknown) => vote,
+            };
             for lacking in lease.handle_renewed(node, sent_at, vote, now).iter() {
                 if self.restores.len() < RESTORES_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
@@ -115,11 +134,22 @@ impl Work {
     }
 }
 
+/// How many of the leases with these numbers of keys one command renews: at least one, which has at most
+/// [`KEYS_MAX`](crate::types::KEYS_MAX).
+fn batch(keys: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0;
+    let fits = |keys: &usize| {
+        sum += keys;
+        sum <= BATCH_MAX
+    };
+    keys.take_while(fits).count().max(1)
+}
+
 impl Restore {
     fn handle(self) {
         let Self { node, sent_at, ttl, lease, reply } = self;
         let now = lease.coordinator.now();
-        lease.coordinator.observe_restored(&lease.resource, node, vote_of(&reply));
+        lease.coordinator.observe_restored(lease.claim(), node, vote_of(&reply));
         let mut state = lease.lock();
         if let Stage::Held = state.stage {
             state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
@@ -211,10 +241,10 @@ impl HeldLease {
         state.deadline(sent_at)?;
         let ttl = this.ttl;
         let command = match this.settings().fencing {
-            Fencing::Off => Acquire::plain(&this.resource, &this.token, ttl),
+            Fencing::Off => Acquire::plain(this.claim(), &this.token, ttl),
             // The node learns our fencing token, so that a later holder with a quorum that includes this node gets a
             // larger one.
-            Fencing::On => Acquire::fenced(&this.resource, &this.token, ttl, this.fencing_token()),
+            Fencing::On => Acquire::fenced(this.claim(), &this.token, ttl, this.fencing_token()),
         };
         let epoch = &mut state.keys.epochs[node.0];
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };

@@ -11,7 +11,7 @@ use crate::node::{
     Answer, Command, CountClients, Declare, Declared, Forget, InspectKey, KeyKind, KeySnapshot, Link,
     NodeFacts, OtherClients, ReadClock, Remove,
 };
-use crate::types::{NodeId, Resource, Wake};
+use crate::types::{Claim, NodeId, Resource};
 
 /// How often a survey asks a node for its time: enough for a median and a rough maximum of the round trips.
 pub(crate) const PROBES: usize = 50;
@@ -45,6 +45,8 @@ pub enum Removal {
     Absent,
     /// Nothing was removed: between reading and removing the key, it expired, was released, or got another owner.
     TooLate,
+    /// Nothing was removed: readers hold the lock.
+    Readers,
     /// Nothing was removed: the key is of another type, and so no lock.
     NoLock,
 }
@@ -114,13 +116,15 @@ impl Coordinator {
             match (key, value) {
                 (KeyKind::Plain, Some(value)) => {
                     let grace = self.settings.node_timeout;
-                    let remove = Remove::new(resource, value.as_bytes(), Wake::Next, grace);
+                    let claim = Claim::Exclusive { key: resource.clone() };
+                    let remove = Remove::new(&claim, value.as_bytes(), claim.all(), grace);
                     match self.ask_one(link, remove).await?.key {
                         Answer::Yes => Ok(Removal::Removed),
                         Answer::No => Ok(Removal::TooLate),
                     }
                 }
                 (KeyKind::Plain | KeyKind::Absent, _) => Ok(Removal::Absent),
+                (KeyKind::Readers, _) => Ok(Removal::Readers),
                 (KeyKind::Other, _) => Ok(Removal::NoLock),
             }
         })

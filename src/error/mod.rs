@@ -75,17 +75,43 @@ impl fmt::Debug for Votes {
     }
 }
 
+/// A resource that another owner holds, in the refusal of a lock of several resources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Taken {
+    /// The name of the resource.
+    pub resource: String,
+    /// The owner label, or the key's whole value if another implementation holds the lock; empty for a key of another
+    /// type, which is no lock.
+    pub owner: String,
+    /// How many nodes named this owner.
+    pub nodes: usize,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} by {:?}", self.resource, self.owner)
+    }
+}
+
+fn listed(taken: &[Taken]) -> String {
+    taken.iter().map(|taken| format!("{taken}; ")).collect()
+}
+
 /// Why a lock was not acquired. No key is left behind: every node that may have set the key is sent a release.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
     /// Another owner holds the lock. Try again later.
-    #[error("{resource:?} is held by another owner ({votes})")]
+    #[error("{resource:?} is held by another owner ({}{votes})", listed(taken))]
     Contended {
         /// The resource.
         resource: String,
         /// Each node's vote.
         votes: Votes,
+        /// For several resources ([`Redlock::multi`](crate::Redlock::multi)), those that are taken, as far as nodes
+        /// named them; else empty.
+        taken: Vec<Taken>,
     },
     /// Too few nodes answered with a vote that counts. Nobody can lock until a quorum is back; check the nodes.
     #[error("no quorum for {resource:?}: {needed} of {} nodes must answer ({votes})", votes.0.len())]

@@ -1,6 +1,13 @@
-//! The lock that users work with: [`Mutex`], [`Guard`], and [`Mutex::run`].
+//! The locks that users work with, and the [`Guard`] of a lock that is held.
 
+mod guard;
+mod locking;
+mod multi;
 mod mutex;
 mod run;
+mod rwlock;
 
-pub use mutex::{Guard, Mutex};
+pub use guard::Guard;
+pub use multi::Multi;
+pub use mutex::Mutex;
+pub use rwlock::{RwLock, WriteGuard};

@@ -36,8 +36,9 @@ pub(super) struct Waiting {
     pub(super) release: Release,
     /// The level: how often the release was sent, up to `REPEATED`; `LAST` after a refusal.
     level: usize,
-    /// The number of releases that one command with this one may carry. A single key that our user may not touch
-    /// makes the server refuse the whole command. Each refusal halves the number, until the refused key is alone.
+    /// The number of keys that one command with this release may carry, unless it carries this release alone. A single
+    /// key that our user may not touch makes the server refuse the whole command. Each refusal halves the number, until
+    /// the refused release is alone.
     company: usize,
 }
 
@@ -49,6 +50,11 @@ impl Waiting {
 
     pub(super) fn is_alone(&self) -> bool {
         self.company == 1
+    }
+
+    /// How many keys the release adds to a command.
+    fn keys(&self) -> usize {
+        self.release.claim.keys().len()
     }
 }
 
@@ -126,7 +132,7 @@ impl Backlog {
     /// Takes the releases for the next command; empty when nothing is due. Drops releases that are not needed any
     /// more.
     pub(super) fn take(&mut self, now: Moment) -> Vec<Waiting> {
-        let (mut taken, mut company) = (Vec::new(), BATCH_MAX);
+        let (mut taken, mut keys, mut company) = (Vec::<Waiting>::new(), 0, BATCH_MAX);
         if self.next.is_some_and(|next| now < next) {
             return taken;
         }
@@ -136,9 +142,10 @@ impl Backlog {
             {
                 let needed = waiting.release.is_needed(now);
                 if needed {
-                    if company.min(waiting.company) <= taken.len() {
+                    if !taken.is_empty() && company.min(waiting.company) < keys + waiting.keys() {
                         break;
                     }
+                    keys += waiting.keys();
                     company = company.min(waiting.company);
                 }
                 self.len -= 1;
@@ -171,6 +178,7 @@ mod tests {
     use super::super::releases::SetStatus;
     use super::super::releases::tests::{at, release};
     use super::*;
+    use crate::types::{Claim, KeyPrefix, Resource};
 
     const OLD: Epoch = Epoch::FIRST;
 
@@ -236,6 +244,25 @@ mod tests {
         }
         assert!(commands.len() < 91 * 17, "{} commands in 100 s", commands.len());
         assert_eq!(backlog.len(), 11_600);
+    }
+
+    /// A command is limited by its keys, and a release with many keys is never too large for a command of its own.
+    #[test]
+    fn several_keys_count_as_several() {
+        let mut backlog = Backlog::default();
+        for i in 0..5 {
+            let mut several = release(SetStatus::Answered, at(1000));
+            let names = (0..50).map(|key| format!("{i} {key}"));
+            let keys = names.map(|name| Resource::parse(&KeyPrefix::default(), &name).unwrap());
+            several.claim = Claim::many(keys.collect()).unwrap();
+            backlog.push(
+                Waiting { company: if i == 4 { 1 } else { BATCH_MAX }, ..Waiting::new(several) },
+                at(0),
+            );
+        }
+        let taken = [0, 1, 2].map(|second| backlog.take(at(second)).len());
+        assert_eq!(taken, [2, 2, 1]);
+        assert!(backlog.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Releases of many locks in one command.
+//! Releases of many keys in one command.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,40 +6,47 @@ use std::time::Duration;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Answer, Command, Notified, Removed, ScriptCall, millis, queue_key};
+use super::commands::{Answer, Command, Removed, ScriptCall, millis, queue_key};
+use super::extend::digits_of_each;
 use super::failure;
-use super::scripts::RELEASE_MANY;
+use super::scripts::{RELEASE_MANY, RELEASE_SHARED};
 use crate::error::NodeFailure;
-use crate::types::{Resource, Token};
+use crate::types::{Claim, KeySet};
 
-/// The number of locks that one command releases at most. The command blocks the server: for 0.1 ms when the keys are
+/// The number of keys that one command releases at most. The command blocks the server: for 0.1 ms when the keys are
 /// gone, as they are for nearly all repeated releases, and for 1 ms when it has to remove each key and notify a
 /// waiter for each.
 pub(super) const BATCH_MAX: usize = 128;
 
-/// Removes the keys that are ours, and notifies a waiter for each. The reply has one answer for each key.
+/// Removes the keys that are ours, and notifies waiters. The reply has one answer for each lock.
 #[derive(Clone)]
-pub(super) struct RemoveMany {
+pub(crate) struct RemoveMany {
     call: Arc<ScriptCall>,
-    locks: usize,
+    /// How many keys each lock has.
+    keys: Arc<[usize]>,
 }
 
 impl RemoveMany {
-    /// `grace` is how long a notified waiter has for its attempt.
+    /// All locks are shared or none is. Each lock is given with its owner, and with the keys for which a waiter is notified. `grace` is how long a
+    /// notified waiter has for its attempt.
     pub(super) fn new<'a>(
-        locks: impl ExactSizeIterator<Item = (&'a Resource, &'a Token)> + Clone,
+        locks: impl ExactSizeIterator<Item = (&'a Claim, &'a [u8], KeySet)> + Clone,
         grace: Duration,
     ) -> Self {
-        let count = locks.len();
-        let mut by_hash = RELEASE_MANY.by_hash(count);
-        for (resource, _) in locks.clone() {
-            by_hash.arg(resource.key());
+        let keys: Arc<[usize]> = locks.clone().map(|(claim, ..)| claim.keys().len()).collect();
+        let is_shared = locks.clone().next().is_some_and(|(claim, ..)| claim.is_shared());
+        let lua = if is_shared { &RELEASE_SHARED } else { &RELEASE_MANY };
+        let mut by_hash = lua.by_hash(keys.iter().sum());
+        for key in locks.clone().flat_map(|(claim, ..)| claim.keys()) {
+            by_hash.arg(key.key());
         }
         by_hash.arg(millis(grace));
-        for (resource, token) in locks {
-            by_hash.arg(token.as_str()).arg(queue_key(resource));
+        for (claim, owner, notify) in locks {
+            for (i, key) in claim.keys().iter().enumerate() {
+                by_hash.arg(owner).arg(if notify.contains(i) { queue_key(key) } else { String::new() });
+            }
         }
-        Self { call: Arc::new(ScriptCall { lua: &RELEASE_MANY, by_hash }), locks: count }
+        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
     }
 }
 
@@ -49,8 +56,8 @@ impl Command for RemoveMany {
     async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Removed>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::BulkString(digits) = &reply
-            && digits.len() == self.locks
-            && let Some(removed) = digits.iter().map(|digit| removed(*digit)).collect()
+            && let Some(digits) = digits_of_each(digits, &self.keys)
+            && let Some(removed) = digits.into_iter().map(removed).collect()
         {
             return Ok(removed);
         }
@@ -58,15 +65,19 @@ impl Command for RemoveMany {
     }
 }
 
-fn removed(digit: u8) -> Option<Removed> {
-    let (key, notified) = match digit {
-        b'0' => (Answer::No, Notified::Nobody),
-        b'1' => (Answer::Yes, Notified::Nobody),
-        b'2' => (Answer::No, Notified::Somebody),
-        b'3' => (Answer::Yes, Notified::Somebody),
-        _ => return None,
-    };
-    Some(Removed { key, notified })
+/// The answer for one lock, from the digits of its keys.
+fn removed(digits: &[u8]) -> Option<Removed> {
+    let mut removed = Removed { key: Answer::Yes, notified: KeySet::EMPTY };
+    for (key, digit) in digits.iter().enumerate() {
+        let bits = digit.checked_sub(b'0').filter(|bits| *bits < 4)?;
+        if bits & 1 == 0 {
+            removed.key = Answer::No;
+        }
+        if bits & 2 != 0 {
+            removed.notified.insert(key);
+        }
+    }
+    Some(removed)
 }
 
 #[cfg(all(test, unix))]

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
-use super::BATCH_MAX;
+use super::{BATCH_MAX, removed};
+use crate::node::commands::{Answer, Removed};
 use crate::node::scripts::{RELEASE_MANY_TEXT, RELEASE_TEXT};
 use crate::testing::{LocalCluster, Reply};
+use crate::types::KeySet;
 
 const GRACE: &str = "60000";
 
@@ -111,6 +113,29 @@ fn those_who_wait_are_called_for_each() {
     assert_eq!(scene.release(&[("ours", "ours"), ("absent", "ours")]), "00", "they are about to come");
     let one = scene.run(&["EVAL", RELEASE_TEXT, "1", "absent", "ours", GRACE, &queue("absent")]);
     assert_eq!(one.int(), Some(0), "as the script for one says");
+}
+
+#[test]
+fn an_empty_queue_is_nobodys() {
+    let scene = Scene::new();
+    for lock in ["quiet", "loud"] {
+        scene.run(&["SET", lock, "ours"]);
+        scene.queue_up(lock, "gone");
+    }
+    let release =
+        ["EVAL", RELEASE_MANY_TEXT, "2", "quiet", "loud", GRACE, "ours", "", "ours", &queue("loud")];
+    assert_eq!(scene.run(&release).text(), Some("11"));
+    let left = ["quiet", "loud"].map(|lock| scene.run(&["EXISTS", &queue(lock)]).int());
+    assert_eq!(left, [Some(1), Some(0)], "only the second queue was looked at");
+}
+
+#[test]
+fn a_lock_is_removed_when_all_its_keys_are() {
+    let some = |keys: &[usize]| keys.iter().copied().collect::<KeySet>();
+    assert_eq!(removed(b"131"), Some(Removed { key: Answer::Yes, notified: some(&[1]) }));
+    assert_eq!(removed(b"1203"), Some(Removed { key: Answer::No, notified: some(&[1, 3]) }));
+    assert_eq!(removed(b"14"), None);
+    assert_eq!(removed(b"1-"), None);
 }
 
 #[test]

@@ -11,10 +11,12 @@ mod commands;
 mod connection;
 mod connection_log;
 mod declare;
+mod extend;
 mod facts;
 mod failure;
 mod inspect;
 mod login;
+mod many;
 mod mistaken;
 mod observe;
 mod permissions;
@@ -26,6 +28,7 @@ mod releases;
 mod roster;
 mod scripts;
 mod sentinel;
+mod shared;
 mod stream;
 mod supervisor;
 #[cfg(feature = "tls")]
@@ -44,24 +47,27 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Extend, ExtendMany, FENCES, Fence, Notified, RaiseFence, ReadClock,
-    ReadFence, Remove, Removed,
+    Acquire, Acquired, Answer, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Remove, Removed,
+    Score,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
 pub use declare::Declared;
+pub(crate) use extend::{Extend, ExtendMany};
 pub use facts::NodeFacts;
 pub(crate) use inspect::{CountClients, InspectKey, KeyKind, KeySnapshot};
 #[cfg(feature = "tls")]
 pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
+pub(crate) use many::TakenKey;
 pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscription};
-pub(crate) use queue::{Leave, Register};
+pub(crate) use queue::{ForWhom, Leave, Register};
 pub(crate) use record::Forget;
 pub(crate) use releases::{Release, SetStatus};
 pub use roster::OtherClients;
 pub(crate) use roster::Roster;
 pub(crate) use sentinel::Sentinel;
+pub(crate) use shared::Intend;
 pub(crate) use stream::{Connector, Tcp, Transport};
 #[cfg(test)]
 pub(crate) use stream::{Management, Stream};
@@ -193,7 +199,7 @@ impl Node {
             return;
         };
         release.prepare(link.epoch(), now);
-        let remove = Remove::new(&release.resource, release.token.as_bytes(), release.wake, self.grace);
+        let remove = Remove::new(&release.claim, release.token.as_bytes(), release.notify, self.grace);
         self.await_release(release, link.send_now(remove));
     }
 

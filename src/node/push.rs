@@ -16,7 +16,7 @@ use super::connection::Driver;
 use super::failure;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
-use crate::types::{Resource, internal_key};
+use crate::types::{Claim, KeySet, internal_key};
 
 /// The number of commands that may be queued on one connection. Above it callers wait for room, and a caller that is
 /// not polled, such as the straggler of a held lock, blocks its room for all others. One burst of locks fills the 50
@@ -29,7 +29,7 @@ pub(crate) trait Listener: Send + Sync + 'static {
     /// The node notified this client: the lock of this key was free there.
     fn handle_notified(&self, key: &str);
     /// A release of ours notified a waiter, so the lock is contended.
-    fn handle_wanted(&self, resource: &Resource);
+    fn handle_wanted(&self, claim: &Claim, keys: KeySet);
     /// A usable connection has been made.
     fn handle_up(&self);
     /// The connection is gone.

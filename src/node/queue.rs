@@ -3,19 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
 use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
 
 use super::commands::{Command, ScriptCall, millis, queue_key};
 use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, REGISTER};
+use super::shared::intent_key;
 use crate::error::NodeFailure;
-use crate::types::{Manner, Resource, Ticket, Turn};
+use crate::types::{Claim, Manner, Resource, Ticket, Turn};
 
 /// How long a queue is kept after a client has registered. A waiting client registers again far more often, so only
 /// the entries of dead clients last to the end of this time.
 const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// For whom a lock counts as free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForWhom {
+    /// Only if nobody has the lock.
+    Owner,
+    /// Also while others read and no writer waits.
+    Reader,
+}
+
+impl ForWhom {
+    pub(crate) fn of(claim: &Claim) -> Self {
+        if claim.is_shared() { Self::Reader } else { Self::Owner }
+    }
+
+    fn add_to(self, by_hash: &mut Cmd, resource: &Resource) {
+        match self {
+            Self::Owner => {}
+            Self::Reader => {
+                by_hash.arg(intent_key(resource));
+            }
+        }
+    }
+}
 
 /// Adds this client to the queue of a lock, and reads the state of the lock.
 #[derive(Clone)]
@@ -25,6 +50,7 @@ impl Register {
     /// `grace` is how long a notified waiter has for its attempt.
     pub(crate) fn new(
         resource: &Resource,
+        for_whom: ForWhom,
         channel: &Channel,
         ticket: Option<&Ticket>,
         manner: Manner,
@@ -38,6 +64,7 @@ impl Register {
             Manner::Patient => "patient",
         });
         by_hash.arg(millis(grace)).arg(millis(KEPT_FOR));
+        for_whom.add_to(&mut by_hash, resource);
         Self(Arc::new(ScriptCall { lua: &REGISTER, by_hash }))
     }
 }
@@ -71,18 +98,19 @@ fn turn(wait: i64) -> Turn {
 pub(crate) struct Leave(Arc<ScriptCall>);
 
 impl Leave {
-    pub(crate) fn new(resource: &Resource, channel: &Channel, grace: Duration) -> Self {
-        Self::called(resource, channel.as_str(), grace)
+    pub(crate) fn new(resource: &Resource, for_whom: ForWhom, channel: &Channel, grace: Duration) -> Self {
+        Self::called(resource, for_whom, channel.as_str(), grace)
     }
 
     /// Only notifies the next waiter. Used by a client that is not in the queue.
-    pub(crate) fn of_nobody(resource: &Resource, grace: Duration) -> Self {
-        Self::called(resource, "", grace)
+    pub(crate) fn of_nobody(resource: &Resource, for_whom: ForWhom, grace: Duration) -> Self {
+        Self::called(resource, for_whom, "", grace)
     }
 
-    fn called(resource: &Resource, channel: &str, grace: Duration) -> Self {
+    fn called(resource: &Resource, for_whom: ForWhom, channel: &str, grace: Duration) -> Self {
         let mut by_hash = LEAVE.by_hash(2);
         by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel).arg(millis(grace));
+        for_whom.add_to(&mut by_hash, resource);
         Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
     }
 }

@@ -1,7 +1,7 @@
 //! Releases: one is repeated until the node has answered, or until the TTL has made it needless.
 
 use super::connection::Epoch;
-use crate::types::{Moment, Resource, Token, Ttl, Wake};
+use crate::types::{Claim, KeySet, Moment, Token, Ttl};
 
 /// The fate of the command that may have set the key, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +16,14 @@ pub(crate) enum SetStatus {
     Stray,
 }
 
-/// Removes a key if it still has this token.
+/// Removes the keys of a claim that still have this token.
 #[derive(Clone, Debug)]
 pub(crate) struct Release {
-    pub(crate) resource: Resource,
+    pub(crate) claim: Claim,
     pub(crate) token: Token,
     pub(crate) set_status: SetStatus,
-    pub(crate) wake: Wake,
+    /// The keys for which the next waiter is notified.
+    pub(crate) notify: KeySet,
     /// How long the key lives at most after it was set.
     pub(crate) ttl: Ttl,
     /// When the key has expired, if it exists now.
@@ -73,15 +74,15 @@ impl Release {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::types::KeyPrefix;
+    use crate::types::{KeyPrefix, Resource};
     use std::time::Duration;
 
     pub(in crate::node) fn release(set_status: SetStatus, expires: Moment) -> Release {
         Release {
-            resource: Resource::parse(&KeyPrefix::default(), "r").unwrap(),
+            claim: Claim::Exclusive { key: Resource::parse(&KeyPrefix::default(), "r").unwrap() },
             token: Token::new("me", 7),
             set_status,
-            wake: Wake::Next,
+            notify: KeySet::first(1),
             ttl: Ttl::from_duration(Duration::from_secs(10)),
             expires,
         }

@@ -62,14 +62,36 @@ pub(super) static EXTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(EXTEND_TEXT)
 pub(super) static WRITE_RECORD: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/write_record.lua")));
 pub(super) static DECLARE: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/declare.lua")));
+pub(super) const RELEASE_SHARED_TEXT: &str =
+    concat!(include_str!("scripts/notify.lua"), include_str!("scripts/release_shared.lua"));
+pub(super) static RELEASE_SHARED: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_SHARED_TEXT));
+pub(super) static EXTEND_SHARED: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/extend_shared.lua")));
+/// The script is sent as text; `many.rs` says why.
+pub(super) static ACQUIRE_SHARED: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/acquire_shared.lua")));
+/// The script is sent as text; `many.rs` says why.
+pub(super) static ACQUIRE_MANY: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/acquire_many.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));
 /// The script is sent as text at each connect; its head comment says why.
 pub(super) static PERMISSIONS: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/permissions.lua")));
 
-/// Loads every script during the handshake, so that no later command meets an unknown script.
+/// Loads every script that is called by its hash during the handshake, so that no later command meets an unknown script.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    for lua in [&RELEASE, &RELEASE_MANY, &REGISTER, &LEAVE, &EXTEND, &TRIM, &WRITE_RECORD, &DECLARE] {
+    for lua in [
+        &RELEASE,
+        &RELEASE_MANY,
+        &RELEASE_SHARED,
+        &REGISTER,
+        &LEAVE,
+        &EXTEND,
+        &EXTEND_SHARED,
+        &TRIM,
+        &WRITE_RECORD,
+        &DECLARE,
+    ] {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(lua.text);
     }
 }

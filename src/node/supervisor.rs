@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::backlog::{Backlog, Waiting};
 use super::batch::RemoveMany;
-use super::commands::{Notified, Remove, Removed};
+use super::commands::{Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal};
 use super::connection_log::{ConnectionLog, LogLine};
 use super::observe::{Observer, keep_observing};
@@ -19,7 +19,7 @@ use super::releases::Release;
 use super::trim::keep_trimming;
 use super::{NodeConfig, Request, State, failure};
 use crate::error::NodeFailure;
-use crate::types::{Ambient, Published, Wake};
+use crate::types::{Ambient, Published};
 
 /// Runs until every handle is dropped and no release is left to send.
 pub(super) fn run(
@@ -295,11 +295,8 @@ impl Supervisor {
         match answer {
             Ok(removed) => {
                 for (waiting, Removed { key: _, notified }) in told.into_iter().zip(removed) {
-                    match notified {
-                        Notified::Somebody => {
-                            self.config.notifications.listener.handle_wanted(&waiting.release.resource);
-                        }
-                        Notified::Nobody => {}
+                    if !notified.is_empty() {
+                        self.config.notifications.listener.handle_wanted(&waiting.release.claim, notified);
                     }
                     if !waiting.release.is_settled_by_an_answer() {
                         self.backlog.repeat(waiting, now);
@@ -319,24 +316,34 @@ impl Supervisor {
         }
     }
 
-    /// Sends the releases of the backlog that are due, in one command.
+    /// Sends the releases of the backlog that are due, in one command, or in two if locks are shared.
     fn send_due(&mut self, link: &Link) {
         let now = self.ambient.now();
         let mut due = self.backlog.take(now);
         for Waiting { release, .. } in &mut due {
             release.prepare(link.epoch(), now);
             // A local waiter to which the lock was handed over has tried long ago, so another client is notified now.
-            release.wake = Wake::Next;
+            release.notify = release.claim.all();
         }
+        let (shared, others): (Vec<_>, Vec<_>) =
+            due.into_iter().partition(|waiting| waiting.release.claim.is_shared());
+        self.send_releases(link, others);
+        self.send_releases(link, shared);
+    }
+
+    /// Sends releases in one command. All of them are of shared locks or none is.
+    fn send_releases(&mut self, link: &Link, due: Vec<Waiting>) {
         let grace = self.config.grace;
         match &due[..] {
             [] => {}
-            [Waiting { release: Release { resource, token, wake, .. }, .. }] => {
-                let answer = link.clone().send(Remove::new(resource, token.as_bytes(), *wake, grace));
+            [Waiting { release: Release { claim, token, notify, .. }, .. }] => {
+                let answer = link.clone().send(Remove::new(claim, token.as_bytes(), *notify, grace));
                 self.watch(due, async { answer.await.map(|removed| vec![removed]) });
             }
             many => {
-                let locks = many.iter().map(|Waiting { release, .. }| (&release.resource, &release.token));
+                let locks = many.iter().map(|Waiting { release, .. }| {
+                    (&release.claim, release.token.as_bytes(), release.notify)
+                });
                 let answer = link.clone().send(RemoveMany::new(locks, grace));
                 self.watch(due, answer);
             }

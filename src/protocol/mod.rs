@@ -34,7 +34,7 @@ pub(crate) use node_list::{ListUse, UNMET, is_complete};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{NodeView, Quarantine, RestartGuard, is_introduced, lacking, longest_announced};
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_notify};
-pub(crate) use quorum::{Quorum, QuorumError, QuorumSize};
+pub(crate) use quorum::{NODES_MAX, Quorum, QuorumError, QuorumSize};
 pub(crate) use record::{Change, Durability, MemoryBreak, MetNode, Observation, Record, Span};
 pub(crate) use renewal::{Renewal, spread};
 pub(crate) use round::Round;

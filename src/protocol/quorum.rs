@@ -1,7 +1,7 @@
 //! The quorum: how many of the configured nodes must agree.
 
 /// The limit on nodes. More nodes are a mistake: latency and cost grow with n, and fault tolerance hardly does.
-pub(super) const NODES_MAX: usize = 31;
+pub(crate) const NODES_MAX: usize = 31;
 
 /// The quorum size that the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -82,9 +82,7 @@ impl<W: Clone> WaitQueue<W> {
     /// The head has acquired the lock. The next head begins anew, behind waiters of other processes that came in the
     /// meantime.
     pub(crate) fn handle_acquired(&mut self, number: u64, now: Moment) -> AfterLeaving<W> {
-        if !std::mem::take(&mut self.is_handed_over) {
-            self.chain = Chain::new(now);
-        }
+        self.handle_won(now);
         let gone = self.handle_left(number);
         match gone {
             AfterLeaving::Empty => {}
@@ -93,6 +91,14 @@ impl<W: Clone> WaitQueue<W> {
             }
         }
         gone
+    }
+
+    /// The lock was acquired in this process. If it was not handed over here, it was won against all clients, and may be
+    /// handed over again.
+    pub(crate) fn handle_won(&mut self, now: Moment) {
+        if !std::mem::take(&mut self.is_handed_over) {
+            self.chain = Chain::new(now);
+        }
     }
 
     /// The lock is about to be released in this process. Returns whether the release notifies the next client; it

@@ -40,7 +40,7 @@ pub(crate) enum Turn {
     Endless,
 }
 
-/// Whether a release notifies a waiter.
+/// Whether the release of a key notifies a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// The first waiter that is subscribed is notified, whenever the key is absent afterwards.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use redlock_quorum::testing::history::{Section, Sharing, check};
 use redlock_quorum::testing::{Data, LocalCluster, NodeState};
-use redlock_quorum::{Guard, LockError, Mutex, Redlock, Released, Retry};
+use redlock_quorum::{Guard, LockError, Redlock, Released, Retry};
 
+use crate::kinds::Lock;
 use crate::support::{LONG, Random, SLACK, eventually, now, origin, resident_bytes};
 
 const NODES: usize = 5;
@@ -104,24 +105,37 @@ struct Worker {
 impl Worker {
     async fn run(mut self) -> Vec<Section> {
         while !self.stop.load(Ordering::Relaxed) {
-            let name = format!("job-{}", self.random.below(NAMES));
-            let mutex = self.client.mutex(&name).unwrap().ttl(self.ttl()).retry(self.retry());
+            let lock = self.some_lock().ttl(self.ttl()).retry(self.retry());
             let requested_at = origin();
-            let Some(guard) = self.try_to_lock(&mutex).await else { continue };
+            let Some(guard) = self.try_to_lock(&lock).await else { continue };
             let mut section = Section {
                 client: format!("task {}", self.id),
-                resource: name,
-                sharing: Sharing::Exclusive,
+                resource: String::new(),
+                sharing: if let Lock::Reader(_) = lock { Sharing::Shared } else { Sharing::Exclusive },
                 requested_at,
                 acquired_at: origin(),
                 deadline: 0,
                 ended_at: None,
-                fencing_token: None,
+                fencing_token: Some(guard.fencing_token().get()),
             };
             see(&guard, &mut section);
             self.hold(guard, section).await;
         }
         self.sections
+    }
+
+    /// One resource, two of them at once, or readers and writers of one.
+    fn some_lock(&mut self) -> Lock {
+        let name = |number| format!("job-{}", number % NAMES);
+        let first = self.random.below(NAMES);
+        match self.random.below(5) {
+            0 | 1 => return Lock::Mutex(self.client.mutex(name(first)).unwrap()),
+            2 => return Lock::Writer(self.client.rwlock(name(first)).unwrap()),
+            3 => return Lock::Reader(self.client.rwlock(name(first)).unwrap()),
+            _ => {}
+        }
+        let second = first + 1 + self.random.below(NAMES - 1);
+        Lock::Multi(self.client.multi([name(first), name(second)]).unwrap())
     }
 
     /// Some waiters wait in FIFO order, some poll.
@@ -142,16 +156,14 @@ impl Worker {
         }
     }
 
-    async fn try_to_lock(&mut self, mutex: &Mutex) -> Option<Guard> {
+    async fn try_to_lock(&mut self, lock: &Lock) -> Option<Guard> {
         let result = match self.random.below(4) {
-            0 => mutex.try_lock().await,
-            1 => mutex.clone().max_wait(self.random.up_to(Duration::from_secs(1))).lock().await,
-            2 => {
-                tokio::time::timeout(self.random.up_to(Duration::from_millis(5)), mutex.lock()).await.ok()?
+            0 => lock.try_lock().await,
+            1 => lock.clone().max_wait(self.random.up_to(Duration::from_secs(1))).lock().await,
+            2 => tokio::time::timeout(self.random.up_to(Duration::from_millis(5)), lock.lock()).await.ok()?,
+            _ => {
+                tokio::time::timeout(self.random.up_to(Duration::from_millis(500)), lock.lock()).await.ok()?
             }
-            _ => tokio::time::timeout(self.random.up_to(Duration::from_millis(500)), mutex.lock())
-                .await
-                .ok()?,
         };
         match result {
             Ok(guard) => Some(guard),
@@ -171,6 +183,7 @@ impl Worker {
                 see(&guard, &mut section);
             }
         }
+        let resources: Vec<String> = guard.resources().map(str::to_owned).collect();
         section.ended_at = Some(origin());
         match self.random.below(4) {
             0 => drop(guard),
@@ -189,7 +202,7 @@ impl Worker {
                 task.abort();
             }
         }
-        self.sections.push(section);
+        self.sections.extend(resources.into_iter().map(|resource| Section { resource, ..section.clone() }));
     }
 }
 

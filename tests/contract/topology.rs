@@ -1,4 +1,4 @@
-//! The clusters on which every case runs.
+//! The clusters on which every case runs, and the kinds of locks with which it does.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Redlock, RedlockBuilder};
 
 use crate::access::{Access, Gate, assert_nothing_was_refused};
+use crate::kinds::{Kind, Lock};
 use crate::support::{LONG, SLACK, eventually, plant, queues, value};
 
 /// A cluster with its faults. The faulty nodes come first in the list, so that a client that asks one node after the
@@ -19,6 +20,7 @@ pub(crate) struct Topology {
     /// answered.
     paused: usize,
     access: Access,
+    kind: Kind,
 }
 
 impl Topology {
@@ -31,9 +33,15 @@ impl Topology {
     pub(crate) const THREE_GUARDED: Self = Self { access: Access::Guarded, ..Self::THREE };
     pub(crate) const FIVE_ONE_PAUSED: Self = Self { paused: 1, ..Self::FIVE };
     pub(crate) const FIVE_TWO_PAUSED: Self = Self { paused: 2, ..Self::FIVE };
+    pub(crate) const MULTI_ONE: Self = Self { kind: Kind::Multi, ..Self::ONE };
+    pub(crate) const MULTI_THREE_GUARDED: Self = Self { kind: Kind::Multi, ..Self::THREE_GUARDED };
+    pub(crate) const WRITER_ONE: Self = Self { kind: Kind::Writer, ..Self::ONE };
+    pub(crate) const WRITER_THREE_GUARDED: Self = Self { kind: Kind::Writer, ..Self::THREE_GUARDED };
+    pub(crate) const WRITER_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Writer, ..Self::FIVE_TWO_PAUSED };
+    pub(crate) const MULTI_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Multi, ..Self::FIVE_TWO_PAUSED };
 
     const fn healthy(nodes: usize) -> Self {
-        Self { nodes, dead: 0, paused: 0, access: Access::Open }
+        Self { nodes, dead: 0, paused: 0, access: Access::Open, kind: Kind::Mutex }
     }
 
     pub(crate) async fn start(self) -> World {
@@ -62,6 +70,16 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A lock of the kind that the case is about.
+    pub(crate) fn of(&self, client: &Redlock, name: &str) -> Lock {
+        self.topology.kind.of(client, name)
+    }
+
+    /// The command that sets the keys of such a lock.
+    pub(crate) fn command(&self) -> &'static str {
+        self.topology.kind.command()
+    }
+
     pub(crate) fn quorum(&self) -> usize {
         self.topology.nodes / 2 + 1
     }
@@ -154,6 +172,12 @@ macro_rules! on_every_topology {
                 three_nodes_one_dead THREE_ONE_DEAD,
                 five_nodes_one_paused FIVE_ONE_PAUSED,
                 five_nodes_two_paused FIVE_TWO_PAUSED,
+                multi_one_node MULTI_ONE,
+                multi_three_nodes_guarded MULTI_THREE_GUARDED,
+                multi_five_nodes_two_paused MULTI_FIVE_TWO_PAUSED,
+                writer_one_node WRITER_ONE,
+                writer_three_nodes_guarded WRITER_THREE_GUARDED,
+                writer_five_nodes_two_paused WRITER_FIVE_TWO_PAUSED,
             );
         })+
     };

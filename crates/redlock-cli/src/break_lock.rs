@@ -80,6 +80,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
     }
     Ok(match end {
         End::NothingThere | End::Broken => Exit::SUCCESS,
+        End::Readers => Exit::UNCLEAN,
         End::NotKnown => Exit::NO_QUORUM,
     })
 }
@@ -94,6 +95,8 @@ enum End {
     NothingThere,
     /// The previous holder has lost its quorum.
     Broken,
+    /// Readers hold the lock, and stay.
+    Readers,
     /// The nodes that did not answer may be a quorum.
     NotKnown,
 }
@@ -103,6 +106,7 @@ impl End {
         if broken.is_empty() {
             return match before.state() {
                 LockState::NotHeld => Self::NothingThere,
+                LockState::HeldByReaders(_) => Self::Readers,
                 LockState::Held(_) | LockState::Unknown | _ => Self::NotKnown,
             };
         }
@@ -140,6 +144,7 @@ fn as_text(before: &Inspection, broken: &[NodeResult<Removal>], end: End, medium
         (End::Broken, LockState::NotHeld | LockState::Unknown | _) => {
             format!("nobody holds {key:?} through the removed keys")
         }
+        (End::Readers, _) => format!("readers hold {key:?}, and are not removed; each ends with its TTL"),
         (End::NothingThere, _) => format!("nobody holds {key:?}; there is nothing to break"),
         (End::NotKnown, _) => format!(
             "somebody may still hold {key:?} through the nodes that did not answer; run this again when they are back"
@@ -156,6 +161,7 @@ fn as_json(before: &Inspection, broken: &[NodeResult<Removal>], end: End) -> Val
             Ok(Removal::Absent) => Some("absent"),
             Ok(Removal::TooLate) => Some("too_late"),
             Ok(Removal::NoLock) => Some("no_lock"),
+            Ok(Removal::Readers) => Some("readers"),
             Ok(_) => Some("let_be"),
             Err(_) => None,
         };
@@ -165,6 +171,7 @@ fn as_json(before: &Inspection, broken: &[NodeResult<Removal>], end: End) -> Val
     let result = match end {
         End::NothingThere => "nothing_there",
         End::Broken => "broken",
+        End::Readers => "readers",
         End::NotKnown => "not_known",
     };
     json!({

@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
         output::print(&as_text(&inspection, Medium::of_stdout()))?;
     }
     Ok(match inspection.state() {
-        LockState::Held(_) => Exit::SUCCESS,
+        LockState::Held(_) | LockState::HeldByReaders(_) => Exit::SUCCESS,
         LockState::NotHeld => Exit::UNCLEAN,
         LockState::Unknown | _ => Exit::NO_QUORUM,
     })
@@ -84,6 +84,10 @@ pub(crate) fn failures(inspection: &Inspection, medium: Medium) -> String {
 fn row(node: &NodeInspection) -> Vec<(String, Tone)> {
     let (owner, left) = match node.content() {
         Some(KeyContent::Lock(holder)) => ((holder.owner().to_owned(), Tone::Strong), left(&holder)),
+        Some(KeyContent::Readers(readers)) => {
+            let longest = readers.iter().max_by_key(|reader| reader.remaining());
+            ((reading(&readers), Tone::Strong), longest.map_or_else(|| "-".to_owned(), left))
+        }
         Some(KeyContent::Nothing) => (("nobody".to_owned(), Tone::Faint), "-".to_owned()),
         Some(KeyContent::Other | _) => (("a key that is no lock".to_owned(), Tone::Bad), "-".to_owned()),
         None => (("not known".to_owned(), Tone::Bad), "-".to_owned()),
@@ -94,6 +98,11 @@ fn row(node: &NodeInspection) -> Vec<(String, Tone)> {
 
 fn left(holder: &Holder) -> String {
     holder.remaining().map_or_else(|| "for ever".to_owned(), short)
+}
+
+fn reading(readers: &[Holder]) -> String {
+    let owners: Vec<_> = readers.iter().map(Holder::owner).collect();
+    format!("read by {}", owners.join(", "))
 }
 
 /// The state in one sentence. [`crate::break_lock`] shows it before the question.
@@ -110,6 +119,7 @@ pub(crate) fn summary(inspection: &Inspection) -> String {
             };
             format!("{key:?} is held by {} {time}", holder.owner())
         }
+        LockState::HeldByReaders(readers) => format!("{key:?} is {}", reading(&readers)),
         LockState::NotHeld if with_key == 0 => {
             format!("nobody holds {key:?}: {answered} of {all} nodes say so, {needed} have to agree")
         }
@@ -131,16 +141,20 @@ fn as_json(inspection: &Inspection) -> Value {
 
 /// The state as JSON, without the nodes.
 pub(crate) fn state_as_json(inspection: &Inspection) -> Value {
-    let (state, holder) = match inspection.state() {
-        LockState::Held(holder) => ("held", Some(holder)),
-        LockState::NotHeld => ("not_held", None),
-        LockState::Unknown | _ => ("unknown", None),
+    let (state, holder, readers) = match inspection.state() {
+        LockState::Held(holder) => ("held", Some(holder), Vec::new()),
+        LockState::HeldByReaders(readers) => ("held_by_readers", None, readers),
+        LockState::NotHeld => ("not_held", None, Vec::new()),
+        LockState::Unknown | _ => ("unknown", None, Vec::new()),
     };
+    let reader =
+        |reader: &Holder| json!({ "owner": reader.owner(), "remaining_ms": reader.remaining().map(millis) });
     json!({
         "key": inspection.resource(),
         "state": state,
         "owner": holder.as_ref().map(Holder::owner),
         "remaining_ms": holder.as_ref().and_then(Holder::remaining).map(millis),
+        "readers": readers.iter().map(reader).collect::<Vec<_>>(),
         "quorum": { "nodes": inspection.nodes().len(), "needed": inspection.quorum() },
     })
 }
@@ -149,6 +163,7 @@ fn node_as_json(node: &NodeInspection) -> Value {
     let (under, holder) = match node.content() {
         Some(KeyContent::Nothing) => (Some("nothing"), None),
         Some(KeyContent::Lock(holder)) => (Some("lock"), Some(holder)),
+        Some(KeyContent::Readers(_)) => (Some("readers"), None),
         Some(KeyContent::Other | _) => (Some("other"), None),
         None => (None, None),
     };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Coordinator;
 use crate::error::{LockError, Loss, NodeVote};
 use crate::protocol::Vote;
-use crate::types::{Ambient, Moment, NodeId, Resource};
+use crate::types::{Ambient, Claim, Moment, NodeId};
 
 use meters::Meters;
 use node::NodeCounts;
@@ -206,9 +206,9 @@ impl Coordinator {
     }
 
     /// Logs and counts a node's answer to a key that was set again.
-    pub(super) fn observe_restored(&self, resource: &Resource, node: NodeId, vote: Vote) {
+    pub(super) fn observe_restored(&self, claim: &Claim, node: NodeId, vote: Vote) {
         let name = self.node(node).name();
-        tracing::debug!(resource = resource.name(), node = %name, ?vote, "key set again");
+        tracing::debug!(resource = claim.name(), node = %name, ?vote, "key set again");
         self.counts.node(node).observe_restored(vote);
     }
 }

@@ -1,6 +1,7 @@
 //! The wait queues of this process, and how notifications from nodes and from local releases reach the waiters. The
 //! rules are in `protocol/wait_queue.rs` and `protocol/contender.rs`.
 
+mod notifying;
 mod waiter;
 
 use std::collections::HashMap;
@@ -14,10 +15,11 @@ use super::counts::Counts;
 use super::held_lease::AfterRelease;
 use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
-use crate::node::{Channel, Epoch, Leave, Link, Listener, Node, Notified, NotifyWarning, Subscription};
+use crate::node::{Channel, Epoch, ForWhom, Leave, Link, Listener, Node, NotifyWarning, Subscription};
 use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
-use crate::types::{Moment, NodeId, Resource, Wake};
+use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake};
 
+pub(super) use notifying::Notifying;
 pub(crate) use waiter::Position;
 use waiter::Waiter;
 
@@ -51,8 +53,8 @@ struct Queue {
     /// The queue node, and the connection, where a head has registered. The client may stay registered there until the
     /// wait queue is empty or a head registers elsewhere.
     at: Option<(NodeId, Epoch)>,
-    /// How the last attempt of a head failed.
-    last: Option<LockError>,
+    /// How the last attempt of a head failed, and at what.
+    last: Option<(Claim, LockError)>,
 }
 
 impl WaitQueues {
@@ -71,9 +73,20 @@ impl WaitQueues {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which waiter the release of a lock notifies. Called just before the release.
-    pub(super) fn wake(&self, resource: &Resource, now: Moment) -> Wake {
-        self.state().queues.get(resource).map_or(Wake::Next, |queue| queue.waiters.wake(now))
+    /// The keys of a claim that are handed over to a waiter of this process. Called just before the release.
+    pub(super) fn to_hand_over(&self, claim: &Claim, now: Moment) -> KeySet {
+        // Other readers may go on reading.
+        if claim.is_shared() {
+            return KeySet::EMPTY;
+        }
+        let state = self.state();
+        let wake = |key| state.queues.get(key).map_or(Wake::Next, |queue| queue.waiters.wake(now));
+        let keys = claim.keys().iter().enumerate();
+        keys.filter_map(|(i, key)| match wake(key) {
+            Wake::Nobody => Some(i),
+            Wake::Next => None,
+        })
+        .collect()
     }
 }
 
@@ -98,8 +111,13 @@ impl State {
 }
 
 impl Coordinator {
-    /// Appends a waiter to the wait queue of a lock. `retry` gives the pauses after outages.
-    pub(crate) fn join_wait_queue(self: &Arc<Self>, resource: &Resource, retry: Retry) -> Waiter {
+    /// Appends a waiter to the wait queue of a resource. `retry` gives the pauses after outages.
+    pub(crate) fn join_wait_queue(
+        self: &Arc<Self>,
+        resource: &Resource,
+        retry: Retry,
+        demand: Demand,
+    ) -> Waiter {
         let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
@@ -107,7 +125,11 @@ impl Coordinator {
         let queue = match state.queues.get_mut(resource) {
             Some(queue) => queue,
             None => {
-                let waiters = WaitQueue::new(state.demand(resource, now), now);
+                let demand = match demand {
+                    Demand::Wanted => Demand::Wanted,
+                    Demand::Unknown => state.demand(resource, now),
+                };
+                let waiters = WaitQueue::new(demand, now);
                 state.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
             }
         };
@@ -116,32 +138,62 @@ impl Coordinator {
         Waiter::new(Arc::clone(self), resource.clone(), retry, number, woken)
     }
 
-    /// The nodes on which the releases of a lock notify the next waiter.
-    pub(super) fn nodes_to_notify(&self, resource: &Resource, wake: Wake) -> NodeSet {
-        match wake {
-            Wake::Nobody => NodeSet::EMPTY,
-            Wake::Next => {
-                let order = QueueOrder::new(resource.key());
-                let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
-                nodes_to_notify(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
+    /// Whether somebody waits for a resource in this process.
+    pub(super) fn is_waited_for(&self, resource: &Resource) -> bool {
+        self.wait_queues.state().queues.contains_key(resource)
+    }
+
+    /// Lets waiting readers continue, because a writer has become a reader.
+    pub(super) fn handle_readable(&self, resource: &Resource) {
+        let head = self.wait_queues.state().queues.get_mut(resource).and_then(|queue| {
+            queue.waiters.contender.handle_notified();
+            queue.waiters.head()
+        });
+        if let Some(head) = head {
+            head.notify_one();
+            return;
+        }
+        for node in self.nodes_to_notify(resource).iter() {
+            let leave = Leave::of_nobody(resource, ForWhom::Reader, self.settings.node_timeout);
+            self.node(node).notify(leave);
+        }
+    }
+
+    /// The nodes on which the releases of a claim notify the next waiters of these keys.
+    pub(super) fn notifying(&self, claim: &Claim, keys: KeySet) -> Notifying {
+        let mut notifying = Notifying::NOBODY;
+        for key in keys.iter() {
+            notifying.insert(self.nodes_to_notify(&claim.keys()[key]), key);
+        }
+        notifying
+    }
+
+    fn nodes_to_notify(&self, resource: &Resource) -> NodeSet {
+        let order = QueueOrder::new(resource.key());
+        let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
+        nodes_to_notify(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
+    }
+
+    /// Lets the next waiters continue, because the releases of a lock were queued.
+    pub(super) fn handle_released(&self, claim: &Claim, after: &AfterRelease) {
+        for resource in claim.of(after.handed_over) {
+            self.hand_over(resource);
+        }
+        for node in self.node_ids() {
+            for resource in claim.of(after.notifying.on(node)) {
+                self.notify_next(resource, node);
             }
         }
     }
 
-    /// Lets the next waiter continue, because the releases of a lock were queued.
-    pub(super) fn handle_released(&self, resource: &Resource, after: AfterRelease) {
-        match after {
-            AfterRelease::HandOver => self.hand_over(resource),
-            AfterRelease::NotifyNext(nodes) => self.notify_next(resource, nodes),
+    /// Remembers that locks are wanted, because a release of ours notified another client for each of these keys.
+    pub(super) fn handle_wanted(&self, claim: &Claim, notified: KeySet) {
+        if notified.is_empty() {
+            return;
         }
-    }
-
-    /// Remembers that a lock is wanted if a release of ours notified another client.
-    pub(super) fn handle_wanted(&self, resource: &Resource, notified: Notified) {
-        match notified {
-            Notified::Somebody => self.wait_queues.state().remember_wanted(resource, self.now()),
-            Notified::Nobody => {}
-        }
+        let now = self.now();
+        let mut state = self.wait_queues.state();
+        claim.of(notified).for_each(|resource| state.remember_wanted(resource, now));
     }
 
     /// Hands a released lock over to the head of the local wait queue, which attempts at once. Without a head, other
@@ -155,15 +207,13 @@ impl Coordinator {
             .and_then(|queue| queue.waiters.handle_handed_over());
         match head {
             Some(head) => head.notify_one(),
-            None => self.notify_next(resource, self.nodes_to_notify(resource, Wake::Next)),
+            None => self.nodes_to_notify(resource).iter().for_each(|node| self.notify_next(resource, node)),
         }
     }
 
-    /// Makes each of `nodes` notify the first waiter in its queue if the lock is free there.
-    fn notify_next(&self, resource: &Resource, nodes: NodeSet) {
-        for id in nodes.iter() {
-            self.node(id).notify(Leave::of_nobody(resource, self.settings.node_timeout));
-        }
+    /// Makes a node notify the first waiter in its queue if the lock is free there.
+    fn notify_next(&self, resource: &Resource, node: NodeId) {
+        self.node(node).notify(Leave::of_nobody(resource, ForWhom::Owner, self.settings.node_timeout));
     }
 
     /// Ends all waits. The commands that remove the client from the nodes' queues are sent before any later command.
@@ -183,7 +233,9 @@ impl Coordinator {
     /// asleep.
     fn leave_queues(&self, resource: &Resource) {
         for id in self.node_ids() {
-            self.node(id).notify(Leave::new(resource, &self.wait_queues.channel, self.settings.node_timeout));
+            let leave =
+                Leave::new(resource, ForWhom::Owner, &self.wait_queues.channel, self.settings.node_timeout);
+            self.node(id).notify(leave);
         }
     }
 
@@ -237,7 +289,12 @@ impl Listener for Subscriber {
         match head {
             Some(head) => head.notify_one(),
             // The waiter has left: the node notifies the next one.
-            None => node.notify(Leave::new(&resource, &wait_queues.channel, settings.node_timeout)),
+            None => node.notify(Leave::new(
+                &resource,
+                ForWhom::Owner,
+                &wait_queues.channel,
+                settings.node_timeout,
+            )),
         }
     }
 
@@ -265,9 +322,9 @@ impl Listener for Subscriber {
         self.counts.node(self.node).observe_pending(releases);
     }
 
-    fn handle_wanted(&self, resource: &Resource) {
+    fn handle_wanted(&self, claim: &Claim, keys: KeySet) {
         if let Some(coordinator) = self.coordinator.upgrade() {
-            coordinator.handle_wanted(resource, Notified::Somebody);
+            coordinator.handle_wanted(claim, keys);
         }
     }
 }

@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
-use crate::node::{Leave, Register};
+use crate::node::{ForWhom, Leave, Register};
 use crate::planted;
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
-use crate::types::{Manner, Moment, NodeId, Resource};
+use crate::types::{Claim, Manner, Moment, NodeId, Resource};
 
 /// A waiter in the local wait queue of a lock. A waiter that is dropped leaves the wait queue at once: the next waiter
 /// becomes head, or, if none is left, other clients are notified.
@@ -93,7 +93,7 @@ impl Waiter {
     /// # Cancel safety
     ///
     /// Cancel safe. Dropping the future has the same effect as a lost answer.
-    pub(crate) async fn register(&self, manner: Manner, limit: Duration) {
+    pub(crate) async fn register(&self, claim: &Claim, manner: Manner, limit: Duration) {
         let coordinator = &self.coordinator;
         let Some((node, link)) = coordinator.queue_node(&self.resource) else {
             // No node can notify us: try again after pauses instead.
@@ -107,11 +107,12 @@ impl Waiter {
             return;
         };
         if let Some((before, _)) = before.filter(|(before, _)| *before != node) {
-            self.leave_queue(before);
+            self.leave_queue(before, ForWhom::Owner);
         }
         let node_timeout = coordinator.settings.node_timeout;
         let command = Register::new(
             &self.resource,
+            ForWhom::of(claim),
             &coordinator.wait_queues.channel,
             ticket.as_ref(),
             manner,
@@ -151,16 +152,17 @@ impl Waiter {
     /// error that this method returned last time; `limit` as in [`handle_failed`](Self::handle_failed).
     pub(crate) fn step_aside(
         self,
+        claim: &Claim,
         error: LockError,
         earlier: Option<LockError>,
         limit: Duration,
     ) -> LockError {
-        let of_line = || self.with_queue(|queue| queue.last.clone()).flatten();
+        let of_line = || self.last_of(claim);
         if self.is_cut_by_the_wait(limit) { earlier.or_else(of_line).unwrap_or(error) } else { error }
     }
 
     /// Called when the attempt has failed. `limit` is how long the attempt could wait for answers.
-    pub(crate) fn handle_failed(&self, error: LockError, limit: Duration) {
+    pub(crate) fn handle_failed(&self, claim: &Claim, error: LockError, limit: Duration) {
         match &error {
             LockError::Contended { .. } => self.with_contender(Contender::handle_lost),
             LockError::NoQuorum { .. }
@@ -175,14 +177,14 @@ impl Waiter {
                 // A notification may have caused the attempt, and other clients may reach more nodes. Leaving the queue
                 // notifies the next client; we register again behind the others.
                 if let Some((node, _)) = self.with_queue(|queue| queue.at.take()).flatten() {
-                    self.leave_queue(node);
+                    self.leave_queue(node, ForWhom::Owner);
                 }
             }
         }
         let cut_short = self.is_cut_by_the_wait(limit);
         self.with_queue(|queue| match &queue.last {
             Some(_) if cut_short => {}
-            Some(_) | None => queue.last = Some(error),
+            Some(_) | None => queue.last = Some((claim.clone(), error)),
         });
     }
 
@@ -192,14 +194,20 @@ impl Waiter {
     }
 
     /// Why the waiters of this wait queue do not have the lock.
-    pub(crate) fn reason(&self) -> LockError {
-        let last = self.with_queue(|queue| queue.last.clone()).flatten();
+    pub(crate) fn reason(&self, claim: &Claim) -> LockError {
         // Without a failed attempt, the lock is contended: a waiter of this process has acquired the lock since, or the
         // queue node alone said that it was held.
-        last.unwrap_or_else(|| {
+        self.last_of(claim).unwrap_or_else(|| {
             let nobody_asked = self.coordinator.node_ids().map(|_| NodeVote::NotAwaited).collect();
-            self.coordinator.failed(&self.resource, RoundFailure::Contended, nobody_asked)
+            self.coordinator.failed(claim, RoundFailure::Contended, nobody_asked, Vec::new())
         })
+    }
+
+    /// The error of the last attempt, if it was an attempt at this claim. A wait queue may have waiters with other
+    /// claims, such as several resources.
+    fn last_of(&self, claim: &Claim) -> Option<LockError> {
+        let last = self.with_queue(|queue| queue.last.clone()).flatten();
+        last.filter(|(of, _)| of == claim).map(|(_, error)| error)
     }
 
     fn handle_outage(&self) {
@@ -208,10 +216,15 @@ impl Waiter {
     }
 
     /// Called when the attempt has acquired the lock: leaves the wait queue.
-    pub(crate) fn handle_acquired(mut self) {
+    pub(crate) fn handle_acquired(mut self, claim: &Claim) {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
         let mut state = self.coordinator.wait_queues.state();
+        for other in claim.keys().iter().filter(|key| **key != self.resource) {
+            if let Some(queue) = state.queues.get_mut(other) {
+                queue.waiters.handle_won(now);
+            }
+        }
         let Some(queue) = state.queues.get_mut(&self.resource) else { return };
         // The next head takes over the client's entry in the queue node's queue, with a new ticket.
         let at = queue.at;
@@ -219,6 +232,10 @@ impl Waiter {
         match queue.waiters.handle_acquired(self.number, now) {
             AfterLeaving::SameHead => {}
             AfterLeaving::NewHead(head) => {
+                if claim.is_shared() {
+                    // The next head may be a reader, too.
+                    queue.waiters.contender.handle_notified();
+                }
                 // Unlocked first, because wakers run other code.
                 drop(state);
                 head.notify_one();
@@ -231,14 +248,14 @@ impl Waiter {
                 // Leave here, because our release does so only in one case: it removes a notified client from the queue
                 // where it finds the key. The queue node may lack the key if its answer was not needed and the command
                 // had not left this process by then.
-                self.leave_queue(node);
+                self.leave_queue(node, ForWhom::of(claim));
             }
         }
     }
 
-    fn leave_queue(&self, node: NodeId) {
+    fn leave_queue(&self, node: NodeId, for_whom: ForWhom) {
         let Coordinator { wait_queues, settings, .. } = &*self.coordinator;
-        let leave = Leave::new(&self.resource, &wait_queues.channel, settings.node_timeout);
+        let leave = Leave::new(&self.resource, for_whom, &wait_queues.channel, settings.node_timeout);
         self.coordinator.node(node).notify(leave);
     }
 
@@ -250,7 +267,7 @@ impl Waiter {
             queue.waiters.contender.handle_queue_lost();
         });
         // If the node resumes, it may still register us; this command comes after that one.
-        self.leave_queue(node);
+        self.leave_queue(node, ForWhom::Owner);
     }
 
     fn trace(&self, node: NodeId, turn: &dyn std::fmt::Display) {

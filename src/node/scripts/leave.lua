@@ -5,13 +5,16 @@
 -- KEYS[2]  its queue
 -- ARGV[1]  the client's channel; empty for a client that is not in the queue
 -- ARGV[2]  for how long a notified client is expected, in milliseconds
+-- ARGV[3]  for a client that has become a reader, the key that exists while a writer waits: the next client is notified
+--          while others read, because it may be a reader, too
 -- Returns  1 if a client was notified, else 0
 local queue = KEYS[2]
 if ARGV[1] ~= '' then
   redis.pcall('ZREM', queue, ARGV[1])
 end
 -- PTTL, because a lock may be of any type.
-if redis.pcall('PTTL', KEYS[1]) ~= -2 or expected_for(queue, tonumber(ARGV[2])) > 0 then
+local is_free = redis.pcall('PTTL', KEYS[1]) == -2 or ARGV[3] and is_readable(KEYS[1], ARGV[3])
+if not is_free or expected_for(queue, tonumber(ARGV[2])) > 0 then
   return 0
 end
 return call_next(queue, KEYS[1]) and 1 or 0

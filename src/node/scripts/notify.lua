@@ -42,6 +42,13 @@ local function new_ticket(queue)
   return string.format('%.0f', math.max(micros(), after))
 end
 
+-- Returns whether readers have the lock and no writer waits, so that another reader can have it as well. `intent` is the
+-- key that exists while a writer waits.
+local function is_readable(lock, intent)
+  local first = redis.pcall('ZRANGEBYSCORE', lock, '-inf', '+inf', 'LIMIT', '0', '1')
+  return first[1] and redis.pcall('PTTL', lock) ~= -1 and redis.pcall('EXISTS', intent) ~= 1
+end
+
 -- Marks a client as notified now.
 local function mark_called(queue, channel)
   -- At least 1, because a score of 0 would be a ticket, and the earliest one.

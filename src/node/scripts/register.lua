@@ -10,6 +10,7 @@
 --          notified
 -- ARGV[4]  for how long a notified client is expected, in milliseconds
 -- ARGV[5]  for how long the queue is kept at least, in milliseconds
+-- ARGV[6]  for a reader, the key that exists while a writer waits: the lock is free for it while others read
 -- Returns  {wait, ticket}. wait is
 --          0   if it is the caller's turn
 --          -1  if the lock is held and does not expire
@@ -17,7 +18,12 @@
 --          otherwise for how long, in milliseconds, another client has the lock or is expected to take it
 local queue, me = KEYS[2], ARGV[1]
 local ticket = ARGV[2]
-if ticket == '' then
+-- While a writer waits, a reader goes to the end of the queue: in front of the writer it would be called in vain.
+local writer_waits_for = ARGV[6] and redis.pcall('PTTL', ARGV[6]) or -2
+if type(writer_waits_for) ~= 'number' then
+  writer_waits_for = -2
+end
+if ticket == '' or writer_waits_for > 0 then
   ticket = new_ticket(queue)
 end
 redis.call('ZADD', queue, ticket, me)
@@ -25,6 +31,19 @@ if redis.call('PTTL', queue) < tonumber(ARGV[5]) then
   redis.call('PEXPIRE', queue, ARGV[5])
 end
 local ttl = redis.call('PTTL', KEYS[1])
+if ttl == -2 and writer_waits_for > 0 then
+  -- Perhaps the caller was notified in the writer's place.
+  if expected_for(queue, tonumber(ARGV[4])) == 0 then
+    if call_next(queue, KEYS[1], me) == me then
+      -- The writer waits elsewhere. The caller is not to be taken for one who is about to take the lock.
+      redis.call('ZADD', queue, ticket, me)
+    end
+  end
+  return { writer_waits_for, ticket }
+end
+if ttl ~= -2 and ARGV[6] and is_readable(KEYS[1], ARGV[6]) then
+  return { ARGV[3] == 'patient' and -2 or 0, ticket }
+end
 if ttl ~= -2 then
   return { ttl == 0 and 1 or ttl, ticket }
 end

@@ -5,7 +5,8 @@
 -- KEYS[i]      a lock; the same lock may occur several times, with different tokens
 -- ARGV[1]      for how long a notified client is expected, in milliseconds
 -- ARGV[2i]     the owner's token
--- ARGV[2i+1]   the lock's queue. Not among the keys, so that a user without permission for the queue can still release
+-- ARGV[2i+1]   the lock's queue; empty to notify nobody. Not among the keys, so that a user without permission for the
+--              queue can still release
 -- Returns      a string with one digit for each lock: 1 removed; 0 not the caller's. 2 is added if a client was
 --              notified
 local values = redis.call('MGET', unpack(KEYS))
@@ -17,7 +18,7 @@ for i, key in ipairs(KEYS) do
     ours[#ours + 1] = key
   end
   -- MGET also returns nothing for a key of another type; EXISTS below detects such a key, if a client waits.
-  if answers[i] == 1 or not values[i] then
+  if (answers[i] == 1 or not values[i]) and ARGV[2 * i + 1] ~= '' then
     absent[#absent + 1] = i
     queues[#queues + 1] = ARGV[2 * i + 1]
   end

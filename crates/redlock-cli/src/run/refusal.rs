@@ -22,6 +22,10 @@ pub(super) async fn of(redlock: &Redlock, key: &str, error: LockError, exit: Exi
             };
             format!("held by {} {left}{waited}", holder.owner())
         }
+        Ok(LockState::HeldByReaders(readers)) => {
+            let owners: Vec<_> = readers.iter().map(|reader| reader.owner()).collect();
+            format!("read by {}{waited}", owners.join(", "))
+        }
         // Released meanwhile, or unknown.
         Ok(_) | Err(_) => format!("held by another owner{waited}"),
     };

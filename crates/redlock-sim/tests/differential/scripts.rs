@@ -7,6 +7,10 @@ use sha1_smol::Sha1;
 /// Which of them. The variant says what its arguments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Script {
+    AcquireMany,
+    AcquireShared,
+    ExtendShared,
+    ReleaseShared,
     Release,
     ReleaseMany,
     Register,
@@ -23,11 +27,19 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    Declare, Extend, Leave, Mistake, Permissions, Register, Release, ReleaseMany, Trim, Words, WriteRecord,
+    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Leave, Mistake, Permissions, Register,
+    Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 26] = [
+pub(crate) const SCRIPTS: [Script; 33] = [
+    AcquireShared,
+    AcquireShared,
+    ExtendShared,
+    ReleaseShared,
+    ReleaseShared,
+    AcquireMany,
+    AcquireMany,
     Release,
     Release,
     ReleaseMany,
@@ -120,6 +132,10 @@ impl Script {
 
     fn source(self) -> String {
         match self {
+            AcquireMany => lua!("acquire_many").into(),
+            AcquireShared => lua!("acquire_shared").into(),
+            ExtendShared => lua!("extend_shared").into(),
+            ReleaseShared => [NOTIFY, lua!("release_shared")].concat(),
             Release => [lua!("release"), NOTIFY, lua!("release_notify")].concat(),
             ReleaseMany => [NOTIFY, lua!("release_many")].concat(),
             Register => [NOTIFY, lua!("register")].concat(),

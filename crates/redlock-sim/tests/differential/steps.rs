@@ -185,6 +185,7 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
     let script = random.of(&SCRIPTS);
     let (lock, other) = (key(random, "text"), key(random, "text"));
     let (token, second) = (random.of(&TOKENS), random.of(&TOKENS));
+    let shared = random.of(&["k0", "k1", "z0", "z1"]);
     let queue = random.of(&["q:k0", "q:k0", "q:k1", "x0"]);
     let other_queue = random.of(&["q:k0", "q:k1", "z1"]);
     let (channel, grace) = (random.of(&CHANNELS), random.of(&["0", "60000", "600000"]));
@@ -192,12 +193,27 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
     let manner = random.of(&["eager", "eager", "patient"]);
     let (hash, set) = (key(random, "hash"), key(random, "set"));
     let (keys, rest) = match script {
+        Script::AcquireMany => (vec![lock, other], vec![token, random.of(&LONG)]),
+        Script::AcquireShared => {
+            (vec![shared], vec![token, random.of(&LONG), random.of(&["k2", "none", "q:k1"])])
+        }
+        Script::ExtendShared => (vec![shared, lock], vec![token, random.of(&LONG), second, random.of(&LONG)]),
+        Script::ReleaseShared => {
+            (vec![shared, lock, shared], vec![grace, token, queue, second, other_queue, second, ""])
+        }
         Script::Release if random.below(3) == 0 => (vec![lock], vec![token]),
         Script::Release => (vec![lock], vec![token, grace, queue]),
         Script::ReleaseMany => {
             (vec![lock, other, lock], vec![grace, token, queue, second, other_queue, second, queue])
         }
+        Script::Register if random.below(3) == 0 => (
+            vec![shared, queue],
+            vec![channel, ticket, manner, grace, random.of(&LONG), random.of(&["k2", "none"])],
+        ),
         Script::Register => (vec![lock, queue], vec![channel, ticket, manner, grace, random.of(&LONG)]),
+        Script::Leave if random.below(3) == 0 => {
+            (vec![shared, queue], vec![random.of(&["", channel]), grace, random.of(&["k2", "none"])])
+        }
         Script::Leave => (vec![lock, queue], vec![random.of(&["", channel]), grace]),
         Script::Extend => (vec![lock, other], vec![token, random.of(&LONG), second, random.of(&LONG)]),
         Script::Trim => {
