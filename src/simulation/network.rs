@@ -106,10 +106,18 @@ impl Internet {
         &self.servers[self.addresses.lock().unwrap()[address]]
     }
 
-    /// A server that no address leads to.
+    /// A master that no address leads to.
     pub(super) fn spare(&self) -> Option<usize> {
-        let addresses = self.addresses.lock().unwrap();
-        (0..self.servers.len()).find(|server| !addresses.contains(server))
+        (0..self.servers.len()).find(|server| self.is_free(*server) && !self.is_replica(*server))
+    }
+
+    /// Whether no address leads to the server.
+    pub(super) fn is_free(&self, server: usize) -> bool {
+        !self.addresses.lock().unwrap().contains(&server)
+    }
+
+    pub(super) fn is_replica(&self, server: usize) -> bool {
+        self.servers[server].with(|server| server.is_replica())
     }
 
     pub(super) fn leads_to(&self, address: usize) -> usize {

@@ -168,7 +168,8 @@ impl Stage {
             }
             What::Swap(address) => {
                 if let Begun::From(before) = begun
-                    && (0..self.internet.addresses()).all(|other| self.internet.leads_to(other) != before)
+                    && self.internet.is_free(before)
+                    && !self.internet.is_replica(before)
                 {
                     self.internet.lead(address, before);
                 }
@@ -193,8 +194,8 @@ impl Stage {
     fn promote(&self, address: usize, lag: Duration, begun: &Begun) {
         let Begun::Copied(replica) = *begun else { return };
         let (now, master) = (self.internet.time().now(), self.internet.leads_to(address));
-        if master == replica || !self.server(replica).with(|replica| replica.is_up() && replica.is_replica())
-        {
+        let is_there = self.server(replica).with(|replica| replica.is_up() && replica.is_replica());
+        if !is_there || !self.internet.is_free(replica) {
             return;
         }
         self.server(replica).follow(self.server(master), lag, now);
