@@ -122,7 +122,7 @@ impl Stage {
                 self.set(client, address, |state| state.is_open = CALM_WIRE.is_open);
             }
             What::Slow { client, address, .. } => {
-                self.slow(client, address, CALM_WIRE.longest, CALM_WIRE.back)
+                self.slow(client, address, CALM_WIRE.longest, CALM_WIRE.back);
             }
             What::SlowClient { client, .. } => {
                 (0..self.internet.addresses())
