@@ -118,7 +118,7 @@ impl NodeFacts {
     }
 
     /// Whether the node may vote at all.
-    pub(super) fn check(&self, eviction: Eviction) -> Result<(), NodeFailure> {
+    pub(super) fn check(&self) -> Result<(), NodeFailure> {
         match self.mode.as_deref() {
             Some(STANDALONE) => {}
             Some(mode) => return Err(NodeFailure::NotStandalone { mode: mode.to_owned() }),
@@ -133,25 +133,34 @@ impl NodeFacts {
         if version(&self.version) < VERSION_MIN {
             return Err(NodeFailure::TooOld { version: self.version.clone() });
         }
-        let evicts = self.max_memory > 0 && self.eviction_policy != "noeviction";
+        Ok(())
+    }
+
+    /// Whether the node may vote although it may throw locks away. Checked when the record is written, because the
+    /// record has to say that the node could not keep every write: its count of evictions ends with its process.
+    pub(super) fn check_eviction(&self, eviction: Eviction) -> Result<(), NodeFailure> {
         match eviction {
-            Eviction::Refused if evicts => {
+            Eviction::Refused if self.may_evict() => {
                 Err(NodeFailure::MayEvict { policy: self.eviction_policy.clone() })
             }
             Eviction::Refused | Eviction::Allowed => Ok(()),
         }
     }
 
+    fn may_evict(&self) -> bool {
+        self.max_memory > 0 && self.eviction_policy != "noeviction"
+    }
+
     /// The durability from which the rules of the record judge the memory of locks. A server with replicas, or one
     /// that sentinels manage, is never durable: the server that takes its place has its record, but may lack its last
-    /// grants.
+    /// grants. Nor is one that may evict.
     pub(super) fn durability(&self, management: Management) -> Durability {
         let is_fixed = match management {
             Management::Direct => self.replicas == 0,
             Management::BySentinel => false,
         };
         Durability {
-            syncs: is_fixed && self.persistence == Persistence::Durable,
+            syncs: is_fixed && !self.may_evict() && self.persistence == Persistence::Durable,
             is_rewriting: self.is_rewriting,
             was_rewritten: self.was_rewritten,
         }
@@ -268,7 +277,7 @@ mod tests {
 
     #[test]
     fn who_may_vote() {
-        let check = |from, to| facts(from, to).check(Eviction::Refused);
+        let check = |from, to| facts(from, to).check();
         assert_eq!(check("", ""), Ok(()));
         assert_eq!(
             check("role:master", "role:slave"),
@@ -288,16 +297,21 @@ mod tests {
         };
         for mode in ["server_mode", "redis_mode"] {
             let facts = valkey(mode);
-            assert_eq!(
-                (facts.check(Eviction::Refused), facts.software(), facts.version()),
-                (Ok(()), "Valkey", "9.1.2")
-            );
+            assert_eq!((facts.check(), facts.software(), facts.version()), (Ok(()), "Valkey", "9.1.2"));
         }
         assert_eq!(check("redis_mode", "server_mode"), Ok(()));
         assert!(matches!(check("redis_mode", "node_mode"), Err(NodeFailure::Unexpected { .. })));
-        let evicts = NodeFailure::MayEvict { policy: "allkeys-lru".into() };
-        assert_eq!(check("maxmemory:0", "maxmemory:1"), Err(evicts));
-        assert_eq!(facts("maxmemory:0", "maxmemory:1").check(Eviction::Allowed), Ok(()));
+    }
+
+    #[test]
+    fn a_node_that_may_evict_has_no_vote_and_keeps_no_write() {
+        let (evicts, keeps) = (facts("maxmemory:0", "maxmemory:1"), facts("", ""));
+        let refused = NodeFailure::MayEvict { policy: "allkeys-lru".into() };
+        assert_eq!(evicts.check_eviction(Eviction::Refused), Err(refused));
+        assert_eq!(evicts.check_eviction(Eviction::Allowed), Ok(()));
+        assert_eq!(keeps.check_eviction(Eviction::Refused), Ok(()));
+        let syncs = |facts: &NodeFacts| facts.durability(Management::Direct).syncs;
+        assert_eq!((syncs(&evicts), syncs(&keeps)), (false, true));
     }
 
     #[test]

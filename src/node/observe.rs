@@ -91,7 +91,7 @@ impl Observer {
         let rest = replies.split_off(facts::REPLIES.min(replies.len()));
         let facts = Arc::new(NodeFacts::parse(replies)?);
         let refusal = |failure| Refusal { failure, facts: Some(Arc::clone(&facts)) };
-        facts.check(self.eviction).map_err(refusal)?;
+        facts.check().map_err(refusal)?;
         self.roster.admit(self.node, facts.run_id()).map_err(refusal)?;
         // Errors are extracted one by one, because the error of a pipeline as a whole hides what the server said.
         let rest: Result<Vec<Value>, _> = rest.into_iter().map(Value::extract_error).collect();
@@ -112,6 +112,7 @@ impl Observer {
                 RecordWrite::Outdated => return Ok(None),
             }
         }
+        facts.check_eviction(self.eviction).map_err(refusal)?;
         let observed = Observed {
             node_id: record.id.clone(),
             at: received,

@@ -270,6 +270,26 @@ async fn eviction_that_is_switched_on_later_costs_the_vote() {
     eventually(SLACK, "it is in quarantine", eviction).await;
 }
 
+/// The bug: nothing was written down of a node that might evict, and its count of evictions ended with its process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_evicted_and_restarts_helps_nobody() {
+    let cluster = LocalCluster::builder().nodes(3).directive("maxmemory", "100mb").start().unwrap();
+    let redlock = client(cluster.urls(), TTL).await;
+    let guard = hold_on_two(&cluster, &redlock).await;
+    // The record has no TTL and stays. Neither setting outlives the process.
+    for (name, value) in [("maxmemory-policy", "volatile-lru"), ("maxmemory", "1")] {
+        cluster.command(1, &["CONFIG", "SET", name, value]).unwrap();
+    }
+    let _ = cluster.command(1, &["SET", "more", "1"]).unwrap();
+    eventually(SLACK, "the key is evicted", || crate::support::value(&cluster, 1, KEY).is_none()).await;
+    let refused = || matches!(redlock.nodes()[1].failure(), Some(NodeFailure::MayEvict { .. }));
+    eventually(SLACK, "it has no vote", refused).await;
+    cluster.restart(1, Data::Kept).unwrap();
+    let other = client(cluster.urls(), TTL).await;
+    assert!(cause(&other, 1).is_some(), "{other:?}");
+    nobody_else_gets_it(&guard, &other).await;
+}
+
 /// The old file is loaded although the node has run without it. The record of that run is lost with the locks of that
 /// run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
