@@ -91,7 +91,7 @@ macro_rules! lock_settings {
     ($lock:ident) => {
         impl $lock {
             /// Time to live of the lease, instead of the client's default: 10 ms to `max_ttl`, rounded down to whole
-            /// milliseconds. [`lock`](Self::lock) returns [`LockError::Invalid`](crate::LockError::Invalid) for a value
+            /// milliseconds. `lock` returns [`LockError::Invalid`](crate::LockError::Invalid) for a value
             /// out of these bounds.
             pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
                 self.locking.ttl = ttl;
@@ -106,7 +106,7 @@ macro_rules! lock_settings {
                 self
             }
 
-            /// Longest time that [`lock`](Self::lock) waits in all, instead of the client's default. Zero means a
+            /// Longest time that `lock` waits in all, instead of the client's default. Zero means a
             /// single attempt.
             pub fn max_wait(mut self, max_wait: std::time::Duration) -> Self {
                 self.locking.max_wait = max_wait;
@@ -114,7 +114,7 @@ macro_rules! lock_settings {
             }
 
             /// Whether the client renews the lease as long as its guard lives, instead of the client's default. Without
-            /// renewal, the lease expires a TTL after it was acquired or [extended](Guard::extend).
+            /// renewal, the lease expires a TTL after it was acquired or [extended](crate::Guard::extend).
             pub fn keep_alive(mut self, keep_alive: bool) -> Self {
                 self.locking.keep_alive(keep_alive);
                 self
@@ -127,7 +127,7 @@ macro_rules! lock_settings {
                 self
             }
 
-            /// How [`lock`](Self::lock) waits, instead of the client's default.
+            /// How `lock` waits, instead of the client's default.
             pub fn retry(mut self, retry: crate::Retry) -> Self {
                 self.locking.retry = retry;
                 self
@@ -189,7 +189,7 @@ macro_rules! lock_methods {
             ///
             /// # Errors
             ///
-            /// As [`lock`](Self::lock), without `Timeout`. [`LockError::Contended`](crate::LockError::Contended) is the
+            /// As `lock`, without `Timeout`. [`LockError::Contended`](crate::LockError::Contended) is the
             /// ordinary result when another owner holds the lock.
             ///
             /// # Cancel safety
@@ -199,7 +199,7 @@ macro_rules! lock_methods {
                 self.locking.try_lock().await
             }
 
-            /// Acquires the lock as [`lock`](Self::lock) does, runs `body` while the lock is held, and releases the
+            /// Acquires the lock as `lock` does, runs `body` while the lock is held, and releases the
             /// lock. When the lease is lost, the body is dropped at the await that it has reached: the body is never
             /// polled after the deadline.
             ///

@@ -44,7 +44,6 @@ pub(crate) struct Link {
 /// The facts about the node at the other end.
 #[derive(Debug)]
 struct About {
-    node_id: String,
     clock: NodeClock,
     facts: Arc<NodeFacts>,
     activity: Arc<Activity>,
@@ -78,11 +77,6 @@ impl Link {
     /// The node's wall clock at `now`, extrapolated by our own clock since we connected.
     pub(crate) fn wall_micros(&self, now: Moment) -> u64 {
         self.about.clock.wall_micros(now)
-    }
-
-    /// The id that the node has given itself.
-    pub(crate) fn node_id(&self) -> &str {
-        &self.about.node_id
     }
 
     pub(crate) fn facts(&self) -> &Arc<NodeFacts> {
@@ -163,9 +157,9 @@ impl Connection {
             let observed = observed.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
             let subscription = dialed.listen(notifications, name).await;
             let Dialed { connection, driver, .. } = dialed;
-            let Observed { facts, node_id, at, wall_micros } = observed;
+            let Observed { facts, at, wall_micros } = observed;
             let clock = NodeClock { at, wall_micros };
-            let about = Arc::new(About { node_id, clock, facts, activity: Arc::clone(&activity) });
+            let about = Arc::new(About { clock, facts, activity: Arc::clone(&activity) });
             Ok(Self { link: Link { connection, epoch, subscription, about }, activity, driver })
         };
         match tokio::time::timeout(limit, handshake).await {

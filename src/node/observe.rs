@@ -40,7 +40,6 @@ pub(super) enum ObservationKind {
 /// The result of an observation.
 pub(super) struct Observed {
     pub(super) facts: Arc<NodeFacts>,
-    pub(super) node_id: String,
     pub(super) at: Moment,
     pub(super) wall_micros: u64,
 }
@@ -113,12 +112,7 @@ impl Observer {
             }
         }
         facts.check_eviction(self.eviction).map_err(refusal)?;
-        let observed = Observed {
-            node_id: record.id.clone(),
-            at: received,
-            wall_micros: clock,
-            facts: Arc::clone(&facts),
-        };
+        let observed = Observed { at: received, wall_micros: clock, facts: Arc::clone(&facts) };
         let persistence = facts.persistence();
         // The roster fills in `replaced`, because it knows which node was met before.
         let known = NodeView {

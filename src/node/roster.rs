@@ -119,7 +119,12 @@ impl Roster {
 
     /// The random id that `node` gave itself; empty until the node has been met.
     pub(crate) fn id(&self, node: NodeId) -> String {
-        self.members.with(|members| members[node.0].id().to_owned())
+        self.with_id(node, str::to_owned)
+    }
+
+    /// Calls `read` with the [`id`](Self::id), which may change while a connection lives.
+    pub(crate) fn with_id<R>(&self, node: NodeId, read: impl FnOnce(&str) -> R) -> R {
+        self.members.with(|members| read(members[node.0].id()))
     }
 
     /// Whether other clients of `node` use other nodes or another quorum.

@@ -39,6 +39,14 @@ fn a_seed_is_the_same_run_again() {
     }
 }
 
+/// Seeds that have found bugs of the library; tests/regressions.md tells which.
+#[test]
+fn seeds_that_found_bugs_are_clean() {
+    for seed in [942] {
+        tell(&Plan { seed, bug: None, kept: Kept::All });
+    }
+}
+
 /// `make sim-bugs` looks for all of them, and prints how many seeds each took. `make test` looks for one, which takes few.
 #[test]
 fn planted_bugs_are_found() {

@@ -170,7 +170,10 @@ impl Coordinator {
 
     fn nodes_to_notify(&self, resource: &Resource) -> NodeSet {
         let order = QueueOrder::new(resource.key());
-        let rank = |node| Some((self.node(node).of_live(|link| order.rank(link.node_id()))?, node));
+        let rank = |node| {
+            self.node(node).of_live(|_| ())?;
+            Some((self.roster.with_id(node, |id| order.rank(id)), node))
+        };
         nodes_to_notify(self.settings.quorum, self.health(), self.node_ids().filter_map(rank))
     }
 
@@ -244,7 +247,7 @@ impl Coordinator {
         let order = QueueOrder::new(resource.key());
         let usable = self.node_ids().filter(|id| self.can_notify(*id));
         let links = usable.filter_map(|id| Some((id, self.node(id).link().ok()?)));
-        links.max_by_key(|(_, link)| order.rank(link.node_id()))
+        links.max_by_key(|(node, _)| self.roster.with_id(*node, |id| order.rank(id)))
     }
 
     fn health(&self) -> Health {
