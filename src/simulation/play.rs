@@ -6,7 +6,7 @@ use std::time::Duration;
 use redlock_sim::{Data, Snapshot};
 
 use super::clients::Client;
-use super::faults::{Fault, Loss, What};
+use super::faults::{Begins, Fault, Loss, SENDING_MAX, What};
 use super::network::{Internet, SimServer, WireState};
 use super::oracle::Oracle;
 use super::{CALM_WIRE, RESOURCES};
@@ -39,6 +39,10 @@ impl Stage {
     pub(super) async fn play(self, fault: Fault) {
         let time = self.internet.time();
         tokio::time::sleep_until(time.at(fault.at)).await;
+        if let Begins::AfterSending { client, pause } = fault.begins {
+            let sent = tokio::time::timeout(SENDING_MAX, self.clients[client].sends()).await;
+            tokio::time::sleep(if sent.is_ok() { pause } else { Duration::ZERO }).await;
+        }
         self.oracle.handle_fault(fault.what.kind(), &fault.what.to_string());
         let begun = self.begin(fault.what, fault.lasts);
         self.go_on(fault.what, fault.lasts).await;
@@ -209,7 +213,7 @@ impl Stage {
     /// Data from before a release has the lock again, and nobody can know. It lasts for its TTL.
     fn excuse(&self, server: &SimServer) {
         let now = self.internet.time().now();
-        RESOURCES.iter().filter_map(|key| server.owner(key, now)).for_each(|owner| self.oracle.excuse(owner));
+        RESOURCES.iter().flat_map(|key| server.holders(key, now)).for_each(|holder| self.oracle.excuse(holder));
     }
 
     fn server(&self, server: usize) -> &Arc<SimServer> {
