@@ -16,6 +16,7 @@ pub(crate) enum Script {
     Register,
     Leave,
     Extend,
+    Intend,
     Trim,
     WriteRecord,
     Declare,
@@ -27,12 +28,12 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Leave, Mistake, Permissions, Register,
+    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Intend, Leave, Mistake, Permissions, Register,
     Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 33] = [
+pub(crate) const SCRIPTS: [Script; 34] = [
     AcquireShared,
     AcquireShared,
     ExtendShared,
@@ -50,6 +51,7 @@ pub(crate) const SCRIPTS: [Script; 33] = [
     Leave,
     Extend,
     Extend,
+    Intend,
     Trim,
     WriteRecord,
     WriteRecord,
@@ -141,6 +143,7 @@ impl Script {
             Register => [NOTIFY, lua!("register")].concat(),
             Leave => [NOTIFY, lua!("leave")].concat(),
             Extend => lua!("extend").into(),
+            Intend => lua!("intend").into(),
             Trim => lua!("trim").into(),
             WriteRecord => lua!("write_record").into(),
             Declare => lua!("declare").into(),

@@ -215,6 +215,7 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
             (vec![shared, queue], vec![random.of(&["", channel]), grace, random.of(&["k2", "none"])])
         }
         Script::Leave => (vec![lock, queue], vec![random.of(&["", channel]), grace]),
+        Script::Intend => (vec![other], vec![token, random.of(&LONG)]),
         Script::Extend => (vec![lock, other], vec![token, random.of(&LONG), second, random.of(&LONG)]),
         Script::Trim => {
             let skew = random.of(&["60000000", "-1"]);
