@@ -6,6 +6,7 @@ mod family;
 pub(crate) mod guardian;
 mod help;
 mod job;
+mod locks;
 mod nested;
 mod others;
 mod reaper;
@@ -16,11 +17,12 @@ mod wire;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings, SettingsError};
+use redlock_quorum::{Redlock, Settings, SettingsError};
 
 use self::command::Ending;
 use self::job::Job;
-use self::nested::Held;
+use self::locks::{Kind, Locks};
+use self::nested::{HELD, Held};
 use self::others::OtherLists;
 use self::reaper::Reaper;
 use crate::exit::Exit;
@@ -71,8 +73,12 @@ pub(crate) struct Args {
     /// Run even if other clients use these nodes together with other nodes, or with another quorum.
     #[arg(long)]
     allow_other_lists: bool,
-    /// The lock: the name of the Redis key.
-    key: String,
+    /// Share KEY with other readers, that is with others who lock it with --shared.
+    #[arg(long)]
+    shared: bool,
+    /// The lock: the name of the Redis key. Of several, all or none are locked.
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -85,7 +91,8 @@ struct Options {
     hold_at_least: Duration,
     ending: Ending,
     other_lists: OtherLists,
-    key: String,
+    kind: Kind,
+    keys: Vec<String>,
     command: Vec<OsString>,
 }
 
@@ -116,14 +123,15 @@ async fn under_lock(
     signals: &mut Signals,
     reaper: &mut Reaper,
 ) -> Result<Exit, Failure> {
-    let Options { no_wait, conflict, hold_at_least, ending, other_lists, key, command } = options;
-    let mutex = redlock.mutex(&key)?;
+    let Options { no_wait, conflict, hold_at_least, ending, other_lists, kind, keys, command } = options;
+    let locks = Locks::new(redlock, kind, &keys)?;
     let held = Held::of(redlock, settings.key_prefix());
-    held.check(&key, conflict)?;
+    held.check(&keys, conflict)?;
     let taken = async {
-        let guard = match take(&mutex, no_wait).await {
+        let taken = if no_wait { locks.try_lock().await } else { locks.lock().await };
+        let guard = match taken {
             Ok(guard) => guard,
-            Err(error) => return Err(refusal::of(redlock, &key, error, conflict).await),
+            Err(error) => return Err(refusal::of(redlock, kind, &keys, error, conflict).await),
         };
         others::check(redlock, settings, other_lists, report).await?;
         Ok(guard)
@@ -134,11 +142,10 @@ async fn under_lock(
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
         () = reaper.reap_all() => return Ok(Exit::INTERNAL),
     };
-    Job::new(guard, settings.ttl(), hold_at_least, ending, report).run(&command, &held, signals, reaper).await
-}
-
-async fn take(mutex: &Mutex, no_wait: bool) -> Result<Guard, LockError> {
-    if no_wait { mutex.try_lock().await } else { mutex.lock().await }
+    let variables = [(HELD, held.with(&keys))];
+    Job::new(guard, settings.ttl(), hold_at_least, ending, report)
+        .run(&command, &variables, signals, reaper)
+        .await
 }
 
 fn parse(args: Args) -> Result<(Settings, Options), Failure> {
@@ -153,7 +160,8 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
         kill_after,
         leave_running,
         allow_other_lists,
-        key,
+        shared,
+        keys,
         command,
     } = args;
     let ending = Ending {
@@ -167,7 +175,8 @@ fn parse(args: Args) -> Result<(Settings, Options), Failure> {
         hold_at_least: hold_at_least.unwrap_or_default(),
         ending,
         other_lists: if allow_other_lists { OtherLists::Allowed } else { OtherLists::Refused },
-        key,
+        kind: Kind::of(shared, &keys)?,
+        keys,
         command,
     };
     Ok((settings(nodes, Times { ttl, max_ttl, wait })?, options))
