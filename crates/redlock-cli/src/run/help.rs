@@ -42,7 +42,8 @@ held does nothing, even if the command has ended or failed after a second. A sig
 
 Both accounts or none; and many readers, or one writer:
   redlock run account:7 account:9 -- ./transfer 7 9
-  redlock run --shared catalogue -- ./search; redlock run catalogue -- ./rebuild
+  redlock run --shared catalogue -- ./search
+  redlock run catalogue -- ./rebuild
 
 A command that may take up to a minute to end after SIGTERM:
   redlock run --kill-after 1m worker -- ./worker
