@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, warn};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, keys_to_notify};
 use super::denials::{Denials, to_notify, to_wait_for};
 use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
@@ -18,7 +18,7 @@ use crate::config::{Keep, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote, Taken};
 use crate::planted;
 use crate::protocol::{Decision, Demand, Pause, Raise, Retry, RoundFailure, Step};
-use crate::types::{Claim, KeySet, Moment, NodeId, Wake};
+use crate::types::{Claim, Moment, NodeId, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
@@ -221,38 +221,12 @@ impl Coordinator {
         }
     }
 
-    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails.
-    async fn attempt(
-        self: &Arc<Self>,
-        request: &LockRequest<'_>,
-        limit: Duration,
-        rollback: Wake,
-        number: u32,
-    ) -> Result<Arc<HeldLease>, LockError> {
-        let &LockRequest { claim, terms, keep, .. } = request;
-        // An answer after this limit is useless: less than `min_validity` of the lease would be left.
-        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
-        let started = self.now();
-        let attempt = async {
-            let won = self.counts.attempt(self.acquire(claim, terms, limit, rollback)).await;
-            let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
-            let elapsed = || started.until(self.now());
-            match &held {
-                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
-                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt failed"),
-            }
-            held
-        };
-        attempt.instrument(span).await
-    }
-
     /// Asks every node once and waits at most `limit` for a decision. Removes all keys when the attempt fails.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, every node that may hold the key is asked to remove it.
-    async fn acquire(
+    pub(super) async fn acquire(
         self: &Arc<Self>,
         claim: &Claim,
         terms: LeaseTerms,
@@ -361,15 +335,6 @@ enum Early {
 impl LockRequest<'_> {
     fn timeout(&self, last: LockError) -> LockError {
         LockError::Timeout { max_wait: self.max_wait, last: Box::new(last) }
-    }
-}
-
-/// The keys for which an attempt notifies when it is dropped or fails after its round. The waiter of an attempt that
-/// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
-fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
-    match (claim, rollback) {
-        (Claim::Exclusive { .. } | Claim::Shared { .. }, Wake::Nobody) => KeySet::EMPTY,
-        (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
     }
 }
 
