@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub(crate) use claim::{Claim, KEYS_MAX, KeySet};
+pub(crate) use claim::{Claim, KEYS_MAX, KeySet, Slot};
 pub(crate) use found::FoundValue;
 pub use login::Login;
 pub(crate) use published::Published;
-pub(crate) use resource::Resource;
+pub(crate) use resource::{Resource, slot_of};
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
 /// Longest prefix of keys in bytes: it is part of every command.

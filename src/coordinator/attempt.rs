@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tracing::Instrument as _;
 
+use super::denials::Denials;
 use super::keys::LockKeys;
 use super::lock::LockRequest;
-use super::{Coordinator, HeldLease};
+use super::{Coordinator, HeldLease, slots};
 use crate::config::LeaseTerms;
 use crate::error::LockError;
 use crate::planted;
@@ -50,13 +51,15 @@ impl Drop for Attempt {
 }
 
 impl Coordinator {
-    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails.
+    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails. At a
+    /// semaphore the attempt begins with the slot `free` and goes on to others that the nodes say are free.
     pub(super) async fn attempt(
         self: &Arc<Self>,
         request: &LockRequest<'_>,
         limit: Duration,
         rollback: Wake,
         number: u32,
+        free: Option<usize>,
     ) -> Result<Arc<HeldLease>, LockError> {
         let &LockRequest { claim, terms, keep, .. } = request;
         // An answer after this limit is useless: less than `min_validity` of the lease would be left.
@@ -64,7 +67,7 @@ impl Coordinator {
         let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
         let started = self.now();
         let attempt = async {
-            let won = self.counts.attempt(self.acquire(claim, terms, limit, rollback)).await;
+            let won = self.acquire_any(claim, terms, limit, rollback, free).await;
             let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
             let elapsed = || started.until(self.now());
             match &held {
@@ -74,6 +77,36 @@ impl Coordinator {
             held
         };
         attempt.instrument(span).await
+    }
+
+    /// Acquires what is claimed; of a semaphore, any slot.
+    async fn acquire_any(
+        self: &Arc<Self>,
+        claim: &Claim,
+        terms: LeaseTerms,
+        limit: Duration,
+        rollback: Wake,
+        free: Option<usize>,
+    ) -> Result<Attempt, LockError> {
+        let give_up = self.now() + limit;
+        let mut slot = self.first_slot(claim, free);
+        let mut tries = 1;
+        loop {
+            let left = self.now().until(give_up);
+            let mut denials = Denials::default();
+            let acquire =
+                self.acquire(slot.as_ref().unwrap_or(claim), terms, left.min(limit), rollback, &mut denials);
+            let error = match self.counts.attempt(acquire).await {
+                Ok(attempt) => return Ok(attempt),
+                Err(error) => error,
+            };
+            let is_over = tries == slots::TRIES_MAX || self.now() >= give_up;
+            match self.next_slot(claim, &denials.slots) {
+                Some(next) if !is_over => slot = Some(next),
+                Some(_) | None => return Err(error),
+            }
+            tries += 1;
+        }
     }
 
     pub(super) fn new_attempt(
@@ -99,7 +132,7 @@ impl Coordinator {
 /// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
 pub(super) fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
     match (claim, rollback) {
-        (Claim::Exclusive { .. } | Claim::Shared { .. }, Wake::Nobody) => KeySet::EMPTY,
+        (Claim::Exclusive { .. } | Claim::Shared { .. } | Claim::Slot(_), Wake::Nobody) => KeySet::EMPTY,
         (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
     }
 }

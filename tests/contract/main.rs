@@ -27,6 +27,7 @@ mod prefixes;
 mod rotation;
 mod runtimes;
 mod rwlock;
+mod semaphore;
 mod sentinel;
 mod servers;
 mod stats;
