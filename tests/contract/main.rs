@@ -28,6 +28,7 @@ mod rotation;
 mod runtimes;
 mod rwlock;
 mod semaphore;
+mod semaphore_faults;
 mod sentinel;
 mod servers;
 mod stats;

@@ -8,14 +8,15 @@ use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::testing::history::{Section, Sharing, check, check_permits};
 use redlock_quorum::{LockError, Loss, Permit, Redlock, Released, Semaphore, SettingsError};
 
+use crate::stress::see;
 use crate::support::{LONG, Random, SLACK, builder, client, eventually, lost, now, origin, plant, pttl};
 use crate::topology::Topology;
 use crate::waiting::ends_empty;
 
 const NODES: usize = 3;
-const PERMITS: usize = 3;
+pub(crate) const PERMITS: usize = 3;
 
-fn semaphore(client: &Redlock) -> Semaphore {
+pub(crate) fn semaphore(client: &Redlock) -> Semaphore {
     client.semaphore("job", PERMITS).unwrap().max_wait(LONG)
 }
 
@@ -222,7 +223,7 @@ async fn a_crowd_gets_on() {
     let all = tokio::time::timeout(LONG, try_join_all(tasks));
     let sections = all.await.expect("nobody waits for ever").unwrap().concat();
     println!("{} sections in {:?}", sections.len(), began.elapsed());
-    judge(&sections).await;
+    judge(&sections);
     ends_empty(&cluster).await;
 }
 
@@ -241,25 +242,26 @@ async fn crowd(name: String, semaphore: Semaphore, mut random: Random, each: usi
     sections
 }
 
-async fn section(client: &str, requested_at: u64, permit: &Permit) -> Section {
-    let acquired_at = origin();
-    tokio::time::sleep(Duration::from_millis(2)).await;
-    let ended_at = origin();
-    let deadline = ended_at + u64::try_from(permit.remaining().as_nanos()).unwrap();
-    Section {
+pub(crate) async fn section(client: &str, requested_at: u64, permit: &Permit) -> Section {
+    let mut section = Section {
         client: client.to_owned(),
         resource: format!("slot {}", permit.slot()),
         sharing: Sharing::Exclusive,
         requested_at,
-        acquired_at,
-        deadline,
-        ended_at: Some(ended_at),
+        acquired_at: origin(),
+        deadline: 0,
+        ended_at: None,
         fencing_token: Some(permit.fencing_token().get()),
-    }
+    };
+    see(permit, &mut section);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    see(permit, &mut section);
+    section.ended_at = Some(origin());
+    section
 }
 
 /// Each slot has one holder at a time, the semaphore has no more than its permits, and tokens grow over all slots.
-async fn judge(sections: &[Section]) {
+pub(crate) fn judge(sections: &[Section]) {
     check(sections).assert_ok();
     let of_all = |sharing| {
         let together = |section: &Section| Section { resource: "job".into(), sharing, ..section.clone() };

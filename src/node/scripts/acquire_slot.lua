@@ -8,11 +8,11 @@
 -- ARGV[2]    time to live, in milliseconds
 -- ARGV[3]    the number of the slot to set, from 1
 -- Returns    1 if the slot is the caller's now; else a string with one digit for each slot, 1 if it is free; or minus the
---            number of slots, if it is another one
+--            number of slots, if it is another one (0 for a value that is no number)
 local semaphore, token, ttl, slots = KEYS[1], ARGV[1], tonumber(ARGV[2]), #KEYS - 1
 local known = redis.call('GET', semaphore)
 if known and tonumber(known) ~= slots then
-  return -tonumber(known)
+  return -(tonumber(known) or 0)
 end
 local slot = KEYS[1 + ARGV[3]]
 -- pcall, because GET on another type is an error; the error is not equal to any token.
