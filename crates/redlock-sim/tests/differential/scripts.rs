@@ -9,6 +9,7 @@ use sha1_smol::Sha1;
 pub(crate) enum Script {
     AcquireMany,
     AcquireShared,
+    AcquireSlot,
     ExtendShared,
     ReleaseShared,
     Release,
@@ -27,12 +28,14 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Leave, Mistake, Permissions, Register,
-    Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
+    AcquireMany, AcquireShared, AcquireSlot, Declare, Extend, ExtendShared, Leave, Mistake, Permissions,
+    Register, Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 33] = [
+pub(crate) const SCRIPTS: [Script; 35] = [
+    AcquireSlot,
+    AcquireSlot,
     AcquireShared,
     AcquireShared,
     ExtendShared,
@@ -134,6 +137,7 @@ impl Script {
         match self {
             AcquireMany => lua!("acquire_many").into(),
             AcquireShared => lua!("acquire_shared").into(),
+            AcquireSlot => lua!("acquire_slot").into(),
             ExtendShared => lua!("extend_shared").into(),
             ReleaseShared => [NOTIFY, lua!("release_shared")].concat(),
             Release => [lua!("release"), NOTIFY, lua!("release_notify")].concat(),
