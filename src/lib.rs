@@ -48,7 +48,7 @@ pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingOrigin,
     SettingsError, Taken, TlsCause, Votes,
 };
-pub use lock::{Guard, Multi, Mutex, RwLock, WriteGuard};
+pub use lock::{Guard, Multi, Mutex, Permit, RwLock, Semaphore, WriteGuard};
 pub use node::{Declared, NodeFacts, OtherClients};
 pub use protocol::Retry;
 #[cfg(feature = "testing")]

@@ -4,6 +4,7 @@ mod claim;
 mod found;
 mod login;
 mod published;
+mod resource;
 mod waiting;
 
 use std::fmt;
@@ -12,14 +13,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub(crate) use claim::{Claim, KEYS_MAX, KeySet};
+pub(crate) use claim::{Claim, KEYS_MAX, KeySet, Slot};
 pub(crate) use found::FoundValue;
 pub use login::Login;
 pub(crate) use published::Published;
+pub(crate) use resource::{Resource, slot_of};
 pub(crate) use waiting::{Manner, Ticket, Turn, Wake};
 
-/// Longest resource name in bytes. Each name becomes a Redis key on every node and takes memory there.
-pub(crate) const RESOURCE_BYTES_MAX: usize = 512;
 /// Longest prefix of keys in bytes: it is part of every command.
 const PREFIX_BYTES_MAX: usize = 64;
 /// Beginning of the library's internal keys and channels on every node. Not `redlock:`, which RedLock.net and pottery
@@ -56,54 +56,6 @@ impl KeyPrefix {
 /// tokens and one wait queue. A node's record is about all locks of the node.
 pub(crate) fn internal_key(name: &str) -> String {
     format!("{INTERNAL_PREFIX}{name}")
-}
-
-/// The name of a lock, in UTF-8. The Redis key is the client's prefix and the name, without further changes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Resource {
-    key: Arc<str>,
-    prefix_bytes: usize,
-}
-
-impl Resource {
-    /// Checks the name and the key that it makes.
-    ///
-    /// # Errors
-    ///
-    /// Returns the rule that the name breaks.
-    pub(crate) fn parse(prefix: &KeyPrefix, name: &str) -> Result<Self, &'static str> {
-        if name.is_empty() {
-            return Err("must not be empty");
-        }
-        if name.len() > RESOURCE_BYTES_MAX {
-            return Err("must be at most 512 bytes long");
-        }
-        if name.chars().any(char::is_control) {
-            return Err("must not contain control characters");
-        }
-        if name.starts_with(INTERNAL_PREFIX) {
-            return Err("must not begin with `redlock-quorum:`, which is kept for the library's own keys");
-        }
-        let prefix = prefix.as_str();
-        let key = format!("{prefix}{name}");
-        if key.starts_with(INTERNAL_PREFIX) {
-            return Err(
-                "must not make, behind the `key_prefix`, a key that begins with `redlock-quorum:`, which is \
-                        kept for the library's own keys",
-            );
-        }
-        Ok(Self { key: key.into(), prefix_bytes: prefix.len() })
-    }
-
-    /// The name without the prefix, as users write it.
-    pub(crate) fn name(&self) -> &str {
-        &self.key[self.prefix_bytes..]
-    }
-
-    /// The Redis key of the lock. Internal keys name the resource by it, too.
-    pub(crate) fn key(&self) -> &str {
-        &self.key
-    }
 }
 
 /// The owner value of one attempt: an owner label and 128 random bits.
@@ -351,18 +303,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resource_names_are_checked() {
-        let longest = "x".repeat(RESOURCE_BYTES_MAX);
-        for good in ["a", "invoice:42", "größe/7", " ", "redlock:x", "Redlock-quorum:x", longest.as_str()] {
-            assert!(Resource::parse(&KeyPrefix::default(), good).is_ok(), "{good:?}");
-        }
-        let too_long = "x".repeat(RESOURCE_BYTES_MAX + 1);
-        for bad in ["", "a\nb", "\0", "redlock-quorum:node", too_long.as_str()] {
-            assert!(Resource::parse(&KeyPrefix::default(), bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn keys_begin_with_the_prefix() {
         let prefix = KeyPrefix::parse("größe:").unwrap();
         let resource = Resource::parse(&prefix, "job").unwrap();
@@ -372,20 +312,6 @@ mod tests {
         }
         for bad in ["a\n", "redlock-quorum:", "redlock-quorum:x", &"x".repeat(PREFIX_BYTES_MAX + 1)] {
             assert_eq!(KeyPrefix::parse(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn prefix_and_name_together_make_no_internal_key() {
-        for (prefix, name) in [("redlock-", "quorum:node"), ("r", "edlock-quorum:"), ("redlock-quorum", ":x")]
-        {
-            assert!(
-                Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_err(),
-                "{prefix:?} {name:?}"
-            );
-        }
-        for (prefix, name) in [("redlock-", "x"), ("redlock:", "redlock:x"), ("redlock-quorum", "x:")] {
-            assert!(Resource::parse(&KeyPrefix::parse(prefix).unwrap(), name).is_ok(), "{prefix:?} {name:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
-use crate::lock::{Multi, Mutex, RwLock};
+use crate::lock::{Multi, Mutex, RwLock, Semaphore};
 use crate::node::Declared;
 use crate::types::Ambient;
 
@@ -146,6 +146,17 @@ impl Redlock {
     /// [`SettingsError::Resource`] when the name breaks these rules.
     pub fn rwlock(&self, name: impl AsRef<str>) -> Result<RwLock, SettingsError> {
         RwLock::new(Arc::clone(&self.coordinator), name.as_ref())
+    }
+
+    /// Makes a semaphore of this name with 1 to 64 permits. The name follows the rules of [`mutex`](Redlock::mutex), but is
+    /// not the same lock as the mutex of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name breaks these rules, and [`SettingsError::OutOfRange`] when the number of
+    /// permits does.
+    pub fn semaphore(&self, name: impl AsRef<str>, permits: usize) -> Result<Semaphore, SettingsError> {
+        Semaphore::new(Arc::clone(&self.coordinator), name.as_ref(), permits)
     }
 
     /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.

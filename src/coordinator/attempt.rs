@@ -1,13 +1,19 @@
 //! An attempt: the owner of the keys that may be set, before there is a lease.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Coordinator;
+use tracing::Instrument as _;
+
+use super::denials::Denials;
 use super::keys::LockKeys;
+use super::lock::LockRequest;
+use super::{Coordinator, HeldLease, slots};
 use crate::config::LeaseTerms;
+use crate::error::LockError;
 use crate::planted;
 use crate::protocol::Lease;
-use crate::types::{Claim, FencingToken, KeySet, Token};
+use crate::types::{Claim, FencingToken, KeySet, Token, Wake};
 
 /// Owns every key that one attempt may have set, from before the first command is queued until the lease is
 /// [held](super::HeldLease). Dropping an attempt (failed, timed out or cancelled) queues a release for every node that
@@ -45,6 +51,64 @@ impl Drop for Attempt {
 }
 
 impl Coordinator {
+    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails. At a
+    /// semaphore the attempt begins with the slot `free` and goes on to others that the nodes say are free.
+    pub(super) async fn attempt(
+        self: &Arc<Self>,
+        request: &LockRequest<'_>,
+        limit: Duration,
+        rollback: Wake,
+        number: u32,
+        free: Option<usize>,
+    ) -> Result<Arc<HeldLease>, LockError> {
+        let &LockRequest { claim, terms, keep, .. } = request;
+        // An answer after this limit is useless: less than `min_validity` of the lease would be left.
+        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
+        let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
+        let started = self.now();
+        let attempt = async {
+            let won = self.acquire_any(claim, terms, limit, rollback, free).await;
+            let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
+            let elapsed = || started.until(self.now());
+            match &held {
+                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
+                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt failed"),
+            }
+            held
+        };
+        attempt.instrument(span).await
+    }
+
+    /// Acquires what is claimed; of a semaphore, any slot.
+    async fn acquire_any(
+        self: &Arc<Self>,
+        claim: &Claim,
+        terms: LeaseTerms,
+        limit: Duration,
+        rollback: Wake,
+        free: Option<usize>,
+    ) -> Result<Attempt, LockError> {
+        let give_up = self.now() + limit;
+        let mut slot = self.first_slot(claim, free);
+        let mut tries = 1;
+        loop {
+            let left = self.now().until(give_up);
+            let mut denials = Denials::default();
+            let acquire =
+                self.acquire(slot.as_ref().unwrap_or(claim), terms, left.min(limit), rollback, &mut denials);
+            let error = match self.counts.attempt(acquire).await {
+                Ok(attempt) => return Ok(attempt),
+                Err(error) => error,
+            };
+            let is_over = tries == slots::TRIES_MAX || self.now() >= give_up;
+            match self.next_slot(claim, &denials.slots) {
+                Some(next) if !is_over => slot = Some(next),
+                Some(_) | None => return Err(error),
+            }
+            tries += 1;
+        }
+    }
+
     pub(super) fn new_attempt(
         self: &Arc<Self>,
         claim: &Claim,
@@ -61,5 +125,14 @@ impl Coordinator {
             fence: FencingToken::new(0),
             rollback,
         }
+    }
+}
+
+/// The keys for which an attempt notifies when it is dropped or fails after its round. The waiter of an attempt that
+/// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
+pub(super) fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
+    match (claim, rollback) {
+        (Claim::Exclusive { .. } | Claim::Shared { .. } | Claim::Slot(_), Wake::Nobody) => KeySet::EMPTY,
+        (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
     }
 }

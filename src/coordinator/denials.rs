@@ -1,16 +1,22 @@
 //! Who holds the resources that deny an attempt at several of them.
 
 use crate::error::{LockError, Taken};
-use crate::node::{Acquired, TakenKey};
+use crate::node::{Acquired, Denial, TakenKey};
 use crate::types::{Claim, FoundValue, KeySet};
 
 use super::fanout::Reply;
+use super::slots::FreeSlots;
 
 /// What the nodes that denied an attempt say. Empty for a claim of one resource, because its denial names nobody.
 #[derive(Default)]
-pub(super) struct Denials(Vec<Denial>);
+pub(super) struct Denials {
+    owners: Vec<Owner>,
+    pub(super) slots: FreeSlots,
+    /// Another number of permits that the semaphore has.
+    pub(super) other_permits: Option<usize>,
+}
 
-struct Denial {
+struct Owner {
     key: usize,
     value: FoundValue,
     nodes: usize,
@@ -18,23 +24,31 @@ struct Denial {
 
 impl Denials {
     pub(super) fn handle_answer(&mut self, reply: &Reply<Acquired>) {
-        let Ok(Acquired::Denied(taken)) = reply else { return };
+        match reply {
+            Ok(Acquired::Denied(Denial::Taken(taken))) => self.handle_taken(taken),
+            Ok(Acquired::Denied(Denial::SlotTaken { free })) => self.slots.handle_denied(*free),
+            Ok(Acquired::Denied(Denial::OtherPermits(others))) => self.other_permits = Some(*others),
+            Ok(Acquired::Granted(_)) | Err(_) => {}
+        }
+    }
+
+    fn handle_taken(&mut self, taken: &[TakenKey]) {
         for TakenKey { key, value } in taken {
-            match self.0.iter_mut().find(|denial| denial.key == *key && denial.value == *value) {
-                Some(denial) => denial.nodes += 1,
-                None => self.0.push(Denial { key: *key, value: value.clone(), nodes: 1 }),
+            match self.owners.iter_mut().find(|owner| owner.key == *key && owner.value == *value) {
+                Some(owner) => owner.nodes += 1,
+                None => self.owners.push(Owner { key: *key, value: value.clone(), nodes: 1 }),
             }
         }
     }
 
     /// The resources that are taken, in the order of the claim; the owner with most nodes comes first.
-    pub(super) fn taken(mut self, claim: &Claim) -> Vec<Taken> {
-        self.0.sort_by_key(|denial| (denial.key, std::cmp::Reverse(denial.nodes)));
-        let taken = |Denial { key, value, nodes }| {
-            let resource = claim.keys().get(key)?.name().to_owned();
+    pub(super) fn taken(&mut self, claim: &Claim) -> Vec<Taken> {
+        self.owners.sort_by_key(|owner| (owner.key, std::cmp::Reverse(owner.nodes)));
+        let taken = |Owner { key, value, nodes }| {
+            let resource = claim.resources().get(key)?.name().to_owned();
             Some(Taken { resource, owner: value.owner(), nodes })
         };
-        self.0.into_iter().filter_map(taken).collect()
+        std::mem::take(&mut self.owners).into_iter().filter_map(taken).collect()
     }
 }
 
@@ -45,7 +59,7 @@ pub(super) fn to_wait_for(claim: &Claim, error: &LockError) -> Option<usize> {
     let nodes = |name: &str| -> usize {
         taken.iter().filter(|taken| taken.resource == name).map(|taken| taken.nodes).sum()
     };
-    let denied = claim.keys().iter().enumerate().map(|(i, key)| (i, nodes(key.name())));
+    let denied = claim.resources().iter().enumerate().map(|(i, key)| (i, nodes(key.name())));
     // `max_by_key` would return the last of equals.
     denied.rev().filter(|(_, nodes)| *nodes > 0).max_by_key(|(_, nodes)| *nodes).map(|(i, _)| i)
 }
@@ -58,7 +72,9 @@ pub(super) fn to_wait_for(claim: &Claim, error: &LockError) -> Option<usize> {
 /// only for resources that fewer nodes denied, or that come later, than the one for which it waits.
 pub(super) fn to_notify(claim: &Claim, error: &LockError) -> KeySet {
     match (claim, error) {
-        (Claim::Exclusive { .. } | Claim::Shared { .. }, LockError::Contended { .. }) => KeySet::EMPTY,
+        (Claim::Exclusive { .. } | Claim::Shared { .. } | Claim::Slot(_), LockError::Contended { .. }) => {
+            KeySet::EMPTY
+        }
         (Claim::Many { .. }, LockError::Contended { .. }) => {
             claim.all().without(to_wait_for(claim, error).into_iter().collect())
         }
@@ -93,7 +109,7 @@ mod tests {
                 key: *key,
                 value: FoundValue::new(value.as_bytes()),
             };
-            denials.handle_answer(&Ok(Acquired::Denied(node.iter().map(taken).collect())));
+            denials.handle_answer(&Ok(Acquired::Denied(Denial::Taken(node.iter().map(taken).collect()))));
         }
         let taken = denials.taken(&claim());
         LockError::Contended { resource: "a, b, c".into(), votes: Votes(Vec::new()), taken }

@@ -32,9 +32,9 @@ impl Seen {
     /// too: the following proposal must be larger, or our own score would refuse it.
     fn next(&self, claim: &Claim, wall_micros: u64) -> Result<u64, ScoreTooHigh> {
         let mut seen = self.lock();
-        let highest = claim.keys().iter().filter_map(|key| seen.get(key)).max().copied();
+        let highest = claim.resources().iter().filter_map(|key| seen.get(key)).max().copied();
         let token = proposal(wall_micros, highest.unwrap_or(0))?;
-        for key in claim.keys() {
+        for key in claim.resources() {
             if let Some(known) = seen.get_mut(key) {
                 *known = token;
             }
@@ -47,7 +47,7 @@ impl Seen {
             return;
         }
         let mut seen = self.lock();
-        for key in claim.keys() {
+        for key in claim.resources() {
             if seen.len() >= SEEN_MAX && !seen.contains_key(key) {
                 seen.clear();
             }
@@ -215,7 +215,7 @@ impl Coordinator {
 /// The resource with the highest of all scores.
 fn highest<'a>(claim: &'a Claim, scores: &[Score]) -> &'a Resource {
     let highest = scores.iter().max_by(|one, other| one.score.total_cmp(&other.score));
-    highest.and_then(|score| claim.keys().get(score.key)).unwrap_or(claim.first())
+    highest.and_then(|score| claim.resources().get(score.key)).unwrap_or(claim.first())
 }
 
 fn too_high(resource: &Resource, ScoreTooHigh(score): ScoreTooHigh) -> LockError {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, warn};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, keys_to_notify};
 use super::denials::{Denials, to_notify, to_wait_for};
 use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
@@ -18,7 +18,7 @@ use crate::config::{Keep, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote, Taken};
 use crate::planted;
 use crate::protocol::{Decision, Demand, Pause, Raise, Retry, RoundFailure, Step};
-use crate::types::{Claim, KeySet, Moment, NodeId, Wake};
+use crate::types::{Claim, Moment, NodeId, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
@@ -69,7 +69,7 @@ impl Coordinator {
         self: &Arc<Self>,
         request: &LockRequest<'_>,
     ) -> Result<Arc<HeldLease>, LockError> {
-        self.attempt(request, self.settings.node_timeout, Wake::Next, 1).await
+        self.attempt(request, self.settings.node_timeout, Wake::Next, 1, None).await
     }
 
     /// Waits in the wait queue. The head of the wait queue asks the nodes, as its contender decides.
@@ -81,7 +81,7 @@ impl Coordinator {
         let (claim, node_timeout) = (request.claim, self.settings.node_timeout);
         // With several resources, the waiter is in the wait queue of one of them at a time, and holds nothing meanwhile.
         let mut at = 0;
-        let join = |at: usize, demand| self.join_wait_queue(&claim.keys()[at], request.retry, demand);
+        let join = |at: usize, demand| self.join_wait_queue(&claim.resources()[at], request.retry, demand);
         let mut intent = Intent::new(self, request);
         let mut waiter = match self.read_at_once(request, give_up).await? {
             Early::Held(held) => return Ok(held),
@@ -112,11 +112,11 @@ impl Coordinator {
                 }
                 Step::Attempt => {
                     attempts = attempts.saturating_add(1);
-                    waiter.handle_attempt();
+                    let free = waiter.handle_attempt();
                     // The rollback notifies nobody: this waiter tries again, and notifies others if it leaves the
                     // queue.
                     let limit = node_timeout.min(left);
-                    match self.attempt(request, limit, Wake::Nobody, attempts).await {
+                    match self.attempt(request, limit, Wake::Nobody, attempts, free).await {
                         Ok(held) => {
                             waiter.handle_acquired(claim);
                             return Ok(held);
@@ -164,7 +164,7 @@ impl Coordinator {
             return Ok(Early::NotTried);
         }
         let limit = self.settings.node_timeout.min(self.now().until(give_up));
-        match self.attempt(request, limit, Wake::Next, 1).await {
+        match self.attempt(request, limit, Wake::Next, 1, None).await {
             Ok(held) => Ok(Early::Held(held)),
             Err(error) if is_final(&error) => Err(error),
             Err(_) => Ok(Early::Failed),
@@ -185,7 +185,7 @@ impl Coordinator {
         loop {
             // An attempt ends with the wait. A single attempt (`max_wait` zero) may take a whole node timeout.
             let limit = if request.max_wait.is_zero() { node_timeout } else { node_timeout.min(left()) };
-            let error = match self.attempt(request, limit, Wake::Next, attempts).await {
+            let error = match self.attempt(request, limit, Wake::Next, attempts, None).await {
                 Ok(held) => return Ok(held),
                 Err(error) if is_final(&error) => return Err(error),
                 Err(error) => match last.take() {
@@ -221,43 +221,18 @@ impl Coordinator {
         }
     }
 
-    /// Makes attempt number `number`. `rollback` says which waiter the releases notify if the attempt fails.
-    async fn attempt(
-        self: &Arc<Self>,
-        request: &LockRequest<'_>,
-        limit: Duration,
-        rollback: Wake,
-        number: u32,
-    ) -> Result<Arc<HeldLease>, LockError> {
-        let &LockRequest { claim, terms, keep, .. } = request;
-        // An answer after this limit is useless: less than `min_validity` of the lease would be left.
-        let limit = limit.min(terms.ttl.as_duration().saturating_sub(terms.min_validity));
-        let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
-        let started = self.now();
-        let attempt = async {
-            let won = self.counts.attempt(self.acquire(claim, terms, limit, rollback)).await;
-            let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
-            let elapsed = || started.until(self.now());
-            match &held {
-                Ok(_) => tracing::debug!(elapsed = ?elapsed(), "acquired"),
-                Err(error) => tracing::debug!(elapsed = ?elapsed(), %error, "attempt failed"),
-            }
-            held
-        };
-        attempt.instrument(span).await
-    }
-
     /// Asks every node once and waits at most `limit` for a decision. Removes all keys when the attempt fails.
     ///
     /// # Cancel safety
     ///
     /// When the future is dropped, every node that may hold the key is asked to remove it.
-    async fn acquire(
+    pub(super) async fn acquire(
         self: &Arc<Self>,
         claim: &Claim,
         terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
+        denials: &mut Denials,
     ) -> Result<Attempt, LockError> {
         if self.is_shut_down() {
             return Err(LockError::ShutDown);
@@ -288,7 +263,6 @@ impl Coordinator {
             }
         }
         let lease = &mut attempt.keys.lease;
-        let mut denials = Denials::default();
         let record = |node, reply: &_| {
             denials.handle_answer(reply);
             let (name, vote) = (self.node(node).name(), vote_of(reply));
@@ -313,9 +287,19 @@ impl Coordinator {
         match decision {
             Decision::Won => {}
             Decision::Failed | Decision::Pending => {
-                let error = self.failed(claim, round.failure(), votes, denials.taken(claim));
+                let error = match (claim.as_slot(), denials.other_permits) {
+                    (Some(slot), Some(others)) => LockError::OtherPermits {
+                        resource: claim.name().to_owned(),
+                        permits: slot.of.slots().len(),
+                        others,
+                        votes: self.votes(votes),
+                    },
+                    (Some(_) | None, _) => self.failed(claim, round.failure(), votes, denials.taken(claim)),
+                };
                 match rollback {
                     Wake::Next => {}
+                    // The caller goes on to another slot, and leaves this one to others.
+                    Wake::Nobody if denials.slots.are_free() => attempt.rollback = claim.all(),
                     Wake::Nobody => attempt.rollback = to_notify(claim, &error),
                 }
                 return Err(error);
@@ -364,15 +348,6 @@ impl LockRequest<'_> {
     }
 }
 
-/// The keys for which an attempt notifies when it is dropped or fails after its round. The waiter of an attempt that
-/// notifies nobody waits for one resource only, so that waiters of others are notified all the same.
-fn keys_to_notify(claim: &Claim, rollback: Wake) -> KeySet {
-    match (claim, rollback) {
-        (Claim::Exclusive { .. } | Claim::Shared { .. }, Wake::Nobody) => KeySet::EMPTY,
-        (Claim::Many { .. }, Wake::Nobody) | (_, Wake::Next) => claim.all(),
-    }
-}
-
 /// Whether the attempt failed because its own TTL, `min_validity` or the rest of its wait allowed the nodes less than a
 /// node timeout. The nodes may be healthy, and other waiters may get the lock.
 fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
@@ -387,6 +362,7 @@ fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
         | LockError::FenceTooHigh { .. }
         | LockError::Timeout { .. }
         | LockError::Invalid(_)
+        | LockError::OtherPermits { .. }
         | LockError::ShutDown
         | LockError::RuntimeEnded => false,
     }
@@ -396,6 +372,7 @@ fn is_cut_short(error: &LockError, node_timeout: Duration) -> bool {
 fn is_final(error: &LockError) -> bool {
     match error {
         LockError::Invalid(_)
+        | LockError::OtherPermits { .. }
         | LockError::ShutDown
         | LockError::RuntimeEnded
         | LockError::ClockSkew { .. }

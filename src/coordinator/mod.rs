@@ -19,6 +19,7 @@ mod releasing;
 mod renew;
 #[cfg(any(feature = "config", feature = "tls"))]
 mod reread;
+mod slots;
 mod survey;
 mod timer;
 mod waiting;

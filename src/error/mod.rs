@@ -164,6 +164,19 @@ pub enum LockError {
         /// The score.
         score: f64,
     },
+    /// The semaphore has another number of permits: another client uses it with that number, or did so less than a TTL
+    /// ago. Let all clients use the same number.
+    #[error("semaphore {resource:?} was asked for {permits} permits, and has {others} ({votes})")]
+    OtherPermits {
+        /// The name of the semaphore.
+        resource: String,
+        /// The number of permits that was asked for.
+        permits: usize,
+        /// The number of permits that a node named.
+        others: usize,
+        /// Each node's vote.
+        votes: Votes,
+    },
     /// `max_wait` has elapsed. `last` says why the last attempt failed.
     #[error("gave up after waiting {max_wait:?}: {last}")]
     Timeout {
@@ -193,9 +206,10 @@ impl LockError {
     #[must_use]
     pub fn votes(&self) -> Option<&Votes> {
         match self {
-            Self::Contended { votes, .. } | Self::NoQuorum { votes, .. } | Self::TooLate { votes, .. } => {
-                Some(votes)
-            }
+            Self::Contended { votes, .. }
+            | Self::NoQuorum { votes, .. }
+            | Self::TooLate { votes, .. }
+            | Self::OtherPermits { votes, .. } => Some(votes),
             Self::Timeout { last, .. } => last.votes(),
             Self::ClockSkew { .. }
             | Self::FenceTooHigh { .. }
@@ -228,6 +242,7 @@ impl LockError {
             | Self::TooLate { .. }
             | Self::ClockSkew { .. }
             | Self::FenceTooHigh { .. }
+            | Self::OtherPermits { .. }
             | Self::Invalid(_)
             | Self::ShutDown
             | Self::RuntimeEnded => self,

@@ -35,7 +35,7 @@ impl Guard {
 
     /// The names of all resources that are held, in alphabetical order.
     pub fn resources(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.held.claim().keys().iter().map(Resource::name)
+        self.held.claim().resources().iter().map(Resource::name)
     }
 
     /// The value of the key on the nodes: the owner label and 128 random bits, unique to this attempt. Suitable for
@@ -170,6 +170,60 @@ impl Guard {
         self.held.cancellation_token()
     }
 }
+
+/// What a guard of a certain kind shares with all guards. The guard is a struct with the field `guard`.
+macro_rules! is_a_guard {
+    ($kind:ident) => {
+        impl $kind {
+            /// Releases the lock; see [`Guard::release`](crate::Guard::release).
+            ///
+            /// # Errors
+            ///
+            /// As [`Guard::release`](crate::Guard::release).
+            ///
+            /// # Cancel safety
+            ///
+            /// As [`Guard::release`](crate::Guard::release).
+            pub async fn release(self) -> Result<crate::Released, crate::ReleaseError> {
+                self.guard.release().await
+            }
+        }
+
+        /// The guard alone.
+        impl From<$kind> for crate::Guard {
+            fn from(kind: $kind) -> Self {
+                kind.guard
+            }
+        }
+
+        impl std::borrow::Borrow<crate::Guard> for $kind {
+            fn borrow(&self) -> &crate::Guard {
+                &self.guard
+            }
+        }
+
+        impl std::ops::Deref for $kind {
+            type Target = crate::Guard;
+
+            fn deref(&self) -> &crate::Guard {
+                &self.guard
+            }
+        }
+
+        impl std::ops::DerefMut for $kind {
+            fn deref_mut(&mut self) -> &mut crate::Guard {
+                &mut self.guard
+            }
+        }
+
+        impl std::fmt::Debug for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.guard.fmt(f)
+            }
+        }
+    };
+}
+pub(super) use is_a_guard;
 
 impl Drop for Guard {
     fn drop(&mut self) {

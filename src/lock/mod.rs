@@ -6,8 +6,10 @@ mod multi;
 mod mutex;
 mod run;
 mod rwlock;
+mod semaphore;
 
 pub use guard::Guard;
 pub use multi::Multi;
 pub use mutex::Mutex;
 pub use rwlock::{RwLock, WriteGuard};
+pub use semaphore::{Permit, Semaphore};

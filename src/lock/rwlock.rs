@@ -1,13 +1,12 @@
 //! Readers and writers.
 
-use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::Guard;
+use super::guard::is_a_guard;
 use super::locking::{Locking, lock_settings};
 use crate::coordinator::Coordinator;
-use crate::error::{LockError, ReleaseError, Released, RunError, SettingsError};
+use crate::error::{LockError, RunError, SettingsError};
 use crate::types::Claim;
 
 /// A named lock that any number of readers, or one writer, can hold. [`Redlock::rwlock`](crate::Redlock::rwlock) makes
@@ -157,44 +156,6 @@ impl WriteGuard {
         self.guard.held.downgrade().await;
         self.guard
     }
-
-    /// Releases the lock; see [`Guard::release`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Guard::release`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Guard::release`].
-    pub async fn release(self) -> Result<Released, ReleaseError> {
-        self.guard.release().await
-    }
 }
 
-/// The guard of the writer without the way to become a reader.
-impl From<WriteGuard> for Guard {
-    fn from(writer: WriteGuard) -> Self {
-        writer.guard
-    }
-}
-
-impl Deref for WriteGuard {
-    type Target = Guard;
-
-    fn deref(&self) -> &Guard {
-        &self.guard
-    }
-}
-
-impl DerefMut for WriteGuard {
-    fn deref_mut(&mut self) -> &mut Guard {
-        &mut self.guard
-    }
-}
-
-impl fmt::Debug for WriteGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.guard.fmt(f)
-    }
-}
+is_a_guard!(WriteGuard);

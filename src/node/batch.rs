@@ -42,8 +42,8 @@ impl RemoveMany {
         }
         by_hash.arg(millis(grace));
         for (claim, owner, notify) in locks {
-            for (i, key) in claim.keys().iter().enumerate() {
-                by_hash.arg(owner).arg(if notify.contains(i) { queue_key(key) } else { String::new() });
+            for (i, resource) in claim.resources().iter().enumerate() {
+                by_hash.arg(owner).arg(if notify.contains(i) { queue_key(resource) } else { String::new() });
             }
         }
         Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }

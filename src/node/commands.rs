@@ -10,7 +10,7 @@ use super::batch::RemoveMany;
 use super::failure;
 use super::many::{self, TakenKey};
 use super::scripts::{Lua, release, roomy_command};
-use super::shared;
+use super::{semaphore, shared};
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::types::{Claim, FencingToken, KeySet, Resource, Token, Ttl, internal_key};
@@ -47,8 +47,18 @@ pub(crate) enum Answer {
 pub(crate) enum Acquired {
     /// All keys were free and are ours now.
     Granted(Fence),
-    /// A key belongs to another owner. The keys that do are named if the claim has several.
-    Denied(Box<[TakenKey]>),
+    Denied(Denial),
+}
+
+/// Why a node denies an acquire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    /// Keys belong to other owners. They are named if the claim has several.
+    Taken(Box<[TakenKey]>),
+    /// The slot of the semaphore is taken; these slots are free.
+    SlotTaken { free: KeySet },
+    /// The semaphore has another number of permits.
+    OtherPermits(usize),
 }
 
 /// The effect of the fencing token that was sent along.
@@ -83,7 +93,7 @@ impl Acquire {
     pub(crate) fn fenced(claim: &Claim, token: &Token, ttl: Ttl, fence: FencingToken) -> Self {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(set(claim, token, ttl)).add_command(zadd(claim, fence));
-        Self(Arc::new(AcquireCommands::Fenced { pipeline, keys: claim.keys().len() }))
+        Self(Arc::new(AcquireCommands::Fenced { pipeline, keys: claim.resources().len() }))
     }
 }
 
@@ -93,20 +103,20 @@ impl Command for Acquire {
     async fn send(self, mut connection: MultiplexedConnection) -> Result<Acquired, NodeFailure> {
         match &*self.0 {
             AcquireCommands::Plain(cmd) => {
-                let taken = taken(single(&mut connection, cmd).await)?;
-                Ok(acquired(taken, Fence::Off))
+                let denial = denial(single(&mut connection, cmd).await)?;
+                Ok(acquired(denial, Fence::Off))
             }
             AcquireCommands::Fenced { pipeline, keys } => {
                 let replies = connection.send_packed_commands(pipeline, 0, 2).await;
                 let replies = replies.map_err(|error| failure::of_command(&error))?;
                 let [set, zadd] = <[Value; 2]>::try_from(replies)
                     .map_err(|replies| failure::of_reply("SET and ZADD", &Value::Array(replies)))?;
-                let taken = taken(set.extract_error())?;
+                let denial = denial(set.extract_error())?;
                 let fence = match zadd_reply(*keys, zadd.extract_error())? {
                     Answer::Yes => Fence::Raised,
                     Answer::No => Fence::Stale,
                 };
-                Ok(acquired(taken, fence))
+                Ok(acquired(denial, fence))
             }
         }
     }
@@ -122,7 +132,7 @@ pub(crate) struct RaiseFence {
 
 impl RaiseFence {
     pub(crate) fn new(claim: &Claim, fence: FencingToken) -> Self {
-        Self { zadd: Arc::new(zadd(claim, fence)), keys: claim.keys().len() }
+        Self { zadd: Arc::new(zadd(claim, fence)), keys: claim.resources().len() }
     }
 }
 
@@ -150,7 +160,7 @@ pub(crate) struct ReadFence(Arc<Pipeline>);
 impl ReadFence {
     pub(crate) fn new(claim: &Claim) -> Self {
         let mut pipeline = Pipeline::new();
-        for key in claim.keys() {
+        for key in claim.resources() {
             pipeline.cmd("ZSCORE").arg(internal_key(FENCES)).arg(key.key());
         }
         Self(Arc::new(pipeline))
@@ -218,7 +228,7 @@ impl Remove {
     /// then has `grace` for its attempt.
     pub(crate) fn new(claim: &Claim, owner: &[u8], notify: KeySet, grace: Duration) -> Self {
         let key = match claim {
-            Claim::Exclusive { key } => key,
+            Claim::Exclusive { .. } | Claim::Slot(_) => &claim.keys()[0],
             Claim::Many { .. } | Claim::Shared { .. } => {
                 return Self(Removing::Many(RemoveMany::new([(claim, owner, notify)].into_iter(), grace)));
             }
@@ -226,7 +236,7 @@ impl Remove {
         let mut by_hash = release().by_hash(1);
         by_hash.arg(key.key()).arg(owner);
         if !notify.is_empty() {
-            by_hash.arg(millis(grace)).arg(queue_key(key));
+            by_hash.arg(millis(grace)).arg(queue_key(claim.first()));
         }
         Self(Removing::One(Arc::new(ScriptCall { lua: release(), by_hash })))
     }
@@ -293,6 +303,7 @@ fn set(claim: &Claim, token: &Token, ttl: Ttl) -> Cmd {
         Claim::Exclusive { key } => key,
         Claim::Many { keys, .. } => return many::acquire(keys, token, ttl),
         Claim::Shared { key } => return shared::acquire(key, token, ttl),
+        Claim::Slot(slot) => return semaphore::acquire(slot, token, ttl),
     };
     let mut cmd = roomy_command();
     cmd.arg("SET").arg(key.key()).arg(token.as_str()).arg("NX").arg("PX").arg(ttl.as_millis());
@@ -308,7 +319,7 @@ fn zadd(claim: &Claim, fence: FencingToken) -> Cmd {
         return cmd;
     }
     cmd.arg("ZADD").arg(internal_key(FENCES)).arg("GT").arg("CH");
-    for key in claim.keys() {
+    for key in claim.resources() {
         cmd.arg(fence.get()).arg(key.key());
     }
     cmd
@@ -320,19 +331,16 @@ if score and tonumber(score) > tonumber(ARGV[1]) then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
 return 1";
 
-/// The taken keys that deny an acquire; `None` if it was granted.
-type Taken = Option<Box<[TakenKey]>>;
-
-/// Parses the reply of `SET`, or of the script in its place.
-fn taken(reply: Result<Value, RedisError>) -> Result<Taken, NodeFailure> {
+/// Parses the reply of `SET`, or of the script in its place. `None` if it was granted.
+fn denial(reply: Result<Value, RedisError>) -> Result<Option<Denial>, NodeFailure> {
     match reply {
-        Ok(Value::Okay) => Ok(None),
-        Ok(Value::Int(1)) => Ok(None),
-        Ok(Value::Nil | Value::Int(0)) => Ok(Some(Box::default())),
+        Ok(Value::Okay | Value::Int(1)) => Ok(None),
+        Ok(Value::Nil | Value::Int(0)) => Ok(Some(Denial::Taken(Box::default()))),
         Ok(Value::Array(taken)) => {
-            many::taken(&taken).map(|taken| Some(taken).filter(|taken| !taken.is_empty()))
+            let taken = many::taken(&taken)?;
+            Ok(if taken.is_empty() { None } else { Some(Denial::Taken(taken)) })
         }
-        Ok(other) => Err(failure::of_reply("SET", &other)),
+        Ok(other) => semaphore::denial(&other).map(Some),
         Err(error) => Err(failure::of_command(&error)),
     }
 }
@@ -349,8 +357,8 @@ fn zadd_reply(keys: usize, reply: Result<Value, RedisError>) -> Result<Answer, N
     }
 }
 
-fn acquired(taken: Taken, fence: Fence) -> Acquired {
-    taken.map_or(Acquired::Granted(fence), Acquired::Denied)
+fn acquired(denial: Option<Denial>, fence: Fence) -> Acquired {
+    denial.map_or(Acquired::Granted(fence), Acquired::Denied)
 }
 
 /// The key of a lock's queue.

@@ -43,14 +43,22 @@ impl ExtendMany {
         let keys: Arc<[usize]> = locks.clone().map(|(claim, ..)| claim.keys().len()).collect();
         let is_shared = locks.clone().next().is_some_and(|(claim, ..)| claim.is_shared());
         let lua = if is_shared { &EXTEND_SHARED } else { extend() };
-        let mut by_hash = lua.by_hash(keys.iter().sum());
+        // The keys of semaphores come last, and the answers about them do not matter.
+        let semaphores = locks.clone().filter_map(|(claim, _, ttl)| Some((&claim.as_slot()?.of, ttl)));
+        let mut by_hash = lua.by_hash(keys.iter().sum::<usize>() + semaphores.clone().count());
         for key in locks.clone().flat_map(|(claim, ..)| claim.keys()) {
             by_hash.arg(key.key());
+        }
+        for (semaphore, _) in semaphores.clone() {
+            by_hash.arg(semaphore.key());
         }
         for (claim, token, ttl) in locks {
             for _ in claim.keys() {
                 by_hash.arg(token.as_str()).arg(ttl.as_millis());
             }
+        }
+        for (semaphore, ttl) in semaphores {
+            by_hash.arg(semaphore.slots().len()).arg(ttl.as_millis());
         }
         Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
     }
@@ -62,6 +70,7 @@ impl Command for ExtendMany {
     async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Answer>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::BulkString(digits) = &reply
+            && let Some(digits) = digits.get(..self.keys.iter().sum())
             && let Some(digits) = digits_of_each(digits, &self.keys)
             && let Some(answers) = digits.into_iter().map(answer).collect()
         {

@@ -27,6 +27,7 @@ mod record;
 mod releases;
 mod roster;
 mod scripts;
+mod semaphore;
 mod sentinel;
 mod shared;
 mod stream;
@@ -47,8 +48,8 @@ use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Remove, Removed,
-    Score,
+    Acquire, Acquired, Answer, Command, Denial, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Remove,
+    Removed, Score,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;
@@ -61,7 +62,7 @@ pub(crate) use login::Ask;
 pub(crate) use login::LoginSource;
 pub(crate) use many::TakenKey;
 pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscription};
-pub(crate) use queue::{ForWhom, Leave, Register};
+pub(crate) use queue::{ForWhom, Leave, Register, Registered};
 pub(crate) use record::Forget;
 pub(crate) use releases::{Release, SetStatus};
 pub use roster::OtherClients;

@@ -9,10 +9,10 @@ use redis::{Cmd, Value};
 use super::commands::{Command, ScriptCall, millis, queue_key};
 use super::failure;
 use super::push::Channel;
-use super::scripts::{LEAVE, REGISTER};
+use super::scripts::{LEAVE, Lua, REGISTER};
 use super::shared::intent_key;
 use crate::error::NodeFailure;
-use crate::types::{Claim, Manner, Resource, Ticket, Turn};
+use crate::types::{Claim, Manner, Resource, Ticket, Turn, slot_of};
 
 /// How long a queue is kept after a client has registered. A waiting client registers again far more often, so only
 /// the entries of dead clients last to the end of this time.
@@ -42,6 +42,26 @@ impl ForWhom {
     }
 }
 
+/// A call of a script with the keys of a lock.
+fn about(lua: &Lua, resource: &Resource) -> Cmd {
+    let slots = resource.slots();
+    let mut by_hash = lua.by_hash(2 + slots.len());
+    by_hash.arg(resource.key()).arg(queue_key(resource));
+    for key in slots {
+        by_hash.arg(&**key);
+    }
+    by_hash
+}
+
+/// A node's answer to a client that has registered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Registered {
+    pub(crate) turn: Turn,
+    pub(crate) ticket: Ticket,
+    /// Of a semaphore a slot that is free, or is the first to expire.
+    pub(crate) slot: Option<usize>,
+}
+
 /// Adds this client to the queue of a lock, and reads the state of the lock.
 #[derive(Clone)]
 pub(crate) struct Register(Arc<ScriptCall>);
@@ -56,8 +76,8 @@ impl Register {
         manner: Manner,
         grace: Duration,
     ) -> Self {
-        let mut by_hash = REGISTER.by_hash(2);
-        by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel.as_str());
+        let mut by_hash = about(&REGISTER, resource);
+        by_hash.arg(channel.as_str());
         by_hash.arg(ticket.map_or("", Ticket::as_str));
         by_hash.arg(match manner {
             Manner::Eager => "eager",
@@ -70,15 +90,16 @@ impl Register {
 }
 
 impl Command for Register {
-    type Reply = (Turn, Ticket);
+    type Reply = Registered;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<(Turn, Ticket), NodeFailure> {
+    async fn send(self, connection: MultiplexedConnection) -> Result<Registered, NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::Array(parts) = &reply
-            && let [Value::Int(wait), Value::BulkString(ticket)] = parts.as_slice()
+            && let [Value::Int(wait), Value::BulkString(ticket), Value::BulkString(key)] = parts.as_slice()
             && let Ok(ticket) = std::str::from_utf8(ticket)
         {
-            return Ok((turn(*wait), Ticket::new(ticket)));
+            let slot = std::str::from_utf8(key).ok().and_then(|key| Some(slot_of(key)?.0));
+            return Ok(Registered { turn: turn(*wait), ticket: Ticket::new(ticket), slot });
         }
         Err(failure::of_reply("EVALSHA", &reply))
     }
@@ -108,8 +129,8 @@ impl Leave {
     }
 
     fn called(resource: &Resource, for_whom: ForWhom, channel: &str, grace: Duration) -> Self {
-        let mut by_hash = LEAVE.by_hash(2);
-        by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel).arg(millis(grace));
+        let mut by_hash = about(&LEAVE, resource);
+        by_hash.arg(channel).arg(millis(grace));
         for_whom.add_to(&mut by_hash, resource);
         Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
     }

@@ -72,6 +72,9 @@ pub(super) static INTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!
 pub(super) static ACQUIRE_SHARED: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/acquire_shared.lua")));
 /// The script is sent as text; `many.rs` says why.
+pub(super) static ACQUIRE_SLOT: LazyLock<Lua> =
+    LazyLock::new(|| Lua::new(include_str!("scripts/acquire_slot.lua")));
+/// The script is sent as text; `many.rs` says why.
 pub(super) static ACQUIRE_MANY: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/acquire_many.lua")));
 pub(super) static TRIM: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/trim.lua")));

@@ -104,7 +104,9 @@ impl<W: Clone> WaitQueue<W> {
     /// The lock is about to be released in this process. Returns whether the release notifies the next client; it
     /// notifies nobody if the lock can be handed over here.
     pub(crate) fn wake(&self, now: Moment) -> Wake {
-        let may = self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty();
+        // One at a time: the head answers for one release. A semaphore has several.
+        let may =
+            self.chain.left > 0 && now < self.chain.until && !self.waiters.is_empty() && !self.is_handed_over;
         if may { Wake::Nobody } else { Wake::Next }
     }
 

@@ -14,6 +14,17 @@ pub(crate) enum Claim {
     Many { keys: Arc<[Resource]>, name: Arc<str> },
     /// One resource, for any number of readers.
     Shared { key: Resource },
+    /// One slot of a semaphore, for one owner.
+    Slot(Arc<Slot>),
+}
+
+/// A slot of a semaphore.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// The semaphore: clients wait for it, and the fencing tokens are its tokens.
+    pub(crate) of: Resource,
+    pub(crate) number: usize,
+    key: Resource,
 }
 
 /// The most keys that one claim has: one bit for each in a [`KeySet`].
@@ -35,32 +46,55 @@ impl Claim {
         Ok(Self::Many { keys: keys.into(), name })
     }
 
+    /// A slot of a semaphore.
+    pub(crate) fn slot(of: &Resource, number: usize) -> Self {
+        Self::Slot(Arc::new(Slot { of: of.clone(), number, key: of.slot(number) }))
+    }
+
     /// The name in errors and logs.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Exclusive { key } | Self::Shared { key } => key.name(),
             Self::Many { name, .. } => name,
+            Self::Slot(slot) => slot.of.name(),
         }
     }
 
-    /// The resources. A node grants all of them or none.
+    /// The keys that a node sets, all of them or none.
     pub(crate) fn keys(&self) -> &[Resource] {
         match self {
             Self::Exclusive { key } | Self::Shared { key } => slice::from_ref(key),
             Self::Many { keys, .. } => keys,
+            Self::Slot(slot) => slice::from_ref(&slot.key),
+        }
+    }
+
+    /// For each key the resource that clients wait for, and that has the fencing tokens.
+    pub(crate) fn resources(&self) -> &[Resource] {
+        match self {
+            Self::Exclusive { .. } | Self::Shared { .. } | Self::Many { .. } => self.keys(),
+            Self::Slot(slot) => slice::from_ref(&slot.of),
+        }
+    }
+
+    /// The slot of a semaphore; `None` for other claims.
+    pub(crate) fn as_slot(&self) -> Option<&Slot> {
+        match self {
+            Self::Exclusive { .. } | Self::Shared { .. } | Self::Many { .. } => None,
+            Self::Slot(slot) => Some(slot),
         }
     }
 
     /// The first resource.
     pub(crate) fn first(&self) -> &Resource {
-        &self.keys()[0]
+        &self.resources()[0]
     }
 
     /// Whether others may hold it at the same time.
     pub(crate) fn is_shared(&self) -> bool {
         match self {
             Self::Shared { .. } => true,
-            Self::Exclusive { .. } | Self::Many { .. } => false,
+            Self::Exclusive { .. } | Self::Many { .. } | Self::Slot(_) => false,
         }
     }
 
@@ -71,7 +105,7 @@ impl Claim {
 
     /// The resources of a set, in the order of the claim.
     pub(crate) fn of(&self, keys: KeySet) -> impl Iterator<Item = &Resource> {
-        keys.iter().filter_map(|key| self.keys().get(key))
+        keys.iter().filter_map(|key| self.resources().get(key))
     }
 }
 

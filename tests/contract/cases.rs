@@ -213,8 +213,8 @@ async fn an_extension_that_lost_the_keys_is_lost(world: World) {
     let mut deleted = world.of(&world.redlock, "deleted").lock().await.unwrap();
     let mut stolen = world.of(&world.redlock, "stolen").lock().await.unwrap();
     for node in world.living() {
-        world.cluster.command(node, &["DEL", "deleted"]).unwrap();
-        plant(&world.cluster, node, "stolen");
+        world.cluster.command(node, &["DEL", &world.key("deleted")]).unwrap();
+        plant(&world.cluster, node, &world.key("stolen"));
     }
     for guard in [&mut deleted, &mut stolen] {
         let lost = guard.extend(LONG).await;
@@ -235,7 +235,7 @@ async fn an_extension_never_shortens(world: World) {
     let promised = guard.deadline();
     // Not on all living nodes, because the client does not insist on more than a quorum.
     let living_beyond = |time| {
-        let nodes = world.living().filter(|node| pttl(&world.cluster, *node, "job") > time);
+        let nodes = world.living().filter(|node| pttl(&world.cluster, *node, &world.key("job")) > time);
         nodes.count() >= world.quorum()
     };
     guard.extend(Duration::from_secs(1)).await.unwrap();
@@ -272,9 +272,9 @@ async fn another_owners_key_is_left_alone(world: World) {
 async fn another_type_is_contention_and_left_alone(world: World) {
     let mut replaced = world.of(&world.redlock, "replaced").lock().await.unwrap();
     for node in world.living() {
-        world.cluster.command(node, &["DEL", "replaced"]).unwrap();
+        world.cluster.command(node, &["DEL", &world.key("replaced")]).unwrap();
         for list in ["replaced", "list"] {
-            world.cluster.command(node, &["RPUSH", list, "x", "y"]).unwrap();
+            world.cluster.command(node, &["RPUSH", &world.key(list), "x", "y"]).unwrap();
         }
     }
     contended(world.of(&world.redlock, "list").try_lock().await);
@@ -284,7 +284,7 @@ async fn another_type_is_contention_and_left_alone(world: World) {
     world.redlock.shutdown().await;
     for node in world.living() {
         for list in ["replaced", "list"] {
-            let items = world.cluster.command(node, &["LRANGE", list, "0", "-1"]).unwrap();
+            let items = world.cluster.command(node, &["LRANGE", &world.key(list), "0", "-1"]).unwrap();
             assert_eq!(items, Reply::Array(vec![Reply::Bulk("x".into()), Reply::Bulk("y".into())]));
         }
     }

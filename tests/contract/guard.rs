@@ -278,12 +278,17 @@ async fn new_nodes_are_declared_once_and_only_while_they_are_new() {
         let nodes = redlock.dangerous_declare_new().await;
         nodes.iter().map(|node| *node.result().unwrap()).collect::<Vec<_>>()
     };
-    plant(&cluster, 1, "foreign");
-    cluster.command(1, &["PEXPIRE", "foreign", "100000"]).unwrap();
+    let locks = ["foreign", "redlock-quorum:slot:0:job"];
+    for key in locks {
+        plant(&cluster, 1, key);
+        cluster.command(1, &["PEXPIRE", key, "100000"]).unwrap();
+    }
     plant(&cluster, 2, "no lock: it does not expire");
     assert_eq!(declared().await, [Declared::Now, Declared::HoldsLocks, Declared::Now]);
-    assert_eq!(declared().await, [Declared::Before, Declared::HoldsLocks, Declared::Before]);
-    cluster.command(1, &["DEL", "foreign"]).unwrap();
+    for key in locks {
+        assert_eq!(declared().await, [Declared::Before, Declared::HoldsLocks, Declared::Before]);
+        cluster.command(1, &["DEL", key]).unwrap();
+    }
     // A node that keeps every write is still new after a restart; a node that does not is no longer new.
     let after_a_restart = async || {
         cluster.restart(1, Data::Kept).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Multi, Mutex, Redlock, Retry, RwLock};
+use redlock_quorum::{Guard, LockError, Multi, Mutex, Redlock, Retry, RwLock, Semaphore};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     Multi,
     /// The writer of a lock that also has readers.
     Writer,
+    /// The only slot of a semaphore.
+    Slot,
 }
 
 impl Kind {
@@ -22,6 +24,15 @@ impl Kind {
                 Lock::Multi(client.multi(names).unwrap())
             }
             Self::Writer => Lock::Writer(client.rwlock(name).unwrap()),
+            Self::Slot => Lock::Slot(client.semaphore(name, 1).unwrap()),
+        }
+    }
+
+    /// The key of a lock of this name.
+    pub(crate) fn key(self, name: &str) -> String {
+        match self {
+            Self::Mutex | Self::Multi | Self::Writer => name.to_owned(),
+            Self::Slot => format!("redlock-quorum:slot:0:{name}"),
         }
     }
 
@@ -29,7 +40,7 @@ impl Kind {
     pub(crate) fn command(self) -> &'static str {
         match self {
             Self::Mutex => "set",
-            Self::Multi => "eval",
+            Self::Multi | Self::Slot => "eval",
             // A waiting writer sets its intent, too.
             Self::Writer => "zadd",
         }
@@ -44,6 +55,7 @@ pub(crate) enum Lock {
     Writer(RwLock),
     /// One that shares its lock with other readers.
     Reader(RwLock),
+    Slot(Semaphore),
 }
 
 macro_rules! of_any_kind {
@@ -53,6 +65,7 @@ macro_rules! of_any_kind {
             Lock::Multi($lock) => Lock::Multi($result),
             Lock::Writer($lock) => Lock::Writer($result),
             Lock::Reader($lock) => Lock::Reader($result),
+            Lock::Slot($lock) => Lock::Slot($result),
         }
     };
 }
@@ -64,6 +77,7 @@ impl Lock {
             Self::Multi(multi) => multi.lock().await,
             Self::Writer(rwlock) => rwlock.write().await.map(Guard::from),
             Self::Reader(rwlock) => rwlock.read().await,
+            Self::Slot(semaphore) => semaphore.acquire().await.map(Guard::from),
         }
     }
 
@@ -73,6 +87,7 @@ impl Lock {
             Self::Multi(multi) => multi.try_lock().await,
             Self::Writer(rwlock) => rwlock.try_write().await.map(Guard::from),
             Self::Reader(rwlock) => rwlock.try_read().await,
+            Self::Slot(semaphore) => semaphore.try_acquire().await.map(Guard::from),
         }
     }
 

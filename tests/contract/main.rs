@@ -27,6 +27,8 @@ mod prefixes;
 mod rotation;
 mod runtimes;
 mod rwlock;
+mod semaphore;
+mod semaphore_faults;
 mod sentinel;
 mod servers;
 mod stats;

@@ -329,7 +329,7 @@ async fn transfers_keep_the_sum() {
 async fn transfer(both: &Multi, from: &AtomicI64, to: &AtomicI64) {
     let guard = both.lock().await.unwrap();
     let (left, right) = (from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     from.store(left - 1, Ordering::Relaxed);
     to.store(right + 1, Ordering::Relaxed);
     assert!(guard.is_valid());

@@ -207,7 +207,7 @@ impl Worker {
 }
 
 /// Records the deadline that the guard promises, if its lease is still valid.
-fn see(guard: &Guard, section: &mut Section) {
+pub(crate) fn see(guard: &Guard, section: &mut Section) {
     let before = origin();
     let remaining = guard.remaining();
     if !remaining.is_zero() {

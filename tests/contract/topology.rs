@@ -40,6 +40,10 @@ impl Topology {
     pub(crate) const WRITER_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Writer, ..Self::FIVE_TWO_PAUSED };
     pub(crate) const MULTI_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Multi, ..Self::FIVE_TWO_PAUSED };
 
+    pub(crate) const SLOT_ONE: Self = Self { kind: Kind::Slot, ..Self::ONE };
+    pub(crate) const SLOT_THREE_GUARDED: Self = Self { kind: Kind::Slot, ..Self::THREE_GUARDED };
+    pub(crate) const SLOT_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Slot, ..Self::FIVE_TWO_PAUSED };
+
     const fn healthy(nodes: usize) -> Self {
         Self { nodes, dead: 0, paused: 0, access: Access::Open, kind: Kind::Mutex }
     }
@@ -75,6 +79,11 @@ impl World {
         self.topology.kind.of(client, name)
     }
 
+    /// The key of such a lock.
+    pub(crate) fn key(&self, name: &str) -> String {
+        self.topology.kind.key(name)
+    }
+
     /// The command that sets the keys of such a lock.
     pub(crate) fn command(&self) -> &'static str {
         self.topology.kind.command()
@@ -98,31 +107,31 @@ impl World {
         change(self.gate.builder(&self.cluster)).connect().await.unwrap()
     }
 
-    /// Sets `key` as another owner on just enough nodes that a lock on it misses its quorum.
-    pub(crate) fn plant_against_a_quorum(&self, key: &str) -> std::ops::Range<usize> {
+    /// Sets the key of a lock as another owner on just enough nodes that a lock on it misses its quorum.
+    pub(crate) fn plant_against_a_quorum(&self, name: &str) -> std::ops::Range<usize> {
         let start = self.living().start;
         let planted = start..start + self.living().len() - self.quorum() + 1;
         for node in planted.clone() {
-            plant(&self.cluster, node, key);
+            plant(&self.cluster, node, &self.key(name));
         }
         planted
     }
 
-    pub(crate) fn plant_everywhere(&self, key: &str) {
+    pub(crate) fn plant_everywhere(&self, name: &str) {
         for node in self.living() {
-            plant(&self.cluster, node, key);
+            plant(&self.cluster, node, &self.key(name));
         }
     }
 
-    /// The value of `key` on each living node.
-    pub(crate) fn values(&self, key: &str) -> Vec<Option<String>> {
-        self.living().map(|node| value(&self.cluster, node, key)).collect()
+    /// The value of the key of a lock on each living node.
+    pub(crate) fn values(&self, name: &str) -> Vec<Option<String>> {
+        self.living().map(|node| value(&self.cluster, node, &self.key(name))).collect()
     }
 
-    /// Waits until no living node has `key`, which must happen long before it would expire.
+    /// Waits until no living node has the key of a lock, which must happen long before it would expire.
     #[track_caller]
-    pub(crate) fn gone(&self, key: &str) -> impl Future<Output = ()> {
-        eventually(SLACK, format!("{key} is gone"), || self.values(key).iter().all(Option::is_none))
+    pub(crate) fn gone(&self, name: &str) -> impl Future<Output = ()> {
+        eventually(SLACK, format!("{name} is gone"), || self.values(name).iter().all(Option::is_none))
     }
 
     /// Heals what can be healed, and checks that no lock is left on any node, long before it would expire.
@@ -131,7 +140,7 @@ impl World {
         self.ends_with_keys(&[])
     }
 
-    /// Like [`ends_without_keys`](Self::ends_without_keys), except for these keys of another owner.
+    /// Like [`ends_without_keys`](Self::ends_without_keys), except for the keys of these locks, which are another owner's.
     #[track_caller]
     pub(crate) fn ends_with_keys(self, foreign: &[&str]) -> impl Future<Output = ()> {
         const { assert!(LONG.as_secs() > 2 * END.as_secs()) };
@@ -139,7 +148,7 @@ impl World {
             self.cluster.resume(node).unwrap();
         }
         let what = format!("no key but {foreign:?} on any node, {:?}", self.topology);
-        let foreign: Vec<String> = foreign.iter().map(|key| (*key).to_owned()).collect();
+        let foreign: Vec<String> = foreign.iter().map(|name| self.key(name)).collect();
         let clean = move |world: &Self| {
             let running = world.topology.dead..world.topology.nodes;
             let mut keys = running.clone().filter_map(|node| world.cluster.keys(node).ok()).flatten();
@@ -178,6 +187,9 @@ macro_rules! on_every_topology {
                 writer_one_node WRITER_ONE,
                 writer_three_nodes_guarded WRITER_THREE_GUARDED,
                 writer_five_nodes_two_paused WRITER_FIVE_TWO_PAUSED,
+                slot_one_node SLOT_ONE,
+                slot_three_nodes_guarded SLOT_THREE_GUARDED,
+                slot_five_nodes_two_paused SLOT_FIVE_TWO_PAUSED,
             );
         })+
     };

@@ -2,10 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::iter;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::Parser as _;
+use clap::error::ErrorKind;
 
+use crate::Cli;
 use crate::exit::Exit;
 use crate::stderr;
 
@@ -25,23 +28,23 @@ pub(crate) fn tell(error: &clap::Error) -> ExitCode {
     exit.into()
 }
 
-/// The command line with the missing `--` inserted, if it is `run KEY COMMAND`.
+/// The command line with the missing `--` inserted, if it is `run KEY COMMAND`. The first word after the options is taken
+/// for the key, and the second for the command.
 fn forgotten_dashes(error: &clap::Error, arguments: Vec<OsString>) -> Option<String> {
     let words: Vec<String> =
         arguments.into_iter().map(OsString::into_string).collect::<Result<_, _>>().ok()?;
-    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
-    let is_word = error.kind() == ErrorKind::UnknownArgument && !unknown.starts_with('-');
+    let is_mistaken = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument);
     let run = words.iter().position(|word| word == "run")?;
-    if !is_word
-        || words.iter().any(|word| word == "--")
-        || !words[..run].iter().all(|word| word.starts_with('-'))
-    {
+    if !is_mistaken || words.iter().any(|word| word == "--") {
         return None;
     }
-    // The key comes first and may be the same word as the command.
-    let key = run + 1;
-    let command = key + 1 + words.get(key + 1..)?.iter().position(|word| word == unknown)?;
-    let (before, command) = words.split_at(command);
+    let meant = |command: &usize| {
+        let (before, command) = words.split_at(*command);
+        let words = iter::once("redlock").chain(before.iter().map(String::as_str));
+        let words = words.chain(iter::once("--")).chain(command.iter().map(String::as_str));
+        Cli::try_parse_from(words).is_ok()
+    };
+    let (before, command) = words.split_at((run + 2..words.len()).find(meant)?);
     Some(format!("{} -- {}", quoted(before), quoted(command)))
 }
 

@@ -27,6 +27,9 @@ const CLOCK_KEPT: Duration = Duration::from_millis(2);
 /// Beginning of the library's internal keys.
 const INTERNAL_PREFIX: &str = "redlock-quorum:";
 
+/// Beginning of the keys of a semaphore's slots, which are locks.
+const SLOT_PREFIX: &str = "redlock-quorum:slot:";
+
 /// Key of the node's record; see `src/node/scripts/greet.lua`.
 const RECORD: &str = "redlock-quorum:node";
 
@@ -285,7 +288,8 @@ impl LocalCluster {
         })
     }
 
-    /// The keys on a node in alphabetical order, without the library's internal keys (`redlock-quorum:…`).
+    /// The keys on a node in alphabetical order, without the library's internal keys (`redlock-quorum:…`). Slots of
+    /// semaphores are locks, and are among them.
     ///
     /// # Errors
     ///
@@ -300,7 +304,7 @@ impl LocalCluster {
         let mut keys: Vec<String> = keys
             .iter()
             .filter_map(Reply::text)
-            .filter(|key| !key.starts_with(INTERNAL_PREFIX))
+            .filter(|key| !key.starts_with(INTERNAL_PREFIX) || key.starts_with(SLOT_PREFIX))
             .map(str::to_owned)
             .collect();
         keys.sort();

@@ -44,6 +44,7 @@ impl Outcome {
             LockError::Timeout { last, .. } => Self::of_error(last),
             LockError::ClockSkew { .. }
             | LockError::FenceTooHigh { .. }
+            | LockError::OtherPermits { .. }
             | LockError::Invalid(_)
             | LockError::ShutDown
             | LockError::RuntimeEnded => Self::Refused,

@@ -17,7 +17,7 @@ use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Channel, Epoch, ForWhom, Leave, Link, Listener, Node, NotifyWarning, Subscription};
 use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
-use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake};
+use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake, slot_of};
 
 pub(super) use notifying::Notifying;
 pub(crate) use waiter::Position;
@@ -55,6 +55,8 @@ struct Queue {
     at: Option<(NodeId, Epoch)>,
     /// How the last attempt of a head failed, and at what.
     last: Option<(Claim, LockError)>,
+    /// The slot of a semaphore that was last said to be free.
+    free_slot: Option<usize>,
 }
 
 impl WaitQueues {
@@ -81,12 +83,13 @@ impl WaitQueues {
         }
         let state = self.state();
         let wake = |key| state.queues.get(key).map_or(Wake::Next, |queue| queue.waiters.wake(now));
-        let keys = claim.keys().iter().enumerate();
-        keys.filter_map(|(i, key)| match wake(key) {
-            Wake::Nobody => Some(i),
-            Wake::Next => None,
-        })
-        .collect()
+        let resources = claim.resources().iter().enumerate();
+        resources
+            .filter_map(|(i, key)| match wake(key) {
+                Wake::Nobody => Some(i),
+                Wake::Next => None,
+            })
+            .collect()
     }
 }
 
@@ -130,7 +133,12 @@ impl Coordinator {
                     Demand::Unknown => state.demand(resource, now),
                 };
                 let waiters = WaitQueue::new(demand, now);
-                state.queues.entry(resource.clone()).or_insert(Queue { waiters, at: None, last: None })
+                state.queues.entry(resource.clone()).or_insert(Queue {
+                    waiters,
+                    at: None,
+                    last: None,
+                    free_slot: None,
+                })
             }
         };
         queue.waiters.join(number, Arc::clone(&woken));
@@ -163,7 +171,7 @@ impl Coordinator {
     pub(super) fn notifying(&self, claim: &Claim, keys: KeySet) -> Notifying {
         let mut notifying = Notifying::NOBODY;
         for key in keys.iter() {
-            notifying.insert(self.nodes_to_notify(&claim.keys()[key]), key);
+            notifying.insert(self.nodes_to_notify(&claim.resources()[key]), key);
         }
         notifying
     }
@@ -180,7 +188,7 @@ impl Coordinator {
     /// Lets the next waiters continue, because the releases of a lock were queued.
     pub(super) fn handle_released(&self, claim: &Claim, after: &AfterRelease) {
         for resource in claim.of(after.handed_over) {
-            self.hand_over(resource);
+            self.hand_over(resource, claim.as_slot().map(|slot| slot.number));
         }
         for node in self.node_ids() {
             for resource in claim.of(after.notifying.on(node)) {
@@ -201,13 +209,11 @@ impl Coordinator {
 
     /// Hands a released lock over to the head of the local wait queue, which attempts at once. Without a head, other
     /// clients are notified. The queued release itself notified nobody.
-    fn hand_over(&self, resource: &Resource) {
-        let head = self
-            .wait_queues
-            .state()
-            .queues
-            .get_mut(resource)
-            .and_then(|queue| queue.waiters.handle_handed_over());
+    fn hand_over(&self, resource: &Resource, slot: Option<usize>) {
+        let head = self.wait_queues.state().queues.get_mut(resource).and_then(|queue| {
+            queue.free_slot = slot;
+            queue.waiters.handle_handed_over()
+        });
         match head {
             Some(head) => head.notify_one(),
             None => self.nodes_to_notify(resource).iter().for_each(|node| self.notify_next(resource, node)),
@@ -281,11 +287,14 @@ impl Listener for Subscriber {
     fn handle_notified(&self, key: &str) {
         let Some(coordinator) = self.coordinator.upgrade() else { return };
         let Coordinator { settings, wait_queues, .. } = &*coordinator;
+        let (slot, key) = slot_of(key).map_or((None, key), |(slot, key)| (Some(slot), key));
         let name = key.strip_prefix(settings.key_prefix.as_str()).unwrap_or(key);
         let Ok(resource) = settings.resource(name) else { return };
+        let resource = slot.map_or(resource.clone(), |slot| resource.semaphore(slot..slot + 1));
         let node: &Node = coordinator.node(self.node);
         tracing::debug!(resource = resource.name(), node = %node.name(), "notified");
         let head = wait_queues.state().queues.get_mut(&resource).and_then(|queue| {
+            queue.free_slot = slot;
             queue.waiters.contender.handle_notified();
             queue.waiters.head()
         });

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
-use crate::node::{ForWhom, Leave, Register};
+use crate::node::{ForWhom, Leave, Register, Registered};
 use crate::planted;
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
 use crate::types::{Claim, Manner, Moment, NodeId, Resource};
@@ -120,11 +120,18 @@ impl Waiter {
         );
         let answer = tokio::time::timeout(limit.min(node_timeout), link.send(command)).await;
         match answer {
-            Ok(Ok((turn, ticket))) => {
+            Ok(Ok(Registered { turn, ticket, slot })) => {
                 self.trace(node, &format_args!("{turn:?}"));
                 let (now, random) = (coordinator.now(), self.coordinator.random_u64());
-                self.with_contender(|contender| {
-                    contender.handle_registered(turn, ticket, self.retry.look_again(), now, random);
+                self.with_queue(|queue| {
+                    queue.free_slot = slot;
+                    queue.waiters.contender.handle_registered(
+                        turn,
+                        ticket,
+                        self.retry.look_again(),
+                        now,
+                        random,
+                    );
                 });
             }
             Ok(Err(failure)) => {
@@ -139,12 +146,14 @@ impl Waiter {
         }
     }
 
-    /// Called when an attempt begins.
-    pub(crate) fn handle_attempt(&self) {
+    /// Called when an attempt begins. Returns the slot of a semaphore that was last said to be free.
+    pub(crate) fn handle_attempt(&self) -> Option<usize> {
         if planted::is(planted::Fault::LostNotification) {
-            return self.with_contender(Contender::handle_attempt_and_forget);
+            self.with_contender(Contender::handle_attempt_and_forget);
+        } else {
+            self.with_contender(Contender::handle_attempt);
         }
-        self.with_contender(Contender::handle_attempt);
+        self.with_queue(|queue| queue.free_slot.take()).flatten()
     }
 
     /// Leaves the wait queue, so that the other waiters continue at once, after an attempt that failed because this
@@ -171,6 +180,7 @@ impl Waiter {
             | LockError::FenceTooHigh { .. }
             | LockError::Timeout { .. }
             | LockError::Invalid(_)
+            | LockError::OtherPermits { .. }
             | LockError::ShutDown
             | LockError::RuntimeEnded => {
                 self.handle_outage();
@@ -220,7 +230,7 @@ impl Waiter {
         self.stage = Stage::Acquired;
         let now = self.coordinator.now();
         let mut state = self.coordinator.wait_queues.state();
-        for other in claim.keys().iter().filter(|key| **key != self.resource) {
+        for other in claim.resources().iter().filter(|other| **other != self.resource) {
             if let Some(queue) = state.queues.get_mut(other) {
                 queue.waiters.handle_won(now);
             }

@@ -7,7 +7,7 @@
 -- Returns  'declared'
 --          'again'  the node was declared before
 --          'older'  the memory of the node has been broken since clients first met it
---          'held'   a key may be a lock: the key expires, and is not the library's own
+--          'held'   a key may be a lock: the key expires, and is not the library's own, but for the slots of semaphores
 --          'large'  the node has too many keys to be checked
 local record = KEYS[1]
 local known = redis.call('HMGET', record, 'made', 'whole', 'declared', 'sequence')
@@ -22,7 +22,9 @@ repeat
   local page = redis.call('SCAN', cursor, 'COUNT', 1000)
   cursor = page[1]
   for _, key in ipairs(page[2]) do
-    if string.sub(key, 1, #ARGV[1]) ~= ARGV[1] and redis.call('PTTL', key) > 0 then
+    local is_ours = string.sub(key, 1, #ARGV[1]) == ARGV[1]
+    local is_slot = string.sub(key, 1, #ARGV[1] + 5) == ARGV[1] .. 'slot:'
+    if (not is_ours or is_slot) and redis.call('PTTL', key) > 0 then
       return 'held'
     end
   end

@@ -3,6 +3,7 @@
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
+-- KEYS[i]  the slots of a semaphore; none for another lock
 -- ARGV[1]  the client's channel; empty for a client that is not in the queue
 -- ARGV[2]  for how long a notified client is expected, in milliseconds
 -- ARGV[3]  for a client that has become a reader, the key that exists while a writer waits: the next client is notified
@@ -13,8 +14,9 @@ if ARGV[1] ~= '' then
   redis.pcall('ZREM', queue, ARGV[1])
 end
 -- PTTL, because a lock may be of any type.
-local is_free = redis.pcall('PTTL', KEYS[1]) == -2 or ARGV[3] and is_readable(KEYS[1], ARGV[3])
+local ttl, free = held_for(KEYS[1])
+local is_free = ttl == -2 or ARGV[3] and is_readable(KEYS[1], ARGV[3])
 if not is_free or expected_for(queue, tonumber(ARGV[2])) > 0 then
   return 0
 end
-return call_next(queue, KEYS[1]) and 1 or 0
+return call_next(queue, free) and 1 or 0

@@ -42,6 +42,19 @@ local function new_ticket(queue)
   return string.format('%.0f', math.max(micros(), after))
 end
 
+-- Returns for how long a lock is held, as PTTL does, and a key that says so. A semaphore, whose slots are KEYS[3] and the
+-- following, is free if a slot is, and held until the first of them expires.
+local function held_for(lock)
+  local first, of = redis.call('PTTL', KEYS[3] or lock), KEYS[3] or lock
+  for i = 4, #KEYS do
+    local ttl = redis.call('PTTL', KEYS[i])
+    if first ~= -2 and (ttl == -2 or ttl >= 0 and (first == -1 or ttl < first)) then
+      first, of = ttl, KEYS[i]
+    end
+  end
+  return first, of
+end
+
 -- Returns whether readers have the lock and no writer waits, so that another reader can have it as well. `intent` is the
 -- key that exists while a writer waits.
 local function is_readable(lock, intent)

@@ -4,6 +4,7 @@
 --
 -- KEYS[1]  the lock
 -- KEYS[2]  its queue
+-- KEYS[i]  the slots of a semaphore; none for another lock
 -- ARGV[1]  the client's channel
 -- ARGV[2]  the client's present ticket; empty to get a new one
 -- ARGV[3]  `eager`; or `patient` after an attempt that failed although the lock was free here: then no client is
@@ -11,7 +12,7 @@
 -- ARGV[4]  for how long a notified client is expected, in milliseconds
 -- ARGV[5]  for how long the queue is kept at least, in milliseconds
 -- ARGV[6]  for a reader, the key that exists while a writer waits: the lock is free for it while others read
--- Returns  {wait, ticket}. wait is
+-- Returns  {wait, ticket, key}. key is the lock; of a semaphore a free slot, or the one that expires first. wait is
 --          0   if it is the caller's turn
 --          -1  if the lock is held and does not expire
 --          -2  if the lock is free, but the caller is patient
@@ -30,30 +31,30 @@ redis.call('ZADD', queue, ticket, me)
 if redis.call('PTTL', queue) < tonumber(ARGV[5]) then
   redis.call('PEXPIRE', queue, ARGV[5])
 end
-local ttl = redis.call('PTTL', KEYS[1])
+local ttl, key = held_for(KEYS[1])
 if ttl == -2 and writer_waits_for > 0 then
   -- Perhaps the caller was notified in the writer's place.
   if expected_for(queue, tonumber(ARGV[4])) == 0 then
-    if call_next(queue, KEYS[1], me) == me then
+    if call_next(queue, key, me) == me then
       -- The writer waits elsewhere. The caller is not to be taken for one who is about to take the lock.
       redis.call('ZADD', queue, ticket, me)
     end
   end
-  return { writer_waits_for, ticket }
+  return { writer_waits_for, ticket, key }
 end
 if ttl ~= -2 and ARGV[6] and is_readable(KEYS[1], ARGV[6]) then
-  return { ARGV[3] == 'patient' and -2 or 0, ticket }
+  return { ARGV[3] == 'patient' and -2 or 0, ticket, key }
 end
 if ttl ~= -2 then
-  return { ttl == 0 and 1 or ttl, ticket }
+  return { ttl == 0 and 1 or ttl, ticket, key }
 end
 if ARGV[3] == 'patient' then
-  return { -2, ticket }
+  return { -2, ticket, key }
 end
 local grace = tonumber(ARGV[4])
 local wait = expected_for(queue, grace)
 if wait == 0 then
-  local called = call_next(queue, KEYS[1], me)
+  local called = call_next(queue, key, me)
   if called == nil then
     -- PUBLISH is not permitted. Then it is the turn of the caller.
     mark_called(queue, me)
@@ -61,4 +62,4 @@ if wait == 0 then
   end
   wait = called == me and 0 or grace
 end
-return { wait, ticket }
+return { wait, ticket, key }

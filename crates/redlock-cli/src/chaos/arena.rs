@@ -159,6 +159,24 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     done.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
 }
 
+/// The number of each key that exists, and its value; of a key with readers, each of those that are not over.
+const VALUES: &str = "\
+local now, found = redis.call('TIME'), {}
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+for number, key in ipairs(KEYS) do
+    local kind, values = redis.call('TYPE', key).ok, {}
+    if kind == 'string' then
+        values = {redis.call('GET', key)}
+    elseif kind == 'zset' then
+        values = redis.call('ZRANGEBYSCORE', key, '(' .. now, '+inf')
+    end
+    for _, value in ipairs(values) do
+        table.insert(found, number - 1)
+        table.insert(found, value)
+    end
+end
+return found";
+
 /// The values of the keys that exist on the given nodes.
 pub(crate) async fn values(
     arena: &Arc<Arena>,
@@ -166,19 +184,22 @@ pub(crate) async fn values(
     keys: Vec<String>,
 ) -> Result<Vec<Sight>, String> {
     blocking(arena, move |nodes| {
-        let command: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
+        let count = keys.len().to_string();
+        let command: Vec<&str> =
+            ["EVAL", VALUES, &count].into_iter().chain(keys.iter().map(String::as_str)).collect();
         let mut found = Vec::new();
         for node in of {
             let values = match nodes.ask(node, &command)? {
                 Reply::Array(values) => values,
                 Reply::Error(text) => {
-                    return Err(ClusterError::Refused { node, command: "MGET".to_owned(), text });
+                    return Err(ClusterError::Refused { node, command: "EVAL".to_owned(), text });
                 }
                 Reply::Nil | Reply::Int(_) | Reply::Simple(_) | Reply::Bulk(_) => Vec::new(),
             };
-            for (key, value) in values.into_iter().enumerate() {
-                if let Reply::Bulk(value) = value {
-                    found.push(Sight { node, key, value });
+            for pair in values.chunks_exact(2) {
+                if let [Reply::Int(key), Reply::Bulk(value)] = pair {
+                    let key = usize::try_from(*key).unwrap_or(usize::MAX);
+                    found.push(Sight { node, key, value: value.clone() });
                 }
             }
         }

@@ -5,13 +5,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redlock_quorum::{CancellationToken, Guard, LockError, Loss, Mutex, NodeOptions, Redlock, ReleaseError};
+use redlock_quorum::{CancellationToken, Guard, LockError, Loss, NodeOptions, Redlock, ReleaseError};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::counter::Counter;
-use super::event::{Answer, COUNTER, Event, LONG, What, Why, resource_name};
+use super::event::{Answer, Event, Sharing, What, Why};
+use super::wish::Wish;
 use crate::clock;
 use crate::dice::Dice;
 use crate::exit::Exit;
@@ -47,7 +48,7 @@ pub(crate) struct Args {
     defaults_alone: bool,
     /// Increment the number in this file instead of writing to the store.
     #[arg(long)]
-    counter: Option<PathBuf>,
+    pub(super) counter: Option<PathBuf>,
     /// Do not lock, to show what then goes wrong.
     #[arg(long)]
     without_lock: bool,
@@ -57,20 +58,25 @@ pub(crate) struct Args {
     seed: u64,
     /// Number of resources that are held briefly.
     #[arg(long)]
-    resources: u64,
+    pub(super) resources: u64,
     /// Number of resources that are held for long.
     #[arg(long)]
-    long_resources: u64,
+    pub(super) long_resources: u64,
     /// Longest hold, and longest pause between two holds, in microseconds.
     #[arg(long)]
-    hold: u64,
+    pub(super) hold: u64,
     #[arg(long)]
     rest: u64,
     /// Longest long hold, in microseconds, and how many holds there are for each long one.
     #[arg(long)]
-    long_hold: u64,
+    pub(super) long_hold: u64,
     #[arg(long)]
-    long_one_in: u64,
+    pub(super) long_one_in: u64,
+    /// How many locks there are for each that is shared, and for each of two resources; 0 for none of them.
+    #[arg(long)]
+    pub(super) shared_one_in: u64,
+    #[arg(long)]
+    pub(super) multi_one_in: u64,
 }
 
 impl Args {
@@ -148,34 +154,20 @@ impl Client {
     /// Runs one section after another until one fails.
     async fn work(&mut self) {
         loop {
-            let is_long = self.args.long_one_in > 0 && self.dice.below(self.args.long_one_in) == 0;
-            let (first, count, longest) = if is_long {
-                (LONG, self.args.long_resources, self.args.long_hold)
-            } else {
-                (0, self.args.resources, self.args.hold)
-            };
-            let resource = match self.counter {
-                Some(_) => COUNTER,
-                None => first + usize::try_from(self.dice.below(count)).unwrap_or(0),
-            };
-            let mutex = match self.redlock.mutex(resource_name(resource)) {
-                Ok(mutex) => mutex,
-                Err(error) => return tell(What::Failed { error: error.to_string() }),
-            };
-            let hold = Duration::from_micros(self.dice.below(longest.max(1)));
+            let wish = Wish::draw(&self.args, &mut self.dice);
             if self.args.without_lock {
-                self.visit_unlocked(resource, hold).await;
+                self.visit_unlocked(&wish).await;
             } else {
-                self.visit(resource, &mutex, hold).await;
+                self.visit(&wish).await;
             }
             sleep(Duration::from_micros(self.dice.below(self.args.rest.max(1)))).await;
         }
     }
 
-    async fn visit(&mut self, resource: usize, mutex: &Mutex, hold: Duration) {
+    async fn visit(&mut self, wish: &Wish) {
         let guard = loop {
-            tell(What::Attempt { resource });
-            match mutex.lock().await {
+            tell(wish.attempt());
+            match wish.lock(&self.redlock).await {
                 Ok(guard) => break guard,
                 Err(error) => tell(missed(&error)),
             }
@@ -185,12 +177,12 @@ impl Client {
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
-            () = work_for(hold, &guard, &mut seen, &mut self.answers, self.counter.as_ref()) => Ok(()),
+            () = work_for(wish, &guard, &mut seen, &mut self.answers, self.counter.as_ref()) => Ok(()),
         };
         match worked {
             Ok(()) => {
                 seen.look(&guard);
-                if self.counter.is_none() {
+                if self.counter.is_none() && wish.sharing == Sharing::Exclusive {
                     write(&guard, &mut self.answers).await;
                 }
                 seen.end();
@@ -208,12 +200,12 @@ impl Client {
 
 impl Client {
     /// One section of a program that does not lock and believes to be alone.
-    async fn visit_unlocked(&self, resource: usize, hold: Duration) {
+    async fn visit_unlocked(&self, wish: &Wish) {
         let Some(counter) = &self.counter else { return };
-        tell(What::Attempt { resource });
+        tell(wish.attempt());
         let (at, ttl) = (clock::now(), u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX));
         tell_at(at, What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new() });
-        raise(counter, hold, || true).await;
+        raise(counter, wish.hold, || true).await;
         tell(What::Released);
     }
 }
@@ -307,18 +299,18 @@ async fn release(guard: Guard) {
 
 /// The protected work: time passes and the client writes to the store, while the lease is renewed.
 async fn work_for(
-    hold: Duration,
+    wish: &Wish,
     guard: &Guard,
     seen: &mut Seen,
     answers: &mut mpsc::Receiver<Answer>,
     counter: Option<&Counter>,
 ) {
     if let Some(counter) = counter {
-        return raise(counter, hold, || guard.is_valid()).await;
+        return raise(counter, wish.hold, || guard.is_valid()).await;
     }
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ended = sleep(hold);
+    let ended = sleep(wish.hold);
     tokio::pin!(ended);
     for number in 1_u32.. {
         tokio::select! {
@@ -326,7 +318,7 @@ async fn work_for(
             _ = looks.tick() => {}
         }
         seen.look(guard);
-        if number.is_multiple_of(LOOKS_PER_WRITE) {
+        if number.is_multiple_of(LOOKS_PER_WRITE) && wish.sharing == Sharing::Exclusive {
             write(guard, answers).await;
         }
     }

@@ -1,6 +1,7 @@
 //! The messages of a client process: one JSON line on stdout for each event, written before the client goes on, so that
 //! a kill loses no event. On stdin the client reads the store's answers; the end of stdin asks it to finish.
 
+use redlock_testing::history;
 use serde::{Deserialize, Serialize};
 
 use crate::lost::Lost;
@@ -20,7 +21,7 @@ pub(crate) enum What {
     /// The client has tried every node and begins.
     Ready,
     /// The client asks for a lock. `at` is before the call.
-    Attempt { resource: usize },
+    Attempt { resources: Vec<usize>, sharing: Sharing },
     /// The client has acquired the lock.
     Acquired {
         /// The deadline that the guard promises.
@@ -51,6 +52,23 @@ pub(crate) enum What {
     Failed { error: String },
 }
 
+/// Whether others may hold a lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Sharing {
+    Exclusive,
+    Shared,
+}
+
+impl From<Sharing> for history::Sharing {
+    fn from(sharing: Sharing) -> Self {
+        match sharing {
+            Sharing::Exclusive => Self::Exclusive,
+            Sharing::Shared => Self::Shared,
+        }
+    }
+}
+
 /// Why a lock was not acquired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,8 +81,8 @@ pub(crate) enum Why {
     Other,
 }
 
-/// The store's answer to a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The store's answer to a write, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Accepted,
@@ -97,7 +115,7 @@ mod tests {
     fn every_event_is_one_line_and_comes_back() {
         let events = [
             What::Ready,
-            What::Attempt { resource: 1 },
+            What::Attempt { resources: vec![1, 2], sharing: Sharing::Shared },
             What::Acquired { deadline: 9, fencing_token: 1 << 51, token: "a\nb".into() },
             What::Missed { why: Why::NoQuorum, failures: vec![Lost { node: 1, reason: "no answer".into() }] },
             What::Failed { error: "two\nlines".into() },

@@ -1,11 +1,14 @@
 //! The log of a run: everything that is shown, judged and drawn is derived from it. All times are nanoseconds of the
 //! machine's clock.
 
+mod visit;
+
 use std::collections::BTreeMap;
 
 use redlock_testing::history::LeftKey;
 
-use super::event::{Answer, Event, What, Why};
+pub(crate) use self::visit::{End, Outcome, Visit, Wait};
+use super::event::{Answer, Event, Sharing, What};
 use super::plan::{Act, Origin, Planned};
 use super::store::Store;
 use crate::lost::Lost;
@@ -68,11 +71,14 @@ pub(crate) struct ClientLog {
     pub(crate) unconfirmed: Vec<Vec<Lost>>,
     /// The lock that the client wants, since when, and the time of its last call.
     wanted: Option<Wanted>,
+    /// How many of the last visits belong to the last lock, which may be one of several resources.
+    together: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Wanted {
-    resource: usize,
+    resources: Vec<usize>,
+    sharing: Sharing,
     since: u64,
     asked_at: u64,
 }
@@ -82,64 +88,6 @@ struct Wanted {
 pub(crate) struct Life {
     /// When the process was killed; `None` while it lives, and if it ended in order.
     pub(crate) killed_at: Option<u64>,
-}
-
-/// One hold of a lock.
-#[derive(Debug, Clone)]
-pub(crate) struct Visit {
-    pub(crate) life: usize,
-    pub(crate) resource: usize,
-    /// Since when the client wanted the lock, including its failed waits.
-    pub(crate) wanted_at: u64,
-    /// When the call that acquired the lock began.
-    pub(crate) requested_at: u64,
-    pub(crate) acquired_at: u64,
-    pub(crate) deadline: u64,
-    pub(crate) renewals: usize,
-    pub(crate) fencing_token: u64,
-    /// The key's value on the nodes.
-    pub(crate) token: String,
-    pub(crate) end: End,
-    /// The shared number that the client read, if the client incremented it.
-    pub(crate) counted: Option<u64>,
-    /// When the guard first reported that the lease was over.
-    pub(crate) over_at: Option<u64>,
-    /// When the lease was valid again after its loss.
-    pub(crate) valid_again_at: Option<u64>,
-}
-
-/// The end of a hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
-    /// No end is known.
-    Open,
-    Released {
-        at: u64,
-    },
-    Lost {
-        at: u64,
-        why: String,
-    },
-}
-
-/// A wait that ended without the lock.
-#[derive(Debug, Clone)]
-pub(crate) struct Wait {
-    pub(crate) resource: usize,
-    /// Since when the client wanted the lock, including earlier failed waits.
-    pub(crate) wanted_at: u64,
-    pub(crate) from: u64,
-    pub(crate) until: u64,
-    pub(crate) outcome: Outcome,
-    /// The nodes that did not answer, with the reasons.
-    pub(crate) failures: Vec<Lost>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Missed(Why),
-    /// The client was killed, or the run ended.
-    CutShort,
 }
 
 /// A write, with the store's decision.
@@ -181,57 +129,64 @@ impl Log {
                 log.lives.push(Life::default());
                 log.lost_nodes.push((at, Vec::new()));
             }
-            What::Attempt { resource } => {
-                let since = log.wanted.map_or(at, |wanted| wanted.since);
-                log.wanted = Some(Wanted { resource, since, asked_at: at });
+            What::Attempt { resources, sharing } => {
+                let since = log.wanted.as_ref().map_or(at, |wanted| wanted.since);
+                log.wanted = Some(Wanted { resources, sharing, since, asked_at: at });
             }
             What::Acquired { deadline, fencing_token, token } => {
-                let Wanted { resource, since, asked_at } = log.wanted.take()?;
-                log.visits.push(Visit {
+                let Wanted { resources, sharing, since, asked_at } = log.wanted.take()?;
+                log.together = resources.len();
+                log.visits.extend(resources.into_iter().enumerate().map(|(place, resource)| Visit {
                     life,
                     resource,
+                    place,
+                    sharing,
                     wanted_at: since,
                     requested_at: asked_at,
                     acquired_at: at,
                     deadline,
                     renewals: 0,
                     fencing_token,
-                    token,
+                    token: token.clone(),
                     end: End::Open,
                     counted: None,
                     over_at: None,
                     valid_again_at: None,
-                });
+                }));
             }
             What::Renewed { deadline } => {
-                let visit = log.visits.last_mut()?;
-                match visit.end {
-                    End::Open if visit.over_at.is_none() => {
-                        visit.deadline = visit.deadline.max(deadline);
-                        visit.renewals += 1;
-                    }
-                    End::Open | End::Lost { .. } | End::Released { .. } => {
-                        visit.valid_again_at.get_or_insert(at);
+                for visit in log.last_visits() {
+                    match visit.end {
+                        End::Open if visit.over_at.is_none() => {
+                            visit.deadline = visit.deadline.max(deadline);
+                            visit.renewals += 1;
+                        }
+                        End::Open | End::Lost { .. } | End::Released { .. } => {
+                            visit.valid_again_at.get_or_insert(at);
+                        }
                     }
                 }
             }
             What::Missed { why, failures } => {
-                let Wanted { resource, since, asked_at } = log.wanted?;
-                let outcome = Outcome::Missed(why);
-                let (wanted_at, from) = (since, asked_at);
-                log.waits.push(Wait { resource, wanted_at, from, until: at, outcome, failures });
+                let wanted = log.wanted.clone()?;
+                log.waits.extend(wanted.waits(at, Outcome::Missed(why), &failures));
             }
             What::Over => {
-                log.visits.last_mut()?.over_at.get_or_insert(at);
+                for visit in log.last_visits() {
+                    visit.over_at.get_or_insert(at);
+                }
             }
             What::Lost { why } => {
-                let visit = log.visits.last_mut()?;
-                visit.over_at.get_or_insert(at);
-                visit.end = End::Lost { at, why };
+                for visit in log.last_visits() {
+                    visit.over_at.get_or_insert(at);
+                    visit.end = End::Lost { at, why: why.clone() };
+                }
             }
             What::Released => {
                 // A guard that has announced its loss reports nothing when it is dropped.
-                log.visits.last_mut()?.end = End::Released { at };
+                for visit in log.last_visits() {
+                    visit.end = End::Released { at };
+                }
             }
             What::Counted { read } => {
                 log.visits.last_mut()?.counted = Some(read);
@@ -245,22 +200,24 @@ impl Log {
         None
     }
 
+    /// One write to each resource of the client's lock. The answer is the worst of them.
     fn write(&mut self, client: usize, now: u64) -> Option<Answer> {
-        let visit = self.clients[client].visits.last()?;
-        let (resource, fencing_token) = (visit.resource, visit.fencing_token);
-        let lease = if now < visit.deadline { Lease::Valid } else { Lease::Over };
-        let answer = self.store.write(resource, fencing_token);
-        self.writes.push(Written { client, resource, fencing_token, at: now, answer, lease });
-        Some(answer)
+        let mut worst = None;
+        for visit in self.clients[client].last_visits() {
+            let (resource, fencing_token) = (visit.resource, visit.fencing_token);
+            let lease = if now < visit.deadline { Lease::Valid } else { Lease::Over };
+            let answer = self.store.write(resource, fencing_token);
+            self.writes.push(Written { client, resource, fencing_token, at: now, answer, lease });
+            worst = worst.max(Some(answer));
+        }
+        worst
     }
 
     /// Records that a client's process has ended.
     pub(crate) fn handle_end(&mut self, client: usize, now: u64) {
         let log = &mut self.clients[client];
-        if let Some(Wanted { resource, since, asked_at }) = log.wanted.take() {
-            let outcome = Outcome::CutShort;
-            let (wanted_at, from, failures) = (since, asked_at, Vec::new());
-            log.waits.push(Wait { resource, wanted_at, from, until: now, outcome, failures });
+        if let Some(wanted) = log.wanted.take() {
+            log.waits.extend(wanted.waits(now, Outcome::CutShort, &[]));
         }
     }
 
@@ -298,7 +255,8 @@ impl Log {
     }
 
     pub(crate) fn sections(&self) -> usize {
-        self.clients.iter().map(|client| client.visits.len()).sum()
+        let locks = |client: &ClientLog| client.visits.iter().filter(|visit| visit.place == 0).count();
+        self.clients.iter().map(locks).sum()
     }
 
     /// Whether a client wants a lock and has not acquired it yet.
@@ -366,17 +324,27 @@ impl Log {
     }
 }
 
-impl Visit {
-    pub(crate) fn ended_at(&self) -> Option<u64> {
-        match self.end {
-            End::Open => None,
-            End::Released { at } | End::Lost { at, .. } => Some(at),
-        }
+impl ClientLog {
+    /// The visits of the client's last lock.
+    fn last_visits(&mut self) -> &mut [Visit] {
+        let first = self.visits.len() - self.together;
+        &mut self.visits[first..]
     }
+}
 
-    /// The end of the hold: the deadline or the actual end, whichever is earlier.
-    pub(crate) fn until(&self) -> u64 {
-        self.ended_at().map_or(self.deadline, |end| end.min(self.deadline))
+impl Wanted {
+    /// The call that began last and ended without the lock.
+    fn waits(self, until: u64, outcome: Outcome, failures: &[Lost]) -> impl Iterator<Item = Wait> {
+        let Self { resources, since, asked_at, .. } = self;
+        resources.into_iter().enumerate().map(move |(place, resource)| Wait {
+            resource,
+            place,
+            wanted_at: since,
+            from: asked_at,
+            until,
+            outcome,
+            failures: failures.to_vec(),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod scenario;
 mod show;
 pub(crate) mod stage;
 mod store;
+mod wish;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -295,6 +296,8 @@ pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) 
         ("--rest", micros(work.rest)),
         ("--long-hold", micros(work.long_hold)),
         ("--long-one-in", work.long_one_in),
+        ("--shared-one-in", work.shared_one_in),
+        ("--multi-one-in", work.multi_one_in),
     ];
     for (flag, number) in numbers {
         arguments.extend([flag.into(), number.to_string().into()]);

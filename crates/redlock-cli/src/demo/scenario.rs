@@ -49,7 +49,15 @@ pub(super) fn draw(nodes: usize, workers: usize, seed: u64) -> Scenario {
         durability: crate::chaos::scenario::Durability::default(),
         duration: end + end / CALM,
         clients: workers,
-        work: Work { resources: 1, hold: WORK_MAX, rest: REST_MAX, long_one_in: 0, ..Work::default() },
+        work: Work {
+            resources: 1,
+            hold: WORK_MAX,
+            rest: REST_MAX,
+            long_one_in: 0,
+            shared_one_in: 0,
+            multi_one_in: 0,
+            ..Work::default()
+        },
         settings: SETTINGS.map(assignment).to_vec(),
         faults: vec![
             fault(one, first, first_at, first_lasts),

@@ -243,7 +243,7 @@ fn awaited(log: &Log, frame: &Frame, view: &View) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::chaos::event::{COUNTER, Event, What as Said};
+    use crate::chaos::event::{COUNTER, Event, Sharing, What as Said};
     use crate::chaos::plan::Origin;
 
     const BEGAN: u64 = 1_000_000_000;
@@ -264,7 +264,7 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn acquire(log: &mut Log, worker: usize, at: u64, deadline: u64) {
-        say(log, worker, at, Said::Attempt { resource: COUNTER });
+        say(log, worker, at, Said::Attempt { resources: vec![COUNTER], sharing: Sharing::Exclusive });
         let token = format!("t{worker}-{at}");
         say(log, worker, at, Said::Acquired { deadline: BEGAN + deadline, fencing_token: 0, token });
     }
@@ -307,7 +307,7 @@ pub(super) mod tests {
     #[test]
     fn failures_are_counted_by_node_and_reason() {
         let mut log = log(2);
-        say(&mut log, 0, 0, Said::Attempt { resource: COUNTER });
+        say(&mut log, 0, 0, Said::Attempt { resources: vec![COUNTER], sharing: Sharing::Exclusive });
         let why = crate::chaos::event::Why::NoQuorum;
         say(&mut log, 0, 1, Said::Missed { why, failures: [lost(0), lost(1)].concat() });
         say(&mut log, 1, 2, Said::Unconfirmed { failures: lost(1) });

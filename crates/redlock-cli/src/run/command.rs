@@ -16,12 +16,14 @@ use tokio::time::timeout;
 
 use super::exec;
 use super::family::{Family, KILLED_BY};
-use super::nested::{self, HELD};
 use super::reaper::{Reaped, Reaper};
 use super::system::{is_peer, remove_socket, socket_address, socket_name, this_program};
 use super::wire::{News, Order, Wire};
 use crate::clock;
 use crate::failure::Failure;
+
+/// A variable of the command's environment.
+pub(super) type Variable = (&'static str, String);
 
 /// The environment variable that names the lock to the command.
 const RESOURCE: &str = "REDLOCK_RESOURCE";
@@ -75,7 +77,7 @@ impl Command {
     pub(super) async fn start(
         command: &[OsString],
         guard: &Guard,
-        held: &nested::Held<'_>,
+        variables: &[Variable],
         ending: Ending,
         reaper: &mut Reaper,
     ) -> Result<Self, Failure> {
@@ -101,7 +103,7 @@ impl Command {
         }
         guardian.arg("--").args(command);
         guardian.env(RESOURCE, guard.resource()).env(FENCING_TOKEN, guard.fencing_token().to_string());
-        guardian.env(HELD, held.with(guard.resource()));
+        guardian.envs(variables.iter().map(|(name, value)| (name, value)));
         // In a group of its own, so that a signal that kills our group does not kill the guardian as well.
         guardian.process_group(0);
         let guardian = Pid::from_child(&guardian.spawn().map_err(failed)?);

@@ -13,6 +13,10 @@ The lease is renewed until then, and the exit code is the command's. If the lock
 or the key was deleted, the command and all its descendants get SIGTERM, and SIGKILL after --kill-after, and the exit \
 code is 74.
 
+Several KEYs are locked together, all or none, in whatever order they are given. With --shared any number of commands \
+may hold KEY at once, but none together with a command that holds it without --shared; one that waits to do so comes \
+before new readers.
+
 HUP, INT, QUIT and TERM are passed on to the command and all its descendants, USR1 and USR2 to the command alone. \
 Descendants that are left when the command ends have half a second to end by themselves, then get SIGTERM, then \
 SIGKILL; with --leave-running they are left alone. A small guardian process does the same when redlock is killed, or \
@@ -36,14 +40,19 @@ Once an hour by the cron of many hosts, even if their clocks differ by minutes. 
 held does nothing, even if the command has ended or failed after a second. A signal ends the holding:
   redlock run --no-wait --hold-at-least 50m hourly -- ./hourly.sh
 
+Both accounts or none; and many readers, or one writer:
+  redlock run account:7 account:9 -- ./transfer 7 9
+  redlock run --shared catalogue -- ./search
+  redlock run catalogue -- ./rebuild
+
 A command that may take up to a minute to end after SIGTERM:
   redlock run --kill-after 1m worker -- ./worker
 
 A script that starts a daemon, which continues without the lock:
   redlock run --leave-running deploy:shop -- ./restart-daemon.sh
 
-The environment of the command contains KEY as REDLOCK_RESOURCE, and as REDLOCK_FENCING_TOKEN a number that is larger \
-than that of every earlier lock on KEY. REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
+The environment of the command contains KEY as REDLOCK_RESOURCE (several KEYs sorted, with a comma and a space between them), and as REDLOCK_FENCING_TOKEN a number that is larger \
+than that of every earlier lock on KEY (readers at the same time have no order). REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
 of waiting for itself.";
 
 pub(super) fn after() -> String {

@@ -11,8 +11,7 @@ use redlock_quorum::{Guard, Loss, Released};
 use rustix::process::Signal;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::command::{Command, Ending};
-use super::nested::Held;
+use super::command::{Command, Ending, Variable};
 use super::reaper::Reaper;
 use super::system::adopt_orphans;
 use super::wire::News;
@@ -61,13 +60,13 @@ impl Job {
     pub(super) async fn run(
         self,
         command: &[OsString],
-        held: &Held<'_>,
+        variables: &[Variable],
         signals: &mut Signals,
         reaper: &mut Reaper,
     ) -> Result<Exit, Failure> {
         // If the guardian is killed, the command's descendants become our children.
         adopt_orphans();
-        let mut command = Command::start(command, &self.guard, held, self.ending, reaper).await?;
+        let mut command = Command::start(command, &self.guard, variables, self.ending, reaper).await?;
         let (status, loss) = self.until_gone(&mut command, signals, reaper).await?;
         if let Some(failure) = command.failure() {
             return Err(failure);

@@ -6,7 +6,9 @@ mod family;
 pub(crate) mod guardian;
 mod help;
 mod job;
+mod locks;
 mod nested;
+mod options;
 mod others;
 mod reaper;
 mod refusal;
@@ -16,39 +18,24 @@ mod wire;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Mutex, Redlock, Settings, SettingsError};
+use redlock_quorum::{Redlock, Settings};
 
-use self::command::Ending;
 use self::job::Job;
-use self::nested::Held;
-use self::others::OtherLists;
+use self::locks::{Kind, Locks};
+use self::nested::{HELD, Held};
+use self::options::{Common, CommonArgs, connected};
 use self::reaper::Reaper;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::nodes::NodeArgs;
 use crate::report::Report;
-use crate::signals::{ALL, Signals};
-
-/// Anything shorter is rejected as too short.
-const TTL_MIN: Duration = Duration::from_millis(10);
-
-/// Default time from SIGTERM to SIGKILL.
-const KILL_AFTER: Duration = Duration::from_secs(5);
+use crate::signals::Signals;
 
 /// The options of `redlock run`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
 #[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
 pub(crate) struct Args {
     #[command(flatten)]
-    nodes: NodeArgs,
-    /// TTL of the lock, which others have to wait for if redlock dies; the lease is renewed at a third of it. 10ms to
-    /// --max-ttl [default: 10s].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    ttl: Option<Duration>,
-    /// The longest --ttl. All clients should use the same value, because a node that may have lost locks waits that
-    /// long before it votes again. 10ms to 24h [default: 20s].
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    max_ttl: Option<Duration>,
+    common: CommonArgs,
     /// How long to wait for the lock: 250ms, 10s, 1m30s [default: 30s].
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -61,18 +48,12 @@ pub(crate) struct Args {
     /// Keep the lock for this long after it was acquired, even if the command has ended or failed earlier.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     hold_at_least: Option<Duration>,
-    /// Time from SIGTERM to SIGKILL when the command has to end [default: 5s]. If given, the limit also applies to a
-    /// SIGTERM that is passed on.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-    kill_after: Option<Duration>,
-    /// Leave alone what the command leaves running when it ends by itself, such as a daemon.
+    /// Share KEY with other readers, that is with others who lock it with --shared.
     #[arg(long)]
-    leave_running: bool,
-    /// Run even if other clients use these nodes together with other nodes, or with another quorum.
-    #[arg(long)]
-    allow_other_lists: bool,
-    /// The lock: the name of the Redis key.
-    key: String,
+    shared: bool,
+    /// The lock: the name of the Redis key. Of several, all or none are locked.
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -80,32 +61,31 @@ pub(crate) struct Args {
 
 /// The options that are no settings.
 struct Options {
+    common: Common,
     no_wait: bool,
     conflict: Exit,
     hold_at_least: Duration,
-    ending: Ending,
-    other_lists: OtherLists,
-    key: String,
+    kind: Kind,
+    keys: Vec<String>,
     command: Vec<OsString>,
 }
 
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
-    let (settings, options) = parse(args)?;
-    let mut signals = Signals::listen(&ALL)?;
-    // Started first: SIGCHLD may be ignored, and as the first process of a container redlock is the parent of all
-    // orphans.
-    let mut reaper = Reaper::start()?;
-    let redlock = tokio::select! {
-        redlock = settings.clone().connect() => redlock,
-        signal = signals.next() => return Ok(Exit::by_signal(signal)),
-        () = reaper.reap_all() => return Ok(Exit::INTERNAL),
+    let Args { common, wait, no_wait, conflict_exit_code, hold_at_least, shared, keys, command } = args;
+    let (settings, common) = common.parse(wait)?;
+    let options = Options {
+        common,
+        no_wait,
+        conflict: conflict_exit_code.map_or(Exit::CONTENDED, Exit::chosen),
+        hold_at_least: hold_at_least.unwrap_or_default(),
+        kind: Kind::of(shared, &keys)?,
+        keys,
+        command,
     };
-    let result = under_lock(&redlock, &settings, options, report, &mut signals, &mut reaper).await;
-    tokio::select! {
-        () = redlock.shutdown() => {}
-        () = reaper.reap_all() => {}
-    }
-    result
+    connected(&settings, async |redlock, signals, reaper| {
+        under_lock(redlock, &settings, options, report, signals, reaper).await
+    })
+    .await
 }
 
 async fn under_lock(
@@ -116,14 +96,23 @@ async fn under_lock(
     signals: &mut Signals,
     reaper: &mut Reaper,
 ) -> Result<Exit, Failure> {
-    let Options { no_wait, conflict, hold_at_least, ending, other_lists, key, command } = options;
-    let mutex = redlock.mutex(&key)?;
+    let Options {
+        common: Common { ending, other_lists },
+        no_wait,
+        conflict,
+        hold_at_least,
+        kind,
+        keys,
+        command,
+    } = options;
+    let locks = Locks::new(redlock, kind, &keys)?;
     let held = Held::of(redlock, settings.key_prefix());
-    held.check(&key, conflict)?;
+    held.check(&keys, conflict)?;
     let taken = async {
-        let guard = match take(&mutex, no_wait).await {
+        let taken = if no_wait { locks.try_lock().await } else { locks.lock().await };
+        let guard = match taken {
             Ok(guard) => guard,
-            Err(error) => return Err(refusal::of(redlock, &key, error, conflict).await),
+            Err(error) => return Err(refusal::of(redlock, kind, &keys, error, conflict).await),
         };
         others::check(redlock, settings, other_lists, report).await?;
         Ok(guard)
@@ -134,73 +123,8 @@ async fn under_lock(
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
         () = reaper.reap_all() => return Ok(Exit::INTERNAL),
     };
-    Job::new(guard, settings.ttl(), hold_at_least, ending, report).run(&command, &held, signals, reaper).await
-}
-
-async fn take(mutex: &Mutex, no_wait: bool) -> Result<Guard, LockError> {
-    if no_wait { mutex.try_lock().await } else { mutex.lock().await }
-}
-
-fn parse(args: Args) -> Result<(Settings, Options), Failure> {
-    let Args {
-        nodes,
-        ttl,
-        max_ttl,
-        wait,
-        no_wait,
-        conflict_exit_code,
-        hold_at_least,
-        kill_after,
-        leave_running,
-        allow_other_lists,
-        key,
-        command,
-    } = args;
-    let ending = Ending {
-        kill_after: kill_after.unwrap_or(KILL_AFTER),
-        limit_passed_on: kill_after.is_some(),
-        leave_running,
-    };
-    let options = Options {
-        no_wait,
-        conflict: conflict_exit_code.map_or(Exit::CONTENDED, Exit::chosen),
-        hold_at_least: hold_at_least.unwrap_or_default(),
-        ending,
-        other_lists: if allow_other_lists { OtherLists::Allowed } else { OtherLists::Refused },
-        key,
-        command,
-    };
-    Ok((settings(nodes, Times { ttl, max_ttl, wait })?, options))
-}
-
-/// The options for times; each overrides all other sources.
-#[derive(Clone, Copy)]
-struct Times {
-    ttl: Option<Duration>,
-    max_ttl: Option<Duration>,
-    wait: Option<Duration>,
-}
-
-fn settings(nodes: NodeArgs, times: Times) -> Result<Settings, Failure> {
-    let Times { ttl, max_ttl, wait } = times;
-    let mut builder = nodes.builder();
-    if let Some(ttl) = ttl {
-        builder = builder.ttl(ttl);
-    }
-    if let Some(max_ttl) = max_ttl {
-        builder = builder.max_ttl(max_ttl);
-    }
-    if let Some(wait) = wait {
-        builder = builder.max_wait(wait);
-    }
-    builder.settings().map_err(|mistakes| {
-        // `max_ttl` is never raised silently, because all clients would wait longer for a node that has lost locks.
-        let is_too_long =
-            ttl.is_some_and(|ttl| mistakes.iter().any(|mistake| is_above_max_ttl(mistake, ttl)));
-        if is_too_long { Failure::TtlTooLong(mistakes) } else { Failure::Settings(mistakes) }
-    })
-}
-
-fn is_above_max_ttl(mistake: &SettingsError, ttl: Duration) -> bool {
-    matches!(mistake.reason(), SettingsError::OutOfRange { setting: "ttl", .. }) && ttl > TTL_MIN
+    let variables = [(HELD, held.with(&keys))];
+    Job::new(guard, settings.ttl(), hold_at_least, ending, report)
+        .run(&command, &variables, signals, reaper)
+        .await
 }

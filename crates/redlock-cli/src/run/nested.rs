@@ -38,23 +38,27 @@ impl<'a> Held<'a> {
 
     /// # Errors
     ///
-    /// [`Failure::Nested`] if a process above us holds `key` on one of these nodes. A later process with the same id
-    /// does not count, and neither does an ended run that has left a daemon with its environment.
-    pub(super) fn check(&self, key: &str, exit: Exit) -> Result<(), Failure> {
-        let (ours, nodes) = (self.name(key), self.nodes());
-        let is_same = |lock: &&Lock| lock.key == ours && lock.nodes.iter().any(|node| nodes.contains(node));
-        match self.above.iter().filter(is_same).find(|lock| is_above(lock)) {
-            Some(lock) => Err(Failure::Nested { key: key.to_owned(), pid: lock.pid, exit }),
-            None => Ok(()),
+    /// [`Failure::Nested`] if a process above us holds one of `keys` on one of these nodes. A later process with the
+    /// same id does not count, and neither does an ended run that has left a daemon with its environment.
+    pub(super) fn check(&self, keys: &[String], exit: Exit) -> Result<(), Failure> {
+        let nodes = self.nodes();
+        for key in keys {
+            let ours = self.name(key);
+            let is_same =
+                |lock: &&Lock| lock.key == ours && lock.nodes.iter().any(|node| nodes.contains(node));
+            if let Some(lock) = self.above.iter().filter(is_same).find(|lock| is_above(lock)) {
+                return Err(Failure::Nested { key: key.clone(), pid: lock.pid, exit });
+            }
         }
+        Ok(())
     }
 
-    /// The variable's value for a command under a lock of `key`.
-    pub(super) fn with(&self, key: &str) -> String {
+    /// The variable's value for a command under a lock of `keys`.
+    pub(super) fn with(&self, keys: &[String]) -> String {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let started = process(pid).map_or(0, |process| process.started);
         let mut held = self.above.clone();
-        held.push(Lock { pid, started, nodes: self.nodes(), key: self.name(key) });
+        held.extend(keys.iter().map(|key| Lock { pid, started, nodes: self.nodes(), key: self.name(key) }));
         // Strings and numbers can always be serialized.
         serde_json::to_string(&held).unwrap_or_default()
     }

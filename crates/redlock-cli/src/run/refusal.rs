@@ -2,32 +2,54 @@
 
 use redlock_quorum::{LockError, LockState, Redlock};
 
+use super::locks::Kind;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{setting, short};
 
 /// The failure for an attempt. If another owner holds the lock, its name is included where it can be found out.
-pub(super) async fn of(redlock: &Redlock, key: &str, error: LockError, exit: Exit) -> Failure {
-    let LockError::Contended { .. } = error.reason() else { return error.into() };
+pub(super) async fn of(
+    redlock: &Redlock,
+    kind: Kind,
+    keys: &[String],
+    error: LockError,
+    exit: Exit,
+) -> Failure {
+    let LockError::Contended { resource, taken, .. } = error.reason() else { return error.into() };
+    let key = resource.clone();
     let waited = if let LockError::Timeout { max_wait, .. } = &error {
         format!(" after waiting {}", setting(*max_wait))
     } else {
         String::new()
     };
-    let held = match redlock.inspect(key).await.map(|inspection| inspection.state()) {
+    let held = match keys {
+        [key] => held(redlock, kind, key).await,
+        _ if taken.is_empty() => "held by another owner".to_owned(),
+        // Of several keys, the nodes have named those that are taken.
+        _ => {
+            let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
+            format!("taken: {}", taken.join(", "))
+        }
+    };
+    Failure::Held { key, held: held + &waited, exit }
+}
+
+async fn held(redlock: &Redlock, kind: Kind, key: &str) -> String {
+    match redlock.inspect(key).await.map(|inspection| inspection.state()) {
         Ok(LockState::Held(holder)) => {
             let left = match holder.remaining() {
                 Some(left) => format!("for another {} unless it is renewed", short(left)),
                 None => "for ever, because its key does not expire".to_owned(),
             };
-            format!("held by {} {left}{waited}", holder.owner())
+            format!("held by {} {left}", holder.owner())
         }
         Ok(LockState::HeldByReaders(readers)) => {
             let owners: Vec<_> = readers.iter().map(|reader| reader.owner()).collect();
-            format!("read by {}{waited}", owners.join(", "))
+            let by = format!("read by {}", owners.join(", "));
+            // Readers do not keep readers out.
+            if kind == Kind::Shared { by + ", and wanted by a writer, who comes first" } else { by }
         }
         // Released meanwhile, or unknown.
-        Ok(_) | Err(_) => format!("held by another owner{waited}"),
-    };
-    Failure::Held { key: key.to_owned(), held, exit }
+        Ok(_) | Err(_) => "held by another owner".to_owned(),
+    }
 }

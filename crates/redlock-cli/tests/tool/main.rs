@@ -13,6 +13,7 @@ mod hold;
 mod holders;
 mod inherited;
 mod init;
+mod kinds;
 mod loss;
 mod paper;
 mod quarantine;

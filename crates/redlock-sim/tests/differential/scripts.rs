@@ -9,6 +9,7 @@ use sha1_smol::Sha1;
 pub(crate) enum Script {
     AcquireMany,
     AcquireShared,
+    AcquireSlot,
     ExtendShared,
     ReleaseShared,
     Release,
@@ -28,12 +29,14 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    AcquireMany, AcquireShared, Declare, Extend, ExtendShared, Intend, Leave, Mistake, Permissions, Register,
-    Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
+    AcquireMany, AcquireShared, AcquireSlot, Declare, Extend, ExtendShared, Intend, Leave, Mistake,
+    Permissions, Register, Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 34] = [
+pub(crate) const SCRIPTS: [Script; 36] = [
+    AcquireSlot,
+    AcquireSlot,
     AcquireShared,
     AcquireShared,
     ExtendShared,
@@ -136,6 +139,7 @@ impl Script {
         match self {
             AcquireMany => lua!("acquire_many").into(),
             AcquireShared => lua!("acquire_shared").into(),
+            AcquireSlot => lua!("acquire_slot").into(),
             ExtendShared => lua!("extend_shared").into(),
             ReleaseShared => [NOTIFY, lua!("release_shared")].concat(),
             Release => [lua!("release"), NOTIFY, lua!("release_notify")].concat(),

@@ -197,6 +197,10 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
         Script::AcquireShared => {
             (vec![shared], vec![token, random.of(&LONG), random.of(&["k2", "none", "q:k1"])])
         }
+        Script::AcquireSlot => {
+            let keys = vec![key(random, "text"), lock, other, random.of(&["k0", "z0"])];
+            (keys, vec![token, random.of(&LONG), random.of(&["1", "2", "3"])])
+        }
         Script::ExtendShared => (vec![shared, lock], vec![token, random.of(&LONG), second, random.of(&LONG)]),
         Script::ReleaseShared => {
             (vec![shared, lock, shared], vec![grace, token, queue, second, other_queue, second, ""])
@@ -210,9 +214,15 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
             vec![shared, queue],
             vec![channel, ticket, manner, grace, random.of(&LONG), random.of(&["k2", "none"])],
         ),
+        Script::Register if random.below(3) == 0 => {
+            (vec![lock, queue, shared, other], vec![channel, ticket, manner, grace, random.of(&LONG)])
+        }
         Script::Register => (vec![lock, queue], vec![channel, ticket, manner, grace, random.of(&LONG)]),
         Script::Leave if random.below(3) == 0 => {
             (vec![shared, queue], vec![random.of(&["", channel]), grace, random.of(&["k2", "none"])])
+        }
+        Script::Leave if random.below(3) == 0 => {
+            (vec![lock, queue, shared, other], vec![random.of(&["", channel]), grace])
         }
         Script::Leave => (vec![lock, queue], vec![random.of(&["", channel]), grace]),
         Script::Intend => (vec![other], vec![token, random.of(&LONG)]),

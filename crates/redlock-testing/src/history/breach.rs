@@ -42,6 +42,10 @@ impl Verdict {
                 Violation::Overlap { earlier, later } => {
                     (later.acquired_at..earlier.window().end.min(later.window().end), None)
                 }
+                Violation::TooMany { holders, later, .. } => {
+                    let end = holders.iter().map(|holder| holder.window().end).min().unwrap_or(u64::MAX);
+                    (later.acquired_at..end.min(later.window().end), None)
+                }
                 Violation::TokenNotGrown { earlier, later, order: Order::Ended } => {
                     (earlier.acquired_at..later.window().end, None)
                 }

@@ -43,6 +43,7 @@ mod fencing;
 mod loss;
 #[cfg(test)]
 mod pairs;
+mod permits;
 mod progress;
 mod section;
 #[cfg(test)]
@@ -52,6 +53,7 @@ mod writes;
 
 pub use breach::{Assumption, Breach};
 pub use loss::{LossNotice, Standstill, check_losses};
+pub use permits::check_permits;
 pub use progress::{LeftKey, Waiter, check_left_keys, check_progress, check_progress_of};
 pub use section::{Section, Sharing};
 pub use verdict::{OVERLAP_LIMIT, Order, Verdict, Violation};

@@ -35,6 +35,10 @@ fn short(violation: &Violation) -> String {
         Violation::Overlap { earlier, later } => {
             format!("overlap {} {}", earlier.client, later.client)
         }
+        Violation::TooMany { permits, holders, later } => {
+            let holders: Vec<&str> = holders.iter().map(|holder| holder.client.as_str()).collect();
+            format!("{permits}: {} beside {}", later.client, holders.concat())
+        }
         Violation::TokenReused { first, second } => {
             format!("reused {} {}", first.client, second.client)
         }
@@ -47,6 +51,23 @@ fn short(violation: &Violation) -> String {
         Violation::Revived { loss } => format!("revived {}", loss.client),
         Violation::StaleWrite { before, write } => format!("stale {} {}", before.client, write.client),
     }
+}
+
+#[test]
+fn a_semaphore_has_no_more_holders_than_permits() {
+    let three = [held("a", 10, 20, 1), held("b", 15, 30, 2), held("c", 20, 40, 3)];
+    let judge = |sections: &[Section], permits| -> Vec<String> {
+        check_permits(sections, permits).violations().iter().map(short).collect()
+    };
+    assert_eq!(judge(&three, 2), [""; 0]);
+    assert_eq!(judge(&three, 1), ["1: b beside a", "1: c beside b"]);
+    let fourth = [&three[..], &[held("d", 29, 31, 4)]].concat();
+    assert_eq!(judge(&fourth, 2), ["2: d beside bc"]);
+    let elsewhere = Section { resource: "other".to_owned(), ..held("d", 29, 31, 4) };
+    assert_eq!(judge(&[&three[..], &[elsewhere]].concat(), 2), [""; 0]);
+    let expired_on_arrival = Section { deadline: 29, ..held("d", 29, 31, 4) };
+    assert_eq!(judge(&[&three[..], &[expired_on_arrival]].concat(), 2), [""; 0]);
+    assert_eq!(judge(&[Section { requested_at: 11, ..held("a", 10, 20, 1) }], 2), ["misrecorded a"]);
 }
 
 #[test]

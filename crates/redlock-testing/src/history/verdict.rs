@@ -39,6 +39,15 @@ pub enum Violation {
         /// The section that was acquired meanwhile.
         later: Section,
     },
+    /// A semaphore had more holders than permits.
+    TooMany {
+        /// The number of permits.
+        permits: usize,
+        /// The holders when one more acquired a permit.
+        holders: Vec<Section>,
+        /// The section that was acquired meanwhile.
+        later: Section,
+    },
     /// A fencing token was given twice.
     TokenReused {
         /// The section that was acquired first.
@@ -136,7 +145,9 @@ impl Verdict {
     /// steps, which may cause these in a correct lock. Fencing must prevent the remaining violations.
     pub fn regardless_of_timing(mut self) -> Self {
         self.violations.retain(|violation| match violation {
-            Violation::Overlap { .. } | Violation::TokenNotGrown { order: Order::Ended, .. } => false,
+            Violation::Overlap { .. }
+            | Violation::TooMany { .. }
+            | Violation::TokenNotGrown { order: Order::Ended, .. } => false,
             Violation::Misrecorded { .. }
             | Violation::TokenReused { .. }
             | Violation::TokenNotGrown { order: Order::Requested, .. }
@@ -196,6 +207,10 @@ impl fmt::Display for Violation {
                 let end = earlier.window().end.min(later.window().end);
                 let overlap = seconds(end.saturating_sub(later.window().start));
                 write!(f, "{earlier} and {later} both held {} for {overlap}", earlier.resource)
+            }
+            Self::TooMany { permits, holders, later } => {
+                write!(f, "{later} held one of {permits} permits of {} beside", later.resource)?;
+                holders.iter().try_for_each(|holder| write!(f, " [{holder}]"))
             }
             Self::TokenReused { first, second } => {
                 write!(f, "on {}, {first} and {second} have the same fencing token", first.resource)

@@ -12,7 +12,7 @@ mod tests;
 use std::time::Duration;
 
 use redlock_testing::history::{
-    self, Answer as Stored, LossNotice, Section, Sharing, Standstill, Verdict, Violation, Waiter, Write,
+    self, Answer as Stored, LossNotice, Section, Standstill, Verdict, Violation, Waiter, Write,
 };
 
 pub(crate) use self::availability::Availability;
@@ -186,7 +186,7 @@ fn sections(log: &Log) -> Vec<Section> {
         sections.extend(log.visits.iter().map(|visit| Section {
             client: client_name(client),
             resource: resource_name(visit.resource),
-            sharing: Sharing::Exclusive,
+            sharing: visit.sharing.into(),
             requested_at: visit.requested_at,
             acquired_at: visit.acquired_at,
             deadline: visit.deadline,
@@ -283,7 +283,7 @@ fn progress(log: &Log, promise: &Promise) -> Verdict {
 }
 
 fn counts(log: &Log) -> Counts {
-    let visits = || log.clients.iter().flat_map(|client| &client.visits);
+    let visits = || log.clients.iter().flat_map(|client| &client.visits).filter(|visit| visit.place == 0);
     let answered = |answer: Answer| log.writes.iter().filter(move |write| write.answer == answer);
     Counts {
         sections: visits().count(),
@@ -293,7 +293,7 @@ fn counts(log: &Log) -> Counts {
             .clients
             .iter()
             .flat_map(|client| &client.waits)
-            .filter(|wait| wait.outcome != Outcome::CutShort)
+            .filter(|wait| wait.place == 0 && wait.outcome != Outcome::CutShort)
             .count(),
         unconfirmed_releases: log.clients.iter().map(|client| client.unconfirmed.len()).sum(),
         faults: log.hits.len(),

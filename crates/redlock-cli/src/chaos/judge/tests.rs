@@ -2,7 +2,7 @@
 
 use redlock_testing::{ClientFault, ClockStep, Data, Nemesis};
 
-use super::super::event::{Event, What, Why};
+use super::super::event::{Event, Sharing, What, Why};
 use super::super::log::Hit;
 use super::super::plan::{Act, Origin};
 use super::super::scenario::Scenario;
@@ -36,7 +36,7 @@ fn hold(log: &mut Log, client: usize, [asked, from, to, deadline]: [u64; 4], fen
 }
 
 fn acquire(log: &mut Log, client: usize, [asked, from, deadline]: [u64; 3], fencing_token: u64) {
-    say(log, client, asked, What::Attempt { resource: 0 });
+    say(log, client, asked, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     let token = format!("client-{client}.1:{fencing_token}");
     say(log, client, from, What::Acquired { deadline: at(deadline), fencing_token, token });
 }
@@ -80,7 +80,7 @@ fn a_run_without_anything_wrong_is_clean() {
     let mut log = run(2);
     hold(&mut log, 0, [0, 10, 20, 3000], 1);
     hold(&mut log, 1, [0, 30, 40, 3000], 2);
-    say(&mut log, 0, 50, What::Attempt { resource: 0 });
+    say(&mut log, 0, 50, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     say(&mut log, 0, 60, What::Missed { why: Why::Contended, failures: vec![] });
     let judgement = judge(&log, &promise(), &Expected::default());
     assert!(judgement.wrong.is_empty(), "{:?}", judgement.wrong);
@@ -124,7 +124,7 @@ fn whoever_could_reach_a_quorum_must_get_on() {
         }
         // The client asks again and again.
         for asked in (0..20_000).step_by(2_000) {
-            say(&mut log, 0, asked, What::Attempt { resource: 0 });
+            say(&mut log, 0, asked, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
             say(&mut log, 0, asked + 2_000, What::Missed { why: Why::NoQuorum, failures: vec![] });
         }
         hold(&mut log, 0, [20_000, 20_010, 20_020, 23_000], 1);
@@ -178,7 +178,7 @@ fn a_lock_that_a_dead_client_keeps_cannot_be_had() {
     let mut log = run(2);
     acquire(&mut log, 0, [0, 10, 3_000], 1);
     log.handle_kill(0, at(1_000));
-    say(&mut log, 1, 500, What::Attempt { resource: 0 });
+    say(&mut log, 1, 500, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     let token = String::new();
     say(&mut log, 1, 3_000, What::Acquired { deadline: at(6_000), fencing_token: 2, token });
     say(&mut log, 1, 3_010, What::Released);
@@ -320,7 +320,7 @@ fn whoever_could_not_have_a_lock_is_told_with_the_reason() {
     log.nodes = ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec();
     hold(&mut log, 0, [0, 10, 20, 3000], 1);
     for asked in [1_000, 3_000] {
-        say(&mut log, 1, asked, What::Attempt { resource: 0 });
+        say(&mut log, 1, asked, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
         let failures = [(0, "unreachable"), (2, "no answer")];
         let failures = failures.map(|(node, reason)| Lost { node, reason: reason.into() }).to_vec();
         say(&mut log, 1, asked + 2_000, What::Missed { why: Why::NoQuorum, failures });
@@ -331,7 +331,7 @@ fn whoever_could_not_have_a_lock_is_told_with_the_reason() {
     assert_eq!(denied, [Denied { client: 1, resource: 0, from: at(1_000), until: at(5_010), why }]);
 
     // A client that never acquired a lock is reported, whatever the others did.
-    say(&mut log, 2, 7_000, What::Attempt { resource: 0 });
+    say(&mut log, 2, 7_000, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     say(&mut log, 2, 7_100, What::Missed { why: Why::Contended, failures: vec![] });
     let denied = judge(&log, &promise(), &Expected::default()).denied;
     assert!(denied.iter().any(|denied| denied.client == 2 && denied.why.contains("another client's key")));

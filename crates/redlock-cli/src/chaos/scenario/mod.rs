@@ -95,6 +95,10 @@ pub(crate) struct Work {
     pub(crate) long_hold: Duration,
     /// One hold of this many is a long one; 0 for none.
     pub(crate) long_one_in: u64,
+    /// One lock of this many is a reader's; 0 for none.
+    pub(crate) shared_one_in: u64,
+    /// One brief lock of this many is of two resources; 0 for none.
+    pub(crate) multi_one_in: u64,
 }
 
 /// Whether a local node keeps its data when it is killed.
@@ -127,6 +131,8 @@ impl Default for Work {
             long_resources: 4,
             long_hold: Duration::from_millis(4500),
             long_one_in: 100,
+            shared_one_in: 4,
+            multi_one_in: 6,
         }
     }
 }
@@ -171,7 +177,16 @@ fn local_name(node: usize) -> String {
 
 const FIELDS: [&str; 9] =
     ["about", "nodes", "durability", "duration", "clients", "work", "settings", "fault", "random"];
-const WORK_FIELDS: [&str; 6] = ["resources", "hold", "rest", "long_resources", "long_hold", "long_one_in"];
+const WORK_FIELDS: [&str; 8] = [
+    "resources",
+    "hold",
+    "rest",
+    "long_resources",
+    "long_hold",
+    "long_one_in",
+    "shared_one_in",
+    "multi_one_in",
+];
 const RANDOM_FIELDS: [&str; 4] = ["every", "nodes", "clients", "fault"];
 const DURABILITIES: &[(&str, Durability)] =
     &[("always", Durability::Always), ("volatile", Durability::Volatile)];
@@ -246,9 +261,12 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
     };
     let resources = number("resources", 1, RESOURCES_MAX, default.resources);
     let long_resources = number("long_resources", 1, RESOURCES_MAX, default.long_resources);
-    let long_one_in = number("long_one_in", 0, u64::from(u32::MAX), default.long_one_in);
+    let mut one_in = |name, default| number(name, 0, u64::from(u32::MAX), default);
+    let long_one_in = one_in("long_one_in", default.long_one_in);
+    let shared_one_in = one_in("shared_one_in", default.shared_one_in);
+    let multi_one_in = one_in("multi_one_in", default.multi_one_in);
     fields.finish(&WORK_FIELDS, |_| None);
-    Work { resources, hold, rest, long_resources, long_hold, long_one_in }
+    Work { resources, hold, rest, long_resources, long_hold, long_one_in, shared_one_in, multi_one_in }
 }
 
 fn read_random(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Random> {

@@ -1,0 +1,55 @@
+//! What a client wants next: which resources, and how to lock them.
+
+use std::time::Duration;
+
+use redlock_quorum::{Guard, LockError, Redlock};
+
+use super::client::Args;
+use super::event::{COUNTER, LONG, Sharing, What, resource_name};
+use crate::dice::Dice;
+
+/// The lock that a client wants next, and how long it will hold it.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) resources: Vec<usize>,
+    pub(crate) sharing: Sharing,
+    pub(crate) hold: Duration,
+}
+
+impl Wish {
+    pub(super) fn draw(args: &Args, dice: &mut Dice) -> Self {
+        let mut one_in = |number: u64| number > 0 && dice.below(number) == 0;
+        let (is_long, is_shared, is_double) =
+            (one_in(args.long_one_in), one_in(args.shared_one_in), one_in(args.multi_one_in));
+        let (first, count, longest) = if is_long {
+            (LONG, args.long_resources, args.long_hold)
+        } else {
+            (0, args.resources, args.hold)
+        };
+        let mut any = |count| usize::try_from(dice.below(count)).unwrap_or(0);
+        let resource = any(count);
+        let (resources, sharing) = match () {
+            () if args.counter.is_some() => (vec![COUNTER], Sharing::Exclusive),
+            () if is_shared => (vec![first + resource], Sharing::Shared),
+            () if is_double && !is_long && count > 1 => {
+                let other = (resource + 1 + any(count - 1)) % usize::try_from(count).unwrap_or(1);
+                (vec![resource, other], Sharing::Exclusive)
+            }
+            () => (vec![first + resource], Sharing::Exclusive),
+        };
+        Self { resources, sharing, hold: Duration::from_micros(dice.below(longest.max(1))) }
+    }
+
+    pub(super) fn attempt(&self) -> What {
+        What::Attempt { resources: self.resources.clone(), sharing: self.sharing }
+    }
+
+    pub(super) async fn lock(&self, redlock: &Redlock) -> Result<Guard, LockError> {
+        let names: Vec<String> = self.resources.iter().copied().map(resource_name).collect();
+        match (self.sharing, &names[..]) {
+            (Sharing::Exclusive, [name]) => redlock.mutex(name)?.lock().await,
+            (Sharing::Exclusive, names) => redlock.multi(names)?.lock().await,
+            (Sharing::Shared, names) => redlock.rwlock(names.concat())?.read().await,
+        }
+    }
+}
