@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::RESOURCES;
 use super::clock::{ClientAmbient, Rate};
+use super::locks::KEYS;
 use super::network::{ClientNetwork, Internet};
 use super::oracle::{Oracle, Process};
 use super::sockets::Sockets;
@@ -251,8 +251,9 @@ impl World {
     pub(super) fn locks(&self) -> Vec<(usize, &'static str, String)> {
         let now = self.internet.time().now();
         let on = |(i, server): (usize, &Arc<super::network::SimServer>)| {
-            let of = |key| server.holders(key, now).into_iter().map(move |holder| (i, key, holder));
-            RESOURCES.into_iter().flat_map(of).collect::<Vec<_>>()
+            let of =
+                |key: &'static String| server.holders(key, now).into_iter().map(move |who| (i, &**key, who));
+            KEYS.iter().flat_map(of).collect::<Vec<_>>()
         };
         self.internet.servers().iter().enumerate().flat_map(on).collect()
     }

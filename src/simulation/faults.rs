@@ -24,7 +24,10 @@ pub(super) struct Fault {
 pub(super) enum Begins {
     AtOnce,
     /// This long after this client sends something, so that the fault hits what is under way.
-    AfterSending { client: usize, pause: Duration },
+    AfterSending {
+        client: usize,
+        pause: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,28 @@
 //! The kinds of locks that clients take. A new primitive is a variant of [`Kind`], and what to do with it here; the
 //! oracle knows a kind by the number of its holders.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::RESOURCES;
-use crate::error::{LockError, ReleaseError, Released};
-use crate::lock::{Guard, Multi, Mutex, RwLock, WriteGuard};
-use crate::protocol::Retry;
 use crate::Redlock;
+use crate::error::{LockError, ReleaseError, Released};
+use crate::lock::{Guard, Multi, Mutex, RwLock, Semaphore, WriteGuard};
+use crate::protocol::Retry;
+use crate::types::{KeyPrefix, Resource};
+
+/// The permits of each semaphore.
+const PERMITS: usize = 2;
+
+/// The keys that nodes have while somebody holds a lock.
+pub(super) static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let keys = RESOURCES.iter().flat_map(|name| {
+        let plain = Resource::parse(&KeyPrefix::default(), name).expect("a good name");
+        let slots = plain.semaphore(0..PERMITS).slots().iter().map(ToString::to_string).collect::<Vec<_>>();
+        slots.into_iter().chain([plain.key().to_owned()])
+    });
+    keys.collect()
+});
 
 /// What is locked, and with whom it is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,16 +32,45 @@ pub(super) enum Kind {
     Multi,
     Reader,
     Writer,
+    Permit,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Mutex, Self::Multi, Self::Reader, Self::Writer];
+    pub(super) const ALL: [Self; 5] = [Self::Mutex, Self::Multi, Self::Reader, Self::Writer, Self::Permit];
+
+    /// What is held of which at most so many may be held: a semaphore is another resource than the mutex of its name.
+    pub(super) fn held(self, guard: &Guard) -> Vec<String> {
+        match self {
+            Self::Mutex | Self::Multi | Self::Reader | Self::Writer => {
+                guard.resources().map(str::to_owned).collect()
+            }
+            Self::Permit => vec![format!("a permit of {}", guard.resource())],
+        }
+    }
+
+    /// Where somebody waits for it: those who wait for all resources, and for a permit, are in a place of their own.
+    pub(super) fn waits_at(self, resource: &str) -> String {
+        match self {
+            Self::Mutex | Self::Reader | Self::Writer => resource.to_owned(),
+            Self::Multi => RESOURCES.join(", "),
+            Self::Permit => format!("a permit of {resource}"),
+        }
+    }
+
+    /// As long as fewer hold it, whoever waits has to be served.
+    pub(super) fn served(self) -> usize {
+        match self {
+            Self::Mutex | Self::Multi | Self::Reader | Self::Writer => 1,
+            Self::Permit => PERMITS,
+        }
+    }
 
     /// How many may hold the resource at once, this one included.
     pub(super) fn holders_max(self) -> usize {
         match self {
             Self::Mutex | Self::Multi | Self::Writer => 1,
             Self::Reader => usize::MAX,
+            Self::Permit => PERMITS,
         }
     }
 
@@ -40,6 +84,7 @@ impl Kind {
             Self::Multi => "multis",
             Self::Reader => "readers",
             Self::Writer => "writers",
+            Self::Permit => "permits",
         }
     }
 }
@@ -60,6 +105,7 @@ pub(super) enum Lock {
     Multi(Multi),
     Reader(RwLock),
     Writer(RwLock),
+    Semaphore(Semaphore),
 }
 
 macro_rules! on_terms {
@@ -79,6 +125,7 @@ impl Lock {
             Kind::Multi => Self::Multi(on_terms!(redlock.multi(RESOURCES), terms)),
             Kind::Reader => Self::Reader(on_terms!(redlock.rwlock(resource), terms)),
             Kind::Writer => Self::Writer(on_terms!(redlock.rwlock(resource), terms)),
+            Kind::Permit => Self::Semaphore(on_terms!(redlock.semaphore(resource, PERMITS), terms)),
         }
     }
 
@@ -88,6 +135,7 @@ impl Lock {
             Self::Multi(lock) => lock.lock().await.map(Locked::Guard),
             Self::Reader(lock) => lock.read().await.map(Locked::Guard),
             Self::Writer(lock) => lock.write().await.map(Locked::Writer),
+            Self::Semaphore(lock) => lock.acquire().await.map(|permit| Locked::Guard(permit.into())),
         }
     }
 
@@ -97,6 +145,7 @@ impl Lock {
             Self::Multi(lock) => lock.try_lock().await.map(Locked::Guard),
             Self::Reader(lock) => lock.try_read().await.map(Locked::Guard),
             Self::Writer(lock) => lock.try_write().await.map(Locked::Writer),
+            Self::Semaphore(lock) => lock.try_acquire().await.map(|permit| Locked::Guard(permit.into())),
         }
     }
 }

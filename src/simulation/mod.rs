@@ -33,7 +33,6 @@ use redlock_sim::{Persistence, Settings, Version};
 
 use crate::planted;
 use clients::{Client, Gathering, Scale, World};
-use work::Kinds;
 use clock::{ClientAmbient, Rate, TrueTime};
 use faults::{Faults, Size};
 use network::{Internet, WireState};
@@ -41,6 +40,7 @@ use oracle::Oracle;
 use outcome::Outcome;
 use play::Stage;
 use storms::Storms;
+use work::Kinds;
 
 /// When the last fault is healed: most runs are short, because many short runs find more than few long ones.
 const FAULTS_END: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(20);

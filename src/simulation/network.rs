@@ -182,7 +182,7 @@ impl SimServer {
     }
 
     /// Deletes keys, as an operator would.
-    pub(super) fn delete(&self, keys: &[&str], time: Duration) {
+    pub(super) fn delete(&self, keys: &[String], time: Duration) {
         let now = self.wall(time);
         self.with(|server| {
             let Some(operator) = server.connect(now) else { return };

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::clock::{ClientAmbient, TrueTime};
-use super::RESOURCES;
 use super::locks::{Kind, Locked};
 use super::outcome::{Count, Outcome};
 use super::waits::{Neglected, Waits};
@@ -112,10 +111,11 @@ impl Oracle {
     }
 
     /// Somebody waits for a lock until the value is dropped.
-    pub(super) fn start_wait(self: &Arc<Self>, resource: &str) -> Wait {
+    pub(super) fn start_wait(self: &Arc<Self>, kind: Kind, resource: &str) -> Wait {
         let now = self.time.now();
-        let number = self.seen.lock().unwrap().waits.start(resource, now);
-        Wait { oracle: Arc::clone(self), resource: resource.to_owned(), number, since: now }
+        let place = kind.waits_at(resource);
+        let number = self.seen.lock().unwrap().waits.start(&place, kind.served(), now);
+        Wait { oracle: Arc::clone(self), place, number, since: now }
     }
 
     /// A process has a lock from now on. In true time nobody else may hold it who does not share it, and its token is
@@ -130,9 +130,12 @@ impl Oracle {
         let now = self.time.now();
         let guard = locked.guard();
         let token = guard.fencing_token().get();
-        let resources: Vec<_> = guard.resources().map(str::to_owned).collect();
+        let resources = kind.held(guard);
         let mut seen = self.seen.lock().unwrap();
-        seen.note(now, &format!("{} has {} ({kind:?}) with token {token}", process.owner(), guard.resource()));
+        seen.note(
+            now,
+            &format!("{} has {} ({kind:?}) with token {token}", process.owner(), guard.resource()),
+        );
         seen.count(kind).leases += 1;
         seen.holdings += 1;
         let number = seen.holdings;
@@ -157,12 +160,12 @@ impl Oracle {
             }
         }
         seen.held.insert(number, held);
-        let neglected = seen.waits.taken(&wait.resource, now);
-        seen.judge_wait(&wait.resource, neglected, now);
+        let neglected = seen.waits.taken(&wait.place, now);
+        seen.judge_wait(&wait.place, neglected, now);
         drop(seen);
         self.look();
-        let resource = wait.resource.clone();
-        Holding { oracle: Arc::clone(self), number, kind, resource, locked: Some(locked) }
+        let place = wait.place.clone();
+        Holding { oracle: Arc::clone(self), number, kind, place, locked: Some(locked) }
     }
 
     /// A call has ended without a lock.
@@ -205,9 +208,9 @@ impl Oracle {
         }
         if self.exclusion == Exclusion::Promised {
             let valid: Vec<_> = seen.held.values().filter(|held| held.is_valid()).collect();
-            for resource in RESOURCES {
-                let has = |held: &&&Held| held.resources.iter().any(|name| name == resource);
-                let holders: Vec<_> = valid.iter().filter(has).collect();
+            let resources: BTreeSet<_> = valid.iter().flat_map(|held| &held.resources).collect();
+            for resource in resources {
+                let holders: Vec<_> = valid.iter().filter(|held| held.resources.contains(resource)).collect();
                 if holders.iter().any(|held| held.kind.holders_max() < holders.len()) {
                     let owners: Vec<_> = holders.iter().map(|held| held.process.owner()).collect();
                     wrong.push(format!("{} hold {resource}", owners.join(" and ")));
@@ -260,9 +263,9 @@ impl Seen {
         self.outcome.violations.push(text.to_owned());
     }
 
-    fn judge_wait(&mut self, resource: &str, judged: Result<(), Neglected>, now: Duration) {
+    fn judge_wait(&mut self, place: &str, judged: Result<(), Neglected>, now: Duration) {
         if let Err(Neglected(free)) = judged {
-            self.violation(now, &format!("{resource} was free for {free:?} although somebody waited"));
+            self.violation(now, &format!("{place} was free for {free:?} although somebody waited"));
         }
     }
 }
@@ -301,7 +304,7 @@ impl Held {
 /// A wait for a lock, until it is dropped.
 pub(super) struct Wait {
     oracle: Arc<Oracle>,
-    resource: String,
+    place: String,
     number: u64,
     since: Duration,
 }
@@ -310,8 +313,8 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let now = self.oracle.time.now();
         let mut seen = self.oracle.seen.lock().unwrap();
-        let judged = seen.waits.end(&self.resource, self.number, now);
-        seen.judge_wait(&self.resource, judged, now);
+        let judged = seen.waits.end(&self.place, self.number, now);
+        seen.judge_wait(&self.place, judged, now);
     }
 }
 
@@ -320,7 +323,7 @@ pub(super) struct Holding {
     oracle: Arc<Oracle>,
     number: u64,
     kind: Kind,
-    resource: String,
+    place: String,
     locked: Option<Locked>,
 }
 
@@ -370,7 +373,7 @@ impl Holding {
         let now = self.oracle.time.now();
         let mut seen = self.oracle.seen.lock().unwrap();
         if seen.held.remove(&self.number).is_some() {
-            seen.waits.freed(&self.resource, now);
+            seen.waits.freed(&self.place, now);
         }
     }
 }

@@ -36,7 +36,8 @@ impl Kinds {
         }
         // Who waits for all resources waits for another lock than who waits for one of them.
         let (several, one): (Vec<_>, Vec<_>) = work.iter().partition(|kind| **kind == Kind::Multi);
-        let calm = if one.is_empty() || !several.is_empty() && random.random_bool(0.5) { several } else { one };
+        let calm =
+            if one.is_empty() || !several.is_empty() && random.random_bool(0.5) { several } else { one };
         Self { work, calm }
     }
 }
@@ -74,7 +75,7 @@ pub(super) async fn heal(session: &Session<'_>, random: &mut StdRng) {
     for name in RESOURCES {
         let kind = one_of(&world.kinds.work, random);
         let terms = Terms { max_wait: world.scale.patience, ..session.terms(session.ttl) };
-        let wait = oracle.start_wait(name);
+        let wait = oracle.start_wait(kind, name);
         match Lock::new(redlock, kind, name, terms).lock().await {
             Ok(locked) => oracle.handle_acquired(process, kind, &wait, locked).release().await,
             Err(error) => {
@@ -103,7 +104,7 @@ async fn calm_section(session: &Session<'_>, random: &mut StdRng) {
     let terms = session.terms(world.scale.shortest_max_ttl());
     let lock = Lock::new(redlock, kind, RESOURCES[0], Terms { max_wait: Duration::from_secs(10), ..terms });
     let limit = if random.random_bool(0.4) { millis(random, 60) } else { Duration::from_secs(20) };
-    let wait = world.oracle.start_wait(RESOURCES[0]);
+    let wait = world.oracle.start_wait(kind, RESOURCES[0]);
     match tokio::time::timeout(limit, lock.lock()).await {
         Ok(Ok(locked)) => {
             let holding = world.oracle.handle_acquired(process, kind, &wait, locked);
@@ -125,7 +126,7 @@ async fn section(session: &Session<'_>, random: &mut StdRng) {
     let style = Style::draw(session, random);
     let lock = Lock::new(redlock, kind, name, style.terms(session, random));
     let patience = millis(random, 5000);
-    let wait = oracle.start_wait(name);
+    let wait = oracle.start_wait(kind, name);
     let locked = if random.random_bool(0.2) {
         match tokio::time::timeout(patience, lock.lock()).await {
             Ok(locked) => locked,
