@@ -101,7 +101,7 @@ pub(super) struct Faults {
 }
 
 /// Classes of faults inside the assumptions of SAFETY.md.
-const CLASSES: usize = 17;
+const CLASSES: usize = 18;
 /// How often a seed has a class of faults: some seeds have few classes, others most of them.
 const CLASS_SHARES: [f64; 3] = [0.15, 0.35, 0.6];
 /// How often a fault hits another target as well, at about the same time.
@@ -139,15 +139,18 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
     let mut list: Vec<Fault> = Vec::new();
     while at < size.faults_end && !classes.is_empty() {
         let class = classes[random.random_range(0..classes.len())];
-        let mut add = |random: &mut StdRng, at| {
-            let fault = fault(random, size, favourites, class, at);
+        let mut add = |fault: Option<Fault>| {
             list.extend(fault.filter(|fault| list.iter().all(|earlier| !fault.overlaps(earlier))));
         };
-        add(random, at);
+        let first = fault(random, size, favourites, class, at);
         if random.random_bool(TWIN_SHARE) {
-            let twin = at + Duration::from_millis(random.random_range(0..TWIN_WITHIN_MS));
-            add(random, twin);
+            let at = at + Duration::from_millis(random.random_range(0..TWIN_WITHIN_MS));
+            let twin = fault(random, size, favourites, class, at);
+            let is_healed_along = random.random_bool(0.5);
+            let lasts = first.as_ref().filter(|_| is_healed_along).map(|first| first.lasts);
+            add(twin.map(|twin| Fault { lasts: lasts.unwrap_or(twin.lasts), ..twin }));
         }
+        add(first);
         at += Duration::from_millis(random.random_range(1..2 * mean));
     }
     Faults { list, exclusion }
@@ -256,8 +259,8 @@ fn what(random: &mut StdRng, size: Size, favourites: Favourites, class: usize) -
         10 => What::Disconnect(server),
         11 => What::Restore(server),
         12 => What::Evict(server),
-        13 if random.random_bool(0.5) => What::Replica(server),
-        13 => What::Failover { address, lag: any_length(random, &LAG) },
+        13 => What::Replica(server),
+        17 => What::Failover { address, lag: any_length(random, &LAG) },
         14 => What::Revoke(server, COMMANDS[random.random_range(0..COMMANDS.len())]),
         15 => What::Kill(client),
         16 => What::Stall { client, address },

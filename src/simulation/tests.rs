@@ -39,8 +39,9 @@ fn a_seed_is_the_same_run_again() {
     }
 }
 
-/// Seeds that have found bugs of the library; tests/regressions.md tells which.
-const FOUND: &[u64] = &[942];
+/// Seeds that have found bugs of the library, as long as what is drawn for a seed is what it was then. Each of these bugs
+/// has a test of its own, too; tests/regressions.md tells which.
+const FOUND: &[u64] = &[];
 
 #[test]
 fn seeds_that_found_bugs_are_clean() {
