@@ -82,7 +82,8 @@ fn sweep(sections: &[Section]) -> Findings {
             | Violation::KeyLeft { .. }
             | Violation::LossLate { .. }
             | Violation::Revived { .. }
-            | Violation::StaleWrite { .. } => {}
+            | Violation::StaleWrite { .. }
+            | Violation::TooMany { .. } => {}
         }
     }
     overlaps.sort();
