@@ -220,6 +220,32 @@ impl Redlock {
         Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
     }
 
+    /// Asks every node who holds the permits of a semaphore: one [`Inspection`] for each slot, in their order, as
+    /// [`inspect`](Redlock::inspect) gives it. Without [fences](NodeInspection::fence), because these are the semaphore's.
+    ///
+    /// # Errors
+    ///
+    /// As [`semaphore`](Redlock::semaphore).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is changed.
+    pub async fn inspect_semaphore(
+        &self,
+        name: impl AsRef<str>,
+        permits: usize,
+    ) -> Result<Vec<Inspection>, SettingsError> {
+        let semaphore = self.semaphore(name, permits)?.resource().clone();
+        let inspected = (0..permits).map(|slot| {
+            let slot = semaphore.slot(slot);
+            async move {
+                let seen = self.coordinator.inspect(&slot).await;
+                Inspection::new(slot.name(), self.coordinator.settings().quorum(), seen)
+            }
+        });
+        Ok(futures_util::future::join_all(inspected).await)
+    }
+
     /// Removes the key of a lock from every node that answers, whoever holds the lock. **The holder does not notice
     /// before its next renewal or its deadline**, and until then a second client can hold the lock too. For an operator
     /// who knows that the holder is gone and does not want to wait for the TTL.

@@ -15,7 +15,7 @@ code is 74.
 
 Several KEYs are locked together, all or none, in whatever order they are given. With --shared any number of commands \
 may hold KEY at once, but none together with a command that holds it without --shared; one that waits to do so comes \
-before new readers.
+before new readers. With --slots N at most N commands hold KEY at once.
 
 HUP, INT, QUIT and TERM are passed on to the command and all its descendants, USR1 and USR2 to the command alone. \
 Descendants that are left when the command ends have half a second to end by themselves, then get SIGTERM, then \
@@ -45,6 +45,9 @@ Both accounts or none; and many readers, or one writer:
   redlock run --shared catalogue -- ./search
   redlock run catalogue -- ./rebuild
 
+At most three exports at once, on all hosts together:
+  redlock run --slots 3 exports -- ./export
+
 A command that may take up to a minute to end after SIGTERM:
   redlock run --kill-after 1m worker -- ./worker
 
@@ -52,7 +55,7 @@ A script that starts a daemon, which continues without the lock:
   redlock run --leave-running deploy:shop -- ./restart-daemon.sh
 
 The environment of the command contains KEY as REDLOCK_RESOURCE (several KEYs sorted, with a comma and a space between them), and as REDLOCK_FENCING_TOKEN a number that is larger \
-than that of every earlier lock on KEY (readers at the same time have no order). REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
+than that of every earlier lock on KEY (readers at the same time have no order); with --slots, the number of the slot from 0 as REDLOCK_SLOT. REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
 of waiting for itself.";
 
 pub(super) fn after() -> String {
