@@ -72,11 +72,17 @@ pub(crate) struct Args {
     pub(super) long_hold: u64,
     #[arg(long)]
     pub(super) long_one_in: u64,
-    /// How many locks there are for each that is shared, and for each of two resources; 0 for none of them.
+    /// How many locks there are for each that is shared, for each of two resources, and for each of a slot; 0 for none
+    /// of them.
     #[arg(long)]
     pub(super) shared_one_in: u64,
     #[arg(long)]
     pub(super) multi_one_in: u64,
+    #[arg(long)]
+    pub(super) slot_one_in: u64,
+    /// Number of slots.
+    #[arg(long)]
+    pub(super) slots: usize,
 }
 
 impl Args {
@@ -165,15 +171,15 @@ impl Client {
     }
 
     async fn visit(&mut self, wish: &Wish) {
-        let guard = loop {
+        let (guard, slot) = loop {
             tell(wish.attempt());
             match wish.lock(&self.redlock).await {
-                Ok(guard) => break guard,
+                Ok(won) => break won,
                 Err(error) => tell(missed(&error)),
             }
         };
         // Declared after the guard and so dropped before it: the end is reported before the lock is released.
-        let mut seen = Seen::begin(&guard);
+        let mut seen = Seen::begin(&guard, slot);
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
@@ -204,7 +210,10 @@ impl Client {
         let Some(counter) = &self.counter else { return };
         tell(wish.attempt());
         let (at, ttl) = (clock::now(), u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX));
-        tell_at(at, What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new() });
+        tell_at(
+            at,
+            What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new(), slot: None },
+        );
         raise(counter, wish.hold, || true).await;
         tell(What::Released);
     }
@@ -244,10 +253,10 @@ enum Stage {
 }
 
 impl Seen {
-    fn begin(guard: &Guard) -> Self {
+    fn begin(guard: &Guard, slot: Option<usize>) -> Self {
         let (at, left) = look(guard);
         let (fencing_token, token) = (guard.fencing_token().get(), guard.token().to_owned());
-        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token });
+        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token, slot });
         Self { deadline: at + left, stage: Stage::Held }
     }
 

@@ -133,7 +133,7 @@ impl Log {
                 let since = log.wanted.as_ref().map_or(at, |wanted| wanted.since);
                 log.wanted = Some(Wanted { resources, sharing, since, asked_at: at });
             }
-            What::Acquired { deadline, fencing_token, token } => {
+            What::Acquired { deadline, fencing_token, token, slot } => {
                 let Wanted { resources, sharing, since, asked_at } = log.wanted.take()?;
                 log.together = resources.len();
                 log.visits.extend(resources.into_iter().enumerate().map(|(place, resource)| Visit {
@@ -141,6 +141,7 @@ impl Log {
                     resource,
                     place,
                     sharing,
+                    slot,
                     wanted_at: since,
                     requested_at: asked_at,
                     acquired_at: at,
