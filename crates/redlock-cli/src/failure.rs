@@ -115,7 +115,7 @@ fn of_lock(error: &LockError) -> Exit {
     match error.reason() {
         LockError::Contended { .. } => Exit::CONTENDED,
         LockError::NoQuorum { .. } | LockError::TooLate { .. } => Exit::NO_QUORUM,
-        LockError::Invalid(_) => Exit::CONFIGURATION,
+        LockError::Invalid(_) | LockError::OtherPermits { .. } => Exit::CONFIGURATION,
         LockError::Timeout { .. } | LockError::ShutDown | _ => Exit::INTERNAL,
     }
 }
@@ -151,6 +151,7 @@ fn lock_text(error: &LockError) -> String {
              needed; raise --ttl, or find out why the nodes are slow"
         ),
         LockError::Invalid(error) => error.to_string(),
+        reason @ LockError::OtherPermits { .. } => reason.to_string(),
         reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
             Failure::Internal(reason.to_string()).to_string()
         }

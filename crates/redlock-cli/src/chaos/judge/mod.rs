@@ -139,6 +139,10 @@ pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
         Violation::Overlap { earlier, later } => {
             Violation::Overlap { earlier: section(&earlier), later: section(&later) }
         }
+        Violation::TooMany { permits, holders, later } => {
+            let holders = holders.iter().map(section).collect();
+            Violation::TooMany { permits, holders, later: section(&later) }
+        }
         Violation::TokenReused { first, second } => {
             Violation::TokenReused { first: section(&first), second: section(&second) }
         }
