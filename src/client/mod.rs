@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
-use crate::lock::{Multi, Mutex, RwLock, Semaphore};
+use crate::lock::{Election, Multi, Mutex, RwLock, Semaphore};
 use crate::node::Declared;
 use crate::types::Ambient;
 
@@ -157,6 +157,17 @@ impl Redlock {
     /// permits does.
     pub fn semaphore(&self, name: impl AsRef<str>, permits: usize) -> Result<Semaphore, SettingsError> {
         Semaphore::new(Arc::clone(&self.coordinator), name.as_ref(), permits)
+    }
+
+    /// Makes an election of this name. The name follows the rules of [`mutex`](Redlock::mutex), and a leader holds the lock
+    /// that the mutex of this name would.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name breaks these rules, and [`SettingsError::OutOfRange`] when fencing is
+    /// [off](crate::Fencing::Off).
+    pub fn election(&self, name: impl AsRef<str>) -> Result<Election, SettingsError> {
+        Election::new(Arc::clone(&self.coordinator), name.as_ref())
     }
 
     /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.

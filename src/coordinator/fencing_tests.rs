@@ -51,6 +51,26 @@ fn builder(cluster: &LocalCluster) -> RedlockBuilder {
     Redlock::builder().nodes(cluster.urls()).node_timeout(patience).connect_timeout(patience)
 }
 
+/// The bug that this excludes: a candidate whose clock lags is granted the lock, and its token names the term that it
+/// proposed instead of the term that it got.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaders_token_names_its_term_whatever_its_clock_says() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let mut term = 0;
+    for behind in [0, 20 * MICROS, 10 * MICROS, 30 * MICROS] {
+        let redlock = builder(&cluster).connect_with(skewed(0, behind)).await.unwrap();
+        let election = redlock.election("job").unwrap();
+        for _ in 0..3 {
+            let leadership = election.campaign().await.unwrap();
+            let label = format!("leader:{}:", leadership.term());
+            assert!(leadership.token().starts_with(&label), "{leadership:?}");
+            assert!(leadership.term().get() > term, "{leadership:?} after {term}");
+            term = leadership.term().get();
+            leadership.release().await.unwrap();
+        }
+    }
+}
+
 /// 12 clients with wall clocks up to 40 s apart lock on 3 nodes whose scores disagree. Keys vanish as if by expiry or a
 /// clock step, so mutual exclusion is broken on purpose; the order of the tokens must still hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -78,12 +78,12 @@ fn sweep(sections: &[Section]) -> Findings {
             }
             Violation::TokenReused { .. } => reused += 1,
             Violation::Misrecorded { .. }
+            | Violation::TooMany { .. }
             | Violation::Stuck { .. }
             | Violation::KeyLeft { .. }
             | Violation::LossLate { .. }
             | Violation::Revived { .. }
-            | Violation::StaleWrite { .. }
-            | Violation::TooMany { .. } => {}
+            | Violation::StaleWrite { .. } => {}
         }
     }
     overlaps.sort();
