@@ -37,7 +37,8 @@ impl Election {
     pub(crate) fn new(coordinator: Arc<Coordinator>, name: &str) -> Result<Self, SettingsError> {
         let settings = coordinator.settings();
         if settings.fencing == Fencing::Off {
-            let (value, bound) = ("off".to_owned(), "on for an election, whose terms are tokens".to_owned());
+            let (value, bound) =
+                ("false".to_owned(), "true for an election, whose terms are tokens".to_owned());
             return Err(SettingsError::OutOfRange { setting: "fencing", value, bound });
         }
         let (claim, owner) =

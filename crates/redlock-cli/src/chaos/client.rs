@@ -1,6 +1,7 @@
 //! `redlock chaos-client`: one client in a process of its own, on the public API. The client does what a user's program
 //! would: lock, work, check the lease, write with the fencing token, release.
 
+use std::future::pending;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::counter::Counter;
-use super::event::{Answer, Event, Sharing, What, Why};
+use super::event::{Answer, Event, LEADER, Sharing, What, Why, resource_name};
 use super::wish::Wish;
 use crate::clock;
 use crate::dice::Dice;
@@ -72,14 +73,16 @@ pub(crate) struct Args {
     pub(super) long_hold: u64,
     #[arg(long)]
     pub(super) long_one_in: u64,
-    /// How many locks there are for each that is shared, for each of two resources, and for each of a slot; 0 for none
-    /// of them.
+    /// How many locks there are for each that is shared, for each of two resources, for each of a slot, and for each
+    /// leadership; 0 for none of them.
     #[arg(long)]
     pub(super) shared_one_in: u64,
     #[arg(long)]
     pub(super) multi_one_in: u64,
     #[arg(long)]
     pub(super) slot_one_in: u64,
+    #[arg(long)]
+    pub(super) lead_one_in: u64,
     /// Number of slots.
     #[arg(long)]
     pub(super) slots: usize,
@@ -117,6 +120,7 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     let settings = args.settings()?;
     let ttl = settings.ttl();
     let redlock = settings.connect().await;
+    let watches = args.lead_one_in > 0;
     let counter = args.counter.as_deref().map(Counter::open).transpose();
     let counter = counter.map_err(|source| Failure::System { action: "open the shared file", source })?;
     let stop = CancellationToken::new();
@@ -128,6 +132,7 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     tokio::select! {
         () = client.work() => {}
         () = watch_nodes(&redlock) => {}
+        () = watch_leader(&redlock), if watches => {}
         // Dropped half way, a wait is cancelled and a held lock is released.
         () = stop.cancelled() => {}
     }
@@ -382,6 +387,16 @@ async fn watch_nodes(redlock: &Redlock) {
     loop {
         known = Lost::change(redlock, &known, LOOK_INTERVAL).await;
         tell(What::Nodes { lost: known.clone() });
+    }
+}
+
+/// Reports each change of the leader. Never returns, unless there can be no election.
+async fn watch_leader(redlock: &Redlock) {
+    let Ok(election) = redlock.election(resource_name(LEADER)) else { return pending().await };
+    let mut watch = election.watch();
+    loop {
+        let leader = watch.changed().await;
+        tell(What::Leader { term: leader.map(|leader| leader.term().get()) });
     }
 }
 

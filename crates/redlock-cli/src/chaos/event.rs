@@ -50,6 +50,8 @@ pub(crate) enum What {
     Unconfirmed { failures: Vec<Lost> },
     /// The nodes to which the client has no connection, reported whenever they change.
     Nodes { lost: Vec<Lost> },
+    /// The client has seen another leader; `None` if nobody leads.
+    Leader { term: Option<u64> },
     /// The client cannot continue.
     Failed { error: String },
 }
@@ -104,11 +106,15 @@ pub(crate) const COUNTER: usize = 2 * LONG;
 /// The resource with slots.
 pub(crate) const SLOTS: usize = 3 * LONG;
 
+/// The election.
+pub(crate) const LEADER: usize = SLOTS + 1;
+
 /// The name of a resource's lock.
 pub(crate) fn resource_name(resource: usize) -> String {
     match resource {
         COUNTER => "demo:counter".to_owned(),
         SLOTS => "chaos:slots".to_owned(),
+        LEADER => "chaos:leader".to_owned(),
         LONG.. => format!("chaos:long-{}", resource - LONG),
         _ => format!("chaos:{resource}"),
     }

@@ -1,6 +1,7 @@
 //! `redlock run`: runs a command only as long as a lock is held.
 
 mod command;
+pub(crate) mod elect;
 pub(crate) mod exec;
 mod family;
 pub(crate) mod guardian;
@@ -35,7 +36,7 @@ const SLOT: &str = "REDLOCK_SLOT";
 
 /// The options of `redlock run`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
-#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
+#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after(help::EXAMPLES))]
 pub(crate) struct Args {
     #[command(flatten)]
     common: CommonArgs,

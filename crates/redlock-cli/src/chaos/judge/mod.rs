@@ -24,7 +24,7 @@ pub(crate) use self::promise::Promise;
 use self::promise::client_hits;
 pub(crate) use self::tested::Expected;
 use super::event::{Answer, Sharing, resource_name};
-use super::log::{End, Lease, Log, Outcome, Visit};
+use super::log::{ClientLog, End, Lease, Log, Outcome, Visit};
 
 /// How late after the deadline a loss may be announced. The library's timer takes milliseconds; the rest allows for a
 /// machine with more processes than processors.
@@ -94,6 +94,7 @@ pub(crate) fn judge(log: &Log, promise: &Promise, expected: &Expected) -> Judgem
         .excusing(&breaches);
     let mut wrong: Vec<String> =
         verdict.violations().iter().map(|violation| relative(violation, log.began_at)).collect();
+    wrong.extend(elders(log));
     wrong.extend(log.troubles.iter().cloned());
     let availability = Availability::of(log);
     Judgement {
@@ -224,6 +225,21 @@ fn check_slots(log: &Log) -> Verdict {
         }
     }
     history::check(&each).and(history::check_permits(&all, count))
+}
+
+/// The leaders that a client saw after leaders with a higher term, a sentence each.
+fn elders(log: &Log) -> impl Iterator<Item = String> {
+    let pairs =
+        |log: &'_ ClientLog| log.leaders.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>();
+    log.clients.iter().enumerate().flat_map(move |(client, seen)| {
+        let back = pairs(seen)
+            .into_iter()
+            .filter(|((life, _, before), (next, _, term))| life == next && term < before);
+        back.map(move |((_, _, before), (_, at, term))| {
+            let at = Duration::from_nanos(at.saturating_sub(log.began_at)).as_secs_f64();
+            format!("client {client} saw at {at:.3} s a leader in term {term} after one in term {before}")
+        })
+    })
 }
 
 /// The announced losses, and the releases of leases that were over.

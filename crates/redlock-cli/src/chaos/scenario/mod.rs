@@ -101,6 +101,8 @@ pub(crate) struct Work {
     pub(crate) multi_one_in: u64,
     /// One lock of this many is a slot; 0 for none.
     pub(crate) slot_one_in: u64,
+    /// One lock of this many is a leadership; 0 for none.
+    pub(crate) lead_one_in: u64,
     /// Number of slots.
     pub(crate) slots: u64,
 }
@@ -138,6 +140,7 @@ impl Default for Work {
             shared_one_in: 4,
             multi_one_in: 6,
             slot_one_in: 8,
+            lead_one_in: 12,
             slots: 3,
         }
     }
@@ -183,7 +186,7 @@ fn local_name(node: usize) -> String {
 
 const FIELDS: [&str; 9] =
     ["about", "nodes", "durability", "duration", "clients", "work", "settings", "fault", "random"];
-const WORK_FIELDS: [&str; 10] = [
+const WORK_FIELDS: [&str; 11] = [
     "resources",
     "hold",
     "rest",
@@ -193,6 +196,7 @@ const WORK_FIELDS: [&str; 10] = [
     "shared_one_in",
     "multi_one_in",
     "slot_one_in",
+    "lead_one_in",
     "slots",
 ];
 const RANDOM_FIELDS: [&str; 4] = ["every", "nodes", "clients", "fault"];
@@ -275,6 +279,7 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
     let shared_one_in = one_in("shared_one_in", default.shared_one_in);
     let multi_one_in = one_in("multi_one_in", default.multi_one_in);
     let slot_one_in = one_in("slot_one_in", default.slot_one_in);
+    let lead_one_in = one_in("lead_one_in", default.lead_one_in);
     fields.finish(&WORK_FIELDS, |_| None);
     Work {
         resources,
@@ -286,6 +291,7 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
         shared_one_in,
         multi_one_in,
         slot_one_in,
+        lead_one_in,
         slots,
     }
 }
