@@ -107,13 +107,11 @@ impl Election {
     {
         loop {
             let leadership = self.campaign().await?;
-            let ended = match until_lost(&leadership, body.clone()(&leadership)).await {
-                Ok(value) => end(leadership.into(), value).await,
-                Err(loss) => Err(loss),
-            };
-            match ended {
-                Ok(value) => return Ok(value),
-                Err(loss) => tracing::debug!(%loss, "no longer the leader"),
+            // A loss is logged where the lease ends.
+            if let Ok(value) = until_lost(&leadership, body.clone()(&leadership)).await
+                && let Ok(value) = end(leadership.into(), value).await
+            {
+                return Ok(value);
             }
         }
     }

@@ -9,7 +9,7 @@ pub(crate) fn leader_label(term: u64, since_ms: u64, value: &str) -> String {
 const PREFIX: &str = "leader:";
 
 /// What the label of a leader's token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaderLabel<'a> {
     pub(crate) term: u64,
     pub(crate) since_ms: u64,

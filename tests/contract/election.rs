@@ -31,10 +31,12 @@ fn leads(state: LeaderState) -> Leader {
 async fn leader_after(election: &Election, term: u64) -> Leader {
     tokio::time::timeout(LONG, async {
         loop {
-            match election.leader().await {
-                LeaderState::Leads(leader) if leader.term().get() > term => return leader,
-                _ => tokio::time::sleep(Duration::from_millis(10)).await,
+            if let LeaderState::Leads(leader) = election.leader().await
+                && leader.term().get() > term
+            {
+                return leader;
             }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await
