@@ -5,27 +5,29 @@ use std::sync::Arc;
 use super::Coordinator;
 use super::lock::LockRequest;
 use crate::node::Intend;
-use crate::types::Resource;
+use crate::types::{Resource, Token};
 
 /// The intent of one wait. Dropping it lets readers in again; if the process dies, the intent ends by itself.
 pub(super) struct Intent<'a> {
     coordinator: &'a Arc<Coordinator>,
     /// The lock whose readers are kept out; `None` if the request keeps nobody out.
     of: Option<&'a Resource>,
-    is_announced: bool,
+    /// The token of this wait once it is announced.
+    announced: Option<Token>,
 }
 
 impl<'a> Intent<'a> {
     pub(super) fn new(coordinator: &'a Arc<Coordinator>, request: &LockRequest<'a>) -> Self {
         let of = request.keeps_readers_out.then_some(request.claim.first());
-        Self { coordinator, of, is_announced: false }
+        Self { coordinator, of, announced: None }
     }
 
     /// Keeps new readers out for a while. Called again while the wait goes on, at least every second.
     pub(super) fn announce(&mut self) {
         if let Some(resource) = self.of {
-            self.is_announced = true;
-            self.tell_all(&Intend::new(resource));
+            let new = || Token::new(&self.coordinator.settings.owner, self.coordinator.random());
+            let intend = Intend::new(resource, self.announced.get_or_insert_with(new));
+            self.tell_all(&intend);
         }
     }
 
@@ -38,8 +40,8 @@ impl<'a> Intent<'a> {
 
 impl Drop for Intent<'_> {
     fn drop(&mut self) {
-        if let (true, Some(resource)) = (self.is_announced, self.of) {
-            self.tell_all(&Intend::no_more(resource));
+        if let (Some(wait), Some(resource)) = (&self.announced, self.of) {
+            self.tell_all(&Intend::no_more(resource, wait));
         }
     }
 }

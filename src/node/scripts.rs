@@ -67,6 +67,7 @@ pub(super) const RELEASE_SHARED_TEXT: &str =
 pub(super) static RELEASE_SHARED: LazyLock<Lua> = LazyLock::new(|| Lua::new(RELEASE_SHARED_TEXT));
 pub(super) static EXTEND_SHARED: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/extend_shared.lua")));
+pub(super) static INTEND: LazyLock<Lua> = LazyLock::new(|| Lua::new(include_str!("scripts/intend.lua")));
 /// The script is sent as text; `many.rs` says why.
 pub(super) static ACQUIRE_SHARED: LazyLock<Lua> =
     LazyLock::new(|| Lua::new(include_str!("scripts/acquire_shared.lua")));
@@ -91,6 +92,7 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
         &LEAVE,
         &EXTEND,
         &EXTEND_SHARED,
+        &INTEND,
         &TRIM,
         &WRITE_RECORD,
         &DECLARE,

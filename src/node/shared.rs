@@ -6,9 +6,9 @@ use std::time::Duration;
 use redis::Cmd;
 use redis::aio::MultiplexedConnection;
 
-use super::commands::{Command, millis, single};
+use super::commands::{Command, ScriptCall, millis, single};
 use super::failure;
-use super::scripts::ACQUIRE_SHARED;
+use super::scripts::{ACQUIRE_SHARED, INTEND};
 use crate::error::NodeFailure;
 use crate::types::{Resource, Token, Ttl, internal_key};
 
@@ -28,22 +28,28 @@ pub(super) fn intent_key(key: &Resource) -> String {
     internal_key(&format!("intent:{}", key.key()))
 }
 
-/// Keeps new readers of a lock out for a while, because a writer waits.
+/// Keeps new readers of a lock out for a while, because a writer waits; or lets them in again.
 #[derive(Clone)]
-pub(crate) struct Intend(Arc<Cmd>);
+pub(crate) struct Intend(Arc<Says>);
+
+enum Says {
+    Waits(ScriptCall),
+    WaitsNoMore(Cmd),
+}
 
 impl Intend {
-    pub(crate) fn new(key: &Resource) -> Self {
-        let mut cmd = Cmd::new();
-        cmd.arg("SET").arg(intent_key(key)).arg(1).arg("PX").arg(millis(INTENT_LASTS));
-        Self(Arc::new(cmd))
+    /// `wait` is a token of this wait alone: a writer that goes must not let readers in while another one waits.
+    pub(crate) fn new(key: &Resource, wait: &Token) -> Self {
+        let mut by_hash = INTEND.by_hash(1);
+        by_hash.arg(intent_key(key)).arg(wait.as_str()).arg(millis(INTENT_LASTS));
+        Self(Arc::new(Says::Waits(ScriptCall { lua: &INTEND, by_hash })))
     }
 
-    /// Lets readers in again, because the writer waits no more.
-    pub(crate) fn no_more(key: &Resource) -> Self {
+    /// The writer waits no more.
+    pub(crate) fn no_more(key: &Resource, wait: &Token) -> Self {
         let mut cmd = Cmd::new();
-        cmd.arg("DEL").arg(intent_key(key));
-        Self(Arc::new(cmd))
+        cmd.arg("HDEL").arg(intent_key(key)).arg(wait.as_str());
+        Self(Arc::new(Says::WaitsNoMore(cmd)))
     }
 }
 
@@ -51,6 +57,10 @@ impl Command for Intend {
     type Reply = ();
 
     async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
-        single(&mut connection, &self.0).await.map(drop).map_err(|error| failure::of_command(&error))
+        let reply = match &*self.0 {
+            Says::Waits(call) => call.run(connection).await,
+            Says::WaitsNoMore(cmd) => single(&mut connection, cmd).await,
+        };
+        reply.map(drop).map_err(|error| failure::of_command(&error))
     }
 }

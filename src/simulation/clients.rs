@@ -1,18 +1,19 @@
 //! The clients of a run: one process after another, until one lives to the end.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::RESOURCES;
 use super::clock::{ClientAmbient, Rate};
+use super::locks::KEYS;
 use super::network::{ClientNetwork, Internet};
 use super::oracle::{Oracle, Process};
 use super::sockets::Sockets;
 use super::storms::Storms;
-use super::work::{calm, heal, work};
+use super::work::{Kinds, Session, calm, heal, work};
 use crate::Redlock;
 use crate::config::RedlockBuilder;
 use crate::types::{Ambient, Published};
@@ -21,6 +22,8 @@ use crate::types::{Ambient, Published};
 const SETTLE: Duration = Duration::from_secs(5);
 /// For how long a key may be there that belongs to nobody: a release is repeated every 8 s.
 const STRAY_MAX: Duration = Duration::from_secs(10);
+/// How often a spare server was declared new, too.
+const SPARE_DECLARED_SHARE: f64 = 0.5;
 
 /// What all clients share.
 pub(super) struct World {
@@ -29,6 +32,7 @@ pub(super) struct World {
     pub(super) storms: Arc<Storms>,
     pub(super) scale: Scale,
     pub(super) faults_end: Duration,
+    pub(super) kinds: Kinds,
     pub(super) all: Gathering,
 }
 
@@ -72,9 +76,11 @@ pub(super) struct Scale {
     /// How often a client has another `max_ttl` than the first.
     pub(super) differ: f64,
     pub(super) longest_hold: u64,
+    /// How often a lock is taken for as long as it may be, and neither renewed nor released.
+    pub(super) to_the_end: f64,
     /// How long a client waits for a lock once all is healed: two quarantines, and what clients need to reconnect.
     pub(super) patience: Duration,
-    pub(super) faults_end: std::ops::Range<u64>,
+    pub(super) faults_end: Range<Duration>,
     /// How far apart observations are at most; see [`Size`](super::faults::Size).
     pub(super) observed: Duration,
 }
@@ -96,11 +102,18 @@ pub(super) struct Client {
     ambient: Arc<ClientAmbient>,
     sockets: Mutex<Option<Sockets>>,
     kills: Published<u64>,
+    sendings: Arc<Published<u64>>,
 }
 
 impl Client {
     pub(super) fn new(index: usize, ambient: Arc<ClientAmbient>) -> Arc<Self> {
-        Arc::new(Self { index, ambient, sockets: Mutex::new(None), kills: Published::new(0) })
+        let (kills, sendings) = (Published::new(0), Arc::new(Published::new(0)));
+        Arc::new(Self { index, ambient, sockets: Mutex::new(None), kills, sendings })
+    }
+
+    /// Returns when the client sends something.
+    pub(super) async fn sends(&self) {
+        self.sendings.changed_since(self.sendings.version()).await;
     }
 
     pub(super) fn ambient(&self) -> &ClientAmbient {
@@ -134,7 +147,7 @@ impl Client {
             let process =
                 Process { client: self.index, number, ambient: Arc::<ClientAmbient>::clone(&self.ambient) };
             let network = ClientNetwork { internet: Arc::clone(&world.internet), client: self.index };
-            let sockets = Sockets::new(network, Arc::clone(&world.storms));
+            let sockets = Sockets::new(network, Arc::clone(&world.storms), Arc::clone(&self.sendings));
             *self.sockets.lock().unwrap() = Some(sockets.clone());
             let kills = self.kills.version();
             let is_killed = tokio::select! {
@@ -150,23 +163,35 @@ impl Client {
     }
 }
 
-/// The operator declares the nodes new, before anybody else has met them.
-pub(super) async fn declare(world: &World, client: usize) {
+/// The operator declares the nodes new, before anybody else has met them, and some of the spare servers.
+pub(super) async fn declare(world: &World, client: usize, random: &mut StdRng) {
+    let World { internet, .. } = world;
+    for spare in internet.addresses()..internet.servers().len() {
+        if random.random_bool(SPARE_DECLARED_SHARE) {
+            internet.lead(0, spare);
+            declare_first(world, client, 1).await;
+            internet.lead(0, 0);
+        }
+    }
+    declare_first(world, client, internet.addresses()).await;
+}
+
+/// Declares the servers new that the first addresses lead to.
+async fn declare_first(world: &World, client: usize, addresses: usize) {
     let network = ClientNetwork { internet: Arc::clone(&world.internet), client };
     let exact = Rate { rate: 1.0, wall_offset_micros: 0 };
     let ambient = ClientAmbient::new(world.internet.time(), exact, 0);
-    let settings = builder(world, world.scale.max_ttls[0]).validate().expect("the settings are good");
-    let redlock = settings.connect_by(ambient, &network).await;
+    let settings = builder(addresses, &world.scale, world.scale.max_ttls[0]).validate();
+    let redlock = settings.expect("the settings are good").connect_by(ambient, &network).await;
     let declared = redlock.dangerous_declare_new().await;
     world.oracle.note(&format!("the operator: {declared:?}"));
     redlock.shutdown().await;
 }
 
-fn builder(world: &World, max_ttl: u64) -> RedlockBuilder {
-    let addresses = 0..world.internet.addresses();
+fn builder(addresses: usize, scale: &Scale, max_ttl: u64) -> RedlockBuilder {
     Redlock::builder()
-        .nodes(addresses.map(|address| format!("redis://n{address}")))
-        .ttl(Duration::from_millis(world.scale.shortest_ttl))
+        .nodes((0..addresses).map(|address| format!("redis://n{address}")))
+        .ttl(Duration::from_millis(scale.shortest_ttl))
         .max_ttl(Duration::from_millis(max_ttl))
 }
 
@@ -176,19 +201,18 @@ async fn run(world: &World, process: &Process, sockets: &Sockets, random: &mut S
     let time = internet.time();
     let max_ttl =
         scale.max_ttls[if random.random_bool(scale.differ) { random.random_range(1..3) } else { 0 }];
-    let builder = builder(world, max_ttl)
-        .ttl(Duration::from_millis(random.random_range(scale.shortest_ttl..=max_ttl)))
-        .owner(process.owner())
-        .keep_alive(random.random_bool(0.6));
+    let ttl = random.random_range(scale.shortest_ttl..=max_ttl);
+    let keep_alive = random.random_bool(0.6);
+    let builder = builder(internet.addresses(), scale, max_ttl).owner(process.owner());
     let settings = builder.validate().expect("the settings are good");
     let ambient = Arc::<ClientAmbient>::clone(&process.ambient) as Arc<dyn Ambient>;
     let redlock = settings.connect_by(ambient, sockets).await;
     oracle.note(&format!("{} is connected, max_ttl {max_ttl} ms", process.owner()));
     let counted = Counted { redlock, oracle };
-    let redlock = &counted.redlock;
-    work(world, process, redlock, random).await;
+    let session = Session { world, process, redlock: &counted.redlock, max_ttl, ttl, keep_alive };
+    work(&session, random).await;
     tokio::time::sleep_until(time.at(world.faults_end + Duration::from_secs(1))).await;
-    heal(world, process, redlock).await;
+    heal(&session, random).await;
     if world.all.wait().await == Arrival::Last {
         settle(world).await;
     }
@@ -196,9 +220,9 @@ async fn run(world: &World, process: &Process, sockets: &Sockets, random: &mut S
         oracle.note("calm");
         oracle.begin_calm();
     }
-    calm(world, process, redlock, random).await;
+    calm(&session, random).await;
     world.all.wait().await;
-    redlock.shutdown().await;
+    counted.redlock.shutdown().await;
 }
 
 /// Waits until the nodes have no locks any more. Nobody holds any now, so that all of them are left over.
@@ -227,9 +251,11 @@ impl World {
     pub(super) fn locks(&self) -> Vec<(usize, &'static str, String)> {
         let now = self.internet.time().now();
         let on = |(i, server): (usize, &Arc<super::network::SimServer>)| {
-            RESOURCES.map(|key| server.owner(key, now).map(|owner| (i, key, owner)))
+            let of =
+                |key: &'static String| server.holders(key, now).into_iter().map(move |who| (i, &**key, who));
+            KEYS.iter().flat_map(of).collect::<Vec<_>>()
         };
-        self.internet.servers().iter().enumerate().flat_map(on).flatten().collect()
+        self.internet.servers().iter().enumerate().flat_map(on).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! faults of one kind alone find other things than all of them together. `play.rs` lets them happen.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -13,8 +14,20 @@ use super::oracle::Exclusion;
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) at: Duration,
+    pub(super) begins: Begins,
     pub(super) lasts: Duration,
     pub(super) what: What,
+}
+
+/// When a fault begins, once its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    AtOnce,
+    /// This long after this client sends something, so that the fault hits what is under way.
+    AfterSending {
+        client: usize,
+        pause: Duration,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +101,25 @@ pub(super) struct Faults {
 }
 
 /// Classes of faults inside the assumptions of SAFETY.md.
-const CLASSES: usize = 17;
+const CLASSES: usize = 18;
 /// How often a seed has a class of faults: some seeds have few classes, others most of them.
 const CLASS_SHARES: [f64; 3] = [0.15, 0.35, 0.6];
 /// How often a fault hits another target as well, at about the same time.
 const TWIN_SHARE: f64 = 0.25;
 const TWIN_WITHIN_MS: u64 = 300;
+/// How often a seed has favourite targets, and how often a fault of such a seed hits one. Many bugs need several faults
+/// of a few nodes, and a client that stays as it is.
+const FAVOURITES_SHARE: f64 = 0.5;
+const FAVOURED_SHARE: f64 = 0.8;
+/// How often a fault begins while something is under way, and how long after it was sent: bytes travel for up to 3 ms.
+const AFTER_SENDING_SHARE: f64 = 0.3;
+const AFTER_SENDING_MS: u64 = 9;
+/// How long a fault waits at most until its client sends something.
+pub(super) const SENDING_MAX: Duration = Duration::from_millis(400);
+/// How long a fault lasts: most are short, and some outlast the longest quarantine of short leases.
+const LASTS: Range<Duration> = Duration::from_millis(5)..Duration::from_secs(12);
+/// How far a replica is behind its master.
+const LAG: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(4);
 /// How often a seed has faults in which nobody promises exclusion; fencing tokens are in order all the same.
 const OUTSIDE_SHARE: f64 = 0.06;
 
@@ -109,31 +135,105 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
     };
     let mean = random.random_range(200..3000_u64);
     let mut at = Duration::from_millis(random.random_range(200..3000));
-    let mut list = Vec::new();
+    let favourites = Favourites::draw(random, size);
+    let mut list: Vec<Fault> = Vec::new();
     while at < size.faults_end && !classes.is_empty() {
         let class = classes[random.random_range(0..classes.len())];
-        list.extend(fault(random, size, class, at));
+        let mut add = |fault: Option<Fault>| {
+            list.extend(fault.filter(|fault| list.iter().all(|earlier| !fault.overlaps(earlier))));
+        };
+        let first = fault(random, size, favourites, class, at);
         if random.random_bool(TWIN_SHARE) {
             let at = at + Duration::from_millis(random.random_range(0..TWIN_WITHIN_MS));
-            list.extend(fault(random, size, class, at));
+            let twin = fault(random, size, favourites, class, at);
+            let is_healed_along = random.random_bool(0.5);
+            let lasts = first.as_ref().filter(|_| is_healed_along).map(|first| first.lasts);
+            add(twin.map(|twin| Fault { lasts: lasts.unwrap_or(twin.lasts), ..twin }));
         }
+        add(first);
         at += Duration::from_millis(random.random_range(1..2 * mean));
     }
     Faults { list, exclusion }
 }
 
-fn fault(random: &mut StdRng, size: Size, class: usize, at: Duration) -> Option<Fault> {
-    let what = what(random, size, class);
-    let shortest = if what.has_to_be_observed() { size.observed } else { Duration::ZERO };
-    let lasts = Duration::from_millis(random.random_range(1..5000)) + shortest;
-    let left = size.faults_end.saturating_sub(at);
-    (shortest < left).then(|| Fault { at, lasts: lasts.min(left), what })
+impl Fault {
+    /// Whether it is the same fault as one that is not healed by then: healing the first would end the second half way,
+    /// and what clients had to observe would be gone before they have.
+    fn overlaps(&self, earlier: &Self) -> bool {
+        self.what == earlier.what && self.at <= earlier.at + earlier.lasts + SENDING_MAX * 2
+    }
 }
 
-fn what(random: &mut StdRng, size: Size, class: usize) -> What {
-    let Size { clients, addresses, spares, .. } = size;
-    let (client, address) = (random.random_range(0..clients), random.random_range(0..addresses));
-    let server = random.random_range(0..addresses + spares);
+/// A duration of the range: a short one is as likely as one that is ten times as long.
+pub(super) fn any_length(random: &mut StdRng, range: &Range<Duration>) -> Duration {
+    let longest = range.end.as_secs_f64() / range.start.as_secs_f64();
+    range.start.mul_f64(longest.powf(random.random_range(0.0..1.0)))
+}
+
+/// One client and as many neighbouring nodes as are a quorum.
+#[derive(Clone, Copy)]
+struct Favourites {
+    /// How often a fault hits them.
+    share: f64,
+    client: usize,
+    first: usize,
+}
+
+impl Favourites {
+    fn draw(random: &mut StdRng, size: Size) -> Self {
+        Self {
+            share: if random.random_bool(FAVOURITES_SHARE) { FAVOURED_SHARE } else { 0.0 },
+            client: random.random_range(0..size.clients),
+            first: random.random_range(0..size.addresses),
+        }
+    }
+
+    fn client(self, random: &mut StdRng, size: Size) -> usize {
+        if random.random_bool(self.share) { self.client } else { random.random_range(0..size.clients) }
+    }
+
+    fn address(self, random: &mut StdRng, size: Size) -> usize {
+        if random.random_bool(self.share) {
+            (self.first + random.random_range(0..=size.addresses / 2)) % size.addresses
+        } else {
+            random.random_range(0..size.addresses)
+        }
+    }
+
+    /// At first each address leads to the server of its number.
+    fn server(self, random: &mut StdRng, size: Size) -> usize {
+        if random.random_bool(self.share) {
+            self.address(random, size)
+        } else {
+            random.random_range(0..size.addresses + size.spares)
+        }
+    }
+}
+
+fn fault(
+    random: &mut StdRng,
+    size: Size,
+    favourites: Favourites,
+    class: usize,
+    at: Duration,
+) -> Option<Fault> {
+    let what = what(random, size, favourites, class);
+    let begins = if random.random_bool(AFTER_SENDING_SHARE) {
+        let client = favourites.client(random, size);
+        let pause = Duration::from_millis(random.random_range(0..AFTER_SENDING_MS));
+        Begins::AfterSending { client, pause }
+    } else {
+        Begins::AtOnce
+    };
+    let shortest = if what.has_to_be_observed() { size.observed } else { Duration::ZERO };
+    let lasts = any_length(random, &LASTS) + shortest;
+    let left = size.faults_end.saturating_sub(at);
+    (shortest < left).then(|| Fault { at, begins, lasts: lasts.min(left), what })
+}
+
+fn what(random: &mut StdRng, size: Size, favourites: Favourites, class: usize) -> What {
+    let (client, address) = (favourites.client(random, size), favourites.address(random, size));
+    let server = favourites.server(random, size);
     match class {
         0 => {
             let directions = [[true, true], [true, false], [false, true]][random.random_range(0..3)];
@@ -159,8 +259,8 @@ fn what(random: &mut StdRng, size: Size, class: usize) -> What {
         10 => What::Disconnect(server),
         11 => What::Restore(server),
         12 => What::Evict(server),
-        13 if random.random_bool(0.5) => What::Replica(server),
-        13 => What::Failover { address, lag: Duration::from_millis(random.random_range(0..1000)) },
+        13 => What::Replica(server),
+        17 => What::Failover { address, lag: any_length(random, &LAG) },
         14 => What::Revoke(server, COMMANDS[random.random_range(0..COMMANDS.len())]),
         15 => What::Kill(client),
         16 => What::Stall { client, address },

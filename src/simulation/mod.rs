@@ -10,6 +10,7 @@
 mod clients;
 mod clock;
 mod faults;
+mod locks;
 mod network;
 mod oracle;
 mod outcome;
@@ -22,6 +23,7 @@ mod tests;
 mod waits;
 mod work;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +40,12 @@ use oracle::Oracle;
 use outcome::Outcome;
 use play::Stage;
 use storms::Storms;
+use work::Kinds;
 
 /// When the last fault is healed: most runs are short, because many short runs find more than few long ones.
-const FAULTS_END: std::ops::Range<u64> = 1_000..15_000;
+const FAULTS_END: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(20);
 /// The same where leases are long.
-const LONG_FAULTS_END: std::ops::Range<u64> = 10_000..40_000;
+const LONG_FAULTS_END: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(60);
 /// After a shutdown no lock is left for longer.
 const LAST_RELEASES: Duration = Duration::from_secs(1);
 /// After a shutdown nothing is left for longer: a wait queue lives for ten seconds.
@@ -94,8 +97,8 @@ async fn simulate(plan: &Plan) -> Outcome {
     let size = Size {
         clients: random.random_range(2..=4),
         addresses: if random.random_bool(0.25) { 5 } else { 3 },
-        spares: random.random_range(1..=2),
-        faults_end: Duration::from_millis(random.random_range(scale.faults_end.clone())),
+        spares: random.random_range(1..=3),
+        faults_end: faults::any_length(&mut random, &scale.faults_end),
         observed: scale.observed,
     };
     let spread = if random.random_bool(0.5) { Spread::Edges } else { Spread::Between };
@@ -117,6 +120,7 @@ async fn simulate(plan: &Plan) -> Outcome {
         storms: Arc::new(Storms::default()),
         scale,
         faults_end: size.faults_end,
+        kinds: Kinds::draw(&mut random),
         all: Gathering::new(size.clients),
     });
     let stage =
@@ -143,7 +147,7 @@ async fn simulate(plan: &Plan) -> Outcome {
         }
     });
     if random.random_bool(DECLARED_SHARE) {
-        clients::declare(&world, size.clients).await;
+        clients::declare(&world, size.clients, &mut random).await;
     }
     let lives: Vec<_> = clients
         .into_iter()
@@ -194,12 +198,14 @@ fn is_kept(key: &str) -> bool {
 
 fn scale(random: &mut StdRng) -> Scale {
     let differ = f64::from(u8::from(random.random_bool(0.5))) * 0.5;
+    let to_the_end = [0.0, 0.05, 0.4][random.random_range(0..3)];
     if random.random_bool(0.2) {
         Scale {
             shortest_ttl: 2_000,
             max_ttls: [20_000, 30_000, 10_000],
             differ,
             longest_hold: 10_000,
+            to_the_end,
             patience: Duration::from_secs(150),
             faults_end: LONG_FAULTS_END,
             observed: Duration::from_secs(7),
@@ -210,6 +216,7 @@ fn scale(random: &mut StdRng) -> Scale {
             max_ttls: [2_000, 8_000, 1_000],
             differ,
             longest_hold: 3_000,
+            to_the_end,
             patience: Duration::from_secs(60),
             faults_end: FAULTS_END,
             observed: Duration::from_millis(2_500),

@@ -182,7 +182,7 @@ impl SimServer {
     }
 
     /// Deletes keys, as an operator would.
-    pub(super) fn delete(&self, keys: &[&str], time: Duration) {
+    pub(super) fn delete(&self, keys: &[String], time: Duration) {
         let now = self.wall(time);
         self.with(|server| {
             let Some(operator) = server.connect(now) else { return };
@@ -194,10 +194,14 @@ impl SimServer {
         });
     }
 
-    /// The owner of a lock.
-    pub(super) fn owner(&self, key: &str, time: Duration) -> Option<String> {
-        let owner = self.with(|server| server.text(0, key.as_bytes(), self.wall(time)));
-        owner.map(|owner| String::from_utf8_lossy(&owner).into_owned())
+    /// Who holds a lock.
+    pub(super) fn holders(&self, key: &str, time: Duration) -> Vec<String> {
+        let now = self.wall(time);
+        let holders = self.with(|server| match server.text(0, key.as_bytes(), now) {
+            Some(owner) => vec![owner],
+            None => server.members_alive(0, key.as_bytes(), now),
+        });
+        holders.into_iter().map(|holder| String::from_utf8_lossy(&holder).into_owned()).collect()
     }
 
     pub(super) fn pause(&self, is_paused: bool) {

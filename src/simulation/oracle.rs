@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::clock::{ClientAmbient, TrueTime};
-use super::outcome::Outcome;
+use super::locks::{Kind, Locked};
+use super::outcome::{Count, Outcome};
 use super::waits::{Neglected, Waits};
 use crate::coordinator::HeldLease;
 use crate::lock::Guard;
 use crate::types::Moment;
 
-/// How late a holder that is not stopped may learn of the end of its lease: timers are exact to a millisecond.
-const TELL_MAX: Duration = Duration::from_millis(100);
+/// How late a holder that is not stopped may learn of the end of its lease. Timers are exact to a millisecond, but tokio's
+/// go by true time, from which the client's clock differs by 150 ms at the end of the longest lease.
+const TELL_MAX: Duration = Duration::from_millis(250);
 
 /// One process of a client. A client that is killed has another one later.
 #[derive(Clone)]
@@ -55,15 +57,18 @@ struct Seen {
     outcome: Outcome,
 }
 
-/// The fencing tokens of a resource, and when each was handed out.
+/// The fencing tokens of a resource, when each was handed out, and to whom.
 #[derive(Default)]
-struct Tokens(Vec<(u64, Duration)>);
+struct Tokens(Vec<(u64, Duration, Kind)>);
 
 struct Held {
     process: Process,
-    resource: String,
+    kind: Kind,
+    resources: Vec<String>,
     token: String,
     lease: Weak<HeldLease>,
+    /// The latest deadline that was seen.
+    deadline: Moment,
     watch: Watch,
     /// Since when it is over, by the client's clock as it goes on while the client stands still.
     over: Option<Duration>,
@@ -106,61 +111,83 @@ impl Oracle {
     }
 
     /// Somebody waits for a lock until the value is dropped.
-    pub(super) fn start_wait(self: &Arc<Self>, resource: &str) -> Wait {
+    pub(super) fn start_wait(self: &Arc<Self>, kind: Kind, resource: &str) -> Wait {
         let now = self.time.now();
-        let number = self.seen.lock().unwrap().waits.start(resource, now);
-        Wait { oracle: Arc::clone(self), resource: resource.to_owned(), number, since: now }
+        let place = kind.waits_at(resource);
+        let number = self.seen.lock().unwrap().waits.start(&place, kind.served(), now);
+        Wait { oracle: Arc::clone(self), place, number, since: now }
     }
 
-    /// A process has a lock from now on. Nobody else may hold it, in true time, and its token is larger than those before.
-    pub(super) fn handle_acquired(self: &Arc<Self>, process: &Process, wait: &Wait, guard: Guard) -> Holding {
+    /// A process has a lock from now on. In true time nobody else may hold it who does not share it, and its token is
+    /// larger than those before.
+    pub(super) fn handle_acquired(
+        self: &Arc<Self>,
+        process: &Process,
+        kind: Kind,
+        wait: &Wait,
+        locked: Locked,
+    ) -> Holding {
         let now = self.time.now();
-        let (resource, token) = (guard.resource().to_owned(), guard.fencing_token().get());
+        let guard = locked.guard();
+        let token = guard.fencing_token().get();
+        let resources = kind.held(guard);
         let mut seen = self.seen.lock().unwrap();
-        seen.note(now, &format!("{} has {resource} with token {token}", process.owner()));
-        seen.outcome.locks += 1;
+        seen.note(
+            now,
+            &format!("{} has {} ({kind:?}) with token {token}", process.owner(), guard.resource()),
+        );
+        seen.count(kind).leases += 1;
         seen.holdings += 1;
         let number = seen.holdings;
         let held = Held {
             process: process.clone(),
-            resource: resource.clone(),
+            kind,
+            resources: resources.clone(),
             token: guard.token().to_owned(),
             lease: Arc::downgrade(guard.lease()),
+            deadline: guard.lease().deadline().map_or(Moment::from_nanos(0), |(_, deadline)| deadline),
             watch: Watch::Busy,
             over: None,
         };
         if !seen.owners.insert(held.token.clone()) {
             seen.violation(now, &format!("two locks have the owner token {}", held.token));
         }
-        let tokens = seen.tokens.entry(resource.clone()).or_default();
-        let wrong = tokens.handle(token, wait.since, now, self.exclusion);
-        if let Err(earlier) = wrong {
-            seen.violation(
-                now,
-                &format!("{} has {resource} with token {token} after {earlier}", process.owner()),
-            );
+        for resource in resources {
+            let tokens = seen.tokens.entry(resource.clone()).or_default();
+            if let Err(earlier) = tokens.handle(token, kind, wait.since, now, self.exclusion) {
+                let owner = process.owner();
+                seen.violation(now, &format!("{owner} has {resource} with token {token} after {earlier}"));
+            }
         }
         seen.held.insert(number, held);
-        let neglected = seen.waits.taken(&resource, now);
-        seen.judge_wait(&resource, neglected, now);
+        let neglected = seen.waits.taken(&wait.place, now);
+        seen.judge_wait(&wait.place, neglected, now);
         drop(seen);
         self.look();
-        Holding { oracle: Arc::clone(self), number, resource, guard: Some(guard) }
+        let place = wait.place.clone();
+        Holding { oracle: Arc::clone(self), number, kind, place, locked: Some(locked) }
     }
 
-    pub(super) fn handle_failed(&self, process: &Process, why: &str) {
+    /// A call has ended without a lock.
+    pub(super) fn handle_failed(&self, process: &Process, kind: Kind, why: &str) {
         let mut seen = self.seen.lock().unwrap();
-        seen.outcome.failures += 1;
-        seen.note(self.time.now(), &format!("{} has no lock: {why}", process.owner()));
+        seen.count(kind).failures += 1;
+        seen.note(self.time.now(), &format!("{} has no lock ({kind:?}): {why}", process.owner()));
     }
 
     /// Looks at all leases: at each acquisition, and now and then.
     pub(super) fn look(&self) {
         let now = self.time.now();
         let mut seen = self.seen.lock().unwrap();
-        let mut wrong = Vec::new();
+        let (mut wrong, mut raised) = (Vec::new(), Vec::new());
         for held in seen.held.values_mut() {
-            let owner = || format!("{} of {}", held.process.owner(), held.resource);
+            if let Some((_, deadline)) = held.lease.upgrade().and_then(|lease| lease.deadline())
+                && held.deadline < deadline
+            {
+                held.deadline = deadline;
+                raised.push(held.kind);
+            }
+            let owner = || format!("{} of {}", held.process.owner(), held.resources.join(", "));
             match (held.is_valid(), held.over) {
                 (true, None) => {}
                 (true, Some(_)) => {
@@ -181,15 +208,16 @@ impl Oracle {
         }
         if self.exclusion == Exclusion::Promised {
             let valid: Vec<_> = seen.held.values().filter(|held| held.is_valid()).collect();
-            for (i, one) in valid.iter().enumerate() {
-                for other in &valid[..i] {
-                    if one.resource == other.resource {
-                        let (one, other, of) = (one.process.owner(), other.process.owner(), &one.resource);
-                        wrong.push(format!("{other} and {one} hold {of}"));
-                    }
+            let resources: BTreeSet<_> = valid.iter().flat_map(|held| &held.resources).collect();
+            for resource in resources {
+                let holders: Vec<_> = valid.iter().filter(|held| held.resources.contains(resource)).collect();
+                if holders.iter().any(|held| held.kind.holders_max() < holders.len()) {
+                    let owners: Vec<_> = holders.iter().map(|held| held.process.owner()).collect();
+                    wrong.push(format!("{} hold {resource}", owners.join(" and ")));
                 }
             }
         }
+        raised.into_iter().for_each(|kind| seen.count(kind).raised += 1);
         for text in wrong {
             seen.violation(now, &text);
         }
@@ -222,6 +250,10 @@ impl Oracle {
 }
 
 impl Seen {
+    fn count(&mut self, kind: Kind) -> &mut Count {
+        self.outcome.kinds.entry(kind).or_default()
+    }
+
     fn note(&mut self, time: Duration, text: &str) {
         self.outcome.log.push(format!("{:>8.3} {text}", time.as_secs_f64()));
     }
@@ -231,29 +263,31 @@ impl Seen {
         self.outcome.violations.push(text.to_owned());
     }
 
-    fn judge_wait(&mut self, resource: &str, judged: Result<(), Neglected>, now: Duration) {
+    fn judge_wait(&mut self, place: &str, judged: Result<(), Neglected>, now: Duration) {
         if let Err(Neglected(free)) = judged {
-            self.violation(now, &format!("{resource} was free for {free:?} although somebody waited"));
+            self.violation(now, &format!("{place} was free for {free:?} although somebody waited"));
         }
     }
 }
 
 impl Tokens {
-    /// With exclusion, tokens grow from lock to lock. Without, they differ, and grow where one lock was asked for after
-    /// another one was had.
+    /// With exclusion, tokens grow from lock to lock. Without, and among those who share a lock, they differ, and grow
+    /// where one lock was asked for after another one was had.
     fn handle(
         &mut self,
         token: u64,
+        kind: Kind,
         asked: Duration,
         now: Duration,
         exclusion: Exclusion,
     ) -> Result<(), u64> {
-        let before = |(other, had): &&(u64, Duration)| match exclusion {
-            Exclusion::Promised => token <= *other,
-            Exclusion::NotPromised => token == *other || token < *other && *had < asked,
+        let is_wrong = |(other, had, its_kind): &&(u64, Duration, Kind)| {
+            let excluded = kind.is_exclusive() || its_kind.is_exclusive();
+            let is_ordered = excluded && exclusion == Exclusion::Promised || *had < asked;
+            token == *other || token < *other && is_ordered
         };
-        let wrong = self.0.iter().rev().find(before).map(|(other, _)| *other);
-        self.0.push((token, now));
+        let wrong = self.0.iter().rev().find(is_wrong).map(|(other, ..)| *other);
+        self.0.push((token, now, kind));
         wrong.map_or(Ok(()), Err)
     }
 }
@@ -270,7 +304,7 @@ impl Held {
 /// A wait for a lock, until it is dropped.
 pub(super) struct Wait {
     oracle: Arc<Oracle>,
-    resource: String,
+    place: String,
     number: u64,
     since: Duration,
 }
@@ -279,8 +313,8 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let now = self.oracle.time.now();
         let mut seen = self.oracle.seen.lock().unwrap();
-        let judged = seen.waits.end(&self.resource, self.number, now);
-        seen.judge_wait(&self.resource, judged, now);
+        let judged = seen.waits.end(&self.place, self.number, now);
+        seen.judge_wait(&self.place, judged, now);
     }
 }
 
@@ -288,13 +322,14 @@ impl Drop for Wait {
 pub(super) struct Holding {
     oracle: Arc<Oracle>,
     number: u64,
-    resource: String,
-    guard: Option<Guard>,
+    kind: Kind,
+    place: String,
+    locked: Option<Locked>,
 }
 
 impl Holding {
     pub(super) fn guard(&mut self) -> &mut Guard {
-        self.guard.as_mut().expect("it is held")
+        self.locked.as_mut().expect("it is held").guard_mut()
     }
 
     /// Waits for the loss of the lease, for this time at most. Returns whether it was lost.
@@ -303,23 +338,34 @@ impl Holding {
         let lost = tokio::time::timeout(time, self.guard().lost()).await;
         self.watch(if lost.is_ok() { Watch::Told } else { Watch::Busy });
         if lost.is_ok() {
-            self.oracle.with_outcome(|outcome| outcome.losses += 1);
+            self.oracle.seen.lock().unwrap().count(self.kind).losses += 1;
         }
         lost.is_ok()
     }
 
+    /// Makes a reader of a writer: from the call on, others may read.
+    pub(super) async fn downgrade(&mut self) {
+        self.change(|held| held.kind = Kind::Reader);
+        let locked = self.locked.take().expect("it is held").downgrade().await;
+        self.locked = Some(locked);
+    }
+
     pub(super) async fn release(mut self) {
         self.let_go();
-        let resource = self.resource.clone();
-        let guard = self.guard.take().expect("it is held");
-        let owner = guard.token().split(':').next().unwrap_or_default().to_owned();
-        let released = guard.release().await;
-        self.oracle.note(&format!("{owner} has released {resource}: {released:?}"));
+        let locked = self.locked.take().expect("it is held");
+        let (owner, name) = (locked.guard().token().to_owned(), locked.guard().resource().to_owned());
+        let owner = owner.split(':').next().unwrap_or_default();
+        let released = locked.release().await;
+        self.oracle.note(&format!("{owner} has released {name}: {released:?}"));
     }
 
     fn watch(&self, watch: Watch) {
+        self.change(|held| held.watch = watch);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Held)) {
         if let Some(held) = self.oracle.seen.lock().unwrap().held.get_mut(&self.number) {
-            held.watch = watch;
+            change(held);
         }
     }
 
@@ -327,7 +373,7 @@ impl Holding {
         let now = self.oracle.time.now();
         let mut seen = self.oracle.seen.lock().unwrap();
         if seen.held.remove(&self.number).is_some() {
-            seen.waits.freed(&self.resource, now);
+            seen.waits.freed(&self.place, now);
         }
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use redlock_sim::{Data, Snapshot};
 
+use super::CALM_WIRE;
 use super::clients::Client;
-use super::faults::{Fault, Loss, What};
+use super::faults::{Begins, Fault, Loss, SENDING_MAX, What};
+use super::locks::KEYS;
 use super::network::{Internet, SimServer, WireState};
 use super::oracle::Oracle;
-use super::{CALM_WIRE, RESOURCES};
 
 /// How often keys are deleted.
 const DELETE_EVERY: Duration = Duration::from_millis(40);
@@ -39,6 +40,10 @@ impl Stage {
     pub(super) async fn play(self, fault: Fault) {
         let time = self.internet.time();
         tokio::time::sleep_until(time.at(fault.at)).await;
+        if let Begins::AfterSending { client, pause } = fault.begins {
+            let sent = tokio::time::timeout(SENDING_MAX, self.clients[client].sends()).await;
+            tokio::time::sleep(if sent.is_ok() { pause } else { Duration::ZERO }).await;
+        }
         self.oracle.handle_fault(fault.what.kind(), &fault.what.to_string());
         let begun = self.begin(fault.what, fault.lasts);
         self.go_on(fault.what, fault.lasts).await;
@@ -100,14 +105,14 @@ impl Stage {
             tokio::time::sleep(first).await;
             let server = self.server(server);
             self.oracle.note("the locks are evicted");
-            for key in RESOURCES {
+            for key in &*KEYS {
                 server.with(|state| state.evict(0, key.as_bytes(), server.wall(time.now())));
             }
             tokio::time::sleep(lasts - first).await;
         } else if what == What::Delete {
             let end = time.now() + lasts;
             while time.now() < end {
-                self.internet.servers().iter().for_each(|server| server.delete(&RESOURCES, time.now()));
+                self.internet.servers().iter().for_each(|server| server.delete(&KEYS, time.now()));
                 tokio::time::sleep(DELETE_EVERY).await;
             }
         } else {
@@ -209,7 +214,7 @@ impl Stage {
     /// Data from before a release has the lock again, and nobody can know. It lasts for its TTL.
     fn excuse(&self, server: &SimServer) {
         let now = self.internet.time().now();
-        RESOURCES.iter().filter_map(|key| server.owner(key, now)).for_each(|owner| self.oracle.excuse(owner));
+        KEYS.iter().flat_map(|key| server.holders(key, now)).for_each(|holder| self.oracle.excuse(holder));
     }
 
     fn server(&self, server: usize) -> &Arc<SimServer> {

@@ -16,6 +16,7 @@ use crate::config::NodeUrl;
 use crate::coordinator::Network;
 use crate::error::NodeFailure;
 use crate::node::{Connector, Management, Stream};
+use crate::types::Published;
 
 /// The connections of one process.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub(super) struct Sockets(Arc<Process>);
 struct Process {
     network: ClientNetwork,
     storms: Arc<Storms>,
+    sendings: Arc<Published<u64>>,
     is_dead: AtomicBool,
     open: Mutex<Vec<(usize, Weak<Mutex<Socket>>)>>,
 }
@@ -44,8 +46,10 @@ enum Socket {
 }
 
 impl Sockets {
-    pub(super) fn new(network: ClientNetwork, storms: Arc<Storms>) -> Self {
-        Self(Arc::new(Process { network, storms, is_dead: AtomicBool::new(false), open: Mutex::default() }))
+    /// Each sending is counted in `sendings`.
+    pub(super) fn new(network: ClientNetwork, storms: Arc<Storms>, sendings: Arc<Published<u64>>) -> Self {
+        let (is_dead, open) = (AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Process { network, storms, sendings, is_dead, open }))
     }
 
     /// Resets the connections to an address. What the client has sent arrives, what the server has said is lost.
@@ -132,7 +136,7 @@ struct Dialer {
 impl Connector for Dialer {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Stream>, NodeFailure>> {
         async {
-            let Process { network, storms, is_dead, open } = &*self.process;
+            let Process { network, storms, is_dead, open, .. } = &*self.process;
             if is_dead.load(Ordering::Relaxed) {
                 return std::future::pending().await;
             }
@@ -222,6 +226,7 @@ impl AsyncWrite for Connected {
             let network = &self.process.network;
             let path = (network.client, self.address);
             self.process.storms.handle_written(path, &buf[..length], network.now());
+            self.process.sendings.change(|sendings| *sendings += 1);
         }
         written
     }

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::outcome::Outcome;
+use super::locks::Kind;
+use super::outcome::{Count, Outcome};
 use super::storms::Most;
 use super::{Kept, Plan, run};
 use crate::planted::Fault;
@@ -23,10 +24,8 @@ pub(super) struct Sum {
     pub(super) seeds: u64,
     lasted: Duration,
     attempts: u64,
-    pub(super) locks: u64,
-    losses: u64,
     renewals: u64,
-    failures: u64,
+    kinds: BTreeMap<Kind, Count>,
     longest_free: Duration,
     most: Most,
     faults: BTreeMap<&'static str, u64>,
@@ -61,10 +60,8 @@ impl Sum {
             seeds: 0,
             lasted: Duration::ZERO,
             attempts: 0,
-            locks: 0,
-            losses: 0,
             renewals: 0,
-            failures: 0,
+            kinds: BTreeMap::new(),
             longest_free: Duration::ZERO,
             most: Most::default(),
             faults: BTreeMap::new(),
@@ -76,10 +73,10 @@ impl Sum {
         self.seeds += 1;
         self.lasted += outcome.lasted;
         self.attempts += outcome.attempts;
-        self.locks += outcome.locks;
-        self.losses += outcome.losses;
         self.renewals += outcome.renewals;
-        self.failures += outcome.failures;
+        for (kind, count) in &outcome.kinds {
+            *self.kinds.entry(*kind).or_default() += *count;
+        }
         self.longest_free = self.longest_free.max(outcome.longest_free);
         self.most = self.most.max(outcome.most);
         for (kind, number) in &outcome.faults {
@@ -93,13 +90,20 @@ impl Sum {
         }
     }
 
+    /// How many locks were had.
+    pub(super) fn leases(&self) -> u64 {
+        self.kinds.values().map(|count| count.leases).sum()
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "for a line of text")]
     fn tell_progress(&self) {
         let rate = self.seeds as f64 / self.began.elapsed().as_secs_f64();
         let left = (self.wanted - self.seeds) as f64 / rate;
         println!(
-            "{} of {} seeds, {} locks, {rate:.1} seeds/s, {left:.0} s left",
-            self.seeds, self.wanted, self.locks
+            "{} of {} seeds, {} leases, {rate:.1} seeds/s, {left:.0} s left",
+            self.seeds,
+            self.wanted,
+            self.leases()
         );
     }
 }
@@ -117,9 +121,18 @@ impl fmt::Display for Sum {
         )?;
         writeln!(
             f,
-            "{} attempts, {} leases, {} lost, {} renewals, {} calls in vain",
-            self.attempts, self.locks, self.losses, self.renewals, self.failures
+            "{} attempts, {} leases, {} renewals by a node",
+            self.attempts,
+            self.leases(),
+            self.renewals
         )?;
+        for (kind, Count { leases, losses, raised, failures }) in &self.kinds {
+            let name = kind.name();
+            writeln!(
+                f,
+                "{leases:>9} {name}: renewed or extended {raised} times, lost {losses}, {failures} calls in vain"
+            )?;
+        }
         writeln!(
             f,
             "a lock that was waited for was free for {:?} at most; at most {} connects in 10 s and {} commands in 1 s",

@@ -22,12 +22,12 @@ fn nothing_goes_wrong_whatever_happens() {
         return tell(&Plan { seed, bug, kept: kept() });
     }
     let (from, seeds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
-    let sum = run_all(from..from + seeds, bug);
+    let mut sum = run_all(from..from + seeds, bug);
     println!("{sum}");
-    if let Some((seed, outcome)) = sum.wrong {
+    if let Some((seed, outcome)) = sum.wrong.take() {
         tell_shrunk(&Plan { seed, bug, kept: Kept::All }, outcome);
     }
-    assert!(sum.locks >= seeds, "{} locks", sum.locks);
+    assert!(sum.leases() >= seeds, "{} leases", sum.leases());
 }
 
 /// Whatever a seed does, it does again, to the byte.
@@ -39,8 +39,9 @@ fn a_seed_is_the_same_run_again() {
     }
 }
 
-/// Seeds that have found bugs of the library; tests/regressions.md tells which.
-const FOUND: &[u64] = &[942];
+/// Seeds that have found bugs of the library, as long as what is drawn for a seed is what it was then. Each of these bugs
+/// has a test of its own, too; tests/regressions.md tells which.
+const FOUND: &[u64] = &[];
 
 #[test]
 fn seeds_that_found_bugs_are_clean() {

@@ -18,6 +18,8 @@ pub(super) struct Waits {
 #[derive(Default)]
 struct Lock {
     holders: usize,
+    /// As long as there are fewer holders, the lock is free for whoever waits.
+    served: usize,
     free_since: Duration,
     /// Since when they wait.
     waiters: BTreeMap<u64, Duration>,
@@ -37,10 +39,12 @@ impl Waits {
         self.longest
     }
 
-    pub(super) fn start(&mut self, resource: &str, now: Duration) -> u64 {
+    pub(super) fn start(&mut self, resource: &str, served: usize, now: Duration) -> u64 {
         self.numbers += 1;
         let number = self.numbers;
-        self.lock(resource).waiters.insert(number, now);
+        let lock = self.lock(resource);
+        lock.served = served;
+        lock.waiters.insert(number, now);
         number
     }
 
@@ -52,7 +56,10 @@ impl Waits {
     pub(super) fn taken(&mut self, resource: &str, now: Duration) -> Result<(), Neglected> {
         let since = self.lock(resource).waiters.values().min().copied().unwrap_or(now);
         let judged = self.judge(resource, since, now);
-        self.lock(resource).holders += 1;
+        let lock = self.lock(resource);
+        lock.holders += 1;
+        // From now on it is the next waiter's turn.
+        lock.free_since = now;
         judged
     }
 
@@ -64,8 +71,8 @@ impl Waits {
 
     fn judge(&mut self, resource: &str, waits_since: Duration, now: Duration) -> Result<(), Neglected> {
         let Some(calm_since) = self.calm_since else { return Ok(()) };
-        let Lock { holders, free_since, .. } = *self.lock(resource);
-        if holders > 0 {
+        let Lock { holders, served, free_since, .. } = *self.lock(resource);
+        if holders >= served {
             return Ok(());
         }
         let free = now.saturating_sub(waits_since.max(free_since).max(calm_since));

@@ -8,10 +8,9 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::RESOURCES;
 use super::clients::World;
+use super::locks::{Kind, Lock, Terms};
 use super::oracle::{Holding, Process};
 use crate::Redlock;
-use crate::error::LockError;
-use crate::lock::{Guard, Mutex};
 use crate::protocol::Retry;
 
 /// How many tasks of a process take locks.
@@ -19,117 +18,211 @@ const WORKERS: usize = 2;
 /// How many locks each worker takes in the calm phase.
 const CALM_LOCKS: usize = 6;
 
+/// Which kinds of locks a run has. Locks of different kinds share the names of their resources.
+pub(super) struct Kinds {
+    work: Vec<Kind>,
+    /// In the calm phase, for one and the same lock.
+    calm: Vec<Kind>,
+}
+
+/// How often a run has a kind of locks.
+const KIND_SHARE: f64 = 0.5;
+
+impl Kinds {
+    pub(super) fn draw(random: &mut StdRng) -> Self {
+        let mut work: Vec<_> = Kind::ALL.into_iter().filter(|_| random.random_bool(KIND_SHARE)).collect();
+        if work.is_empty() {
+            work.push(Kind::Mutex);
+        }
+        // Who waits for all resources waits for another lock than who waits for one of them.
+        let (several, one): (Vec<_>, Vec<_>) = work.iter().partition(|kind| **kind == Kind::Multi);
+        let calm =
+            if one.is_empty() || !several.is_empty() && random.random_bool(0.5) { several } else { one };
+        Self { work, calm }
+    }
+}
+
+/// A process at work.
+pub(super) struct Session<'a> {
+    pub(super) world: &'a World,
+    pub(super) process: &'a Process,
+    pub(super) redlock: &'a Redlock,
+    /// In milliseconds, as the next.
+    pub(super) max_ttl: u64,
+    pub(super) ttl: u64,
+    pub(super) keep_alive: bool,
+}
+
 /// Works until no faults happen any more.
-pub(super) async fn work(world: &World, process: &Process, redlock: &Redlock, random: &mut StdRng) {
+pub(super) async fn work(session: &Session<'_>, random: &mut StdRng) {
     let workers = random.random_range(1..=WORKERS);
     let randoms: Vec<_> = (0..workers).map(|_| StdRng::seed_from_u64(random.random())).collect();
-    let time = world.internet.time();
+    let World { internet, faults_end, .. } = session.world;
     let busy = random.random_range(20..600);
     join_all(randoms.into_iter().map(|mut random| async move {
-        while time.now() < world.faults_end {
-            section(world, process, redlock, &mut random).await;
-            tokio::time::sleep(Duration::from_millis(random.random_range(0..busy))).await;
+        while internet.time().now() < *faults_end {
+            section(session, &mut random).await;
+            tokio::time::sleep(millis(&mut random, busy)).await;
         }
     }))
     .await;
 }
 
 /// Takes every lock once, after all was healed.
-pub(super) async fn heal(world: &World, process: &Process, redlock: &Redlock) {
+pub(super) async fn heal(session: &Session<'_>, random: &mut StdRng) {
+    let Session { world, process, redlock, .. } = session;
+    let oracle = &world.oracle;
     for name in RESOURCES {
-        let mutex = redlock.mutex(name).expect("a good name").max_wait(world.scale.patience);
-        let wait = world.oracle.start_wait(name);
-        match mutex.lock().await {
-            Ok(guard) => world.oracle.handle_acquired(process, &wait, guard).release().await,
+        let kind = one_of(&world.kinds.work, random);
+        let terms = Terms { max_wait: world.scale.patience, ..session.terms(session.ttl) };
+        let wait = oracle.start_wait(kind, name);
+        match Lock::new(redlock, kind, name, terms).lock().await {
+            Ok(locked) => oracle.handle_acquired(process, kind, &wait, locked).release().await,
             Err(error) => {
-                world
-                    .oracle
-                    .violation(&format!("{} got no {name} after all was healed: {error}", process.owner()));
+                let owner = process.owner();
+                oracle.violation(&format!("{owner} got no {name} ({kind:?}) after all was healed: {error}"));
             }
         }
     }
 }
 
 /// Contends for one lock while nothing is in the way. Many give up half way.
-pub(super) async fn calm(world: &World, process: &Process, redlock: &Redlock, random: &mut StdRng) {
+pub(super) async fn calm(session: &Session<'_>, random: &mut StdRng) {
     let randoms: Vec<_> = (0..WORKERS).map(|_| StdRng::seed_from_u64(random.random())).collect();
     join_all(randoms.into_iter().map(|mut random| async move {
-        let millis = |random: &mut StdRng, limit: u64| Duration::from_millis(random.random_range(0..limit));
         for _ in 0..CALM_LOCKS {
-            let mutex = redlock.mutex(RESOURCES[0]).expect("a good name").max_wait(Duration::from_secs(10));
-            let mutex = mutex.ttl(Duration::from_millis(world.scale.shortest_max_ttl()));
-            let limit =
-                if random.random_bool(0.4) { millis(&mut random, 60) } else { Duration::from_secs(20) };
-            let wait = world.oracle.start_wait(RESOURCES[0]);
-            if let Ok(locked) = tokio::time::timeout(limit, mutex.lock()).await {
-                match locked {
-                    Ok(guard) => {
-                        let holding = world.oracle.handle_acquired(process, &wait, guard);
-                        drop(wait);
-                        tokio::time::sleep(millis(&mut random, 20)).await;
-                        let_go(world, process, holding, &mut random).await;
-                    }
-                    Err(error) => world.oracle.violation(&format!("no lock while all is calm: {error}")),
-                }
-            }
+            calm_section(session, &mut random).await;
             tokio::time::sleep(millis(&mut random, 40)).await;
         }
     }))
     .await;
 }
 
-/// One lock and what is done under it.
-async fn section(world: &World, process: &Process, redlock: &Redlock, random: &mut StdRng) {
-    let oracle = &world.oracle;
-    let name = RESOURCES[random.random_range(0..RESOURCES.len())];
-    let mutex = mutex(world, redlock, name, random);
-    let patience = Duration::from_millis(random.random_range(0..5000));
-    let wait = oracle.start_wait(name);
-    let locked = if random.random_bool(0.2) {
-        match tokio::time::timeout(patience, mutex.lock()).await {
-            Ok(locked) => locked,
-            Err(_) => return oracle.note(&format!("{} gives up", process.owner())),
+async fn calm_section(session: &Session<'_>, random: &mut StdRng) {
+    let Session { world, process, redlock, .. } = session;
+    let kind = one_of(&world.kinds.calm, random);
+    let terms = session.terms(world.scale.shortest_max_ttl());
+    let lock = Lock::new(redlock, kind, RESOURCES[0], Terms { max_wait: Duration::from_secs(10), ..terms });
+    let limit = if random.random_bool(0.4) { millis(random, 60) } else { Duration::from_secs(20) };
+    let wait = world.oracle.start_wait(kind, RESOURCES[0]);
+    match tokio::time::timeout(limit, lock.lock()).await {
+        Ok(Ok(locked)) => {
+            let holding = world.oracle.handle_acquired(process, kind, &wait, locked);
+            drop(wait);
+            tokio::time::sleep(millis(random, 20)).await;
+            let_go(session, holding, random).await;
         }
-    } else {
-        lock(&mutex, random).await
-    };
-    let mut holding = match locked {
-        Ok(guard) => oracle.handle_acquired(process, &wait, guard),
-        Err(error) => return oracle.handle_failed(process, &error.to_string()),
-    };
-    drop(wait);
-    hold(world, process, &mut holding, random).await;
-    let_go(world, process, holding, random).await;
-}
-
-fn mutex(world: &World, redlock: &Redlock, name: &str, random: &mut StdRng) -> Mutex {
-    let mutex = redlock.mutex(name).expect("a good name");
-    let mutex = mutex.max_wait(Duration::from_millis(random.random_range(0..4000)));
-    let mutex = match random.random_range(0..8) {
-        0 => mutex.retry(Retry::exponential(Duration::from_millis(10), Duration::from_millis(500))),
-        1 => mutex.retry(Retry::fixed(5, Duration::from_millis(100))),
-        _ => mutex,
-    };
-    if random.random_bool(0.3) {
-        mutex.ttl(Duration::from_millis(world.scale.shortest_ttl))
-    } else if random.random_bool(0.1) {
-        mutex.max_hold(Duration::from_millis(random.random_range(10..world.scale.longest_hold)))
-    } else {
-        mutex
+        Ok(Err(error)) => world.oracle.violation(&format!("no {kind:?} while all is calm: {error}")),
+        Err(_) => {}
     }
 }
 
-async fn lock(mutex: &Mutex, random: &mut StdRng) -> Result<Guard, LockError> {
-    if random.random_bool(0.1) { mutex.try_lock().await } else { mutex.lock().await }
+/// One lock and what is done under it.
+async fn section(session: &Session<'_>, random: &mut StdRng) {
+    let Session { world, process, redlock, .. } = session;
+    let oracle = &world.oracle;
+    let name = RESOURCES[random.random_range(0..RESOURCES.len())];
+    let kind = one_of(&world.kinds.work, random);
+    let style = Style::draw(session, random);
+    let lock = Lock::new(redlock, kind, name, style.terms(session, random));
+    let patience = millis(random, 5000);
+    let wait = oracle.start_wait(kind, name);
+    let locked = if random.random_bool(0.2) {
+        match tokio::time::timeout(patience, lock.lock()).await {
+            Ok(locked) => locked,
+            Err(_) => return oracle.note(&format!("{} gives up", process.owner())),
+        }
+    } else if random.random_bool(0.1) {
+        lock.try_lock().await
+    } else {
+        lock.lock().await
+    };
+    let mut holding = match locked {
+        Ok(locked) => oracle.handle_acquired(process, kind, &wait, locked),
+        Err(error) => return oracle.handle_failed(process, kind, &error.to_string()),
+    };
+    drop(wait);
+    hold(session, &mut holding, style, random).await;
+    if kind == Kind::Writer && random.random_bool(0.3) {
+        oracle.note(&format!("{} goes on reading", process.owner()));
+        holding.downgrade().await;
+        hold(session, &mut holding, style, random).await;
+    }
+    let_go(session, holding, random).await;
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    /// Until its work is done; extended by up to this long now and then.
+    AtWork { longest_extension: u64 },
+    /// For as long as a lease may be, to its end, without renewals.
+    ToTheEnd,
+}
+
+impl Style {
+    fn draw(Session { world, max_ttl, .. }: &Session<'_>, random: &mut StdRng) -> Self {
+        if random.random_bool(world.scale.to_the_end) {
+            return Self::ToTheEnd;
+        }
+        let longest_extension = if random.random_bool(0.5) { world.scale.shortest_ttl } else { *max_ttl };
+        Self::AtWork { longest_extension }
+    }
+
+    fn terms(self, session: &Session<'_>, random: &mut StdRng) -> Terms {
+        let Session { world, max_ttl, ttl, .. } = session;
+        let retry = match random.random_range(0..8) {
+            0 => Some(Retry::exponential(Duration::from_millis(10), Duration::from_millis(500))),
+            1 => Some(Retry::fixed(5, Duration::from_millis(100))),
+            _ => None,
+        };
+        let max_wait = millis(random, 4000);
+        let is_short = random.random_bool(0.3);
+        let max_hold = random.random_bool(0.1).then(|| millis(random, world.scale.longest_hold));
+        let terms = session.terms(if is_short { world.scale.shortest_ttl } else { *ttl });
+        let max_hold = max_hold.map(|hold| hold.max(Duration::from_millis(10)));
+        match self {
+            Self::AtWork { .. } => Terms { max_wait, retry, max_hold, ..terms },
+            Self::ToTheEnd => Terms { max_wait, retry, keep_alive: false, ..session.terms(*max_ttl) },
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Ordinary terms with a TTL in milliseconds.
+    fn terms(&self, ttl: u64) -> Terms {
+        Terms {
+            max_wait: Duration::ZERO,
+            ttl: Duration::from_millis(ttl),
+            keep_alive: self.keep_alive,
+            retry: None,
+            max_hold: None,
+        }
+    }
+}
+
+fn millis(random: &mut StdRng, limit: u64) -> Duration {
+    Duration::from_millis(random.random_range(0..limit))
+}
+
+fn one_of(kinds: &[Kind], random: &mut StdRng) -> Kind {
+    kinds[random.random_range(0..kinds.len())]
 }
 
 /// Holds the lock for a while, and extends it now and then.
-async fn hold(world: &World, process: &Process, holding: &mut Holding, random: &mut StdRng) {
+async fn hold(session: &Session<'_>, holding: &mut Holding, style: Style, random: &mut StdRng) {
+    let Session { world, process, max_ttl, .. } = session;
+    let longest_extension = match style {
+        Style::AtWork { longest_extension } => longest_extension,
+        Style::ToTheEnd => {
+            let is_lost = holding.is_lost_within(Duration::from_millis(2 * max_ttl)).await;
+            return world.oracle.note(&format!("{} held its lock to the end: {is_lost}", process.owner()));
+        }
+    };
     let extends = random.random_bool(0.5);
     let mut parts = if extends { random.random_range(1..8_u32) } else { 1 };
     let long = if random.random_bool(0.15) { 4 } else { 1 };
-    let whole = Duration::from_millis(random.random_range(0..world.scale.longest_hold * long));
-    let part = whole / parts;
+    let part = millis(random, world.scale.longest_hold * long) / parts;
     loop {
         if holding.is_lost_within(part).await {
             return world.oracle.note(&format!("{} has lost its lock", process.owner()));
@@ -138,23 +231,20 @@ async fn hold(world: &World, process: &Process, holding: &mut Holding, random: &
         if parts == 0 {
             return;
         }
-        let ttl = Duration::from_millis(random.random_range(10..=world.scale.shortest_ttl));
-        let extended = holding.guard().extend(ttl).await;
-        if extended.is_ok() && !holding.guard().is_valid() && !process.ambient.is_frozen() {
-            world.oracle.violation(&format!("{} has extended a lease that is over", process.owner()));
-        }
-        world.oracle.note(&format!(
-            "{} extends by {ttl:?}: {}",
-            process.owner(),
-            match extended {
-                Ok(()) => "done".to_owned(),
-                Err(error) => error.to_string(),
-            }
-        ));
+        extend(session, holding, Duration::from_millis(random.random_range(10..=longest_extension))).await;
     }
 }
 
-async fn let_go(world: &World, process: &Process, holding: Holding, random: &mut StdRng) {
+async fn extend(Session { world, process, .. }: &Session<'_>, holding: &mut Holding, ttl: Duration) {
+    let extended = holding.guard().extend(ttl).await;
+    if extended.is_ok() && !holding.guard().is_valid() && !process.ambient.is_frozen() {
+        world.oracle.violation(&format!("{} has extended a lease that is over", process.owner()));
+    }
+    let result = extended.map_or_else(|error| error.to_string(), |()| "done".to_owned());
+    world.oracle.note(&format!("{} extends by {ttl:?}: {result}", process.owner()));
+}
+
+async fn let_go(Session { world, process, .. }: &Session<'_>, holding: Holding, random: &mut StdRng) {
     if random.random_bool(0.8) {
         holding.release().await;
     } else {

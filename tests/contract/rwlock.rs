@@ -95,6 +95,31 @@ async fn a_writer_that_leaves_is_forgotten() {
     ends_empty(&cluster).await;
 }
 
+/// The bug: the key said that some writer waits, not which, so the first writer that went let readers in while the next
+/// one waited. Where only some nodes had been told, a reader was notified instead of the writer, and denied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_leaves_lets_nobody_in_while_another_one_waits() {
+    let cluster = LocalCluster::start(NODES).unwrap();
+    let clients = two_clients(&cluster).await;
+    let [lock, other] = locks(&clients);
+    let reader = lock.read().await.unwrap();
+    let wait = |lock: &RwLock| {
+        let lock = lock.clone().max_wait(Duration::from_secs(60));
+        tokio::spawn(async move { lock.write().await.map(drop) })
+    };
+    let (first, second) = (wait(&lock), wait(&other));
+    let waiting = async |writers| {
+        let waits = |node| cluster.command(node, &["HLEN", INTENT]).unwrap().int();
+        eventually(SLACK, "they say so", || (0..NODES).all(|node| waits(node) == Some(writers))).await;
+    };
+    waiting(2).await;
+    first.abort();
+    waiting(1).await;
+    assert_eq!(reader.release().await, Ok(Released::InTime));
+    second.await.unwrap().unwrap();
+    ends_empty(&cluster).await;
+}
+
 /// A reader that has crashed is in the way of a writer until its own TTL has passed, whatever others do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crashed_reader_blocks_for_its_ttl_alone() {

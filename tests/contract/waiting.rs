@@ -387,3 +387,28 @@ async fn a_release_calls_where_it_held_no_key() {
     }
     ends_empty(&cluster).await;
 }
+
+/// The bug: a client that was connected while a node got another id chose the queue node by the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_met_a_node_under_two_ids_wait_in_one_queue() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let early = client(cluster.urls()).await;
+    let record = "redlock-quorum:node";
+    let id = || cluster.command(0, &["HGET", record, "id"]).unwrap().text().map(str::to_owned);
+    let before = id();
+    cluster.command(0, &["DEL", record]).unwrap();
+    eventually(SLACK, "the node has another id", || id().is_some() && id() != before).await;
+    let late = client(cluster.urls()).await;
+    // Enough that the old id and the new one lead some to different nodes.
+    for name in (0..16).map(|i| format!("job{i}")) {
+        (0..3).for_each(|node| plant(&cluster, node, &name));
+        let waiters = [&early, &late].map(|redlock| {
+            let mutex = redlock.mutex(&name).unwrap().retry(by_notification()).max_wait(LONG);
+            tokio::spawn(async move { mutex.lock().await.map(drop) })
+        });
+        let queue = format!("redlock-quorum:queue:{name}");
+        let waiting = |node| cluster.command(node, &["ZCARD", &queue]).unwrap().int();
+        eventually(SLACK, "both are in one queue", || (0..3).any(|node| waiting(node) == Some(2))).await;
+        waiters.into_iter().for_each(|waiter| waiter.abort());
+    }
+}

@@ -173,6 +173,18 @@ impl Server {
         }
     }
 
+    /// The members of a sorted set that is alive whose scores are milliseconds in the future.
+    #[expect(clippy::cast_precision_loss, reason = "scores are such numbers")]
+    pub fn members_alive(&mut self, db: usize, key: &[u8], now: WallTime) -> Vec<Vec<u8>> {
+        match self.state.keyspace.get(&Place { db, key: key.to_vec() }, now) {
+            Some(Entry { value: Value::Sorted(set), .. }) => {
+                let members = set.iter().filter(|(_, score)| *score > now.millis() as f64);
+                members.map(|(member, _)| member.to_vec()).collect()
+            }
+            Some(Entry { value: Value::Text(_) | Value::Hash(_), .. }) | None => Vec::new(),
+        }
+    }
+
     /// Whether it is a replica of another server.
     #[must_use]
     pub fn is_replica(&self) -> bool {

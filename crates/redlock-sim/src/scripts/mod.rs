@@ -4,12 +4,13 @@
 //! table. By `redis.pcall` it is.
 
 mod fault;
+mod interpreter;
 mod values;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use mlua::{ChunkMode, Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
+use mlua::{Lua, MultiValue, Table, Value};
 
 use crate::commands::{self, Command, Run};
 use crate::errors::{
@@ -17,26 +18,26 @@ use crate::errors::{
 };
 use crate::reply::Reply;
 use crate::request::number;
-use crate::state::{Call, State, digest};
+use crate::state::{Call, State};
 use crate::version::Version;
 use fault::{Fault, Stage, Words, describe};
+use interpreter::Interpreter;
 
 /// The scripts that a server process has been told, ready to be run.
 pub(crate) struct Scripts {
-    lua: Lua,
-    known: BTreeMap<String, Function>,
+    interpreter: Interpreter,
+    known: BTreeSet<String>,
 }
 
 impl std::fmt::Debug for Scripts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scripts").field("known", &self.known.keys()).finish_non_exhaustive()
+        f.debug_struct("Scripts").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
 impl Scripts {
     pub(crate) fn new(version: Version) -> Self {
-        let lua = interpreter(version).expect("an interpreter can be set up");
-        Self { lua, known: BTreeMap::new() }
+        Self { interpreter: Interpreter::of(version), known: BTreeSet::new() }
     }
 
     /// `EVAL`.
@@ -63,7 +64,7 @@ impl Scripts {
         match (call.word(1).as_str(), call.arguments.len()) {
             ("load", 3) => self.load(call.argument(2)).map_or_else(|reply| reply, |hash| Reply::text(&hash)),
             ("exists", _) => {
-                let known = (2..call.arguments.len()).map(|index| self.known.contains_key(&call.word(index)));
+                let known = (2..call.arguments.len()).map(|index| self.known.contains(&call.word(index)));
                 Reply::Array(known.map(|known| Reply::Int(known.into())).collect())
             }
             ("flush", 3..) if !["sync", "async"].contains(&call.word(2).as_str()) => {
@@ -78,24 +79,23 @@ impl Scripts {
     }
 
     fn load(&mut self, text: &[u8]) -> Result<String, Reply> {
-        let hash = digest(text);
-        if !self.known.contains_key(&hash) {
-            let chunk = self.lua.load(text).set_name("@user_script").set_mode(ChunkMode::Text);
-            let compiled = chunk.into_function().map_err(|mistake| {
-                error(format!("ERR Error compiling script (new function): {}", fault::first_line(&mistake)))
-            })?;
-            self.known.insert(hash.clone(), compiled);
-        }
+        let hash = self.interpreter.compile(text).map_err(|mistake| {
+            error(format!("ERR Error compiling script (new function): {}", fault::first_line(&mistake)))
+        })?;
+        self.known.insert(hash.clone());
         Ok(hash)
     }
 
     fn run(&self, hash: &str, state: &mut State, call: &Call<'_>) -> Reply {
         let version = state.settings.version;
-        let Some(script) = self.known.get(hash) else { return no_script(version) };
+        if !self.known.contains(hash) {
+            return no_script(version);
+        }
+        let (lua, script) = self.interpreter.script(hash);
         let state = RefCell::new(Running { state, has_written: false });
-        let answer = self.lua.scope(|scope| {
-            self.set_arguments(call)?;
-            let redis: Table = self.lua.globals().raw_get("redis")?;
+        let answer = lua.scope(|scope| {
+            set_arguments(lua, call)?;
+            let redis: Table = lua.globals().raw_get("redis")?;
             let call_back = |lua: &Lua, arguments: MultiValue| {
                 let line = lua.inspect_stack(1, |frame| frame.current_line()).flatten();
                 let mut running = state.borrow_mut();
@@ -122,20 +122,20 @@ impl Scripts {
             Err(mistake) => error(describe(&mistake, hash, version)),
         }
     }
+}
 
-    fn set_arguments(&self, call: &Call<'_>) -> mlua::Result<()> {
-        let rest = &call.arguments[3..];
-        let count = number(call.argument(2)).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
-        let (keys, others) = rest.split_at(count.min(rest.len()));
-        for (name, words) in [("KEYS", keys), ("ARGV", others)] {
-            let table = self.lua.create_table_with_capacity(words.len(), 0)?;
-            for word in words {
-                table.raw_push(self.lua.create_string(word)?)?;
-            }
-            self.lua.globals().raw_set(name, table)?;
+fn set_arguments(lua: &Lua, call: &Call<'_>) -> mlua::Result<()> {
+    let rest = &call.arguments[3..];
+    let count = number(call.argument(2)).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    let (keys, others) = rest.split_at(count.min(rest.len()));
+    for (name, words) in [("KEYS", keys), ("ARGV", others)] {
+        let table = lua.create_table_with_capacity(words.len(), 0)?;
+        for word in words {
+            table.raw_push(lua.create_string(word)?)?;
         }
-        Ok(())
+        lua.globals().raw_set(name, table)?;
     }
+    Ok(())
 }
 
 /// A script under way.
@@ -194,37 +194,4 @@ fn counted(call: &Call<'_>) -> Result<(), Reply> {
         return Err(error("ERR Number of keys can't be greater than number of args"));
     }
     Ok(())
-}
-
-/// Lua with what scripts find there, and without global variables of their own.
-fn interpreter(version: Version) -> mlua::Result<Lua> {
-    let lua = Lua::new_with(StdLib::MATH | StdLib::STRING | StdLib::TABLE, LuaOptions::default())?;
-    let redis = lua.create_table()?;
-    // What is no text counts as an empty one.
-    let sha1hex = |_: &Lua, text: Value| {
-        let text = text.as_string().map(|text| text.as_bytes().to_vec());
-        Ok(digest(&text.unwrap_or_default()))
-    };
-    redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
-    redis.raw_set(
-        "status_reply",
-        lua.create_function(|lua, text: mlua::String| lua.create_table_from([("ok", text)]))?,
-    )?;
-    let error_reply = move |lua: &Lua, text: mlua::String| {
-        let text = fault::error_reply(&text.to_string_lossy(), version);
-        lua.create_table_from([("err", text)])
-    };
-    redis.raw_set("error_reply", lua.create_function(error_reply)?)?;
-    lua.globals().raw_set("redis", redis)?;
-    // Random numbers of C would be those of the whole process.
-    let guard = "
-        math.random, math.randomseed = nil, nil
-        setmetatable(_G, {
-            __index = function(_, name)
-                error('Script attempted to access nonexistent global variable \\'' .. tostring(name) .. '\\'', 2)
-            end,
-            __newindex = function() error('Attempt to modify a readonly table', 2) end,
-        })";
-    lua.load(guard).exec()?;
-    Ok(lua)
 }

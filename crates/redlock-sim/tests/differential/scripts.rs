@@ -17,6 +17,7 @@ pub(crate) enum Script {
     Register,
     Leave,
     Extend,
+    Intend,
     Trim,
     WriteRecord,
     Declare,
@@ -28,12 +29,12 @@ pub(crate) enum Script {
 }
 
 use Script::{
-    AcquireMany, AcquireShared, AcquireSlot, Declare, Extend, ExtendShared, Leave, Mistake, Permissions,
-    Register, Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
+    AcquireMany, AcquireShared, AcquireSlot, Declare, Extend, ExtendShared, Intend, Leave, Mistake,
+    Permissions, Register, Release, ReleaseMany, ReleaseShared, Trim, Words, WriteRecord,
 };
 
 /// Those that matter most stand here more than once.
-pub(crate) const SCRIPTS: [Script; 35] = [
+pub(crate) const SCRIPTS: [Script; 36] = [
     AcquireSlot,
     AcquireSlot,
     AcquireShared,
@@ -53,6 +54,7 @@ pub(crate) const SCRIPTS: [Script; 35] = [
     Leave,
     Extend,
     Extend,
+    Intend,
     Trim,
     WriteRecord,
     WriteRecord,
@@ -145,6 +147,7 @@ impl Script {
             Register => [NOTIFY, lua!("register")].concat(),
             Leave => [NOTIFY, lua!("leave")].concat(),
             Extend => lua!("extend").into(),
+            Intend => lua!("intend").into(),
             Trim => lua!("trim").into(),
             WriteRecord => lua!("write_record").into(),
             Declare => lua!("declare").into(),

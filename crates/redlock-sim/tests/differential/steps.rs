@@ -225,6 +225,7 @@ fn script(random: &mut Random) -> Vec<Vec<u8>> {
             (vec![lock, queue, shared, other], vec![random.of(&["", channel]), grace])
         }
         Script::Leave => (vec![lock, queue], vec![random.of(&["", channel]), grace]),
+        Script::Intend => (vec![other], vec![token, random.of(&LONG)]),
         Script::Extend => (vec![lock, other], vec![token, random.of(&LONG), second, random.of(&LONG)]),
         Script::Trim => {
             let skew = random.of(&["60000000", "-1"]);
