@@ -48,7 +48,10 @@ pub use error::{
     ExtendError, LockError, Loss, NodeFailure, NodeVote, ReleaseError, Released, RunError, SettingOrigin,
     SettingsError, Taken, TlsCause, Votes,
 };
-pub use lock::{Guard, Multi, Mutex, Permit, RwLock, Semaphore, WriteGuard};
+pub use lock::{
+    Election, Guard, Leader, LeaderState, LeaderWatch, Leadership, Multi, Mutex, Permit, RwLock, Semaphore,
+    WriteGuard,
+};
 pub use node::{Declared, NodeFacts, OtherClients};
 pub use protocol::Retry;
 #[cfg(feature = "testing")]

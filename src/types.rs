@@ -2,6 +2,7 @@
 
 mod claim;
 mod found;
+mod leader;
 mod login;
 mod published;
 mod resource;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use claim::{Claim, KEYS_MAX, KeySet, Slot};
 pub(crate) use found::FoundValue;
+pub(crate) use leader::{LeaderLabel, leader_label};
 pub use login::Login;
 pub(crate) use published::Published;
 pub(crate) use resource::{Resource, slot_of};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{NodeOptions, RedlockBuilder, Settings};
 use crate::coordinator::{Coordinator, Internet, Machine, Network, Removal, Stats};
 use crate::error::SettingsError;
-use crate::lock::{Multi, Mutex, RwLock, Semaphore};
+use crate::lock::{Election, Multi, Mutex, RwLock, Semaphore};
 use crate::node::Declared;
 use crate::types::Ambient;
 
@@ -159,6 +159,17 @@ impl Redlock {
         Semaphore::new(Arc::clone(&self.coordinator), name.as_ref(), permits)
     }
 
+    /// Makes an election of this name. The name follows the rules of [`mutex`](Redlock::mutex), and a leader holds the lock
+    /// that the mutex of this name would.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Resource`] when the name breaks these rules, and [`SettingsError::OutOfRange`] when fencing is
+    /// [off](crate::Fencing::Off).
+    pub fn election(&self, name: impl AsRef<str>) -> Result<Election, SettingsError> {
+        Election::new(Arc::clone(&self.coordinator), name.as_ref())
+    }
+
     /// The nodes as this client sees them now, in the order of the configuration. Sends nothing.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeStatus> {
@@ -218,6 +229,32 @@ impl Redlock {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
         let seen = self.coordinator.inspect(&resource).await;
         Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
+    }
+
+    /// Asks every node who holds the permits of a semaphore: one [`Inspection`] for each slot, in their order, as
+    /// [`inspect`](Redlock::inspect) gives it. Without [fences](NodeInspection::fence), because these are the semaphore's.
+    ///
+    /// # Errors
+    ///
+    /// As [`semaphore`](Redlock::semaphore).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe; nothing is changed.
+    pub async fn inspect_semaphore(
+        &self,
+        name: impl AsRef<str>,
+        permits: usize,
+    ) -> Result<Vec<Inspection>, SettingsError> {
+        let semaphore = self.semaphore(name, permits)?.resource().clone();
+        let inspected = (0..permits).map(|slot| {
+            let slot = semaphore.slot(slot);
+            async move {
+                let seen = self.coordinator.inspect(&slot).await;
+                Inspection::new(slot.name(), self.coordinator.settings().quorum(), seen)
+            }
+        });
+        Ok(futures_util::future::join_all(inspected).await)
     }
 
     /// Removes the key of a lock from every node that answers, whoever holds the lock. **The holder does not notice

@@ -13,7 +13,7 @@ use crate::config::LeaseTerms;
 use crate::error::LockError;
 use crate::planted;
 use crate::protocol::Lease;
-use crate::types::{Claim, FencingToken, KeySet, Token, Wake};
+use crate::types::{Claim, FencingToken, KeySet, Token, Wake, leader_label};
 
 /// Owns every key that one attempt may have set, from before the first command is queued until the lease is
 /// [held](super::HeldLease). Dropping an attempt (failed, timed out or cancelled) queues a release for every node that
@@ -67,7 +67,7 @@ impl Coordinator {
         let span = tracing::debug_span!("attempt", resource = claim.name(), attempt = number);
         let started = self.now();
         let attempt = async {
-            let won = self.acquire_any(claim, terms, limit, rollback, free).await;
+            let won = self.acquire_any(request, limit, rollback, free).await;
             let held = won.and_then(|attempt| HeldLease::hold(attempt, keep));
             let elapsed = || started.until(self.now());
             match &held {
@@ -79,34 +79,40 @@ impl Coordinator {
         attempt.instrument(span).await
     }
 
-    /// Acquires what is claimed; of a semaphore, any slot.
+    /// Acquires what is claimed; of a semaphore, any slot. Tries again at once where the answers say that this helps.
     async fn acquire_any(
         self: &Arc<Self>,
-        claim: &Claim,
-        terms: LeaseTerms,
+        request: &LockRequest<'_>,
         limit: Duration,
         rollback: Wake,
         free: Option<usize>,
     ) -> Result<Attempt, LockError> {
-        let give_up = self.now() + limit;
+        let (claim, give_up) = (request.claim, self.now() + limit);
         let mut slot = self.first_slot(claim, free);
         let mut tries = 1;
         loop {
             let left = self.now().until(give_up);
             let mut denials = Denials::default();
-            let acquire =
-                self.acquire(slot.as_ref().unwrap_or(claim), terms, left.min(limit), rollback, &mut denials);
+            let claim = slot.as_ref().unwrap_or(claim);
+            let acquire = self.acquire(request, claim, left.min(limit), rollback, &mut denials);
             let error = match self.counts.attempt(acquire).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(error) => error,
             };
-            let is_over = tries == slots::TRIES_MAX || self.now() >= give_up;
-            match self.next_slot(claim, &denials.slots) {
-                Some(next) if !is_over => slot = Some(next),
-                Some(_) | None => return Err(error),
+            let next = self.next_slot(claim, &denials.slots);
+            let helps = next.is_some() || denials.is_stale;
+            if !helps || tries == slots::TRIES_MAX || self.now() >= give_up {
+                return Err(error);
             }
+            slot = next;
             tries += 1;
         }
+    }
+
+    /// A token that says who leads.
+    pub(super) fn leader_token(&self, term: u64, value: &str) -> Token {
+        let since_ms = self.ambient.wall_micros() / 1000;
+        Token::new(&leader_label(term, since_ms, value), self.random())
     }
 
     pub(super) fn new_attempt(

@@ -14,6 +14,8 @@ pub(super) struct Denials {
     pub(super) slots: FreeSlots,
     /// Another number of permits that the semaphore has.
     pub(super) other_permits: Option<usize>,
+    /// Whether a candidate for leader was granted the lock with a term that was not new.
+    pub(super) is_stale: bool,
 }
 
 struct Owner {

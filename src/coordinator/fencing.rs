@@ -8,11 +8,11 @@ use super::fanout::{Ballot, Fanout, Reply};
 use super::{Coordinator, Links};
 use crate::config::Fencing;
 use crate::error::LockError;
-use crate::node::{Acquire, Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Score};
+use crate::node::{Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Score};
 use crate::protocol::{
     Decision, Lease, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
 };
-use crate::types::{Claim, FencingToken, Moment, NodeId, Resource, Token, Ttl, internal_key};
+use crate::types::{Claim, FencingToken, Moment, NodeId, Resource, internal_key};
 
 /// For how many resources a client remembers a token above its clock. Only a client whose clock lags needs this, and
 /// forgetting a token costs one round trip.
@@ -103,22 +103,29 @@ impl Coordinator {
         }
     }
 
-    /// The command to send, and the proposal in it unless fencing is off.
-    pub(super) async fn acquire_command(
-        &self,
-        claim: &Claim,
-        token: &Token,
-        ttl: Ttl,
-        links: &Links,
-    ) -> Result<(Acquire, Option<Proposal>), LockError> {
+    /// The proposal of an attempt; `None` if fencing is off.
+    pub(super) async fn proposal(&self, claim: &Claim, links: &Links) -> Result<Option<Proposal>, LockError> {
         match self.settings.fencing {
-            Fencing::Off => Ok((Acquire::plain(claim, token, ttl), None)),
+            Fencing::Off => Ok(None),
             Fencing::On => {
                 let fence = self.propose(claim, links).await?;
-                let proposal = Proposal::new(self.settings.quorum, fence.get());
-                Ok((Acquire::fenced(claim, token, ttl, fence), Some(proposal)))
+                Ok(Some(Proposal::new(self.settings.quorum, fence.get())))
             }
         }
+    }
+
+    /// Learns the highest score of a quorum, so that the next proposal is above every token that was won before.
+    ///
+    /// # Errors
+    ///
+    /// As [`proposal`](Self::proposal), and [`LockError::NoQuorum`].
+    pub(super) async fn learn_scores(&self, claim: &Claim, limit: Duration) -> Result<(), LockError> {
+        let nodes: Vec<NodeId> = self.node_ids().collect();
+        let scores = self.read_scores(&nodes, claim, limit).await?;
+        let of_nodes: Vec<f64> = scores.iter().map(|score| score.score).collect();
+        let next = next_token(&of_nodes, 0, 0).map_err(|score| too_high(highest(claim, &scores), score))?;
+        self.seen.insert(claim, next);
+        Ok(())
     }
 
     /// The fencing token of a lock that a quorum has granted: the proposal, or the result of a second round.

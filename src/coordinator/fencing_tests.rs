@@ -11,7 +11,7 @@ use super::super::Machine;
 use crate::error::LockError;
 use crate::testing::{ClockStep, Data, LocalCluster, NodeState, Reply};
 use crate::types::{Ambient, Moment, Timer};
-use crate::{Fencing, Redlock, RedlockBuilder};
+use crate::{Fencing, Redlock, RedlockBuilder, Retry};
 
 const MICROS: u64 = 1_000_000;
 
@@ -49,6 +49,31 @@ fn builder(cluster: &LocalCluster) -> RedlockBuilder {
     // Longer than the machine stands still, because a node that answers in time must never count as silent.
     let patience = Duration::from_secs(4);
     Redlock::builder().nodes(cluster.urls()).node_timeout(patience).connect_timeout(patience)
+}
+
+/// The bug that this excludes: the token of a leader names the term that was proposed, and not the one that was won. The
+/// clocks are seconds apart, and candidates that are denied raise the scores between the steps of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaders_token_names_its_term_whatever_its_clock_says() {
+    let cluster = LocalCluster::start(3).unwrap();
+    let highest = Arc::new(AtomicU64::new(0));
+    let candidates = [0, 20, 10, 30].map(|behind| {
+        let (builder, highest) = (builder(&cluster), Arc::clone(&highest));
+        async move {
+            let redlock = builder.connect_with(skewed(0, behind * MICROS)).await.unwrap();
+            let eager = Retry::exponential(Duration::from_micros(500), Duration::from_millis(2));
+            let election = redlock.election("job").unwrap().retry(eager);
+            for _ in 0..50 {
+                let leadership = election.campaign().await.unwrap();
+                let term = leadership.term().get();
+                assert!(leadership.token().starts_with(&format!("leader:{term}:")), "{leadership:?}");
+                let before = highest.swap(term, Ordering::SeqCst);
+                assert!(before < term, "{leadership:?} after {before}");
+                leadership.release().await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(candidates).await;
 }
 
 /// 12 clients with wall clocks up to 40 s apart lock on 3 nodes whose scores disagree. Keys vanish as if by expiry or a

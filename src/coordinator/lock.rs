@@ -16,9 +16,10 @@ use super::waiting::Position;
 use super::{Coordinator, HeldLease};
 use crate::config::{Keep, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote, Taken};
+use crate::node::Acquire;
 use crate::planted;
 use crate::protocol::{Decision, Demand, Pause, Raise, Retry, RoundFailure, Step};
-use crate::types::{Claim, Moment, NodeId, Wake};
+use crate::types::{Claim, FencingToken, Moment, NodeId, Wake};
 
 /// A caller's request for a lock.
 pub(crate) struct LockRequest<'a> {
@@ -30,6 +31,8 @@ pub(crate) struct LockRequest<'a> {
     pub(crate) max_wait: Duration,
     /// Whether new readers are kept out while the caller waits.
     pub(crate) keeps_readers_out: bool,
+    /// The value of a candidate for leader. Its token then says the value, the term, and since when.
+    pub(crate) leads_as: Option<&'a str>,
 }
 
 impl Coordinator {
@@ -228,8 +231,8 @@ impl Coordinator {
     /// When the future is dropped, every node that may hold the key is asked to remove it.
     pub(super) async fn acquire(
         self: &Arc<Self>,
+        request: &LockRequest<'_>,
         claim: &Claim,
-        terms: LeaseTerms,
         limit: Duration,
         rollback: Wake,
         denials: &mut Denials,
@@ -237,14 +240,26 @@ impl Coordinator {
         if self.is_shut_down() {
             return Err(LockError::ShutDown);
         }
-        let LeaseTerms { ttl, min_validity } = terms;
+        let LeaseTerms { ttl, min_validity } = request.terms;
         // Every attempt has a fresh token, so that a late command of this attempt never acts on the next attempt's key.
-        let mut attempt = self.new_attempt(claim, terms, keys_to_notify(claim, rollback));
+        let mut attempt = self.new_attempt(claim, request.terms, keys_to_notify(claim, rollback));
         let links = self.links();
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
         }
-        let (command, mut proposal) = self.acquire_command(claim, &attempt.token, ttl, &links).await?;
+        if request.leads_as.is_some() {
+            self.learn_scores(claim, limit).await?;
+        }
+        let mut proposal = self.proposal(claim, &links).await?;
+        if let (Some(value), Some(proposal)) = (request.leads_as, &proposal) {
+            attempt.token = self.leader_token(proposal.token(), value);
+        }
+        let command = match &proposal {
+            None => Acquire::plain(claim, &attempt.token, ttl),
+            Some(proposal) => {
+                Acquire::fenced(claim, &attempt.token, ttl, FencingToken::new(proposal.token()))
+            }
+        };
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
@@ -307,6 +322,11 @@ impl Coordinator {
         }
         if let Some(proposal) = proposal {
             attempt.fence = self.fence((claim, &attempt.keys.lease), &proposal, min_validity).await?;
+            // Our token says what was proposed. The next proposal is above the token that we have raised to.
+            if request.leads_as.is_some() && attempt.fence.get() != proposal.token() {
+                denials.is_stale = true;
+                return Err(self.failed(claim, RoundFailure::Contended, votes, Vec::new()));
+            }
         }
         // Checked last, so that enough of the lease is left no matter how long the steps above took.
         let now = self.now();

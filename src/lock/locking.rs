@@ -21,6 +21,8 @@ pub(super) struct Locking {
     pub(super) retry: Retry,
     keep: Keep,
     keeps_readers_out: bool,
+    /// The value of a candidate for leader.
+    pub(super) leads_as: Option<Arc<str>>,
 }
 
 impl Locking {
@@ -35,6 +37,7 @@ impl Locking {
             retry: settings.retry(),
             keep: settings.keep,
             keeps_readers_out: false,
+            leads_as: None,
             coordinator,
         }
     }
@@ -49,6 +52,10 @@ impl Locking {
     pub(super) fn for_reader(&self) -> Self {
         let claim = Claim::Shared { key: self.claim.first().clone() };
         Self { claim, keeps_readers_out: false, ..self.clone() }
+    }
+
+    pub(super) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     pub(super) fn claim(&self) -> &Claim {
@@ -82,6 +89,7 @@ impl Locking {
             retry: self.retry,
             max_wait: self.max_wait,
             keeps_readers_out: self.keeps_readers_out,
+            leads_as: self.leads_as.as_deref(),
         })
     }
 }

@@ -7,7 +7,7 @@ use super::guard::is_a_guard;
 use super::locking::{Locking, lock_settings};
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, RunError, SettingsError};
-use crate::types::{Claim, KEYS_MAX};
+use crate::types::{Claim, KEYS_MAX, Resource};
 
 /// A named number of permits, each of which one owner at a time can hold: at most so many workers at once.
 /// [`Redlock::semaphore`](crate::Redlock::semaphore) makes one; cheap to make and to clone.
@@ -40,6 +40,10 @@ impl Semaphore {
         }
         let claim = Claim::slot(&plain.semaphore(0..permits), 0);
         Ok(Self { locking: Locking::new(coordinator, claim) })
+    }
+
+    pub(crate) fn resource(&self) -> &Resource {
+        self.locking.claim().first()
     }
 
     /// Waits until a permit is free, for at most `max_wait`, and acquires it.

@@ -22,16 +22,16 @@ pub(super) fn acquire(slot: &Slot, token: &Token, ttl: Ttl) -> Cmd {
 
 /// Parses the reply of the script if the slot was not granted.
 pub(super) fn denial(reply: &Value) -> Result<Denial, NodeFailure> {
-    let unexpected = || failure::of_reply("SET or EVAL", reply);
-    match reply {
-        Value::BulkString(digits) if digits.len() <= KEYS_MAX => {
-            let free = digits.iter().enumerate().filter(|(_, digit)| **digit == b'1').map(|(slot, _)| slot);
-            Ok(Denial::SlotTaken { free: free.collect() })
-        }
-        Value::Int(permits) if *permits < 0 => {
-            let permits = usize::try_from(permits.unsigned_abs()).map_err(|_| unexpected())?;
-            Ok(Denial::OtherPermits(permits))
-        }
-        _ => Err(unexpected()),
+    if let Value::BulkString(digits) = reply
+        && digits.len() <= KEYS_MAX
+    {
+        let free = digits.iter().enumerate().filter(|(_, digit)| **digit == b'1').map(|(slot, _)| slot);
+        return Ok(Denial::SlotTaken { free: free.collect() });
     }
+    if let Value::Int(permits) = reply
+        && *permits < 0
+    {
+        return Ok(Denial::OtherPermits(usize::try_from(permits.unsigned_abs()).unwrap_or(usize::MAX)));
+    }
+    Err(failure::of_reply("SET or EVAL", reply))
 }

@@ -184,6 +184,16 @@ mod tests {
         assert_eq!(line.wake(over), Wake::Next);
     }
 
+    /// Several slots of a semaphore may be released before the head has answered for the first.
+    #[test]
+    fn one_release_at_a_time_is_handed_over() {
+        let mut line = line(2);
+        assert_eq!(line.handle_acquired(1, at(0)), AfterLeaving::NewHead(2));
+        assert_eq!(line.wake(at(1)), Wake::Nobody);
+        assert_eq!(line.handle_handed_over(), Some(2));
+        assert_eq!(line.wake(at(1)), Wake::Next);
+    }
+
     #[test]
     fn a_lock_that_nobody_here_waits_for_is_not_handed_over() {
         let mut line = line(1);

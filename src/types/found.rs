@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::LeaderLabel;
+
 /// The value of a lock's key. This library writes text; some implementations write random bytes, and two such values
 /// that look the same when they are printed need not have the same owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,15 +20,21 @@ impl FoundValue {
         &self.0
     }
 
-    /// The owner, for people to read: the owner label of one of our tokens, else the whole value. Printable text stays
+    /// The label of one of our tokens; `None` for another value.
+    pub(crate) fn label(&self) -> Option<&str> {
+        let (label, random) = std::str::from_utf8(&self.0).ok()?.rsplit_once(':')?;
+        (random.len() == 32).then_some(label)
+    }
+
+    /// The owner, for people to read: the owner label of one of our tokens, a leader's own value, else the whole value. Printable text stays
     /// as it is. In any other value, control characters are escaped as `\u{1b}`, bytes that are not UTF-8 as `\xff`,
     /// and backslashes as `\\`, because text that another client wrote must not control a terminal.
     pub(crate) fn owner(&self) -> String {
         match std::str::from_utf8(&self.0) {
-            Ok(text) if !text.chars().any(char::is_control) => match text.rsplit_once(':') {
-                Some((owner, random)) if random.len() == 32 => owner.to_owned(),
-                Some(_) | None => text.to_owned(),
-            },
+            Ok(text) if !text.chars().any(char::is_control) => {
+                let label = self.label().unwrap_or(text);
+                LeaderLabel::parse(label).map_or(label, |leader| leader.value).to_owned()
+            }
             Ok(_) | Err(_) => escaped(&self.0),
         }
     }
@@ -58,6 +66,8 @@ mod tests {
     fn an_owner_is_what_stands_before_the_random_part() {
         let owner = |value: &[u8]| FoundValue::new(value).owner();
         assert_eq!(owner(Token::new("host:12", 7).as_bytes()), "host:12");
+        let leader = crate::types::leader_label(7, 8, "host:80");
+        assert_eq!(owner(Token::new(&leader, 7).as_bytes()), "host:80");
         assert_eq!(owner(b"somebody else"), "somebody else");
         assert_eq!(owner(b"a:b"), "a:b");
         assert_eq!(owner(br"C:\jobs"), r"C:\jobs");

@@ -25,7 +25,7 @@ fn slot(number: usize) -> String {
 }
 
 #[track_caller]
-fn all_taken(result: Result<Permit, LockError>) {
+fn all_taken(result: &Result<Permit, LockError>) {
     assert!(matches!(result, Err(LockError::Contended { .. })), "{result:?}");
 }
 
@@ -42,7 +42,7 @@ async fn a_permit_is_a_slot_of_its_own() {
     let tokens: Vec<u64> = held.iter().map(|permit| permit.fencing_token().get()).collect();
     assert!(tokens.windows(2).all(|pair| pair[0] < pair[1]), "{tokens:?}");
     for client in &clients {
-        all_taken(semaphore(client).try_acquire().await);
+        all_taken(&semaphore(client).try_acquire().await);
     }
     // The mutex of the name is another lock, and so is a semaphore of another name.
     let mutex = clients[0].mutex("job").unwrap().try_lock().await.unwrap();

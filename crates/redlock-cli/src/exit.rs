@@ -59,12 +59,12 @@ impl From<Exit> for ExitCode {
 
 /// The meaning of each code, for `--help`, the manual pages and the README. The lines are short enough for all three.
 const MEANINGS: [(Exit, &str); 12] = [
-    (Exit::SUCCESS, "success. doctor: healthy. inspect: somebody holds it"),
+    (Exit::SUCCESS, "success. doctor: healthy. inspect, leader: there is one"),
     (
         Exit::UNCLEAN,
         "not as it should be. doctor: a problem, though a quorum votes.\n\
-         inspect: nobody holds it. break, init, nodes: answered with no.\n\
-         bench, chaos, demo, init, nodes: not all went well",
+         inspect, leader: there is none. break, init, nodes: answered\n\
+         with no. bench, chaos, demo, init, nodes: not all went well",
     ),
     (Exit::INCONCLUSIVE, "chaos: nothing is wrong, but not all was tested"),
     (Exit::USAGE, "wrong usage, or no nodes given"),
@@ -80,10 +80,10 @@ const MEANINGS: [(Exit, &str); 12] = [
     (
         Exit::CONFIGURATION,
         "a setting, key or node URL cannot be used.\n\
-         run: other clients use other nodes or another quorum",
+         run, elect: other clients use other nodes or another quorum",
     ),
-    (Exit::NOT_EXECUTABLE, "run: the command was found but cannot be executed"),
-    (Exit::NOT_FOUND, "run: the command was not found"),
+    (Exit::NOT_EXECUTABLE, "run, elect: the command was found but cannot be executed"),
+    (Exit::NOT_FOUND, "run, elect: the command was not found"),
 ];
 
 /// The table of exit codes as `--help` prints it.
@@ -93,7 +93,7 @@ pub(crate) fn table() -> String {
         let meaning = meaning.replace('\n', &format!("\n{:9}", ""));
         let _ = writeln!(table, "  {code:>5}  {meaning}");
     }
-    table.push_str("  128+n  ended by signal n\n  other  run: the command's own exit code");
+    table.push_str("  128+n  ended by signal n\n  other  run, elect: the command's own exit code");
     table
 }
 

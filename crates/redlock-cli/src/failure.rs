@@ -115,7 +115,10 @@ fn of_lock(error: &LockError) -> Exit {
     match error.reason() {
         LockError::Contended { .. } => Exit::CONTENDED,
         LockError::NoQuorum { .. } | LockError::TooLate { .. } => Exit::NO_QUORUM,
-        LockError::Invalid(_) => Exit::CONFIGURATION,
+        LockError::Invalid(_)
+        | LockError::OtherPermits { .. }
+        | LockError::ClockSkew { .. }
+        | LockError::FenceTooHigh { .. } => Exit::CONFIGURATION,
         LockError::Timeout { .. } | LockError::ShutDown | _ => Exit::INTERNAL,
     }
 }
@@ -151,6 +154,9 @@ fn lock_text(error: &LockError) -> String {
              needed; raise --ttl, or find out why the nodes are slow"
         ),
         LockError::Invalid(error) => error.to_string(),
+        reason @ (LockError::OtherPermits { .. }
+        | LockError::ClockSkew { .. }
+        | LockError::FenceTooHigh { .. }) => reason.to_string(),
         reason @ (LockError::Timeout { .. } | LockError::ShutDown | _) => {
             Failure::Internal(reason.to_string()).to_string()
         }

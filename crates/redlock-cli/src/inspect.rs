@@ -23,8 +23,9 @@ Examples:
   redlock inspect invoice:42
   redlock inspect invoice:42 >/dev/null && echo held
   redlock inspect --json invoice:42 | jq -r .owner
+  redlock inspect --slots 3 exports
 
-Exits with 0 when somebody holds the lock, 1 when nobody does, 69 when too few nodes answered to know.";
+Exits with 0 when somebody holds the lock or a slot, 1 when nobody does, 69 when too few nodes answered to know.";
 
 /// The options of `redlock inspect`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
@@ -35,6 +36,9 @@ pub(crate) struct Args {
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
+    /// The lock is a semaphore with N slots, as for `redlock run --slots N`.
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
     /// The lock: the name of the Redis key.
     key: String,
 }
@@ -44,8 +48,22 @@ fn after_help() -> String {
 }
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
-    let Args { nodes, json, key } = args;
+    let Args { nodes, json, slots, key } = args;
     let redlock = checked(nodes.builder())?.connect().await;
+    if let Some(slots) = slots {
+        let inspections = redlock.inspect_semaphore(&key, slots).await?;
+        if json {
+            output::print_json(&slots_as_json(&key, &inspections))?;
+        } else {
+            output::print(&slots_as_text(&key, &inspections, Medium::of_stdout()))?;
+        }
+        let states: Vec<LockState> = inspections.iter().map(Inspection::state).collect();
+        return Ok(match () {
+            () if states.iter().any(is_held) => Exit::SUCCESS,
+            () if states.contains(&LockState::Unknown) => Exit::NO_QUORUM,
+            () => Exit::UNCLEAN,
+        });
+    }
     let inspection = redlock.inspect(&key).await?;
     if json {
         output::print_json(&as_json(&inspection))?;
@@ -131,6 +149,46 @@ pub(crate) fn summary(inspection: &Inspection) -> String {
             "it is not known who holds {key:?}: {answered} of {all} nodes answered, {needed} have to agree"
         ),
     }
+}
+
+fn is_held(state: &LockState) -> bool {
+    match state {
+        LockState::Held(_) | LockState::HeldByReaders(_) => true,
+        LockState::NotHeld | LockState::Unknown | _ => false,
+    }
+}
+
+fn slots_as_text(key: &str, slots: &[Inspection], medium: Medium) -> String {
+    let mut table = Table::new(&["SLOT", "OWNER", "LEFT"]);
+    for (number, slot) in slots.iter().enumerate() {
+        let (owner, time) = match slot.state() {
+            LockState::Held(holder) => ((holder.owner().to_owned(), Tone::Strong), left(&holder)),
+            LockState::NotHeld => (("nobody".to_owned(), Tone::Faint), "-".to_owned()),
+            LockState::HeldByReaders(_) | LockState::Unknown | _ => {
+                (("not known".to_owned(), Tone::Bad), "-".to_owned())
+            }
+        };
+        table.row(vec![(number.to_string(), Tone::Plain), owner, (time, Tone::Plain)]);
+    }
+    let mut text = table.render(medium);
+    text.push('\n');
+    // The nodes were asked at the same time, and fail alike.
+    text.push_str(&slots.first().map(|slot| failures(slot, medium)).unwrap_or_default());
+    let held = slots.iter().filter(|slot| is_held(&slot.state())).count();
+    let _ = writeln!(
+        text,
+        "{}",
+        medium.fill("", &format!("{held} of {} slots of {key:?} are held", slots.len()))
+    );
+    text
+}
+
+fn slots_as_json(key: &str, slots: &[Inspection]) -> Value {
+    json!({
+        "key": key,
+        "held": slots.iter().filter(|slot| is_held(&slot.state())).count(),
+        "slots": slots.iter().map(as_json).collect::<Vec<_>>(),
+    })
 }
 
 fn as_json(inspection: &Inspection) -> Value {

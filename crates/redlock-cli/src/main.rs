@@ -17,6 +17,7 @@ mod failure;
 mod forget;
 mod init;
 mod inspect;
+mod leader;
 mod lost;
 mod nodes;
 mod output;
@@ -58,8 +59,10 @@ enum Command {
     Demo(demo::Args),
     Dev(dev::Args),
     Doctor(doctor::Args),
+    Elect(run::elect::Args),
     Init(init::Args),
     Inspect(inspect::Args),
+    Leader(leader::Args),
     Man(paper::ManArgs),
     Nodes(forget::NodesArgs),
     Run(run::Args),
@@ -105,8 +108,10 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Demo(args) => demo::run(args, report).await,
             Command::Dev(args) => dev::run(args, report).await,
             Command::Doctor(args) => doctor::run(args).await,
+            Command::Elect(args) => run::elect::run(args, report).await,
             Command::Init(args) => init::run(args, report).await,
             Command::Inspect(args) => inspect::run(args).await,
+            Command::Leader(args) => leader::run(args).await,
             Command::Man(args) => paper::man(args, Cli::command()),
             Command::Nodes(args) => forget::run(args, report).await,
             Command::Run(args) => run::run(args, report).await,

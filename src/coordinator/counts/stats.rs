@@ -10,7 +10,8 @@ use crate::error::NodeFailure;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Attempts at locks. One call of `lock` may make several attempts.
+    /// Attempts at locks. One call of `lock` may make several attempts; at a semaphore,
+    /// one at each slot that was tried.
     pub attempts: Attempts,
     /// Running calls of `lock`.
     pub waiting: u64,

@@ -1,6 +1,7 @@
 //! `redlock chaos-client`: one client in a process of its own, on the public API. The client does what a user's program
 //! would: lock, work, check the lease, write with the fencing token, release.
 
+use std::future::pending;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::counter::Counter;
-use super::event::{Answer, Event, Sharing, What, Why};
+use super::event::{Answer, Event, LEADER, Sharing, What, Why, resource_name};
 use super::wish::Wish;
 use crate::clock;
 use crate::dice::Dice;
@@ -72,11 +73,19 @@ pub(crate) struct Args {
     pub(super) long_hold: u64,
     #[arg(long)]
     pub(super) long_one_in: u64,
-    /// How many locks there are for each that is shared, and for each of two resources; 0 for none of them.
+    /// How many locks there are for each that is shared, for each of two resources, for each of a slot, and for each
+    /// leadership; 0 for none of them.
     #[arg(long)]
     pub(super) shared_one_in: u64,
     #[arg(long)]
     pub(super) multi_one_in: u64,
+    #[arg(long)]
+    pub(super) slot_one_in: u64,
+    #[arg(long)]
+    pub(super) lead_one_in: u64,
+    /// Number of slots.
+    #[arg(long)]
+    pub(super) slots: usize,
 }
 
 impl Args {
@@ -111,6 +120,7 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     let settings = args.settings()?;
     let ttl = settings.ttl();
     let redlock = settings.connect().await;
+    let watches = args.lead_one_in > 0;
     let counter = args.counter.as_deref().map(Counter::open).transpose();
     let counter = counter.map_err(|source| Failure::System { action: "open the shared file", source })?;
     let stop = CancellationToken::new();
@@ -122,6 +132,7 @@ pub(crate) async fn run(mut args: Args) -> Result<Exit, Failure> {
     tokio::select! {
         () = client.work() => {}
         () = watch_nodes(&redlock) => {}
+        () = watch_leader(&redlock), if watches => {}
         // Dropped half way, a wait is cancelled and a held lock is released.
         () = stop.cancelled() => {}
     }
@@ -165,15 +176,15 @@ impl Client {
     }
 
     async fn visit(&mut self, wish: &Wish) {
-        let guard = loop {
+        let (guard, slot) = loop {
             tell(wish.attempt());
             match wish.lock(&self.redlock).await {
-                Ok(guard) => break guard,
+                Ok(won) => break won,
                 Err(error) => tell(missed(&error)),
             }
         };
         // Declared after the guard and so dropped before it: the end is reported before the lock is released.
-        let mut seen = Seen::begin(&guard);
+        let mut seen = Seen::begin(&guard, slot);
         let worked = tokio::select! {
             biased;
             loss = guard.lost() => Err(loss),
@@ -204,7 +215,10 @@ impl Client {
         let Some(counter) = &self.counter else { return };
         tell(wish.attempt());
         let (at, ttl) = (clock::now(), u64::try_from(self.ttl.as_nanos()).unwrap_or(u64::MAX));
-        tell_at(at, What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new() });
+        tell_at(
+            at,
+            What::Acquired { deadline: at + ttl, fencing_token: 0, token: String::new(), slot: None },
+        );
         raise(counter, wish.hold, || true).await;
         tell(What::Released);
     }
@@ -244,10 +258,10 @@ enum Stage {
 }
 
 impl Seen {
-    fn begin(guard: &Guard) -> Self {
+    fn begin(guard: &Guard, slot: Option<usize>) -> Self {
         let (at, left) = look(guard);
         let (fencing_token, token) = (guard.fencing_token().get(), guard.token().to_owned());
-        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token });
+        tell_at(at, What::Acquired { deadline: at + left, fencing_token, token, slot });
         Self { deadline: at + left, stage: Stage::Held }
     }
 
@@ -373,6 +387,16 @@ async fn watch_nodes(redlock: &Redlock) {
     loop {
         known = Lost::change(redlock, &known, LOOK_INTERVAL).await;
         tell(What::Nodes { lost: known.clone() });
+    }
+}
+
+/// Reports each change of the leader. Never returns, unless there can be no election.
+async fn watch_leader(redlock: &Redlock) {
+    let Ok(election) = redlock.election(resource_name(LEADER)) else { return pending().await };
+    let mut watch = election.watch();
+    loop {
+        let leader = watch.changed().await;
+        tell(What::Leader { term: leader.map(|leader| leader.term().get()) });
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum What {
         fencing_token: u64,
         /// The key's value on the nodes.
         token: String,
+        /// The slot, of a lock that has slots.
+        slot: Option<usize>,
     },
     /// The guard promises a later deadline.
     Renewed { deadline: u64 },
@@ -48,6 +50,8 @@ pub(crate) enum What {
     Unconfirmed { failures: Vec<Lost> },
     /// The nodes to which the client has no connection, reported whenever they change.
     Nodes { lost: Vec<Lost> },
+    /// The client has seen another leader; `None` if nobody leads.
+    Leader { term: Option<u64> },
     /// The client cannot continue.
     Failed { error: String },
 }
@@ -58,13 +62,16 @@ pub(crate) enum What {
 pub(crate) enum Sharing {
     Exclusive,
     Shared,
+    /// So many clients at once, each in a slot of its own.
+    Slots(usize),
 }
 
 impl From<Sharing> for history::Sharing {
     fn from(sharing: Sharing) -> Self {
         match sharing {
             Sharing::Exclusive => Self::Exclusive,
-            Sharing::Shared => Self::Shared,
+            // The number of holders is judged by itself.
+            Sharing::Shared | Sharing::Slots(_) => Self::Shared,
         }
     }
 }
@@ -93,17 +100,23 @@ pub(crate) enum Answer {
 /// Resources from this number on are held for long, so that leases are renewed and lost. The others are held briefly.
 pub(crate) const LONG: usize = 1000;
 
-/// The single resource of a run that increments a shared number; its number is above all others.
+/// The single resource of a run that increments a shared number.
 pub(crate) const COUNTER: usize = 2 * LONG;
+
+/// The resource with slots.
+pub(crate) const SLOTS: usize = 3 * LONG;
+
+/// The election.
+pub(crate) const LEADER: usize = SLOTS + 1;
 
 /// The name of a resource's lock.
 pub(crate) fn resource_name(resource: usize) -> String {
-    if resource == COUNTER {
-        return "demo:counter".to_owned();
-    }
-    match resource.checked_sub(LONG) {
-        Some(long) => format!("chaos:long-{long}"),
-        None => format!("chaos:{resource}"),
+    match resource {
+        COUNTER => "demo:counter".to_owned(),
+        SLOTS => "chaos:slots".to_owned(),
+        LEADER => "chaos:leader".to_owned(),
+        LONG.. => format!("chaos:long-{}", resource - LONG),
+        _ => format!("chaos:{resource}"),
     }
 }
 
@@ -116,7 +129,7 @@ mod tests {
         let events = [
             What::Ready,
             What::Attempt { resources: vec![1, 2], sharing: Sharing::Shared },
-            What::Acquired { deadline: 9, fencing_token: 1 << 51, token: "a\nb".into() },
+            What::Acquired { deadline: 9, fencing_token: 1 << 51, token: "a\nb".into(), slot: Some(2) },
             What::Missed { why: Why::NoQuorum, failures: vec![Lost { node: 1, reason: "no answer".into() }] },
             What::Failed { error: "two\nlines".into() },
         ];

@@ -67,6 +67,8 @@ pub(crate) struct ClientLog {
     pub(crate) waits: Vec<Wait>,
     /// The nodes without a connection, after each change.
     pub(crate) lost_nodes: Vec<(u64, Vec<Lost>)>,
+    /// The terms of the leaders that each life of the client has seen, with the times.
+    pub(crate) leaders: Vec<(usize, u64, u64)>,
     /// Releases that were not confirmed in time: the nodes that did not answer, with the reasons.
     pub(crate) unconfirmed: Vec<Vec<Lost>>,
     /// The lock that the client wants, since when, and the time of its last call.
@@ -133,7 +135,7 @@ impl Log {
                 let since = log.wanted.as_ref().map_or(at, |wanted| wanted.since);
                 log.wanted = Some(Wanted { resources, sharing, since, asked_at: at });
             }
-            What::Acquired { deadline, fencing_token, token } => {
+            What::Acquired { deadline, fencing_token, token, slot } => {
                 let Wanted { resources, sharing, since, asked_at } = log.wanted.take()?;
                 log.together = resources.len();
                 log.visits.extend(resources.into_iter().enumerate().map(|(place, resource)| Visit {
@@ -141,6 +143,7 @@ impl Log {
                     resource,
                     place,
                     sharing,
+                    slot,
                     wanted_at: since,
                     requested_at: asked_at,
                     acquired_at: at,
@@ -194,6 +197,7 @@ impl Log {
             }
             What::Write => return self.write(client, now),
             What::Unconfirmed { failures } => log.unconfirmed.push(failures),
+            What::Leader { term } => log.leaders.extend(term.map(|term| (life, at, term))),
             What::Nodes { lost } => log.lost_nodes.push((at, lost)),
             What::Failed { error } => self.troubles.push(format!("client {client} failed: {error}")),
         }

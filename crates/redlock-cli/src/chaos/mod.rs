@@ -298,6 +298,9 @@ pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) 
         ("--long-one-in", work.long_one_in),
         ("--shared-one-in", work.shared_one_in),
         ("--multi-one-in", work.multi_one_in),
+        ("--slot-one-in", work.slot_one_in),
+        ("--lead-one-in", work.lead_one_in),
+        ("--slots", work.slots),
     ];
     for (flag, number) in numbers {
         arguments.extend([flag.into(), number.to_string().into()]);
@@ -350,8 +353,10 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn keys(prefix: &str, work: scenario::Work) -> Vec<String> {
     let names = |first: usize, count: u64| (first..).take(usize::try_from(count).unwrap_or(1));
-    let all = names(0, work.resources).chain(names(event::LONG, work.long_resources));
-    all.map(|resource| format!("{prefix}{}", event::resource_name(resource))).collect()
+    let all = names(0, work.resources).chain(names(event::LONG, work.long_resources)).chain([event::LEADER]);
+    let slots = (0..work.slots)
+        .map(|slot| format!("redlock-quorum:slot:{slot}:{prefix}{}", event::resource_name(event::SLOTS)));
+    all.map(|resource| format!("{prefix}{}", event::resource_name(resource))).chain(slots).collect()
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use redlock_quorum::{Guard, LockError, Redlock};
 
 use super::client::Args;
-use super::event::{COUNTER, LONG, Sharing, What, resource_name};
+use super::event::{COUNTER, LEADER, LONG, SLOTS, Sharing, What, resource_name};
 use crate::dice::Dice;
+
+/// How long a client campaigns before it says that it does not lead.
+const CAMPAIGN: Duration = Duration::from_secs(2);
 
 /// The lock that a client wants next, and how long it will hold it.
 #[derive(Debug)]
@@ -19,8 +22,13 @@ pub(crate) struct Wish {
 impl Wish {
     pub(super) fn draw(args: &Args, dice: &mut Dice) -> Self {
         let mut one_in = |number: u64| number > 0 && dice.below(number) == 0;
-        let (is_long, is_shared, is_double) =
-            (one_in(args.long_one_in), one_in(args.shared_one_in), one_in(args.multi_one_in));
+        let (is_long, is_shared, is_double, is_slot, is_leader) = (
+            one_in(args.long_one_in),
+            one_in(args.shared_one_in),
+            one_in(args.multi_one_in),
+            one_in(args.slot_one_in),
+            one_in(args.lead_one_in),
+        );
         let (first, count, longest) = if is_long {
             (LONG, args.long_resources, args.long_hold)
         } else {
@@ -30,6 +38,8 @@ impl Wish {
         let resource = any(count);
         let (resources, sharing) = match () {
             () if args.counter.is_some() => (vec![COUNTER], Sharing::Exclusive),
+            () if is_leader => (vec![LEADER], Sharing::Exclusive),
+            () if is_slot => (vec![SLOTS], Sharing::Slots(args.slots)),
             () if is_shared => (vec![first + resource], Sharing::Shared),
             () if is_double && !is_long && count > 1 => {
                 let other = (resource + 1 + any(count - 1)) % usize::try_from(count).unwrap_or(1);
@@ -44,12 +54,22 @@ impl Wish {
         What::Attempt { resources: self.resources.clone(), sharing: self.sharing }
     }
 
-    pub(super) async fn lock(&self, redlock: &Redlock) -> Result<Guard, LockError> {
+    /// Returns the slot as well, if it is one of several.
+    pub(super) async fn lock(&self, redlock: &Redlock) -> Result<(Guard, Option<usize>), LockError> {
         let names: Vec<String> = self.resources.iter().copied().map(resource_name).collect();
-        match (self.sharing, &names[..]) {
-            (Sharing::Exclusive, [name]) => redlock.mutex(name)?.lock().await,
-            (Sharing::Exclusive, names) => redlock.multi(names)?.lock().await,
-            (Sharing::Shared, names) => redlock.rwlock(names.concat())?.read().await,
-        }
+        let guard = match (self.sharing, &names[..]) {
+            (Sharing::Exclusive, [name]) if self.resources == [LEADER] => {
+                redlock.election(name)?.max_wait(CAMPAIGN).campaign().await?.into()
+            }
+            (Sharing::Exclusive, [name]) => redlock.mutex(name)?.lock().await?,
+            (Sharing::Exclusive, names) => redlock.multi(names)?.lock().await?,
+            (Sharing::Shared, names) => redlock.rwlock(names.concat())?.read().await?,
+            (Sharing::Slots(permits), names) => {
+                let permit = redlock.semaphore(names.concat(), permits)?.acquire().await?;
+                let slot = permit.slot();
+                return Ok((permit.into(), Some(slot)));
+            }
+        };
+        Ok((guard, None))
     }
 }

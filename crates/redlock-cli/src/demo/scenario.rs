@@ -56,6 +56,8 @@ pub(super) fn draw(nodes: usize, workers: usize, seed: u64) -> Scenario {
             long_one_in: 0,
             shared_one_in: 0,
             multi_one_in: 0,
+            slot_one_in: 0,
+            lead_one_in: 0,
             ..Work::default()
         },
         settings: SETTINGS.map(assignment).to_vec(),

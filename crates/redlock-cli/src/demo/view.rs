@@ -266,7 +266,12 @@ pub(super) mod tests {
     pub(in super::super) fn acquire(log: &mut Log, worker: usize, at: u64, deadline: u64) {
         say(log, worker, at, Said::Attempt { resources: vec![COUNTER], sharing: Sharing::Exclusive });
         let token = format!("t{worker}-{at}");
-        say(log, worker, at, Said::Acquired { deadline: BEGAN + deadline, fencing_token: 0, token });
+        say(
+            log,
+            worker,
+            at,
+            Said::Acquired { deadline: BEGAN + deadline, fencing_token: 0, token, slot: None },
+        );
     }
 
     pub(in super::super) fn hit(

@@ -15,7 +15,7 @@ code is 74.
 
 Several KEYs are locked together, all or none, in whatever order they are given. With --shared any number of commands \
 may hold KEY at once, but none together with a command that holds it without --shared; one that waits to do so comes \
-before new readers.
+before new readers. With --slots N at most N commands hold KEY at once.
 
 HUP, INT, QUIT and TERM are passed on to the command and all its descendants, USR1 and USR2 to the command alone. \
 Descendants that are left when the command ends have half a second to end by themselves, then get SIGTERM, then \
@@ -26,7 +26,7 @@ descendants and lock.
 Other clients have to use the same nodes and the same quorum. If a node has met clients that use others, the command \
 is not run and the exit code is 78, unless --allow-other-lists is given.";
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   redlock run nightly-backup -- backup --full
   redlock run --ttl 30s --wait 5m deploy:shop -- ./deploy.sh
@@ -45,6 +45,9 @@ Both accounts or none; and many readers, or one writer:
   redlock run --shared catalogue -- ./search
   redlock run catalogue -- ./rebuild
 
+At most three exports at once, on all hosts together:
+  redlock run --slots 3 exports -- ./export
+
 A command that may take up to a minute to end after SIGTERM:
   redlock run --kill-after 1m worker -- ./worker
 
@@ -52,9 +55,32 @@ A script that starts a daemon, which continues without the lock:
   redlock run --leave-running deploy:shop -- ./restart-daemon.sh
 
 The environment of the command contains KEY as REDLOCK_RESOURCE (several KEYs sorted, with a comma and a space between them), and as REDLOCK_FENCING_TOKEN a number that is larger \
-than that of every earlier lock on KEY (readers at the same time have no order). REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
+than that of every earlier lock on KEY (readers at the same time have no order); with --slots, the number of the slot from 0 as REDLOCK_SLOT. REDLOCK_HELD lets a nested `redlock run` of the same KEY fail at once, instead \
 of waiting for itself.";
 
-pub(super) fn after() -> String {
-    format!("{EXAMPLES}\n\n{ENVIRONMENT}\n\n{}", exit::table())
+pub(super) const ELECT_SHORT: &str = "Run a command on one of many hosts, the leader";
+
+pub(super) const ELECT_LONG: &str = "\
+Run a command on one of many hosts, the leader
+
+Waits, without a limit, until this candidate leads NAME, runs COMMAND, and steps down when the command and all its \
+descendants have ended; the exit code is the command's. If the leadership is lost, because too many nodes died or the key \
+was deleted, the command and all its descendants get SIGTERM, and SIGKILL after --kill-after, and this candidate waits \
+until it leads again: it runs the command once more. When a leader dies, another candidate leads within the TTL.
+
+To other clients the leadership is the lock on NAME. Signals, descendants and the ends of the processes are as for \
+`redlock run`: docs/run.md.";
+
+pub(super) const ELECT_EXAMPLES: &str = "\
+Examples:
+  redlock elect scheduler -- ./scheduler
+  redlock elect --value \"$(hostname):8080\" api -- ./serve --port 8080
+  redlock leader api
+
+The environment of the command contains NAME as REDLOCK_RESOURCE, and the term as REDLOCK_FENCING_TOKEN: a number that \
+is larger than that of every earlier leader. A store that refuses smaller numbers is safe from a leader that has been \
+replaced and does not know it yet.";
+
+pub(super) fn after(examples: &str) -> String {
+    format!("{examples}\n\n{ENVIRONMENT}\n\n{}", exit::table())
 }

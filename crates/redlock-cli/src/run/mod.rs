@@ -1,6 +1,7 @@
 //! `redlock run`: runs a command only as long as a lock is held.
 
 mod command;
+pub(crate) mod elect;
 pub(crate) mod exec;
 mod family;
 pub(crate) mod guardian;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use redlock_quorum::{Redlock, Settings};
 
 use self::job::Job;
-use self::locks::{Kind, Locks};
+use self::locks::{Kind, Locks, Taken};
 use self::nested::{HELD, Held};
 use self::options::{Common, CommonArgs, connected};
 use self::reaper::Reaper;
@@ -30,9 +31,12 @@ use crate::failure::Failure;
 use crate::report::Report;
 use crate::signals::Signals;
 
+/// The environment variable with the number of the slot.
+const SLOT: &str = "REDLOCK_SLOT";
+
 /// The options of `redlock run`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
-#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after())]
+#[command(about = help::SHORT, long_about = help::LONG, after_long_help = help::after(help::EXAMPLES))]
 pub(crate) struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -51,6 +55,9 @@ pub(crate) struct Args {
     /// Share KEY with other readers, that is with others who lock it with --shared.
     #[arg(long)]
     shared: bool,
+    /// Take one of N slots of KEY, so that at most N commands run at once. All clients have to give the same N, 1 to 64.
+    #[arg(long, value_name = "N", conflicts_with = "shared")]
+    slots: Option<usize>,
     /// The lock: the name of the Redis key. Of several, all or none are locked.
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<String>,
@@ -71,14 +78,15 @@ struct Options {
 }
 
 pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
-    let Args { common, wait, no_wait, conflict_exit_code, hold_at_least, shared, keys, command } = args;
+    let Args { common, wait, no_wait, conflict_exit_code, hold_at_least, shared, slots, keys, command } =
+        args;
     let (settings, common) = common.parse(wait)?;
     let options = Options {
         common,
         no_wait,
         conflict: conflict_exit_code.map_or(Exit::CONTENDED, Exit::chosen),
         hold_at_least: hold_at_least.unwrap_or_default(),
-        kind: Kind::of(shared, &keys)?,
+        kind: Kind::of(shared, slots, &keys)?,
         keys,
         command,
     };
@@ -110,20 +118,21 @@ async fn under_lock(
     held.check(&keys, conflict)?;
     let taken = async {
         let taken = if no_wait { locks.try_lock().await } else { locks.lock().await };
-        let guard = match taken {
-            Ok(guard) => guard,
+        let taken = match taken {
+            Ok(taken) => taken,
             Err(error) => return Err(refusal::of(redlock, kind, &keys, error, conflict).await),
         };
         others::check(redlock, settings, other_lists, report).await?;
-        Ok(guard)
+        Ok(taken)
     };
-    let guard = tokio::select! {
+    let Taken { guard, slot } = tokio::select! {
         taken = taken => taken?,
         // The dropped attempt removes its keys from the nodes.
         signal = signals.next() => return Ok(Exit::by_signal(signal)),
         () = reaper.reap_all() => return Ok(Exit::INTERNAL),
     };
-    let variables = [(HELD, held.with(&keys))];
+    let mut variables = vec![(HELD, held.with(&keys))];
+    variables.extend(slot.map(|slot| (SLOT, slot.to_string())));
     Job::new(guard, settings.ttl(), hold_at_least, ending, report)
         .run(&command, &variables, signals, reaper)
         .await

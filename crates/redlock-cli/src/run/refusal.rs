@@ -1,6 +1,6 @@
 //! The failure of an attempt, with the name of the lock's holder.
 
-use redlock_quorum::{LockError, LockState, Redlock};
+use redlock_quorum::{Inspection, LockError, LockState, Redlock};
 
 use super::locks::Kind;
 use crate::exit::Exit;
@@ -23,7 +23,10 @@ pub(super) async fn of(
         String::new()
     };
     let held = match keys {
-        [key] => held(redlock, kind, key).await,
+        [key] => match kind {
+            Kind::Slots(slots) => slots_held(redlock, key, slots).await,
+            Kind::Exclusive | Kind::Shared => held(redlock, kind, key).await,
+        },
         _ if taken.is_empty() => "held by another owner".to_owned(),
         // Of several keys, the nodes have named those that are taken.
         _ => {
@@ -52,4 +55,15 @@ async fn held(redlock: &Redlock, kind: Kind, key: &str) -> String {
         // Released meanwhile, or unknown.
         Ok(_) | Err(_) => "held by another owner".to_owned(),
     }
+}
+
+async fn slots_held(redlock: &Redlock, key: &str, slots: usize) -> String {
+    let inspected = redlock.inspect_semaphore(key, slots).await.unwrap_or_default();
+    let holder = |slot: &Inspection| match slot.state() {
+        LockState::Held(holder) => Some(holder.owner().to_owned()),
+        // Released meanwhile, or unknown.
+        LockState::NotHeld | LockState::Unknown | _ => None,
+    };
+    let holders: Vec<String> = inspected.iter().filter_map(holder).collect();
+    format!("held {slots} times, by {}", holders.join(", "))
 }

@@ -45,6 +45,37 @@ fn readers_share_a_key_and_exclude_writers() {
 }
 
 #[test]
+fn at_most_so_many_commands_have_a_slot() {
+    let scene = Scene::new(3);
+    let holds = |file: &str| {
+        let script = format!(
+            "echo $REDLOCK_SLOT >{file}.new; mv {file}.new {file}; until [ -e go ]; do sleep 0.02; done"
+        );
+        let running = scene.start(&["run", "--slots", "2", "k", "--", "sh", "-c", &script]);
+        scene.appears(file);
+        running
+    };
+    let (first, second) = (holds("first"), holds("second"));
+    let mut slots = [scene.read("first"), scene.read("second")];
+    slots.sort();
+    assert_eq!(slots, ["0\n", "1\n"]);
+    let refused = scene.run(&["run", "--no-wait", "--slots", "2", "k", "--", "true"]);
+    assert_eq!(refused.code, Some(75));
+    assert!(refused.stderr.contains(r#""k" is held 2 times, by "#), "{refused:?}");
+    let others = scene.run(&["run", "--slots", "3", "k", "--", "true"]);
+    assert_eq!(others.code, Some(78), "{others:?}");
+    let inspected = scene.run(&["inspect", "--slots", "2", "--json", "k"]);
+    let inspected: serde_json::Value = serde_json::from_str(&inspected.stdout).unwrap();
+    assert_eq!((&inspected["held"], &inspected["slots"][1]["state"]), (&2.into(), &"held".into()));
+    scene.create("go");
+    assert_eq!([first.finish().code, second.finish().code], [Some(0); 2]);
+    let shown = scene.run(&["inspect", "--slots", "2", "k"]);
+    assert_eq!(shown.code, Some(1));
+    assert!(shown.stdout.contains("0 of 2 slots of \"k\" are held"), "{shown:?}");
+    scene.assert_no_keys();
+}
+
+#[test]
 fn a_key_of_a_run_above_is_refused_at_once() {
     let scene = Scene::new(3);
     for (outer, inner) in
@@ -65,6 +96,8 @@ fn mistakes_are_explained() {
     let scene = Scene::new(1);
     for (arguments, code, text) in [
         (&["--shared", "a", "b"][..], 64, "--shared takes one KEY"),
+        (&["--slots", "2", "a", "b"], 64, "--slots takes one KEY"),
+        (&["--slots", "0", "a"], 78, "number of permits: 0; must be between 1 and 64"),
         (&["a", "b", "a"], 78, r#""a": must not occur twice among the names"#),
     ] {
         let ended = scene.run(&[&["run"], arguments, &["--", "touch", "ran"]].concat());

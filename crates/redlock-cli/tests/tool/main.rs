@@ -9,6 +9,7 @@ mod certificates;
 mod config;
 mod dev;
 mod doctor;
+mod elect;
 mod hold;
 mod holders;
 mod inherited;

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::redlock;
 
-const SUBCOMMANDS: [&str; 13] = [
+const SUBCOMMANDS: [&str; 15] = [
     "bench",
     "break",
     "chaos",
@@ -13,8 +13,10 @@ const SUBCOMMANDS: [&str; 13] = [
     "demo",
     "dev",
     "doctor",
+    "elect",
     "init",
     "inspect",
+    "leader",
     "man",
     "nodes",
     "run",
@@ -90,6 +92,7 @@ fn what_a_script_may_want_to_read_there_is_as_json() {
         "doctor",
         "init",
         "inspect",
+        "leader",
         "nodes forget",
     ] {
         let arguments: Vec<_> = subcommand.split(' ').chain(["--help"]).collect();

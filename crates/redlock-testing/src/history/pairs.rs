@@ -78,6 +78,7 @@ fn sweep(sections: &[Section]) -> Findings {
             }
             Violation::TokenReused { .. } => reused += 1,
             Violation::Misrecorded { .. }
+            | Violation::TooMany { .. }
             | Violation::Stuck { .. }
             | Violation::KeyLeft { .. }
             | Violation::LossLate { .. }

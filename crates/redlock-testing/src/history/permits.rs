@@ -16,8 +16,8 @@ pub fn check_permits(sections: &[Section], permits: usize) -> Verdict {
         for later in sections.iter().filter(|section| !section.window().is_empty()) {
             holders.retain(|earlier| earlier.window().end > later.acquired_at);
             if holders.len() >= permits && found.len() < OVERLAP_LIMIT {
-                let holders = holders.iter().map(|section| Section::clone(section)).collect();
-                found.push(Violation::TooMany { permits, holders, later: Section::clone(later) });
+                let holders = holders.iter().copied().cloned().collect();
+                found.push(Violation::TooMany { permits, holders, later: (*later).clone() });
             }
             holders.push(later);
         }

@@ -23,8 +23,8 @@ pub(crate) use self::latency::{Latency, percentile};
 pub(crate) use self::promise::Promise;
 use self::promise::client_hits;
 pub(crate) use self::tested::Expected;
-use super::event::{Answer, resource_name};
-use super::log::{End, Lease, Log, Outcome};
+use super::event::{Answer, Sharing, resource_name};
+use super::log::{ClientLog, End, Lease, Log, Outcome, Visit};
 
 /// How late after the deadline a loss may be announced. The library's timer takes milliseconds; the rest allows for a
 /// machine with more processes than processors.
@@ -86,6 +86,7 @@ pub(crate) fn judge(log: &Log, promise: &Promise, expected: &Expected) -> Judgem
     let sections = sections(log);
     let breaches = promise.breaches(log);
     let verdict = history::check(&sections)
+        .and(check_slots(log))
         .and(history::check_losses(&losses(log), &standstills(log), nanos(LOSS_BOUND)))
         .and(history::check_writes(&writes(log)))
         .and(progress(log, promise))
@@ -93,6 +94,7 @@ pub(crate) fn judge(log: &Log, promise: &Promise, expected: &Expected) -> Judgem
         .excusing(&breaches);
     let mut wrong: Vec<String> =
         verdict.violations().iter().map(|violation| relative(violation, log.began_at)).collect();
+    wrong.extend(elders(log));
     wrong.extend(log.troubles.iter().cloned());
     let availability = Availability::of(log);
     Judgement {
@@ -139,6 +141,10 @@ pub(crate) fn relative(violation: &Violation, began_at: u64) -> String {
         Violation::Overlap { earlier, later } => {
             Violation::Overlap { earlier: section(&earlier), later: section(&later) }
         }
+        Violation::TooMany { permits, holders, later } => {
+            let holders = holders.iter().map(section).collect();
+            Violation::TooMany { permits, holders, later: section(&later) }
+        }
         Violation::TokenReused { first, second } => {
             Violation::TokenReused { first: section(&first), second: section(&second) }
         }
@@ -181,21 +187,59 @@ fn client_name(client: usize) -> String {
 
 /// The clients' holds in the checker's format.
 fn sections(log: &Log) -> Vec<Section> {
-    let mut sections = Vec::new();
-    for (client, log) in log.clients.iter().enumerate() {
-        sections.extend(log.visits.iter().map(|visit| Section {
-            client: client_name(client),
-            resource: resource_name(visit.resource),
-            sharing: visit.sharing.into(),
-            requested_at: visit.requested_at,
-            acquired_at: visit.acquired_at,
-            deadline: visit.deadline,
-            ended_at: visit.ended_at(),
-            // 0 stands for a lock without fencing.
-            fencing_token: Some(visit.fencing_token).filter(|token| *token > 0),
-        }));
+    visits(log).map(|(client, visit)| section(client, visit)).collect()
+}
+
+fn visits(log: &Log) -> impl Iterator<Item = (usize, &Visit)> {
+    log.clients
+        .iter()
+        .enumerate()
+        .flat_map(|(client, log)| log.visits.iter().map(move |visit| (client, visit)))
+}
+
+fn section(client: usize, visit: &Visit) -> Section {
+    Section {
+        client: client_name(client),
+        resource: resource_name(visit.resource),
+        sharing: visit.sharing.into(),
+        requested_at: visit.requested_at,
+        acquired_at: visit.acquired_at,
+        deadline: visit.deadline,
+        ended_at: visit.ended_at(),
+        // 0 stands for a lock without fencing.
+        fencing_token: Some(visit.fencing_token).filter(|token| *token > 0),
     }
-    sections
+}
+
+/// Checks that each slot had one holder at a time, and that there were never more holders than slots.
+fn check_slots(log: &Log) -> Verdict {
+    let (mut all, mut each, mut count) = (Vec::new(), Vec::new(), 0);
+    for (client, visit) in visits(log) {
+        if let (Sharing::Slots(slots), Some(slot)) = (visit.sharing, visit.slot) {
+            count = slots;
+            let section = section(client, visit);
+            let resource = format!("slot {slot} of {}", section.resource);
+            let sharing = history::Sharing::Exclusive;
+            each.push(Section { resource, sharing, fencing_token: None, ..section.clone() });
+            all.push(section);
+        }
+    }
+    history::check(&each).and(history::check_permits(&all, count))
+}
+
+/// The leaders that a client saw after leaders with a higher term, a sentence each.
+fn elders(log: &Log) -> impl Iterator<Item = String> {
+    let pairs =
+        |log: &'_ ClientLog| log.leaders.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>();
+    log.clients.iter().enumerate().flat_map(move |(client, seen)| {
+        let back = pairs(seen)
+            .into_iter()
+            .filter(|((life, _, before), (next, _, term))| life == next && term < before);
+        back.map(move |((_, _, before), (_, at, term))| {
+            let at = Duration::from_nanos(at.saturating_sub(log.began_at)).as_secs_f64();
+            format!("client {client} saw at {at:.3} s a leader in term {term} after one in term {before}")
+        })
+    })
 }
 
 /// The announced losses, and the releases of leases that were over.

@@ -2,7 +2,7 @@
 
 use redlock_testing::{ClientFault, ClockStep, Data, Nemesis};
 
-use super::super::event::{Event, Sharing, What, Why};
+use super::super::event::{Event, SLOTS, Sharing, What, Why};
 use super::super::log::Hit;
 use super::super::plan::{Act, Origin};
 use super::super::scenario::Scenario;
@@ -38,7 +38,32 @@ fn hold(log: &mut Log, client: usize, [asked, from, to, deadline]: [u64; 4], fen
 fn acquire(log: &mut Log, client: usize, [asked, from, deadline]: [u64; 3], fencing_token: u64) {
     say(log, client, asked, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     let token = format!("client-{client}.1:{fencing_token}");
-    say(log, client, from, What::Acquired { deadline: at(deadline), fencing_token, token });
+    say(log, client, from, What::Acquired { deadline: at(deadline), fencing_token, token, slot: None });
+}
+
+/// A hold of a slot of `slots`.
+fn hold_slot(log: &mut Log, client: usize, [from, to]: [u64; 2], slots: usize, slot: usize) {
+    say(log, client, from, What::Attempt { resources: vec![SLOTS], sharing: Sharing::Slots(slots) });
+    let (fencing_token, token) = (from * 10 + client as u64, format!("client-{client}.1:{from}"));
+    let acquired = What::Acquired { deadline: at(9_000), fencing_token, token, slot: Some(slot) };
+    say(log, client, from, acquired);
+    say(log, client, to, What::Released);
+}
+
+#[test]
+fn a_slot_has_one_holder_and_so_many_slots_so_many() {
+    let judged = |holds: &[([u64; 2], usize)], slots| {
+        let mut log = run(holds.len());
+        for (client, (times, slot)) in holds.iter().enumerate() {
+            hold_slot(&mut log, client, *times, slots, *slot);
+        }
+        judge(&log, &promise(), &Expected::default()).violations
+    };
+    let all = [([1_000, 4_000], 0), ([2_000, 4_000], 1), ([3_000, 4_000], 2)];
+    assert_eq!(judged(&all, 3), []);
+    assert!(matches!(judged(&all, 2)[..], [Violation::TooMany { permits: 2, .. }]));
+    let twice = judged(&[([1_000, 4_000], 0), ([2_000, 4_000], 0)], 3);
+    assert!(matches!(twice[..], [Violation::Overlap { .. }]), "{twice:?}");
 }
 
 fn hit(log: &mut Log, act: Act, from: u64, healed: u64) {
@@ -180,7 +205,7 @@ fn a_lock_that_a_dead_client_keeps_cannot_be_had() {
     log.handle_kill(0, at(1_000));
     say(&mut log, 1, 500, What::Attempt { resources: vec![0], sharing: Sharing::Exclusive });
     let token = String::new();
-    say(&mut log, 1, 3_000, What::Acquired { deadline: at(6_000), fencing_token: 2, token });
+    say(&mut log, 1, 3_000, What::Acquired { deadline: at(6_000), fencing_token: 2, token, slot: None });
     say(&mut log, 1, 3_010, What::Released);
     let judgement = judge(&log, &promise(), &Expected::default());
     let gap = |from, until| Gap { resource: 0, from: at(from), until: at(until) };

@@ -11,6 +11,7 @@ pub(crate) struct Visit {
     /// The place of the resource among those of its lock. What is counted by locks is counted at place 0.
     pub(crate) place: usize,
     pub(crate) sharing: Sharing,
+    pub(crate) slot: Option<usize>,
     /// Since when the client wanted the lock, including its failed waits.
     pub(crate) wanted_at: u64,
     /// When the call that acquired the lock began.

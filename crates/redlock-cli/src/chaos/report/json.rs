@@ -105,6 +105,7 @@ fn kind(violation: &Violation) -> &'static str {
     match violation {
         Violation::Misrecorded { .. } => "misrecorded",
         Violation::Overlap { .. } => "overlap",
+        Violation::TooMany { .. } => "too_many",
         Violation::TokenReused { .. } => "token_reused",
         Violation::TokenNotGrown { .. } => "token_not_grown",
         Violation::Stuck { .. } => "stuck",

@@ -259,6 +259,10 @@ fn where_is(violation: &Violation) -> Option<(u64, u64, BTreeSet<usize>)> {
             earlier.window().end.min(later.window().end),
             clients(&[&earlier.client, &later.client]),
         ),
+        Violation::TooMany { holders, later, .. } => {
+            let all: Vec<&str> = holders.iter().chain([later]).map(|section| &*section.client).collect();
+            (later.acquired_at, later.window().end, clients(&all))
+        }
         Violation::TokenReused { first: earlier, second: later }
         | Violation::TokenNotGrown { earlier, later, .. } => {
             (later.acquired_at, later.window().end, clients(&[&earlier.client, &later.client]))

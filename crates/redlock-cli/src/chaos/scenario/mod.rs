@@ -99,6 +99,12 @@ pub(crate) struct Work {
     pub(crate) shared_one_in: u64,
     /// One brief lock of this many is of two resources; 0 for none.
     pub(crate) multi_one_in: u64,
+    /// One lock of this many is a slot; 0 for none.
+    pub(crate) slot_one_in: u64,
+    /// One lock of this many is a leadership; 0 for none.
+    pub(crate) lead_one_in: u64,
+    /// Number of slots.
+    pub(crate) slots: u64,
 }
 
 /// Whether a local node keeps its data when it is killed.
@@ -133,6 +139,9 @@ impl Default for Work {
             long_one_in: 100,
             shared_one_in: 4,
             multi_one_in: 6,
+            slot_one_in: 8,
+            lead_one_in: 12,
+            slots: 3,
         }
     }
 }
@@ -177,7 +186,7 @@ fn local_name(node: usize) -> String {
 
 const FIELDS: [&str; 9] =
     ["about", "nodes", "durability", "duration", "clients", "work", "settings", "fault", "random"];
-const WORK_FIELDS: [&str; 8] = [
+const WORK_FIELDS: [&str; 11] = [
     "resources",
     "hold",
     "rest",
@@ -186,6 +195,9 @@ const WORK_FIELDS: [&str; 8] = [
     "long_one_in",
     "shared_one_in",
     "multi_one_in",
+    "slot_one_in",
+    "lead_one_in",
+    "slots",
 ];
 const RANDOM_FIELDS: [&str; 4] = ["every", "nodes", "clients", "fault"];
 const DURABILITIES: &[(&str, Durability)] =
@@ -261,12 +273,27 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
     };
     let resources = number("resources", 1, RESOURCES_MAX, default.resources);
     let long_resources = number("long_resources", 1, RESOURCES_MAX, default.long_resources);
+    let slots = number("slots", 1, 64, default.slots);
     let mut one_in = |name, default| number(name, 0, u64::from(u32::MAX), default);
     let long_one_in = one_in("long_one_in", default.long_one_in);
     let shared_one_in = one_in("shared_one_in", default.shared_one_in);
     let multi_one_in = one_in("multi_one_in", default.multi_one_in);
+    let slot_one_in = one_in("slot_one_in", default.slot_one_in);
+    let lead_one_in = one_in("lead_one_in", default.lead_one_in);
     fields.finish(&WORK_FIELDS, |_| None);
-    Work { resources, hold, rest, long_resources, long_hold, long_one_in, shared_one_in, multi_one_in }
+    Work {
+        resources,
+        hold,
+        rest,
+        long_resources,
+        long_hold,
+        long_one_in,
+        shared_one_in,
+        multi_one_in,
+        slot_one_in,
+        lead_one_in,
+        slots,
+    }
 }
 
 fn read_random(mut fields: Fields<'_, '_>, cast: Cast<'_>) -> Option<Random> {
