@@ -212,12 +212,14 @@ impl Stage {
     }
 
     fn lead(&self, address: usize, server: usize) {
+        // A release that is under way goes to the wrong server.
+        self.excuse(self.internet.server_at(address));
         self.internet.lead(address, server);
         self.excuse(self.server(server));
     }
 
-    /// Data from before a release has the lock again, and nobody can know, as when the release went to another server. The
-    /// lock lasts for its TTL.
+    /// A server has a lock that was released, or will be, and nobody can know: its data is from before the release, or the
+    /// release goes to another server. The lock lasts for its TTL.
     fn excuse(&self, server: &SimServer) {
         let now = self.internet.time().now();
         KEYS.iter().flat_map(|key| server.holders(key, now)).for_each(|holder| self.oracle.excuse(holder));
