@@ -206,8 +206,7 @@ impl Stage {
         self.server(replica).follow(self.server(master), lag, now);
         self.server(master).crash(now);
         self.server(replica).with(redlock_sim::Server::promote);
-        self.internet.lead(address, replica);
-        self.excuse(self.server(replica));
+        self.lead(address, replica);
         self.server(master).restart(now, Data::Kept);
     }
 
