@@ -111,14 +111,16 @@ impl Coordinator {
         ttl: Ttl,
         links: &Links,
     ) -> Result<(Acquire, Option<Proposal>), LockError> {
-        match self.settings.fencing {
-            Fencing::Off => Ok((Acquire::plain(claim, token, ttl), None)),
+        let (fence, proposal) = match self.settings.fencing {
+            Fencing::Off => (None, None),
             Fencing::On => {
                 let fence = self.propose(claim, links).await?;
-                let proposal = Proposal::new(self.settings.quorum, fence.get());
-                Ok((Acquire::fenced(claim, token, ttl, fence), Some(proposal)))
+                (Some(fence), Some(Proposal::new(self.settings.quorum, fence.get())))
             }
-        }
+        };
+        let acquire = Acquire::new(claim, token, ttl, fence);
+        let acquire = if self.roster.clocks().are_guarded() { acquire.and_read_clock() } else { acquire };
+        Ok((acquire, proposal))
     }
 
     /// The fencing token of a lock that a quorum has granted: the proposal, or the result of a second round.

@@ -282,7 +282,8 @@ impl Coordinator {
                         attempt.keys.lease.handle_quarantined(NodeId(i));
                         fanout.handle_quarantined(NodeId(i), failure);
                     }
-                    fanout.answers.send(NodeId(i), link, &command);
+                    let with_clock = self.with_clock(NodeId(i), sent_at);
+                    fanout.answers.send_and(NodeId(i), link, &command, with_clock);
                 }
                 Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
             }

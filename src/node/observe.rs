@@ -16,7 +16,7 @@ use super::stream::Management;
 use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
 use crate::planted;
-use crate::protocol::{NodeView, Observation, Record};
+use crate::protocol::{NodeView, Observation, Pace, Reading, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
 /// Everything that an observation of a node needs.
@@ -42,6 +42,7 @@ pub(super) struct Observed {
     pub(super) facts: Arc<NodeFacts>,
     pub(super) at: Moment,
     pub(super) wall_micros: u64,
+    pub(super) pace: Pace,
 }
 
 impl Observer {
@@ -102,7 +103,8 @@ impl Observer {
             permissions::check(permissions).map_err(refusal)?;
         }
         let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
-        let told = self.roster.told(self.node, stored.record.as_ref());
+        let reading = Reading { sent, received, clock };
+        let told = self.roster.told(self.node, stored.record.as_ref(), reading);
         let record = self.record(&facts, &stored, (sent, clock), &told);
         if stored.record.as_ref() != Some(&record) {
             let note = WriteRecord::new(&stored, &record);
@@ -112,7 +114,8 @@ impl Observer {
             }
         }
         facts.check_eviction(self.eviction).map_err(refusal)?;
-        let observed = Observed { at: received, wall_micros: clock, facts: Arc::clone(&facts) };
+        let observed =
+            Observed { at: received, wall_micros: clock, facts: Arc::clone(&facts), pace: told.pace };
         let persistence = facts.persistence();
         // The roster fills in `replaced`, because it knows which node was met before.
         let known = NodeView {
@@ -136,7 +139,7 @@ impl Observer {
         (sent, now): (Moment, u64),
         told: &Announcement,
     ) -> Record {
-        let Announcement { is_copy, lacks, list, left, met } = told;
+        let Announcement { is_copy, lacks, list, left, met, clock, pace: _ } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Observation {
@@ -156,6 +159,7 @@ impl Observer {
             list,
             left,
             met,
+            clock,
         };
         let mut record = Record::after(stored.record.as_ref(), &look);
         if planted::is(planted::Fault::UptimeBelieved) {
@@ -194,8 +198,9 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
             () = tokio::time::sleep(pause) => {}
             () = observer.roster.list_changed(version) => version = observer.roster.list_version(),
         }
+        pause = observer.every();
         match link.observe(&observer).await {
-            Ok(()) => {}
+            Ok(pace) => pause = observer.roster.clocks().pause(pace, pause),
             // Commands that need neither memory nor the missing permission still work. Grants stop counting once the
             // last observation is too old.
             Err(Refusal {
@@ -204,6 +209,5 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
             }) => {}
             Err(refusal) => return refusal,
         }
-        pause = observer.every();
     }
 }
