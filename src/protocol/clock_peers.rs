@@ -1,6 +1,6 @@
 //! The clock guard for a client that has just come and has not followed any clock yet. Clients that have write into each
-//! node's record how far its clock is from the others'. A node counts at once if it has not got ahead, since then, of as
-//! many others as make more than a minority with it.
+//! node's record how far its clock is from the others'. A node counts at once if its clock has moved since then like those
+//! of so many others that a quorum of all nodes cannot do without one of them.
 //!
 //! An example with three nodes, of which two make a quorum: the record of `a` says that its clock was 100 ms ahead of that
 //! of `b`. Now it is 100 ms ahead of `b`, too: either both have stepped by the same, or none has. If it is 5.1 s ahead of
@@ -39,7 +39,7 @@ pub(crate) struct ClockNews {
 /// How a node's clock moved, compared with the others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// It has not got ahead of a majority.
+    /// As the clocks of enough others.
     Alike,
     Ahead(Duration),
     /// Nobody has measured enough of the clocks that can be read now.
@@ -63,26 +63,45 @@ impl PeerClock {
 pub(crate) fn moved(node: usize, known: &[Option<NodeView>], needed: usize, rule: ClockRule) -> Moved {
     let Some(own) = &known[node] else { return Moved::Unknown };
     let connected = others(node, known).filter(|other| other.is_up);
-    let mut gains: Vec<_> = connected.filter_map(|other| gain(own, other, rule)).collect();
-    gains.sort_unstable();
-    match needed.checked_sub(1).map(|last| gains.get(last)) {
-        None | Some(Some(&Duration::ZERO)) => Moved::Alike,
-        Some(Some(gain)) => Moved::Ahead(*gain),
-        Some(None) => Moved::Unknown,
+    let compared: Vec<_> = connected.filter_map(|other| compared(own, other, rule)).collect();
+    let alike = compared.iter().filter(|moved| **moved == Compared::Alike).count();
+    let ahead = compared.iter().filter_map(|moved| match moved {
+        Compared::Ahead(gain) => Some(*gain),
+        Compared::Alike | Compared::Behind => None,
+    });
+    match ahead.max() {
+        _ if alike >= needed => Moved::Alike,
+        Some(gain) if compared.len() >= needed => Moved::Ahead(gain),
+        Some(_) | None => Moved::Unknown,
     }
 }
 
-/// By how much a node has got ahead of another one; zero if it is less than two clocks may run apart.
-fn gain(own: &NodeView, other: &NodeView, rule: ClockRule) -> Option<Duration> {
+/// How a node's clock moved, compared with that of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    Alike,
+    Ahead(Duration),
+    /// The other one got ahead, and may have stepped further than this one.
+    Behind,
+}
+
+fn compared(own: &NodeView, other: &NodeView, rule: ClockRule) -> Option<Compared> {
     let before = own.record.clocks.get(&other.record.id)?;
     let now = PeerClock::of(own.reading(), other.reading());
     // A clock that has stepped tells a wrong age, and one that has stepped ahead too great a one.
     let their_time_then = before.at.saturating_add_signed(before.least.saturating_neg());
     let age = own.clock.saturating_sub(before.at).min(other.clock.saturating_sub(their_time_then));
     let apart = own.clock.saturating_sub(now.at);
-    let gain = Duration::from_micros(u64::try_from(now.least.saturating_sub(before.most)).unwrap_or(0));
     let allowed = rule.allowed(Duration::from_micros(age.saturating_add(apart)));
-    Some(if gain <= allowed { Duration::ZERO } else { gain })
+    let gain = |more: i64, than: i64| {
+        let gain = Duration::from_micros(u64::try_from(more.saturating_sub(than)).unwrap_or(0));
+        (gain > allowed).then_some(gain)
+    };
+    Some(match (gain(now.least, before.most), gain(before.least, now.most)) {
+        (Some(gain), _) => Compared::Ahead(gain),
+        (None, Some(_)) => Compared::Behind,
+        (None, None) => Compared::Alike,
+    })
 }
 
 impl NodeView {
