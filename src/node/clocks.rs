@@ -8,12 +8,9 @@ use std::time::Duration;
 use crate::planted;
 use crate::protocol::{
     ClockHistory, ClockNews, ClockRule, Drift, Moved, NodeView, Pace, PeerClock, Quarantine, Quorum, Reading,
-    moved, take_standstill,
+    SETTLES_AFTER, moved, take_standstill,
 };
-use crate::types::{Guarding, Moment, NodeId, Ttl};
-
-/// How soon a node is observed again whose clock has jumped, so that clients that come later read of it.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+use crate::types::{Guarding, Moment, NodeId, Published, Ttl};
 
 /// The clock guard of one client.
 pub(crate) struct Clocks {
@@ -21,6 +18,8 @@ pub(crate) struct Clocks {
     rule: ClockRule,
     quorum: Quorum,
     nodes: Mutex<Vec<ClockHistory>>,
+    /// Changes when a clock has jumped.
+    jumps: Published<()>,
     /// Puts our own clock forward, which stood still.
     forward: Box<dyn Fn(Duration) + Send + Sync>,
 }
@@ -37,6 +36,7 @@ impl Clocks {
             rule: ClockRule::new(drift, max_ttl),
             quorum,
             nodes: Mutex::new(vec![ClockHistory::new(); quorum.nodes()]),
+            jumps: Published::new(()),
             forward: Box::new(forward),
         }
     }
@@ -46,14 +46,18 @@ impl Clocks {
     }
 
     /// `longest` is the longest lease of all clients.
-    pub(super) fn handle_reading(&self, node: NodeId, reading: Reading, longest: Ttl) -> Pace {
+    pub(super) fn handle_reading(&self, node: NodeId, reading: Reading, longest: Ttl) {
         let mut nodes = self.lock();
-        let pace = nodes[node.0].handle_reading(reading, self.rule(longest));
-        let standstill = match pace {
-            Pace::Jumped if self.are_guarded() => take_standstill(&mut nodes, self.quorum.needed()),
-            Pace::Jumped | Pace::Steady => None,
-        };
+        let is_one_of_many = nodes[node.0].has_just_jumped(reading.received);
+        match nodes[node.0].handle_reading(reading, self.rule(longest)) {
+            Pace::Jumped if self.are_guarded() => {}
+            Pace::Jumped | Pace::Steady => return,
+        }
+        let standstill = take_standstill(&mut nodes, self.quorum.needed());
         drop(nodes);
+        if !is_one_of_many {
+            self.jumps.set(());
+        }
         if let Some(standstill) = standstill {
             tracing::warn!(
                 ?standstill,
@@ -61,14 +65,13 @@ impl Clocks {
             );
             (self.forward)(standstill);
         }
-        pace
     }
 
     /// What to write into the record of `node`, read just now; nothing while it is not known whether clocks stepped.
     pub(super) fn news(&self, node: NodeId, reading: Reading, ids: &[String]) -> ClockNews {
         let nodes = self.lock();
         let own = &nodes[node.0];
-        if !own.is_past_known() {
+        if !own.is_past_known() || own.has_just_jumped(reading.received) {
             return ClockNews::default();
         }
         let peer = |(other, id): (&ClockHistory, &String)| {
@@ -119,12 +122,21 @@ impl Clocks {
         }
     }
 
-    /// How long to wait before the next observation of a node, `every` at most.
-    pub(super) fn pause(&self, pace: Pace, every: Duration) -> Duration {
-        match pace {
-            Pace::Jumped if self.are_guarded() => LOOK_AGAIN.min(every),
-            Pace::Jumped | Pace::Steady => every,
-        }
+    /// How long to wait before the next observation of a node, `every` at most: a jump is written once it is sure that it
+    /// was none of our own clock.
+    pub(super) fn pause(&self, node: NodeId, now: Moment, every: Duration) -> Duration {
+        if self.lock()[node.0].has_just_jumped(now) { SETTLES_AFTER.min(every) } else { every }
+    }
+
+    /// The number of jumps, to be given to [`jumped_since`](Self::jumped_since).
+    pub(super) fn jumps(&self) -> u64 {
+        self.jumps.version()
+    }
+
+    /// Returns when a clock has jumped since `jumps`: all nodes are observed then, because all clocks may have jumped.
+    /// Cancel safe.
+    pub(super) async fn jumped_since(&self, jumps: u64) {
+        self.jumps.changed_since(jumps).await;
     }
 
     fn rule(&self, longest: Ttl) -> ClockRule {

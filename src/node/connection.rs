@@ -16,7 +16,6 @@ use super::observe::{ObservationKind, Observed, Observer};
 use super::push::{Dialed, Notifications, Subscription, dial};
 use super::stream::{Activity, Connector};
 use crate::error::NodeFailure;
-use crate::protocol::Pace;
 use crate::types::Moment;
 
 /// The number of a connection to one node, growing with each one. The number tells whether a release followed its SET
@@ -85,9 +84,8 @@ impl Link {
     }
 
     /// Observes the node again. Cancel safe.
-    pub(super) async fn observe(&self, observer: &Observer) -> Result<Pace, Refusal> {
-        let observed = observer.observe(&mut self.connection.clone(), ObservationKind::Repeated).await?;
-        Ok(observed.pace)
+    pub(super) async fn observe(&self, observer: &Observer) -> Result<(), Refusal> {
+        observer.observe(&mut self.connection.clone(), ObservationKind::Repeated).await.map(|_| ())
     }
 
     /// Sends a command, see [`Command::send`]. The command is queued at the first poll.
@@ -159,7 +157,7 @@ impl Connection {
             let observed = observed.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
             let subscription = dialed.listen(notifications, name).await;
             let Dialed { connection, driver, .. } = dialed;
-            let Observed { facts, at, wall_micros, pace: _ } = observed;
+            let Observed { facts, at, wall_micros } = observed;
             let clock = NodeClock { at, wall_micros };
             let about = Arc::new(About { clock, facts, activity: Arc::clone(&activity) });
             Ok(Self { link: Link { connection, epoch, subscription, about }, activity, driver })

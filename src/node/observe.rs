@@ -16,7 +16,7 @@ use super::stream::Management;
 use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
 use crate::planted;
-use crate::protocol::{NodeView, Observation, Pace, Reading, Record};
+use crate::protocol::{NodeView, Observation, Reading, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
 /// Everything that an observation of a node needs.
@@ -42,7 +42,6 @@ pub(super) struct Observed {
     pub(super) facts: Arc<NodeFacts>,
     pub(super) at: Moment,
     pub(super) wall_micros: u64,
-    pub(super) pace: Pace,
 }
 
 impl Observer {
@@ -114,8 +113,7 @@ impl Observer {
             }
         }
         facts.check_eviction(self.eviction).map_err(refusal)?;
-        let observed =
-            Observed { at: received, wall_micros: clock, facts: Arc::clone(&facts), pace: told.pace };
+        let observed = Observed { at: received, wall_micros: clock, facts: Arc::clone(&facts) };
         let persistence = facts.persistence();
         // The roster fills in `replaced`, because it knows which node was met before.
         let known = NodeView {
@@ -139,7 +137,7 @@ impl Observer {
         (sent, now): (Moment, u64),
         told: &Announcement,
     ) -> Record {
-        let Announcement { is_copy, lacks, list, left, met, clock, pace: _ } = told;
+        let Announcement { is_copy, lacks, list, left, met, clock } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Observation {
@@ -189,7 +187,8 @@ impl Observer {
 /// Observes the node at the client's interval, and at once when our node list has changed. Returns the reason why the
 /// node has no vote any more.
 pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
-    let mut version = observer.roster.list_version();
+    let clocks = observer.roster.clocks();
+    let (mut version, mut jumps) = (observer.roster.list_version(), clocks.jumps());
     // While we connected, the last unmet node on the list may have been met.
     let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
@@ -197,10 +196,11 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
             biased;
             () = tokio::time::sleep(pause) => {}
             () = observer.roster.list_changed(version) => version = observer.roster.list_version(),
+            () = clocks.jumped_since(jumps) => {}
         }
-        pause = observer.every();
+        (pause, jumps) = (observer.every(), clocks.jumps());
         match link.observe(&observer).await {
-            Ok(pace) => pause = observer.roster.clocks().pause(pace, pause),
+            Ok(()) => pause = clocks.pause(observer.node, observer.ambient.now(), pause),
             // Commands that need neither memory nor the missing permission still work. Grants stop counting once the
             // last observation is too old.
             Err(Refusal {

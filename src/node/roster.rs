@@ -10,8 +10,8 @@ use super::clocks::Clocks;
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::protocol::{
-    Change, ClockNews, NodeView, Pace, Quarantine, Reading, Record, UNMET, is_complete, is_introduced,
-    lacking, longest_announced, observation_lasts, observe_every, span,
+    Change, ClockNews, NodeView, Quarantine, Reading, Record, UNMET, is_complete, is_introduced, lacking,
+    longest_announced, observation_lasts, observe_every, span,
 };
 use crate::types::{Moment, NodeId, Published, Ttl};
 
@@ -74,8 +74,6 @@ pub(super) struct Announcement {
     /// The other nodes: their ids, and the latest changes of their records.
     pub(super) met: Vec<(String, Change)>,
     pub(super) clock: ClockNews,
-    /// What the reading of the node's clock showed.
-    pub(super) pace: Pace,
 }
 
 impl Roster {
@@ -203,8 +201,8 @@ impl Roster {
     }
 
     /// Handles a reading of a node's clock.
-    pub(crate) fn handle_reading(&self, node: NodeId, reading: Reading) -> Pace {
-        self.clocks.handle_reading(node, reading, self.longest())
+    pub(crate) fn handle_reading(&self, node: NodeId, reading: Reading) {
+        self.clocks.handle_reading(node, reading, self.longest());
     }
 
     /// Until when the grants of a node do not count because of its clock, if that is after `now`.
@@ -224,19 +222,13 @@ impl Roster {
 
     /// Returns what to announce to a node that was admitted and has this record.
     pub(super) fn told(&self, node: NodeId, record: Option<&Record>, reading: Reading) -> Announcement {
-        let pace = self.handle_reading(node, reading);
+        self.handle_reading(node, reading);
         if record.is_none_or(Record::is_unused) {
             self.clocks.handle_unused(node);
         }
-        let clock = match pace {
-            Pace::Steady => {
-                let id = |member: &Member| member.id().to_owned();
-                let ids: Vec<_> = self.members.with(|members| members.iter().map(id).collect());
-                self.clocks.news(node, reading, &ids)
-            }
-            // A jump that turns out to be our own standstill is not written.
-            Pace::Jumped => ClockNews::default(),
-        };
+        let id = |member: &Member| member.id().to_owned();
+        let ids: Vec<_> = self.members.with(|members| members.iter().map(id).collect());
+        let clock = self.clocks.news(node, reading, &ids);
         let List { now: list, before } = self.list.with(List::clone);
         self.members.with(|members| {
             let others =
@@ -258,7 +250,7 @@ impl Roster {
             });
             // A list is announced as left only once: a client that still uses it announces it again.
             let left = if members[node.0].left == before { String::new() } else { before };
-            Announcement { is_copy, lacks, list, left, met, clock, pace }
+            Announcement { is_copy, lacks, list, left, met, clock }
         })
     }
 

@@ -23,6 +23,9 @@ const PARTS: u32 = 32;
 /// a larger floor allows for round trips, but those of other clients may be shorter.
 const SLACK_MAX: Duration = Duration::from_millis(2);
 
+/// How long a jump waits for readings of the other clocks, which may have jumped alike.
+pub(crate) const SETTLES_AFTER: Duration = Duration::from_millis(50);
+
 /// One reading of a node's clock. The node read its clock at some moment between `sent` and `received`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Reading {
@@ -245,6 +248,11 @@ impl ClockHistory {
     /// When the leases are over that a gain endangered.
     pub(crate) fn endangered_until(&self) -> Moment {
         self.endangered_until
+    }
+
+    /// Whether a jump has been seen just before `now`. It may turn out that all clocks have jumped.
+    pub(crate) fn has_just_jumped(&self, now: Moment) -> bool {
+        self.jump.is_some_and(|jump| now < jump.to + SETTLES_AFTER)
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -27,7 +27,7 @@ pub(crate) mod wall_clock;
 
 pub use backoff::Retry;
 pub(crate) use backoff::{LOOK_AGAIN, Pause, Strategy};
-pub(crate) use clock_history::{ClockHistory, ClockRule, Pace, Reading, take_standstill};
+pub(crate) use clock_history::{ClockHistory, ClockRule, Pace, Reading, SETTLES_AFTER, take_standstill};
 pub(crate) use clock_peers::{ClockNews, Moved, PeerClock, moved};
 pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
