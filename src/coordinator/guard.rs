@@ -134,3 +134,7 @@ impl Coordinator {
 fn refused(Quarantine { until, cause }: Quarantine, now: Moment) -> NodeFailure {
     NodeFailure::Quarantined { left: now.until(until), cause }
 }
+
+#[cfg(all(test, unix))]
+#[path = "clocks_tests.rs"]
+mod tests;
