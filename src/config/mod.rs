@@ -78,6 +78,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_clock_skew` | 60 s | clocks only decide the order of tokens after a loss of data |
 /// | `fence_retention` | 7 days | far longer than clocks differ |
 /// | restart guard | on | the vote of a node that forgot a lock could give the lock to a second client |
+/// | clock guard | on | the vote of a node whose clock was stepped could do the same |
 /// | `key_prefix` | none | the key of a lock is its name, as in other implementations |
 /// | `owner` | `host:pid` | the key shows who holds the lock |
 #[derive(Clone, Debug)]

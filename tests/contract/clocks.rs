@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlock_quorum::testing::{ClockStep, Data, LocalCluster, Reply};
-use redlock_quorum::{Guard, NodeFailure, QuarantineCause, Redlock, RedlockBuilder};
+use redlock_quorum::{Guard, NodeFailure, NodeStatus, QuarantineCause, Redlock, RedlockBuilder};
 
 use tokio::runtime::Runtime;
 
@@ -35,11 +35,11 @@ async fn client(cluster: &LocalCluster) -> Redlock {
 
 /// Why the grants of each node do not count.
 fn causes(redlock: &Redlock) -> Vec<Option<QuarantineCause>> {
-    let cause = |failure: &NodeFailure| match failure {
-        NodeFailure::Quarantined { cause, .. } => Some(*cause),
+    let cause = |node: &NodeStatus| match node.failure() {
+        Some(NodeFailure::Quarantined { cause, .. }) => Some(*cause),
         _ => None,
     };
-    redlock.nodes().iter().map(|node| node.failure().and_then(cause)).collect()
+    redlock.nodes().iter().map(cause).collect()
 }
 
 /// A lock on the first two of three nodes only.
