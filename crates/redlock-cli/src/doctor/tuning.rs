@@ -38,9 +38,9 @@ impl Bounds {
             max_clock_skew: settings.max_clock_skew(),
             node_timeout: settings.node_timeout(),
             quarantine: settings.quarantine(),
-            has_clock_guard: !settings.effective().any(|(setting, value, _)| {
-                setting.name() == "dangerous_no_clock_guard" && value.as_deref() == Some("true")
-            }),
+            has_clock_guard: !settings
+                .effective()
+                .any(|(setting, value, _)| setting.name() == "dangerous_no_clock_guard" && value == "true"),
         }
     }
 
@@ -213,6 +213,7 @@ mod tests {
         max_clock_skew: MINUTE,
         node_timeout: Duration::from_millis(250),
         quarantine: Duration::from_secs(22),
+        has_clock_guard: true,
     };
 
     /// A node that votes.
