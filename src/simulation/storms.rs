@@ -11,7 +11,7 @@ pub(super) type Path = (usize, usize);
 const CONNECTS_MAX: usize = 36;
 const CONNECTS_IN: Duration = Duration::from_secs(10);
 /// Commands in a second on one path. The workload of a client needs up to a third of them.
-const COMMANDS_MAX: u64 = 600;
+const COMMANDS_MAX: u64 = 900;
 
 #[derive(Default)]
 pub(super) struct Storms(Mutex<Counts>);
