@@ -63,7 +63,7 @@ fn a_short_run_with_everything_is_clean_and_leaves_a_report() {
 }
 
 const FAST: &str = r#"
-about = "The clocks of three nodes run twice too fast, and nobody looks at them."
+about = "The clocks of three nodes run six times too fast, and nobody looks at them."
 duration = "8s"
 
 [settings]
@@ -78,7 +78,7 @@ long_one_in = 4
 at = "500ms"
 nemesis = "clock-rate"
 nodes = "majority"
-ppm = 1_000_000
+ppm = 5_000_000
 for = "7s"
 "#;
 
