@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::Error;
-use crate::sides::Side;
+use redlock_bench::Error;
+use redlock_bench::sides::Side;
 
 /// First cycles of each task, which are not counted because the batch before was another side's and left its caches.
 const WARM_UP: u64 = 3;

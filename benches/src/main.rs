@@ -5,7 +5,7 @@
 mod batch;
 mod plan;
 mod report;
-mod sides;
+
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use batch::Batch;
 use plan::{Bed, Plan, Random, SideName, names};
 use report::{Report, Setting};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use redlock_bench::Error;
 
 /// Latency and throughput of redlock-quorum, its floor and rslock, interleaved, against five local masters.
 #[derive(Parser)]

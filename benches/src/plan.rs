@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use redlock_quorum::Fencing;
 use redlock_quorum::testing::{Durability, LocalCluster};
 
-use crate::Error;
+use redlock_bench::Error;
 use crate::batch::{Batch, Sample};
-use crate::sides::{Floor, Ours, Rslock};
+use redlock_bench::sides::{Floor, Ours, Rslock};
 
 pub(crate) const NODES: usize = 5;
 const PAUSED_NODE: usize = 2;
