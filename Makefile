@@ -93,7 +93,7 @@ crates:
 	echo "crates without features: $$count (must be less than $(MAX_CRATES))" && \
 	test "$$count" -lt $(MAX_CRATES)
 
-bench: setup ## measure latency and throughput; ARGS go to the bench program
+bench: setup ## measure latency, throughput and CPU beside other crates, for 5 minutes; ARGS go to the bench program
 	$(CARGO) run --release --locked -p redlock-bench -- $(ARGS)
 
 counts: setup ## compare instructions and allocations of a cycle with benches/counts.json; ARGS=--record writes it anew

@@ -1,4 +1,4 @@
-//! The sides that are compared. A cycle is a lock and its release; each side has one connection per node.
+//! The sides that are compared. A cycle is a lock and its release. Each side but `Redlock2` has one connection per node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,9 +79,7 @@ impl Ours {
 impl Side for Ours {
     async fn cycle(&self, name: &str) -> Result<(), Error> {
         let guard = match self.variant {
-            Variant::Multi => {
-                self.redlock.multi([name, &format!("{name}:also")])?.ttl(TTL).lock().await?
-            }
+            Variant::Multi => self.redlock.multi([name, &format!("{name}:also")])?.ttl(TTL).lock().await?,
             Variant::Reader => self.redlock.rwlock(name)?.ttl(TTL).read().await?,
             Variant::Default
             | Variant::NoFencing
@@ -209,5 +207,30 @@ impl Side for Rslock {
         let lock = self.0.lock(name.as_bytes(), TTL).await?;
         self.0.unlock(&lock).await;
         Ok(())
+    }
+}
+
+/// The crate `redlock`, version 2, with its defaults. The crate blocks, and connects to every node for each command.
+#[derive(Clone)]
+pub struct Redlock2(Arc<redlock::RedLock>);
+
+impl Redlock2 {
+    /// Takes the nodes' addresses; each lock connects.
+    #[must_use]
+    pub fn new(urls: &[String]) -> Self {
+        Self(Arc::new(redlock::RedLock::new(urls.to_vec())))
+    }
+}
+
+impl Side for Redlock2 {
+    async fn cycle(&self, name: &str) -> Result<(), Error> {
+        let (manager, name) = (Arc::clone(&self.0), name.to_owned());
+        let cycle = move || {
+            let ttl = usize::try_from(TTL.as_millis())?;
+            let lock = manager.lock(name.as_bytes(), ttl)?.ok_or("redlock missed a quorum")?;
+            manager.unlock(&lock);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(cycle).await?
     }
 }

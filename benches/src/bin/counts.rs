@@ -98,7 +98,8 @@ fn instructions(side: &str, urls: &[String]) -> Result<f64, Error> {
         .args(urls)
         .output()?;
     let told = String::from_utf8_lossy(&output.stderr);
-    let collected = told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<f64>().ok());
+    let collected =
+        told.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<f64>().ok());
     match collected {
         #[expect(clippy::cast_precision_loss)]
         Some(collected) if output.status.success() => Ok(collected / CYCLES as f64),
