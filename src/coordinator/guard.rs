@@ -113,6 +113,7 @@ impl Coordinator {
             let Answered { acquired, clock } = reply?;
             let Some(clock) = clock else { return Ok(acquired) };
             let received = this.now();
+            let sent = if planted::is(planted::Fault::SentAtLate) { received } else { sent };
             let clock =
                 clock.map(|clock| this.roster.handle_reading(node, Reading { sent, received, clock }));
             if let Acquired::Denied(_) = acquired {

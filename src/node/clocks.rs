@@ -2,6 +2,7 @@
 //! `protocol/clock_peers.rs`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) struct Clocks {
     rule: ClockRule,
     quorum: Quorum,
     nodes: Mutex<Vec<ClockHistory>>,
+    /// For each node, when its last quarantine ends, in nanoseconds of our clock: attempts read it without the mutex.
+    refused_until: Box<[AtomicU64]>,
     /// Changes when a clock has jumped.
     jumps: Published<()>,
     /// Puts our own clock forward, which stood still.
@@ -36,6 +39,7 @@ impl Clocks {
             rule: ClockRule::new(drift, max_ttl),
             quorum,
             nodes: Mutex::new(vec![ClockHistory::new(); quorum.nodes()]),
+            refused_until: (0..quorum.nodes()).map(|_| AtomicU64::new(u64::MAX)).collect(),
             jumps: Published::new(()),
             forward: Box::new(forward),
         }
@@ -49,11 +53,16 @@ impl Clocks {
     pub(super) fn handle_reading(&self, node: NodeId, reading: Reading, longest: Ttl) {
         let mut nodes = self.lock();
         let is_one_of_many = nodes[node.0].has_just_jumped(reading.received);
-        match nodes[node.0].handle_reading(reading, self.rule(longest)) {
+        let pace = nodes[node.0].handle_reading(reading, self.rule(longest));
+        self.publish(node, &nodes[node.0], longest);
+        match pace {
             Pace::Jumped if self.are_guarded() => {}
             Pace::Jumped | Pace::Steady => return,
         }
         let standstill = take_standstill(&mut nodes, self.quorum.needed());
+        if standstill.is_some() {
+            nodes.iter().enumerate().for_each(|(i, history)| self.publish(NodeId(i), history, longest));
+        }
         drop(nodes);
         if !is_one_of_many {
             self.jumps.set(());
@@ -87,8 +96,10 @@ impl Clocks {
     }
 
     /// Node `unused` was observed, and no client can hold a lease on it.
-    pub(super) fn handle_unused(&self, unused: NodeId) {
-        self.lock()[unused.0].handle_past_known();
+    pub(super) fn handle_unused(&self, unused: NodeId, longest: Ttl) {
+        let history = &mut self.lock()[unused.0];
+        history.handle_past_known();
+        self.publish(unused, history, longest);
     }
 
     /// Judges the clocks that we have just begun to follow by what other clients wrote.
@@ -107,6 +118,7 @@ impl Clocks {
                 Moved::Ahead(gain) => history.handle_past_gain(gain, rule),
                 Moved::Unknown => {}
             }
+            self.publish(NodeId(i), history, longest);
         }
     }
 
@@ -117,8 +129,10 @@ impl Clocks {
     /// Until when the grants of a node do not count because of its clock, and why.
     pub(super) fn quarantine(&self, node: NodeId, now: Moment, longest: Ttl) -> Option<Quarantine> {
         match self.guarding {
-            Guarding::On => self.lock()[node.0].quarantine(now, self.rule(longest)),
-            Guarding::Off => None,
+            Guarding::On if now.as_nanos() < self.refused_until[node.0].load(Ordering::Relaxed) => {
+                self.lock()[node.0].quarantine(now, self.rule(longest))
+            }
+            Guarding::On | Guarding::Off => None,
         }
     }
 
@@ -137,6 +151,11 @@ impl Clocks {
     /// Cancel safe.
     pub(super) async fn jumped_since(&self, jumps: u64) {
         self.jumps.changed_since(jumps).await;
+    }
+
+    fn publish(&self, node: NodeId, history: &ClockHistory, longest: Ttl) {
+        let until = history.last_quarantine(self.rule(longest)).until;
+        self.refused_until[node.0].store(until.as_nanos(), Ordering::Relaxed);
     }
 
     fn rule(&self, longest: Ttl) -> ClockRule {

@@ -224,7 +224,7 @@ impl Roster {
     pub(super) fn told(&self, node: NodeId, record: Option<&Record>, reading: Reading) -> Announcement {
         self.handle_reading(node, reading);
         if record.is_none_or(Record::is_unused) {
-            self.clocks.handle_unused(node);
+            self.clocks.handle_unused(node, self.longest());
         }
         let id = |member: &Member| member.id().to_owned();
         let ids: Vec<_> = self.members.with(|members| members.iter().map(id).collect());

@@ -150,6 +150,20 @@ impl ClockHistory {
     pub(crate) fn handle_reading(&mut self, reading: Reading, rule: ClockRule) -> Pace {
         self.is_connected = true;
         let pace = self.handle_pause_or_jump(reading, rule);
+        self.handle_gains(reading, rule);
+        self.keep(reading, rule);
+        if self.last.is_none_or(|last| last.received <= reading.received) {
+            self.last = Some(reading);
+        }
+        pace
+    }
+
+    fn handle_gains(&mut self, reading: Reading, rule: ClockRule) {
+        // Hardly any reading shows more than the slack, and this runs for every acquire.
+        let lowest = self.readings.iter().map(|earlier| earlier.offset().1).min();
+        if lowest.is_none_or(|lowest| nanos(reading.offset().0 - lowest) <= rule.slack) {
+            return;
+        }
         for (i, earlier) in self.readings.iter().enumerate() {
             if earlier.received > reading.sent {
                 break;
@@ -163,11 +177,6 @@ impl ClockHistory {
             let next = self.readings.get(i + 1).map_or(reading.received, |next| next.received);
             self.endangered_until = self.endangered_until.max(next + rule.endangered(gain));
         }
-        self.keep(reading, rule);
-        if self.last.is_none_or(|last| last.received <= reading.received) {
-            self.last = Some(reading);
-        }
-        pace
     }
 
     fn handle_pause_or_jump(&mut self, reading: Reading, rule: ClockRule) -> Pace {
@@ -265,6 +274,11 @@ impl ClockHistory {
 
     /// Until when the node's grants do not count, if that is after `now`.
     pub(crate) fn quarantine(&self, now: Moment, rule: ClockRule) -> Option<Quarantine> {
+        Some(self.last_quarantine(rule)).filter(|quarantine| now < quarantine.until)
+    }
+
+    /// The quarantine that ends last, or has ended last.
+    pub(crate) fn last_quarantine(&self, rule: ClockRule) -> Quarantine {
         let unknown_until = match self.past {
             Past::Unknown => self.since + rule.span(rule.longest.as_duration()),
             Past::Known => Moment::from_nanos(0),
@@ -276,7 +290,7 @@ impl ClockHistory {
             QuarantineCause::Stepped
         };
         let until = stepped_until.max(unknown_until);
-        (now < until).then_some(Quarantine { until, cause })
+        Quarantine { until, cause }
     }
 
     /// Our own clock stood still in the last jump, and is put forward now. The readings since then are off.

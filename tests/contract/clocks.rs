@@ -67,20 +67,19 @@ async fn clocks_that_are_stepped_in_turn_help_nobody_to_a_lock_that_is_held() {
     let guard = first.mutex(KEY).unwrap().lock().await.unwrap();
     for node in [0, 1] {
         cluster.step_clock(node, STEP).unwrap();
-        let error = second.mutex(KEY).unwrap().try_lock().await.unwrap_err();
-        let stepped = error.votes().unwrap().failures().filter(|(_, failure)| {
-            matches!(failure, NodeFailure::Quarantined { cause: QuarantineCause::Stepped, .. })
-        });
-        assert_eq!(stepped.count(), node + 1, "the reading that comes with the grant shows it: {error}");
+        assert!(!gets_the_lock(&second).await, "the reading that comes with the grant shows the step");
     }
+    let stepped = Some(QuarantineCause::Stepped);
+    eventually(SLACK, "both have stepped", || causes(&second) == [stepped, stepped, None]).await;
     // The client that saw the steps tells those that come later.
     let is_marked = |node| {
         let reply = cluster.command(node, &["HEXISTS", "redlock-quorum:node", "stepped"]).unwrap();
         matches!(reply, Reply::Int(1))
     };
     eventually(SLACK, "the steps are in the records", || is_marked(0) && is_marked(1)).await;
+    // Of node 2, the third client may not know yet that it is the one that has not stepped.
     let third = client(&cluster).await;
-    assert_eq!(causes(&third), [Some(QuarantineCause::Stepped), Some(QuarantineCause::Stepped), None]);
+    assert_eq!(causes(&third)[..2], [stepped; 2]);
     assert!(!gets_the_lock(&third).await);
     assert!(gets_the_lock(&reckless).await && guard.is_valid(), "without the guard there are two holders");
 }
