@@ -64,3 +64,7 @@ impl Command for Intend {
         reply.map(drop).map_err(|error| failure::of_command(&error))
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "shared_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::RESOURCES;
 use crate::Redlock;
 use crate::error::{LockError, ReleaseError, Released};
-use crate::lock::{Guard, Multi, Mutex, RwLock, Semaphore, WriteGuard};
+use crate::lock::{Election, Guard, Multi, Mutex, RwLock, Semaphore, WriteGuard};
 use crate::protocol::Retry;
 use crate::types::{KeyPrefix, Resource};
 
@@ -33,15 +33,17 @@ pub(super) enum Kind {
     Reader,
     Writer,
     Permit,
+    Leader,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] = [Self::Mutex, Self::Multi, Self::Reader, Self::Writer, Self::Permit];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Mutex, Self::Multi, Self::Reader, Self::Writer, Self::Permit, Self::Leader];
 
     /// What is held of which at most so many may be held: a semaphore is another resource than the mutex of its name.
     pub(super) fn held(self, guard: &Guard) -> Vec<String> {
         match self {
-            Self::Mutex | Self::Multi | Self::Reader | Self::Writer => {
+            Self::Mutex | Self::Multi | Self::Reader | Self::Writer | Self::Leader => {
                 guard.resources().map(str::to_owned).collect()
             }
             Self::Permit => vec![format!("a permit of {}", guard.resource())],
@@ -51,7 +53,7 @@ impl Kind {
     /// Where somebody waits for it: those who wait for all resources, and for a permit, are in a place of their own.
     pub(super) fn waits_at(self, resource: &str) -> String {
         match self {
-            Self::Mutex | Self::Reader | Self::Writer => resource.to_owned(),
+            Self::Mutex | Self::Reader | Self::Writer | Self::Leader => resource.to_owned(),
             Self::Multi => RESOURCES.join(", "),
             Self::Permit => format!("a permit of {resource}"),
         }
@@ -60,7 +62,7 @@ impl Kind {
     /// As long as fewer hold it, whoever waits has to be served.
     pub(super) fn served(self) -> usize {
         match self {
-            Self::Mutex | Self::Multi | Self::Reader | Self::Writer => 1,
+            Self::Mutex | Self::Multi | Self::Reader | Self::Writer | Self::Leader => 1,
             Self::Permit => PERMITS,
         }
     }
@@ -68,7 +70,7 @@ impl Kind {
     /// How many may hold the resource at once, this one included.
     pub(super) fn holders_max(self) -> usize {
         match self {
-            Self::Mutex | Self::Multi | Self::Writer => 1,
+            Self::Mutex | Self::Multi | Self::Writer | Self::Leader => 1,
             Self::Reader => usize::MAX,
             Self::Permit => PERMITS,
         }
@@ -85,6 +87,7 @@ impl Kind {
             Self::Reader => "readers",
             Self::Writer => "writers",
             Self::Permit => "permits",
+            Self::Leader => "leaders",
         }
     }
 }
@@ -106,6 +109,7 @@ pub(super) enum Lock {
     Reader(RwLock),
     Writer(RwLock),
     Semaphore(Semaphore),
+    Election(Election),
 }
 
 macro_rules! on_terms {
@@ -126,6 +130,7 @@ impl Lock {
             Kind::Reader => Self::Reader(on_terms!(redlock.rwlock(resource), terms)),
             Kind::Writer => Self::Writer(on_terms!(redlock.rwlock(resource), terms)),
             Kind::Permit => Self::Semaphore(on_terms!(redlock.semaphore(resource, PERMITS), terms)),
+            Kind::Leader => Self::Election(on_terms!(redlock.election(resource), terms)),
         }
     }
 
@@ -136,6 +141,7 @@ impl Lock {
             Self::Reader(lock) => lock.read().await.map(Locked::Guard),
             Self::Writer(lock) => lock.write().await.map(Locked::Writer),
             Self::Semaphore(lock) => lock.acquire().await.map(|permit| Locked::Guard(permit.into())),
+            Self::Election(lock) => lock.campaign().await.map(|leader| Locked::Guard(leader.into())),
         }
     }
 
@@ -146,6 +152,8 @@ impl Lock {
             Self::Reader(lock) => lock.try_read().await.map(Locked::Guard),
             Self::Writer(lock) => lock.try_write().await.map(Locked::Writer),
             Self::Semaphore(lock) => lock.try_acquire().await.map(|permit| Locked::Guard(permit.into())),
+            // A candidate that does not wait is none.
+            Self::Election(_) => self.lock().await,
         }
     }
 }

@@ -43,9 +43,11 @@ use storms::Storms;
 use work::Kinds;
 
 /// When the last fault is healed: most runs are short, because many short runs find more than few long ones.
-const FAULTS_END: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(20);
+const FAULTS_END: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(15);
+/// How often leases are long.
+const LONG_SHARE: f64 = 0.12;
 /// The same where leases are long.
-const LONG_FAULTS_END: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(60);
+const LONG_FAULTS_END: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(50);
 /// After a shutdown no lock is left for longer.
 const LAST_RELEASES: Duration = Duration::from_secs(1);
 /// After a shutdown nothing is left for longer: a wait queue lives for ten seconds.
@@ -200,7 +202,7 @@ fn is_kept(key: &str) -> bool {
 fn scale(random: &mut StdRng) -> Scale {
     let differ = f64::from(u8::from(random.random_bool(0.5))) * 0.5;
     let to_the_end = [0.0, 0.05, 0.4][random.random_range(0..3)];
-    if random.random_bool(0.2) {
+    if random.random_bool(LONG_SHARE) {
         Scale {
             shortest_ttl: 2_000,
             max_ttls: [20_000, 30_000, 10_000],

@@ -90,7 +90,7 @@ impl Stage {
             What::Swap(address) => {
                 let Some(spare) = self.internet.spare() else { return Begun::NotAtAll };
                 let before = self.internet.leads_to(address);
-                self.internet.lead(address, spare);
+                self.lead(address, spare);
                 return Begun::From(before);
             }
             What::StepClock(server, by) => self.server(server).step_clock(by),
@@ -182,7 +182,7 @@ impl Stage {
                     && self.internet.is_free(before)
                     && !self.internet.is_replica(before)
                 {
-                    self.internet.lead(address, before);
+                    self.lead(address, before);
                 }
             }
         }
@@ -217,7 +217,15 @@ impl Stage {
         self.server(master).restart(now, Data::Kept);
     }
 
-    /// Data from before a release has the lock again, and nobody can know. It lasts for its TTL.
+    fn lead(&self, address: usize, server: usize) {
+        // A release that is under way goes to the wrong server.
+        self.excuse(self.internet.server_at(address));
+        self.internet.lead(address, server);
+        self.excuse(self.server(server));
+    }
+
+    /// A server has a lock that was released, or will be, and nobody can know: its data is from before the release, or the
+    /// release goes to another server. The lock lasts for its TTL.
     fn excuse(&self, server: &SimServer) {
         let now = self.internet.time().now();
         KEYS.iter().flat_map(|key| server.holders(key, now)).for_each(|holder| self.oracle.excuse(holder));

@@ -55,8 +55,9 @@ impl Storms {
 
     pub(super) fn handle_written(&self, path: Path, bytes: &[u8], now: Duration) {
         // Each request is an array, which begins with an asterisk on a new line.
-        let starts = bytes.windows(3).filter(|window| *window == b"\r\n*").count();
-        let commands = u64::try_from(starts + usize::from(bytes.first() == Some(&b'*'))).unwrap_or(u64::MAX);
+        let stars = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'*');
+        let starts = stars.filter(|(at, _)| *at == 0 || bytes[..*at].ends_with(b"\r\n")).count();
+        let commands = u64::try_from(starts).unwrap_or(u64::MAX);
         let Counts { commands: seen, most, violations, .. } = &mut *self.0.lock().unwrap();
         let (second, number) = seen.entry(path).or_default();
         if *second != now.as_secs() {

@@ -13,6 +13,8 @@ pub struct ConnectionId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) struct Connection {
     input: Vec<u8>,
+    /// How much of the input was taken.
+    taken: usize,
     output: Vec<u8>,
     /// Messages to itself, which since 7.2 follow the reply.
     deferred: Vec<Reply>,
@@ -29,6 +31,7 @@ impl Connection {
     pub(crate) fn new(user: Option<String>) -> Self {
         Self {
             input: Vec::new(),
+            taken: 0,
             output: Vec::new(),
             deferred: Vec::new(),
             protocol: Protocol::Resp2,
@@ -40,16 +43,17 @@ impl Connection {
     }
 
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        self.input.drain(..std::mem::take(&mut self.taken));
         self.input.extend_from_slice(bytes);
     }
 
     /// The next whole request; none once the connection is closing.
     pub(crate) fn next_request(&mut self, version: Version) -> Option<Vec<Vec<u8>>> {
         while !self.is_closing {
-            match parse(&self.input) {
+            match parse(&self.input[self.taken..]) {
                 Parsed::Incomplete => return None,
                 Parsed::Request(request, taken) => {
-                    self.input.drain(..taken);
+                    self.taken += taken;
                     if !request.is_empty() {
                         return Some(request);
                     }

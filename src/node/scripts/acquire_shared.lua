@@ -23,6 +23,10 @@ end
 if not redis.call('ZSCORE', key, token) and redis.pcall('EXISTS', ARGV[3]) == 1 then
   return 0
 end
+-- Before the write: where PEXPIRE is not permitted any more, nothing is left that never expires.
+if left < ttl then
+  redis.call('PEXPIRE', key, ttl)
+end
 redis.call('ZADD', key, 'GT', string.format('%.0f', now + ttl + 1), token)
 if redis.call('PTTL', key) < ttl then
   redis.call('PEXPIRE', key, ttl)

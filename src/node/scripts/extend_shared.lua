@@ -13,6 +13,8 @@ for i, key in ipairs(KEYS) do
   answers[i] = '0'
   if redis.pcall('GET', key) == token then
     local left = math.max(redis.call('PTTL', key), ttl)
+    -- Before the write: where PEXPIRE is not permitted any more, nothing is left that never expires.
+    redis.call('PEXPIRE', key, string.format('%.0f', left))
     redis.call('DEL', key)
     redis.call('ZADD', key, string.format('%.0f', now + left + 1), token)
     redis.call('PEXPIRE', key, string.format('%.0f', left))

@@ -12,6 +12,8 @@ local WAITS_MAX = 256
 if #redis.call('HGETALL', KEYS[1]) >= 2 * WAITS_MAX then
   redis.call('DEL', KEYS[1])
 end
+-- Before the write, too: where PEXPIRE is not permitted any more, nothing is left that never expires.
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 redis.call('HSET', KEYS[1], ARGV[1], 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1

@@ -27,8 +27,13 @@ end
 if ticket == '' or writer_waits_for > 0 then
   ticket = new_ticket(queue)
 end
+local kept = redis.call('PTTL', queue)
+-- Before the write: where PEXPIRE is not permitted any more, nothing is left that never expires.
+if kept < tonumber(ARGV[5]) then
+  redis.call('PEXPIRE', queue, ARGV[5])
+end
 redis.call('ZADD', queue, ticket, me)
-if redis.call('PTTL', queue) < tonumber(ARGV[5]) then
+if kept == -2 then
   redis.call('PEXPIRE', queue, ARGV[5])
 end
 local ttl, key = held_for(KEYS[1])
