@@ -8,7 +8,7 @@ REDLOCK = $(CARGO) run --quiet --locked -p redlock-cli --
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test servers matrix model sim sim-bugs fuzz check lint fmt clippy doc crates bench chaos planted docker-image docker-up docker-down docker-test
+.PHONY: help setup demo test servers matrix model sim sim-bugs fuzz check lint fmt clippy doc crates bench counts chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -69,7 +69,7 @@ fuzz: ## feed the settings parser and the client with what nobody would send, FU
 			target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
-check: lint test ## all that CI runs: lint and test
+check: lint test counts ## all that CI runs: lint, test and counts
 
 lint: fmt clippy doc crates ## format, clippy over the feature combinations, documentation, number of crates
 
@@ -93,8 +93,11 @@ crates:
 	echo "crates without features: $$count (must be less than $(MAX_CRATES))" && \
 	test "$$count" -lt $(MAX_CRATES)
 
-bench: setup ## measure latency and throughput; ARGS go to the bench program
+bench: setup ## measure latency, throughput and CPU beside other crates, for 5 minutes; ARGS go to the bench program
 	$(CARGO) run --release --locked -p redlock-bench -- $(ARGS)
+
+counts: setup ## compare instructions and allocations of a cycle with benches/counts.json; ARGS=--record writes it anew
+	$(CARGO) run --release --locked -p redlock-bench --bin counts -- $(ARGS)
 
 docker-image: ## build the image of a docker node from this machine's own Redis server, without a registry
 	@sh docker/image.sh

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redlock_quorum::testing::LocalCluster;
-use redlock_quorum::{LockError, Loss, Redlock, RunError, SettingsError};
+use redlock_quorum::{LockError, Loss, Redlock};
 use tokio::sync::{Notify, mpsc};
 
 /// Longest time without a leader after a leader has crashed.
@@ -30,7 +30,6 @@ enum News {
     },
     Resigned,
     SteppedDown(Loss),
-    NobodyElected(LockError),
 }
 
 struct Candidate {
@@ -43,33 +42,32 @@ struct Candidate {
 
 impl Candidate {
     /// Campaigns and leads, again and again, until `resign` is notified.
-    async fn serve(self) -> Result<(), SettingsError> {
-        // A long wait costs nothing, because candidates wait in a queue and are notified.
-        let leadership = self.redlock.mutex("leader:reports")?.ttl(TTL).max_wait(Duration::from_secs(3600));
+    async fn serve(self) -> Result<(), LockError> {
+        let election = self.redlock.election("reports")?.ttl(TTL).value(self.name);
         loop {
-            let ended = tokio::select! {
-                ended = leadership.run(async |lease| self.lead(lease.fencing_token().get()).await) => ended,
-                // The future that campaigns or leads is dropped here, and the lock is released in the background.
+            // A long wait costs nothing, because candidates wait in a queue and are notified.
+            let leadership = tokio::select! {
+                elected = election.campaign() => elected?,
+                () = self.resign.notified() => return Ok(()),
+            };
+            tokio::select! {
+                // First, so that no step of the work is made after the loss.
+                biased;
+                loss = leadership.lost() => self.tell(News::SteppedDown(loss)),
                 () = self.resign.notified() => {
                     self.tell(News::Resigned);
+                    // When this fails, the release goes on in the background.
+                    let _ = leadership.release().await;
                     return Ok(());
                 }
-            };
-            let Err(error) = ended;
-            match error {
-                RunError::Lost(loss) => self.tell(News::SteppedDown(loss)),
-                RunError::NotAcquired(error) => {
-                    self.tell(News::NobodyElected(error));
-                    tokio::time::sleep(TTL).await;
-                }
-                error @ (RunError::Body { .. } | _) => unreachable!("leading does not fail: {error}"),
+                never = self.lead(leadership.term().get()) => match never {},
             }
         }
     }
 
-    /// The work of a leader, which has no end. When the lease is lost, this future is dropped at its next await, and
-    /// the work stops.
-    async fn lead(&self, term: u64) -> Result<Infallible, Infallible> {
+    /// The work of a leader, which has no end. When the leadership is lost, this future is dropped at its next await,
+    /// and the work stops. For work that has an end there is `Election::lead`.
+    async fn lead(&self, term: u64) -> Infallible {
         self.tell(News::Leads { term });
         loop {
             // ... a step of the work ...
@@ -191,7 +189,7 @@ impl Election {
                 (self.leader, self.term) = (Some(name), term);
             }
             News::Resigned | News::SteppedDown(_) if self.leader == Some(name) => self.leader = None,
-            News::Resigned | News::SteppedDown(_) | News::NobodyElected(_) => {}
+            News::Resigned | News::SteppedDown(_) => {}
         }
         Ok(())
     }
@@ -202,6 +200,5 @@ fn say(name: &str, news: &News) {
         News::Leads { term } => println!("{name:>6}: I lead, in term {term}."),
         News::Resigned => println!("{name:>6}: I resign, and give the lock back."),
         News::SteppedDown(loss) => println!("{name:>6}: I step down: {loss}."),
-        News::NobodyElected(error) => println!("{name:>6}: nobody can be elected: {error}."),
     }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     RestartBelieved,
     /// A new replication id is taken for a sign of memory.
     ReplicationIdBelieved,
+    /// Nodes whose clocks ran ahead vote at once.
+    NoClockGuard,
     /// Another server at the address is taken for the node that was there before.
     StrangerBelieved,
     /// The next waiter of a process is not woken when the head is dropped.
@@ -86,7 +88,7 @@ pub(crate) fn plant(fault: Option<Fault>) {
 
 #[cfg(test)]
 impl Fault {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ReusedToken,
         Self::PlainDel,
         Self::NoDrift,
@@ -104,6 +106,7 @@ impl Fault {
         Self::RestartBelieved,
         Self::ReplicationIdBelieved,
         Self::StrangerBelieved,
+        Self::NoClockGuard,
         Self::LostWakeUp,
         Self::LostNotification,
     ];

@@ -1,213 +1,343 @@
-//! The batches and their order.
+//! What is measured, and in which order.
 //!
-//! There are two clusters of five masters: one is healthy, the other has a paused node. Each side has its own
-//! connections to both. A round runs every cell once, in random order, but with the sides of one cell next to each
-//! other. Noise of the machine therefore hits all sides alike, and each round gives a ratio of neighbours. Figures are
-//! medians over rounds.
+//! A section compares sides under some conditions. A round of a section runs one batch for each condition and side, in
+//! random order, but with the sides of one condition next to each other. Noise of the machine therefore hits all sides
+//! alike, and each round gives a ratio of neighbours. Figures are medians over rounds.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redlock_quorum::Fencing;
-use redlock_quorum::testing::{Durability, LocalCluster};
+use redlock_bench::Error;
+use redlock_bench::sides::Variant;
 
-use crate::Error;
 use crate::batch::{Batch, Sample};
-use crate::sides::{Floor, Ours, Rslock};
-
-pub(crate) const NODES: usize = 5;
-const PAUSED_NODE: usize = 2;
+use crate::bed::{Bed, GIVE_UP_LIMIT, Runtimes};
 
 /// Length of one batch, some hundred cycles of one task. Batches are short, so that neighbours see the same noise.
 const BATCH: Duration = Duration::from_millis(100);
+/// The least length of a batch in round trips, over a slow link.
+const ROUND_TRIPS_MIN: u32 = 12;
 /// Pause between batches, in which late answers to the last batch arrive.
 const BREATHER: Duration = Duration::from_millis(3);
-/// Number of batches of rslock with a paused node, where each cycle takes a second.
-const RSLOCK_PAUSED_BATCHES: usize = 3;
-/// Number of batches in the first moments of a pause. All together take less time than this library takes to stop
-/// sending to the paused node.
+/// A batch that takes so many times its length is slow: rslock takes a second for each cycle while a node hangs.
+const SLOW: u32 = 8;
+/// Number of batches that a slow cell gets.
+const SLOW_BATCHES: usize = 3;
+/// Number of batches in the first moments of a fault. All together take less time than this library takes to stop
+/// sending to a node that hangs.
 const ONSET_BATCHES: usize = 8;
-/// Longest time until this library must have stopped sending to the paused node.
-const GIVE_UP_LIMIT: Duration = Duration::from_secs(10);
 /// Time after the last batch within which all releases have run, far below any TTL.
 const SETTLED_WITHIN: Duration = Duration::from_millis(300);
 
+/// Everything under which sides are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Condition {
+    pub(crate) runtime: RuntimeName,
+    pub(crate) tasks: usize,
+    pub(crate) nodes: usize,
+    /// The round trip of the links; zero for this machine's own network.
+    pub(crate) round_trip: Duration,
+    pub(crate) fault: Fault,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RuntimeName {
+    MultiThread,
+    CurrentThread,
+}
+
+/// The state of the last nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    None,
+    /// Stopped by a signal: connections stay, nothing is answered.
+    Hung {
+        nodes: usize,
+        since: Since,
+    },
+    /// Killed: connections are refused.
+    Dead {
+        nodes: usize,
+        since: Since,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Since {
+    /// The first moments.
+    Onset,
+    /// The clients have noticed.
+    Long,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SideName {
-    Ours,
-    /// Ours with fencing tokens.
-    Fenced,
+    Ours(Variant),
     Floor,
     Rslock,
+    Redlock2,
 }
 
-impl SideName {
-    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::Fenced, Self::Floor, Self::Rslock];
+pub(crate) const DEFAULT: SideName = SideName::Ours(Variant::Default);
+pub(crate) const NO_FENCING: SideName = SideName::Ours(Variant::NoFencing);
+/// Tasks, at most, of the crate `redlock`, because each takes a thread and ten connections.
+const REDLOCK_TASKS_MAX: usize = 64;
+/// The plain condition, from which others differ.
+pub(crate) const PLAIN: Condition = Condition {
+    runtime: RuntimeName::MultiThread,
+    tasks: 64,
+    nodes: 5,
+    round_trip: Duration::ZERO,
+    fault: Fault::None,
+};
+
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) conditions: Vec<Condition>,
+    sides: fn(&Condition) -> Vec<SideName>,
 }
 
-/// State of the nodes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Nodes {
-    Healthy,
-    /// One node has been paused for less than a second.
-    JustPaused,
-    OnePaused,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Load {
-    OneTask,
-    ManyTasks,
-}
-
-/// One batch: its cell, its round and its figures.
+/// One batch: its condition, side, round and figures.
 pub(crate) struct Record {
+    pub(crate) section: &'static str,
     pub(crate) round: usize,
+    pub(crate) condition: Condition,
     pub(crate) side: SideName,
-    pub(crate) nodes: Nodes,
-    pub(crate) load: Load,
     pub(crate) sample: Sample,
 }
 
-/// One cluster, and the connections of all sides to it.
-pub(crate) struct Bed {
-    pub(crate) cluster: LocalCluster,
-    pub(crate) ours: Ours,
-    pub(crate) fenced: Ours,
-    pub(crate) floor: Floor,
-    pub(crate) rslock: Rslock,
+pub(crate) fn sections() -> Vec<Section> {
+    use RuntimeName::{CurrentThread, MultiThread};
+    let of_tasks = |runtime| [1, 8, 64, 512, 4096].map(|tasks| Condition { runtime, tasks, ..PLAIN });
+    let few_and_many = |condition| [1, 64].map(|tasks| Condition { tasks, ..condition });
+    let faults = [1, 2].map(|nodes| {
+        let since = Since::Long;
+        [Fault::Hung { nodes, since }, Fault::Dead { nodes, since }]
+    });
+    let faults = [Fault::None].into_iter().chain(faults.into_iter().flatten());
+    vec![
+        Section {
+            name: "tasks",
+            title: "Each task locks a name of its own",
+            conditions: [MultiThread, CurrentThread].into_iter().flat_map(of_tasks).collect(),
+            sides: |condition| {
+                let mut sides = vec![DEFAULT, NO_FENCING, SideName::Floor, SideName::Rslock];
+                sides.extend((condition.tasks <= REDLOCK_TASKS_MAX).then_some(SideName::Redlock2));
+                sides
+            },
+        },
+        Section {
+            name: "nodes",
+            title: "From one node to nine",
+            conditions: [1, 3, 5, 7, 9]
+                .into_iter()
+                .flat_map(|nodes| few_and_many(Condition { nodes, ..PLAIN }))
+                .collect(),
+            sides: |_| vec![DEFAULT, SideName::Floor],
+        },
+        Section {
+            name: "links",
+            title: "Links of 1 ms and 20 ms",
+            conditions: [1, 20]
+                .into_iter()
+                .flat_map(|ms| few_and_many(Condition { round_trip: Duration::from_millis(ms), ..PLAIN }))
+                .collect(),
+            sides: |_| vec![DEFAULT, SideName::Floor, SideName::Rslock],
+        },
+        Section {
+            name: "faults",
+            title: "One node or two nodes of five hang or are dead",
+            conditions: faults.flat_map(|fault| few_and_many(Condition { fault, ..PLAIN })).collect(),
+            sides: |_| vec![DEFAULT, SideName::Floor, SideName::Rslock],
+        },
+        Section {
+            name: "guards",
+            title: "Other locks, and guards switched off",
+            conditions: few_and_many(PLAIN).into(),
+            sides: |_| {
+                use Variant::{Bare, Multi, NoKeepAlive, NoRestartGuard, Reader};
+                let others = [NoRestartGuard, NoKeepAlive, Bare, Multi, Reader].map(SideName::Ours);
+                [DEFAULT, NO_FENCING].into_iter().chain(others).chain([SideName::Floor]).collect()
+            },
+        },
+    ]
 }
 
-impl Bed {
-    pub(crate) async fn make() -> Result<Self, Error> {
-        let cluster = LocalCluster::builder().nodes(NODES).durability(Durability::Volatile).start()?;
-        let urls = cluster.urls();
-        let ours = Ours::connect(&urls, Fencing::Off).await?;
-        let fenced = Ours::connect(&urls, Fencing::On).await?;
-        let floor = Floor::connect(&urls).await?;
-        Ok(Self { ours, fenced, floor, rslock: Rslock::new(&urls)?, cluster })
-    }
-
-    /// Name and version of the servers.
-    pub(crate) fn server(&self) -> Result<String, Error> {
-        let reply = self.cluster.command(0, &["INFO", "server"])?;
-        let info = reply.text().unwrap_or_default();
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name));
-        match (field("valkey_version:"), field("redis_version:")) {
-            (Some(version), _) => Ok(format!("Valkey {version}")),
-            (None, Some(version)) => Ok(format!("Redis {version}")),
-            (None, None) => Err("the server does not say its version".into()),
-        }
-    }
-
-    /// Checks that no key is left: a side that leaves keys behind has an unfair advantage.
-    fn check_empty(&self) -> Result<(), Error> {
-        for node in 0..NODES {
-            let keys = self.cluster.keys(node)?;
-            if !keys.is_empty() {
-                return Err(format!("node {node} still has {} keys: {keys:?}", keys.len()).into());
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn run(&self, side: SideName, batch: &Batch) -> Result<Sample, Error> {
-        match side {
-            SideName::Ours => batch.run(&self.ours).await,
-            SideName::Fenced => batch.run(&self.fenced).await,
-            SideName::Floor => batch.run(&self.floor).await,
-            SideName::Rslock => batch.run(&self.rslock).await,
-        }
-    }
-}
-
-pub(crate) struct Plan {
+/// Measures one section.
+pub(crate) struct Plan<'a> {
+    pub(crate) section: &'a Section,
+    pub(crate) runtimes: &'a Runtimes,
     pub(crate) length: Duration,
-    pub(crate) tasks: usize,
-    pub(crate) random: Random,
+    pub(crate) random: &'a mut Random,
 }
 
-impl Plan {
-    pub(crate) async fn run(mut self, healthy: &Bed, paused: &Bed) -> Result<Vec<Record>, Error> {
+impl Plan<'_> {
+    /// Runs rounds until the time is over, but at least one. Calls `progress` before each.
+    pub(crate) async fn run(&mut self, progress: impl Fn(usize, Duration)) -> Result<Vec<Record>, Error> {
+        let beds = self.beds().await?;
         let end = Instant::now() + self.length;
-        // rslock connects to all nodes at its first lock.
-        for bed in [healthy, paused] {
-            for side in SideName::ALL {
-                bed.run(side, &self.batch(side, Load::OneTask)).await?;
-            }
-        }
         let mut records = Vec::new();
-        paused.cluster.pause(PAUSED_NODE)?;
-        self.onset(healthy, paused, &mut records).await?;
+        for bed in beds.iter().filter(|bed| bed.fault() != Fault::None) {
+            self.onset(&beds, bed, &mut records).await?;
+        }
         let mut round = ONSET_BATCHES;
         while Instant::now() < end || round == ONSET_BATCHES {
-            for (nodes, load) in self.random.shuffled([
-                (Nodes::Healthy, Load::OneTask),
-                (Nodes::Healthy, Load::ManyTasks),
-                (Nodes::OnePaused, Load::OneTask),
-                (Nodes::OnePaused, Load::ManyTasks),
-            ]) {
-                for side in self.random.shuffled(SideName::ALL) {
-                    if side == SideName::Fenced && nodes == Nodes::OnePaused {
-                        continue;
+            progress(round - ONSET_BATCHES + 1, end.saturating_duration_since(Instant::now()));
+            for condition in self.random.shuffled(self.section.conditions.clone()) {
+                for side in self.random.shuffled((self.section.sides)(&condition)) {
+                    if !is_too_slow(&records, &condition, side) {
+                        records.push(self.record(&beds, round, condition, side, length(&condition)).await?);
                     }
-                    let slow = side == SideName::Rslock && nodes == Nodes::OnePaused;
-                    if slow && round >= ONSET_BATCHES + RSLOCK_PAUSED_BATCHES {
-                        continue;
-                    }
-                    let bed = if nodes == Nodes::Healthy { healthy } else { paused };
-                    tokio::time::sleep(BREATHER).await;
-                    let sample = bed.run(side, &self.batch(side, load)).await?;
-                    records.push(Record { round, side, nodes, load, sample });
                 }
             }
             round += 1;
         }
         tokio::time::sleep(SETTLED_WITHIN).await;
-        healthy.check_empty()?;
+        for bed in beds.iter().filter(|bed| bed.fault() == Fault::None) {
+            bed.check_empty()?;
+        }
         Ok(records)
     }
 
-    /// Measures the first moments of the pause, while this library still sends to the paused node. Then waits until the
-    /// library has stopped sending to it.
-    async fn onset(&mut self, healthy: &Bed, paused: &Bed, records: &mut Vec<Record>) -> Result<(), Error> {
-        let batch = Batch { length: BATCH / 2, ..self.batch(SideName::Ours, Load::OneTask) };
+    /// Starts all nodes that the section needs, connects all sides, and lets each lock once: rslock connects then.
+    async fn beds(&self) -> Result<Vec<Bed>, Error> {
+        let mut beds: Vec<Bed> = Vec::new();
+        for condition in &self.section.conditions {
+            if !beds.iter().any(|bed| bed.serves(condition)) {
+                beds.push(Bed::start(condition)?);
+            }
+            let bed = beds.iter_mut().find(|bed| bed.serves(condition)).ok_or("the bed was made")?;
+            for side in (self.section.sides)(condition) {
+                bed.connect(self.runtimes, condition.runtime, side).await?;
+                let batch = batch(condition.runtime, side, 1, BATCH / 10);
+                bed.run(self.runtimes, condition.runtime, side, batch).await?;
+            }
+        }
+        Ok(beds)
+    }
+
+    /// Measures the first moments of a fault, while this library still sends to the broken nodes. Then waits until the
+    /// library has stopped sending to them.
+    async fn onset(&mut self, beds: &[Bed], bed: &Bed, records: &mut Vec<Record>) -> Result<(), Error> {
+        let healthy = Condition { tasks: 1, ..PLAIN };
+        let broken = Condition { fault: bed.fault().at(Since::Onset), ..healthy };
+        bed.break_nodes()?;
         for round in 0..ONSET_BATCHES {
-            for nodes in self.random.shuffled([Nodes::Healthy, Nodes::JustPaused]) {
-                let bed = if nodes == Nodes::Healthy { healthy } else { paused };
-                tokio::time::sleep(BREATHER).await;
-                let sample = bed.run(SideName::Ours, &batch).await?;
-                records.push(Record { round, side: SideName::Ours, nodes, load: Load::OneTask, sample });
+            for condition in self.random.shuffled(vec![healthy, broken]) {
+                records.push(self.record(beds, round, condition, DEFAULT, BATCH / 2).await?);
             }
         }
         let limit = Instant::now() + GIVE_UP_LIMIT;
-        while paused.ours.0.nodes()[PAUSED_NODE].failure().is_none() {
+        while !bed.has_given_up() {
             if Instant::now() > limit {
-                return Err("ours did not notice the paused node".into());
+                return Err("this library did not notice the broken nodes".into());
             }
-            paused.run(SideName::Ours, &batch).await?;
+            self.record(beds, 0, broken, DEFAULT, BATCH).await?;
         }
         Ok(())
     }
 
-    fn batch(&self, side: SideName, load: Load) -> Batch {
-        let tasks = match load {
-            Load::OneTask => 1,
-            Load::ManyTasks => self.tasks,
-        };
-        Batch { names: names(side, tasks), tasks, length: BATCH }
+    async fn record(
+        &self,
+        beds: &[Bed],
+        round: usize,
+        condition: Condition,
+        side: SideName,
+        length: Duration,
+    ) -> Result<Record, Error> {
+        let bed = beds.iter().find(|bed| bed.serves(&condition)).ok_or("no nodes for a condition")?;
+        tokio::time::sleep(BREATHER).await;
+        let batch = batch(condition.runtime, side, condition.tasks, length);
+        let sample = bed.run(self.runtimes, condition.runtime, side, batch).await?;
+        Ok(Record { section: self.section.name, round, condition, side, sample })
     }
 }
 
-/// Distinct names of equal length.
-pub(crate) fn names(side: SideName, tasks: usize) -> Arc<[String]> {
-    let side = match side {
-        SideName::Ours => 'o',
-        SideName::Fenced => 'e',
-        SideName::Floor => 'f',
-        SideName::Rslock => 'r',
+fn length(condition: &Condition) -> Duration {
+    BATCH.max(condition.round_trip * ROUND_TRIPS_MIN)
+}
+
+fn is_too_slow(records: &[Record], condition: &Condition, side: SideName) -> bool {
+    let slow = |record: &&Record| {
+        (record.condition, record.side) == (*condition, side) && record.sample.took > length(condition) * SLOW
     };
-    (0..tasks).map(|task| format!("bench:{side}:{task:06}")).collect()
+    records.iter().filter(slow).count() >= SLOW_BATCHES
+}
+
+/// A batch with distinct names of equal length.
+pub(crate) fn batch(runtime: RuntimeName, side: SideName, tasks: usize, length: Duration) -> Batch {
+    let runtime = match runtime {
+        RuntimeName::MultiThread => 'm',
+        RuntimeName::CurrentThread => 'c',
+    };
+    let side = match side {
+        SideName::Ours(variant) => variant as usize,
+        SideName::Floor => 97,
+        SideName::Rslock => 98,
+        SideName::Redlock2 => 99,
+    };
+    let names: Arc<[String]> = (0..tasks).map(|task| format!("bench:{runtime}{side:02}:{task:06}")).collect();
+    Batch { names, length }
+}
+
+impl Fault {
+    pub(crate) fn nodes(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Hung { nodes, .. } | Self::Dead { nodes, .. } => nodes,
+        }
+    }
+
+    pub(crate) fn at(self, since: Since) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Hung { nodes, .. } => Self::Hung { nodes, since },
+            Self::Dead { nodes, .. } => Self::Dead { nodes, since },
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (nodes, what, since) = match self {
+            Self::None => return f.write_str("healthy"),
+            Self::Hung { nodes, since } => (nodes, "hung", since),
+            Self::Dead { nodes, since } => (nodes, "dead", since),
+        };
+        let since = match since {
+            Since::Onset => ", first moments",
+            Since::Long => "",
+        };
+        write!(f, "{nodes} {what}{since}")
+    }
+}
+
+impl fmt::Display for RuntimeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::MultiThread => "multi-thread",
+            Self::CurrentThread => "current-thread",
+        })
+    }
+}
+
+impl fmt::Display for SideName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ours(Variant::Default) => "ours",
+            Self::Ours(Variant::NoFencing) => "ours, no fencing",
+            Self::Ours(Variant::NoRestartGuard) => "ours, no restart guard",
+            Self::Ours(Variant::NoKeepAlive) => "ours, no renewals",
+            Self::Ours(Variant::Bare) => "ours, none of the three",
+            Self::Ours(Variant::Multi) => "ours, two resources",
+            Self::Ours(Variant::Reader) => "ours, reader",
+            Self::Floor => "floor",
+            Self::Rslock => "rslock",
+            Self::Redlock2 => "redlock",
+        })
+    }
 }
 
 /// Random numbers for the order of batches, by splitmix64: the same seed gives the same order.
@@ -222,8 +352,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn shuffled<T, const N: usize>(&mut self, mut items: [T; N]) -> [T; N] {
-        for i in (1..N).rev() {
+    fn shuffled<T>(&mut self, mut items: Vec<T>) -> Vec<T> {
+        for i in (1..items.len()).rev() {
             #[expect(clippy::cast_possible_truncation, reason = "at most i")]
             items.swap(i, (self.next() % (i as u64 + 1)) as usize);
         }

@@ -1,267 +1,235 @@
-//! Turns records into a table, into JSON, and into a verdict.
+//! Turns records into rows and bars, and these into Markdown and JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::plan::{Load, Nodes, Record, SideName};
+use crate::bars::{Bar, bars};
+use crate::plan::{Condition, Record, RuntimeName, Section, SideName};
 
-/// The setting in which the records were measured.
+/// What a reader has to know of a run.
 pub(crate) struct Setting {
-    pub(crate) runtime: String,
-    pub(crate) tasks: usize,
-    pub(crate) seed: u64,
+    pub(crate) machine: String,
     pub(crate) server: String,
+    pub(crate) command: String,
+    pub(crate) seed: u64,
 }
 
 pub(crate) struct Report {
     setting: Setting,
-    rows: Vec<Row>,
+    sections: Vec<(&'static str, &'static str, Vec<Row>)>,
     bars: Vec<Bar>,
+    /// What `make counts` has recorded.
+    counts: Value,
 }
 
-/// A row of the table: medians over the batches of one cell.
-struct Row {
-    side: SideName,
-    nodes: Nodes,
-    load: Load,
+/// Medians over the batches of one condition and side.
+pub(crate) struct Row {
+    pub(crate) condition: Condition,
+    pub(crate) side: SideName,
     batches: usize,
-    cycles: u64,
-    p50: Duration,
-    p99: Duration,
-    cycles_per_second: f64,
-    /// Medians of the rounds' ratios.
-    p50_to_floor: Option<f64>,
-    rate_to_floor: Option<f64>,
-    p50_to_healthy: Option<f64>,
-    rate_to_healthy: Option<f64>,
+    cycles: usize,
+    failed: usize,
+    p50: f64,
+    p99: f64,
+    pub(crate) rate: f64,
+    /// None where the proxies of slow links run in this process.
+    pub(crate) cpu: Option<f64>,
+    pub(crate) p50_to_floor: Option<f64>,
+    pub(crate) rate_to_floor: Option<f64>,
+    pub(crate) cpu_to_floor: Option<f64>,
 }
 
-/// A ratio and the bound that it has to meet.
-struct Bar {
-    name: &'static str,
-    ratio: f64,
-    bound: Bound,
-}
+pub(crate) type Figure = fn(&Record) -> f64;
 
-#[derive(Clone, Copy)]
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Bar {
-    fn is_met(&self) -> bool {
-        match self.bound {
-            Bound::AtMost(most) => self.ratio <= most,
-            Bound::AtLeast(least) => self.ratio >= least,
-        }
-    }
-}
-
-type Figure = fn(&Record) -> f64;
-type Cell = (SideName, Nodes, Load);
-
-const P50: Figure = |record| record.sample.p50.as_secs_f64();
-const RATE: Figure = |record| record.sample.cycles_per_second;
+pub(crate) const P50: Figure = |record| record.sample.p50.as_secs_f64();
+pub(crate) const P99: Figure = |record| record.sample.p99.as_secs_f64();
+pub(crate) const RATE: Figure = |record| record.sample.cycles_per_second;
+pub(crate) const CPU: Figure = |record| record.sample.cpu.as_secs_f64();
 
 impl Report {
-    pub(crate) fn new(setting: Setting, records: &[Record]) -> Self {
-        let rows = rows(records);
-        Self { setting, rows, bars: bars(records) }
+    pub(crate) fn new(setting: Setting, sections: &[Section], records: &[Record], counts: Value) -> Self {
+        let of_section = |section: &Section| {
+            let records: Vec<&Record> =
+                records.iter().filter(|record| record.section == section.name).collect();
+            (section.name, section.title, rows(&records))
+        };
+        let sections = sections.iter().map(of_section).collect();
+        Self { setting, sections, bars: bars(records), counts }
     }
 
     pub(crate) fn passes(&self) -> bool {
         self.bars.iter().all(Bar::is_met)
     }
 
-    pub(crate) fn table(&self) -> String {
-        let Setting { runtime, tasks, seed, server } = &self.setting;
-        let mut text = String::new();
-        let mut line = |args: std::fmt::Arguments<'_>| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{args}");
-        };
-        line(format_args!("five local masters ({server}), volatile: nothing is written to disk"));
-        line(format_args!(
-            "runtime: {runtime}; seed {seed}; medians of batches; ratios of neighbouring batches"
-        ));
-        for (title, nodes, load) in [
-            ("one task", Nodes::Healthy, Load::OneTask),
-            ("one task, one node paused", Nodes::OnePaused, Load::OneTask),
-            ("one task, first moments of the pause", Nodes::JustPaused, Load::OneTask),
-            ("many tasks, each its own name", Nodes::Healthy, Load::ManyTasks),
-            ("many tasks, one node paused", Nodes::OnePaused, Load::ManyTasks),
-        ] {
-            line(format_args!(""));
-            let tasks = if load == Load::ManyTasks { format!(" ({tasks})") } else { String::new() };
-            line(format_args!(
-                "{:<42}{:>10}{:>10}{:>11}{:>11}{:>12}{:>9}",
-                format!("{title}{tasks}"),
-                "p50",
-                "p99",
-                "cycles/s",
-                "p50/floor",
-                "rate/floor",
-                "batches"
-            ));
-            for row in self.rows.iter().filter(|row| (row.nodes, row.load) == (nodes, load)) {
-                line(format_args!(
-                    "  {:<40}{:>10}{:>10}{:>11.0}{:>11}{:>12}{:>9}",
-                    name(row.side),
-                    duration(row.p50),
-                    duration(row.p99),
-                    row.cycles_per_second,
-                    ratio(row.p50_to_floor),
-                    ratio(row.rate_to_floor),
-                    row.batches
-                ));
-            }
+    /// The rows of a section; empty if it was not measured.
+    pub(crate) fn rows(&self, section: &str) -> &[Row] {
+        self.sections.iter().find(|(name, ..)| *name == section).map_or(&[], |(.., rows)| rows)
+    }
+
+    pub(crate) fn markdown(&self, plots: &[&str]) -> String {
+        let Setting { machine, server, command, seed } = &self.setting;
+        let mut text = format!(
+            "# Results\n\nThe program wrote this file; README.md says what the figures mean.\n\n- machine: {machine}\n- \
+             servers: {server}, on the same machine, volatile\n- command: `{command}`, seed {seed}\n"
+        );
+        for plot in plots {
+            let _ = write!(text, "\n![{plot}]({plot}.svg)\n");
         }
-        line(format_args!(""));
-        line(format_args!("{:<58}{:>8}   bar", "", "ratio"));
-        for bar in &self.bars {
-            let bound = match bar.bound {
-                Bound::AtMost(most) => format!("at most {most}"),
-                Bound::AtLeast(least) => format!("at least {least}"),
-            };
-            let verdict = if bar.is_met() { "pass" } else { "MISSED" };
-            line(format_args!("{:<58}{:>8.2}   {bound:<14}{verdict}", bar.name, bar.ratio));
+        for (_, title, rows) in self.sections.iter().filter(|(.., rows)| !rows.is_empty()) {
+            let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+            let _ = write!(text, "\n## {title}\n\n{}", table(&Row::HEAD, &cells));
         }
+        let bars: Vec<_> = self.bars.iter().map(Bar::cells).collect();
+        let _ = write!(text, "\n## Bars\n\n{}", table(&["", "ratio", "bar", ""], &bars));
+        let _ = write!(text, "\n## Counts for each cycle\n\nFrom `make counts`.\n\n{}", self.counts_table());
         text
     }
 
+    fn counts_table(&self) -> String {
+        let Some(sides) = self.counts.as_object() else { return String::new() };
+        let cell = |counts: &Value, name: &str| counts[name].as_f64().map_or("-".into(), |n| n.to_string());
+        let rows: Vec<_> = sides
+            .iter()
+            .map(|(side, counts)| {
+                let [instructions, allocations, bytes] =
+                    ["instructions", "allocations", "bytes allocated"].map(|name| cell(counts, name));
+                vec![side.clone(), instructions, allocations, bytes]
+            })
+            .collect();
+        table(&["side", "instructions", "allocations", "bytes allocated"], &rows)
+    }
+
     pub(crate) fn json(&self) -> Value {
-        let Setting { runtime, tasks, seed, server } = &self.setting;
-        let rows: Vec<_> = self.rows.iter().map(Row::json).collect();
+        let Setting { machine, server, command, seed } = &self.setting;
+        let section = |(name, _, rows): &(&str, &str, Vec<Row>)| {
+            ((*name).to_owned(), rows.iter().map(Row::json).collect::<Vec<_>>().into())
+        };
+        let sections: serde_json::Map<String, Value> = self.sections.iter().map(section).collect();
         let bars: Vec<_> = self.bars.iter().map(Bar::json).collect();
         json!({
-            "runtime": runtime, "tasks": tasks, "seed": seed, "server": server, "durability": "volatile",
-            "cells": rows, "bars": bars, "pass": self.passes(),
+            "machine": machine, "server": server, "command": command, "seed": seed,
+            "sections": sections, "bars": bars, "counts": self.counts, "pass": self.passes(),
         })
     }
 }
 
 impl Row {
+    const HEAD: [&str; 14] = [
+        "runtime",
+        "n",
+        "link",
+        "nodes",
+        "tasks",
+        "side",
+        "p50",
+        "p99",
+        "cycles/s",
+        "CPU",
+        "p50/floor",
+        "rate/floor",
+        "CPU/floor",
+        "failed",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let Condition { runtime, tasks, nodes, round_trip, fault } = &self.condition;
+        let link = if round_trip.is_zero() { "local".to_owned() } else { format!("{round_trip:?}") };
+        vec![
+            runtime.to_string(),
+            nodes.to_string(),
+            link,
+            fault.to_string(),
+            tasks.to_string(),
+            self.side.to_string(),
+            duration(self.p50),
+            duration(self.p99),
+            format!("{:.0}", self.rate),
+            self.cpu.map_or("-".into(), duration),
+            ratio(self.p50_to_floor),
+            ratio(self.rate_to_floor),
+            ratio(self.cpu_to_floor),
+            self.failed.to_string(),
+        ]
+    }
+
     fn json(&self) -> Value {
-        let Self { side, nodes, load, batches, cycles, p50, p99, cycles_per_second, .. } = self;
+        let Condition { runtime, tasks, nodes, round_trip, fault } = &self.condition;
+        let Self { batches, cycles, failed, p50, p99, rate, cpu, .. } = self;
         json!({
-            "side": name(*side),
-            "nodes": match nodes {
-                Nodes::Healthy => "healthy",
-                Nodes::JustPaused => "just paused",
-                Nodes::OnePaused => "one paused",
-            },
-            "load": match load {
-                Load::OneTask => "one task",
-                Load::ManyTasks => "many tasks",
-            },
-            "batches": batches,
-            "cycles": cycles,
-            "p50_us": p50.as_secs_f64() * 1e6,
-            "p99_us": p99.as_secs_f64() * 1e6,
-            "cycles_per_second": cycles_per_second,
-            "p50_to_floor": self.p50_to_floor,
-            "rate_to_floor": self.rate_to_floor,
-            "p50_to_healthy": self.p50_to_healthy,
-            "rate_to_healthy": self.rate_to_healthy,
+            "runtime": runtime.to_string(), "tasks": tasks, "n": nodes, "nodes": fault.to_string(),
+            "round_trip_ms": round_trip.as_secs_f64() * 1e3, "side": self.side.to_string(),
+            "batches": batches, "cycles": cycles, "failed": failed,
+            "p50_us": p50 * 1e6, "p99_us": p99 * 1e6, "cycles_per_second": rate,
+            "cpu_us": cpu.map(|cpu| cpu * 1e6), "p50_to_floor": self.p50_to_floor,
+            "rate_to_floor": self.rate_to_floor, "cpu_to_floor": self.cpu_to_floor,
         })
     }
 }
 
-impl Bar {
-    fn json(&self) -> Value {
-        let (at_most, at_least) = match self.bound {
-            Bound::AtMost(most) => (Some(most), None),
-            Bound::AtLeast(least) => (None, Some(least)),
-        };
-        json!({
-            "name": self.name, "ratio": self.ratio, "at_most": at_most, "at_least": at_least,
-            "pass": self.is_met(),
-        })
-    }
-}
-
-fn rows(records: &[Record]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for load in [Load::OneTask, Load::ManyTasks] {
-        for nodes in [Nodes::Healthy, Nodes::JustPaused, Nodes::OnePaused] {
-            for side in SideName::ALL {
-                rows.extend(row(records, (side, nodes, load)));
-            }
+/// The rows of one section, in the order of its first round.
+fn rows(records: &[&Record]) -> Vec<Row> {
+    let mut cells: Vec<(Condition, SideName)> = Vec::new();
+    for record in records {
+        let cell = (record.condition, record.side);
+        if !cells.contains(&cell) {
+            cells.push(cell);
         }
     }
-    rows
+    let order = |(condition, side): &(Condition, SideName)| {
+        let Condition { runtime, tasks, nodes, round_trip, fault } = condition;
+        let side = match side {
+            SideName::Ours(variant) => *variant as usize,
+            SideName::Floor => 97,
+            SideName::Rslock => 98,
+            SideName::Redlock2 => 99,
+        };
+        let is_current = matches!(runtime, RuntimeName::CurrentThread);
+        (is_current, *nodes, *round_trip, fault.to_string(), *tasks, side)
+    };
+    // "healthy" comes behind "1 hung" in the alphabet.
+    cells.sort_by_key(|cell| (cell.0.fault.nodes() > 0, order(cell)));
+    cells.into_iter().filter_map(|cell| row(records, cell)).collect()
 }
 
-fn row(records: &[Record], cell: Cell) -> Option<Row> {
-    let (side, nodes, load) = cell;
-    let of: Vec<_> = records.iter().filter(|record| cell_of(record) == cell).collect();
+fn row(records: &[&Record], cell: (Condition, SideName)) -> Option<Row> {
+    let (condition, side) = cell;
+    let of: Vec<&Record> =
+        records.iter().copied().filter(|record| (record.condition, record.side) == cell).collect();
     let over = |figure: Figure| median(of.iter().map(|record| figure(record)).collect());
-    let to = |figure, other| if other == cell { None } else { paired(records, cell, other, figure) };
-    let (floor, healthy) = ((SideName::Floor, nodes, load), (side, Nodes::Healthy, load));
+    let floor = (condition, SideName::Floor);
+    let to_floor = |figure| if cell == floor { None } else { paired(records, cell, floor, figure) };
+    let is_local = condition.round_trip.is_zero();
     Some(Row {
+        condition,
         side,
-        nodes,
-        load,
         batches: of.len(),
         cycles: of.iter().map(|record| record.sample.cycles).sum(),
-        p50: Duration::from_secs_f64(over(P50)?),
-        p99: Duration::from_secs_f64(over(|record| record.sample.p99.as_secs_f64())?),
-        cycles_per_second: over(RATE)?,
-        p50_to_floor: to(P50, floor),
-        rate_to_floor: to(RATE, floor),
-        p50_to_healthy: to(P50, healthy),
-        rate_to_healthy: to(RATE, healthy),
+        failed: of.iter().map(|record| record.sample.failed).sum(),
+        p50: over(P50)?,
+        p99: over(P99)?,
+        rate: over(RATE)?,
+        cpu: over(CPU).filter(|_| is_local),
+        p50_to_floor: to_floor(P50),
+        rate_to_floor: to_floor(RATE),
+        cpu_to_floor: to_floor(CPU).filter(|_| is_local),
     })
 }
 
-fn bars(records: &[Record]) -> Vec<Bar> {
-    use Bound::{AtLeast, AtMost};
-    use Load::{ManyTasks, OneTask};
-    use Nodes::{Healthy, JustPaused, OnePaused};
-    use SideName::{Fenced, Floor, Ours, Rslock};
-    let of = |name, figure, cell, other, bound| {
-        // Without a pair there is no ratio, and NaN meets no bar.
-        let ratio = paired(records, cell, other, figure).unwrap_or(f64::NAN);
-        Bar { name, ratio, bound }
+/// The median of the ratios of two cells of one section, taken round by round.
+pub(crate) fn paired(
+    records: &[&Record],
+    cell: (Condition, SideName),
+    other: (Condition, SideName),
+    figure: Figure,
+) -> Option<f64> {
+    let of = |cell| move |record: &&&Record| (record.condition, record.side) == cell;
+    let ratio = |record: &&Record| {
+        let other = records.iter().filter(of(other)).find(|other| other.round == record.round)?;
+        Some(figure(record) / figure(other))
     };
-    let (one, many) = ((Ours, Healthy, OneTask), (Ours, Healthy, ManyTasks));
-    vec![
-        of("lock and release, p50: ours / floor", P50, one, (Floor, Healthy, OneTask), AtMost(1.25)),
-        of("lock and release, p50: ours / rslock", P50, one, (Rslock, Healthy, OneTask), AtMost(1.0)),
-        of("many tasks, cycles/s: ours / floor", RATE, many, (Floor, Healthy, ManyTasks), AtLeast(0.8)),
-        of("many tasks, cycles/s: ours / rslock", RATE, many, (Rslock, Healthy, ManyTasks), AtLeast(1.0)),
-        of(
-            "with fencing tokens, p50: ours, fenced / ours",
-            P50,
-            (Fenced, Healthy, OneTask),
-            one,
-            AtMost(1.12),
-        ),
-        of("one node paused, p50: ours / ours healthy", P50, (Ours, OnePaused, OneTask), one, AtMost(1.3)),
-        of(
-            "first moments of the pause, p50: ours / ours healthy",
-            P50,
-            (Ours, JustPaused, OneTask),
-            one,
-            AtMost(1.3),
-        ),
-    ]
-}
-
-/// The median of the ratios of two cells, taken round by round.
-fn paired(records: &[Record], cell: Cell, other: Cell, figure: Figure) -> Option<f64> {
-    let find = |cell: Cell, round| {
-        records.iter().find(|record| record.round == round && cell_of(record) == cell).map(figure)
-    };
-    let rounds = records.iter().filter(|record| cell_of(record) == cell).map(|record| record.round);
-    median(rounds.filter_map(|round| Some(find(cell, round)? / find(other, round)?)).collect())
-}
-
-fn cell_of(record: &Record) -> Cell {
-    (record.side, record.nodes, record.load)
+    median(records.iter().filter(of(cell)).filter_map(ratio).collect())
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -269,18 +237,29 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-fn name(side: SideName) -> &'static str {
-    match side {
-        SideName::Ours => "ours",
-        SideName::Fenced => "ours, fenced",
-        SideName::Floor => "floor",
-        SideName::Rslock => "rslock",
-    }
+/// A Markdown table, padded for those who read it as text.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells: String = cells.zip(&widths).map(|(cell, width)| format!(" {cell:<width$} |")).collect();
+        format!("|{cells}\n")
+    };
+    let rule: String = widths.iter().map(|width| format!("{}|", "-".repeat(width + 2))).collect();
+    let body: String = rows.iter().map(|row| line(&mut row.iter().map(String::as_str))).collect();
+    format!("{}|{rule}\n{body}", line(&mut head.iter().copied()))
 }
 
-fn duration(duration: Duration) -> String {
-    let micros = duration.as_secs_f64() * 1e6;
-    if micros < 10_000.0 { format!("{micros:.0} us") } else { format!("{:.0} ms", micros / 1e3) }
+fn duration(seconds: f64) -> String {
+    let duration = Duration::from_secs_f64(seconds);
+    if duration < Duration::from_millis(10) {
+        format!("{:.0} us", seconds * 1e6)
+    } else {
+        format!("{:.0} ms", seconds * 1e3)
+    }
 }
 
 fn ratio(ratio: Option<f64>) -> String {

@@ -1,4 +1,4 @@
-//! The sides that are compared. A cycle is a lock and its release; each side has one connection per node.
+//! The sides that are compared. A cycle is a lock and its release. Each side but `Redlock2` has one connection per node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,31 +16,77 @@ use crate::Error;
 const TTL: Duration = Duration::from_secs(10);
 
 /// One way to lock.
-pub(crate) trait Side: Clone + Send + Sync + 'static {
+pub trait Side: Clone + Send + Sync + 'static {
     /// Locks `name`, which nobody else wants, and releases it.
     fn cycle(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// This library with its defaults. In the comparison with the floor and rslock it runs without fencing tokens, because
-/// they have none. The price of tokens is the ratio of this library with them to this library without them.
+/// This library, in one of its variants.
 #[derive(Clone)]
-pub(crate) struct Ours(pub(crate) Redlock);
+pub struct Ours {
+    redlock: Redlock,
+    variant: Variant,
+}
+
+/// How this library is used: every variant but the first differs from the defaults in one thing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Variant {
+    /// A mutex with all defaults: every guard is on.
+    Default,
+    /// Without fencing tokens, which the other sides do not have.
+    NoFencing,
+    /// Without the restart guard.
+    NoRestartGuard,
+    /// Without renewals.
+    NoKeepAlive,
+    /// Without any of the three.
+    Bare,
+    /// A lock of two resources at once.
+    Multi,
+    /// One of many readers.
+    Reader,
+}
 
 impl Ours {
-    pub(crate) async fn connect(urls: &[String], fencing: Fencing) -> Result<Self, Error> {
-        // The restart guard is off, because the nodes are volatile and new, and nobody has held a lock on them.
-        let builder = Redlock::builder().nodes(urls.iter().cloned()).fencing(fencing);
-        let redlock = builder.dangerous_no_restart_guard().connect().await?;
+    /// Connects to the nodes, which are declared new and therefore in no quarantine.
+    ///
+    /// # Errors
+    ///
+    /// Why a node cannot be used.
+    pub async fn connect(urls: &[String], variant: Variant) -> Result<Self, Error> {
+        let builder = Redlock::builder().nodes(urls.iter().cloned());
+        let builder = match variant {
+            Variant::Default | Variant::Multi | Variant::Reader => builder,
+            Variant::NoFencing => builder.fencing(Fencing::Off),
+            Variant::NoRestartGuard => builder.dangerous_no_restart_guard(),
+            Variant::NoKeepAlive => builder.keep_alive(false),
+            Variant::Bare => builder.fencing(Fencing::Off).dangerous_no_restart_guard().keep_alive(false),
+        };
+        let redlock = builder.connect().await?;
         match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
-            None => Ok(Self(redlock)),
+            None => Ok(Self { redlock, variant }),
             Some(failure) => Err(failure.to_string().into()),
         }
+    }
+
+    /// Whether the client has stopped sending to this node.
+    #[must_use]
+    pub fn has_given_up(&self, node: usize) -> bool {
+        self.redlock.nodes()[node].failure().is_some()
     }
 }
 
 impl Side for Ours {
     async fn cycle(&self, name: &str) -> Result<(), Error> {
-        let guard = self.0.mutex(name)?.ttl(TTL).lock().await?;
+        let guard = match self.variant {
+            Variant::Multi => self.redlock.multi([name, &format!("{name}:also")])?.ttl(TTL).lock().await?,
+            Variant::Reader => self.redlock.rwlock(name)?.ttl(TTL).read().await?,
+            Variant::Default
+            | Variant::NoFencing
+            | Variant::NoRestartGuard
+            | Variant::NoKeepAlive
+            | Variant::Bare => self.redlock.mutex(name)?.ttl(TTL).lock().await?,
+        };
         guard.release().await?;
         Ok(())
     }
@@ -55,7 +101,7 @@ impl Side for Ours {
 /// floor would look faster than any correct exchange can be. One set of futures serves both steps, so that a late SET
 /// continues while the releases are awaited, and always before its own release.
 #[derive(Clone)]
-pub(crate) struct Floor {
+pub struct Floor {
     connections: Arc<[MultiplexedConnection]>,
     release: Arc<str>,
 }
@@ -70,7 +116,12 @@ impl Floor {
     const RELEASE: &str = "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
                            return redis.call('DEL', KEYS[1])";
 
-    pub(crate) async fn connect(urls: &[String]) -> Result<Self, Error> {
+    /// Connects to the nodes, and loads the release script.
+    ///
+    /// # Errors
+    ///
+    /// Why a node cannot be used.
+    pub async fn connect(urls: &[String]) -> Result<Self, Error> {
         let script = Script::new(Self::RELEASE);
         // The default queue of redis-rs holds 50 commands, and would be full with 64 tasks. A SET that waits for room
         // can then be overtaken by its own release, which leaves the key behind.
@@ -137,10 +188,15 @@ fn token() -> Result<String, Error> {
 /// The crate `rslock` as its README sets it up, with its own defaults for retries and time limits. The crate also has
 /// one `MultiplexedConnection` per node.
 #[derive(Clone)]
-pub(crate) struct Rslock(LockManager);
+pub struct Rslock(LockManager);
 
 impl Rslock {
-    pub(crate) fn new(urls: &[String]) -> Result<Self, Error> {
+    /// Takes the nodes' addresses; the first lock connects.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be parsed.
+    pub fn new(urls: &[String]) -> Result<Self, Error> {
         let clients: Result<_, _> = urls.iter().map(|url| client(url)).collect();
         Ok(Self(LockManager::from_clients(clients?)))
     }
@@ -151,5 +207,30 @@ impl Side for Rslock {
         let lock = self.0.lock(name.as_bytes(), TTL).await?;
         self.0.unlock(&lock).await;
         Ok(())
+    }
+}
+
+/// The crate `redlock`, version 2, with its defaults. The crate blocks, and connects to every node for each command.
+#[derive(Clone)]
+pub struct Redlock2(Arc<redlock::RedLock>);
+
+impl Redlock2 {
+    /// Takes the nodes' addresses; each lock connects.
+    #[must_use]
+    pub fn new(urls: &[String]) -> Self {
+        Self(Arc::new(redlock::RedLock::new(urls.to_vec())))
+    }
+}
+
+impl Side for Redlock2 {
+    async fn cycle(&self, name: &str) -> Result<(), Error> {
+        let (manager, name) = (Arc::clone(&self.0), name.to_owned());
+        let cycle = move || {
+            let ttl = usize::try_from(TTL.as_millis())?;
+            let lock = manager.lock(name.as_bytes(), ttl)?.ok_or("redlock missed a quorum")?;
+            manager.unlock(&lock);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(cycle).await?
     }
 }

@@ -1,11 +1,11 @@
-//! Settings of the two guards: fencing tokens, and the restart guard.
+//! Settings of the guards: fencing tokens, the restart guard, and the clock guard.
 
 use std::time::Duration;
 
 use super::RedlockBuilder;
 use super::settings::check;
 use crate::error::SettingsError;
-use crate::types::Eviction;
+use crate::types::{Eviction, Guarding};
 
 /// Time that tokens are kept in addition to what wrong clocks could make necessary.
 const RETENTION_MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -20,13 +20,6 @@ pub enum Fencing {
     #[default]
     On,
     /// Locks are taken by `SET NX PX` alone; [`Guard::fencing_token`](crate::Guard::fencing_token) is 0.
-    Off,
-}
-
-/// Whether nodes that may have forgotten locks are put in quarantine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guarding {
-    On,
     Off,
 }
 
@@ -58,6 +51,14 @@ impl RedlockBuilder {
     pub fn dangerous_no_restart_guard(mut self) -> Self {
         self.guarding = Guarding::Off;
         self.given("dangerous_no_restart_guard")
+    }
+
+    /// Turns the clock guard off: grants count also when the node's clock was stepped ahead, or ran too fast, while locks
+    /// were held. **Two clients can then hold one lock at the same time.** For benchmarks, and for nodes whose clocks are
+    /// never stepped.
+    pub fn dangerous_no_clock_guard(mut self) -> Self {
+        self.clock_guard = Guarding::Off;
+        self.given("dangerous_no_clock_guard")
     }
 
     /// Lets nodes vote that have a `maxmemory` and a `maxmemory-policy` other than `noeviction`. **Such a node evicts

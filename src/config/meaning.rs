@@ -4,11 +4,11 @@ use std::time::Duration;
 
 #[cfg(feature = "config")]
 use super::Setting;
-use super::{Guarding, Location, Settings};
+use super::{Location, Settings};
 #[cfg(feature = "config")]
 use crate::error::SettingOrigin;
 use crate::protocol::span;
-use crate::types::{Eviction, Ttl};
+use crate::types::{Eviction, Guarding, Ttl};
 
 impl Settings {
     /// The number of nodes.
@@ -108,6 +108,11 @@ impl Settings {
         if self.guarding == Guarding::Off {
             warnings
                 .push("dangerous_no_restart_guard: two clients can hold one lock after nodes restart".into());
+        }
+        if self.clock_guard == Guarding::Off {
+            warnings.push(
+                "dangerous_no_clock_guard: two clients can hold one lock after clocks are stepped".into(),
+            );
         }
         if self.eviction == Eviction::Allowed {
             warnings

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::error::{SettingOrigin, SettingsError};
 use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
-use crate::types::{Eviction, Ttl};
+use crate::types::{Eviction, Guarding, Ttl};
 
 use node::Common;
 use origins::{Mistakes, SettingOrigins};
@@ -44,7 +44,6 @@ pub use settings::Settings;
 pub use table::Setting;
 
 pub(crate) use credentials::{Credentials, Password};
-pub(crate) use guards::Guarding;
 pub(crate) use keep::{Keep, KeepAlive, MaxHold};
 pub(crate) use location::{Address, Location};
 pub(crate) use node_url::NodeUrl;
@@ -79,6 +78,7 @@ const DRIFT_FACTOR_MAX: f64 = 0.1;
 /// | `max_clock_skew` | 60 s | clocks only decide the order of tokens after a loss of data |
 /// | `fence_retention` | 7 days | far longer than clocks differ |
 /// | restart guard | on | the vote of a node that forgot a lock could give the lock to a second client |
+/// | clock guard | on | the vote of a node whose clock was stepped could do the same |
 /// | `key_prefix` | none | the key of a lock is its name, as in other implementations |
 /// | `owner` | `host:pid` | the key shows who holds the lock |
 #[derive(Clone, Debug)]
@@ -103,6 +103,7 @@ pub struct RedlockBuilder {
     max_clock_skew: Duration,
     fence_retention: Duration,
     guarding: Guarding,
+    clock_guard: Guarding,
     eviction: Eviction,
     key_prefix: String,
     origins: SettingOrigins,
@@ -139,6 +140,7 @@ impl RedlockBuilder {
             max_clock_skew: Duration::from_secs(60),
             fence_retention: Duration::from_secs(7 * 24 * 60 * 60),
             guarding: Guarding::On,
+            clock_guard: Guarding::On,
             eviction: Eviction::Refused,
             key_prefix: String::new(),
             origins: SettingOrigins::default(),
@@ -273,6 +275,7 @@ impl RedlockBuilder {
             max_clock_skew,
             fence_retention,
             guarding,
+            clock_guard,
             eviction,
             key_prefix,
             origins,
@@ -328,6 +331,7 @@ impl RedlockBuilder {
             max_clock_skew,
             fence_retention,
             guarding,
+            clock_guard,
             eviction,
             key_prefix,
             #[cfg(feature = "config")]

@@ -6,10 +6,10 @@ use std::time::Duration;
 #[cfg(feature = "config")]
 use super::origins::SettingOrigins;
 use super::retry::RetryOptions;
-use super::{Fencing, Guarding, Keep, MinValidity, NodeUrl};
+use super::{Fencing, Keep, MinValidity, NodeUrl};
 use crate::error::SettingsError;
 use crate::protocol::{Drift, Quorum, Retry};
-use crate::types::{Eviction, KeyPrefix, Resource, Ttl};
+use crate::types::{Eviction, Guarding, KeyPrefix, Resource, Ttl};
 
 /// Most characters of a wrong resource name that an error repeats.
 const NAME_SHOWN_CHARS: usize = 64;
@@ -35,6 +35,7 @@ pub struct Settings {
     pub(crate) fence_retention: Duration,
     pub(crate) key_prefix: KeyPrefix,
     pub(crate) guarding: Guarding,
+    pub(crate) clock_guard: Guarding,
     pub(crate) eviction: Eviction,
     #[cfg(feature = "config")]
     pub(super) username: Option<String>,

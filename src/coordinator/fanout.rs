@@ -61,7 +61,18 @@ pub(super) struct Answers<A>(FuturesUnordered<BoxFuture<'static, (NodeId, Reply<
 impl<A: Ballot> Answers<A> {
     /// Adds a command for `node`. The command is queued at the next poll of the answers.
     pub(super) fn send(&self, node: NodeId, link: Link, command: &impl Command<Reply = A>) {
-        self.0.push(link.send(command.clone()).map(move |answer| (node, answer)).boxed());
+        self.send_and(node, link, command, |answer| answer);
+    }
+
+    /// As [`send`](Self::send), and `read` makes the answer that counts of the one that arrives.
+    pub(super) fn send_and<C: Command>(
+        &self,
+        node: NodeId,
+        link: Link,
+        command: &C,
+        read: impl FnOnce(Reply<C::Reply>) -> Reply<A> + Send + 'static,
+    ) {
+        self.0.push(link.send(command.clone()).map(move |answer| (node, read(answer))).boxed());
     }
 
     /// Takes an answer that has already arrived. Never waits.

@@ -1,15 +1,17 @@
-//! The restart guard of one client: whose grants count, and from when to when. Computed whenever the roster has news of
-//! a node, and read by each attempt.
+//! The guards of one client: whose grants count, and from when to when. The restart guard computes this
+//! whenever the roster has news of a node, the clock guard with each reading of a clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::{Guarding, Settings};
+use super::Coordinator;
+use super::fanout::Reply;
+use crate::config::Settings;
 use crate::error::NodeFailure;
-use crate::node::Roster;
+use crate::node::{Acquired, Answered, Roster};
 use crate::planted;
-use crate::protocol::{Quarantine, RestartGuard, is_introduced};
-use crate::types::{Moment, NodeId};
+use crate::protocol::{Quarantine, Reading, RestartGuard, is_introduced};
+use crate::types::{Guarding, Moment, NodeId};
 
 /// The value of `judged` before the first evaluation; versions of the roster count from 0.
 const NEVER: u64 = u64::MAX;
@@ -51,6 +53,11 @@ impl Guard {
     /// Why a node's grant does not count at `now`; `None` if it counts. Locks a mutex only if the roster has changed or
     /// the grant does not count.
     pub(super) fn refusal(&self, node: NodeId, now: Moment, roster: &Roster) -> Option<NodeFailure> {
+        let by_clock = || roster.clock_quarantine(node, now).map(|quarantine| refused(quarantine, now));
+        self.forgetful(node, now, roster).or_else(by_clock)
+    }
+
+    fn forgetful(&self, node: NodeId, now: Moment, roster: &Roster) -> Option<NodeFailure> {
         if self.rule == RestartGuard::Off || planted::is(planted::Fault::NoQuarantine) {
             return None;
         }
@@ -63,10 +70,8 @@ impl Guard {
             return None;
         }
         let quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(match quarantines[node.0].filter(|quarantine| now < quarantine.until) {
-            Some(Quarantine { until, cause }) => NodeFailure::Quarantined { left: now.until(until), cause },
-            None => NodeFailure::NotObserved,
-        })
+        let quarantine = quarantines[node.0].filter(|quarantine| now < quarantine.until);
+        Some(quarantine.map_or(NodeFailure::NotObserved, |quarantine| refused(quarantine, now)))
     }
 
     fn judge(&self, roster: &Roster) {
@@ -93,3 +98,44 @@ impl Guard {
         self.judged.store(version, Ordering::Release);
     }
 }
+
+impl Coordinator {
+    /// What the answer of `node` to an acquire that was queued after `sent_at` counts for: a grant counts only if the
+    /// node's clock, read right after, shows no gain that endangers leases. A reading that took longer than the node
+    /// timeout could hide one.
+    pub(super) fn with_clock(
+        self: &Arc<Self>,
+        node: NodeId,
+        sent: Moment,
+    ) -> impl FnOnce(Reply<Answered>) -> Reply<Acquired> + Send + use<> {
+        let this = Arc::clone(self);
+        move |reply| {
+            let Answered { acquired, clock } = reply?;
+            let Some(clock) = clock else { return Ok(acquired) };
+            let received = this.now();
+            let sent = if planted::is(planted::Fault::SentAtLate) { received } else { sent };
+            let clock =
+                clock.map(|clock| this.roster.handle_reading(node, Reading { sent, received, clock }));
+            if let Acquired::Denied(_) = acquired {
+                return Ok(acquired);
+            }
+            clock?;
+            let after = this.settings.node_timeout;
+            if sent.until(received) > after {
+                return Err(NodeFailure::NoAnswer { after });
+            }
+            match this.roster.clock_quarantine(node, received) {
+                Some(quarantine) => Err(refused(quarantine, received)),
+                None => Ok(acquired),
+            }
+        }
+    }
+}
+
+fn refused(Quarantine { until, cause }: Quarantine, now: Moment) -> NodeFailure {
+    NodeFailure::Quarantined { left: now.until(until), cause }
+}
+
+#[cfg(all(test, unix))]
+#[path = "clocks_tests.rs"]
+mod tests;

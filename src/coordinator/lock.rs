@@ -254,12 +254,9 @@ impl Coordinator {
         if let (Some(value), Some(proposal)) = (request.leads_as, &proposal) {
             attempt.token = self.leader_token(proposal.token(), value);
         }
-        let command = match &proposal {
-            None => Acquire::plain(claim, &attempt.token, ttl),
-            Some(proposal) => {
-                Acquire::fenced(claim, &attempt.token, ttl, FencingToken::new(proposal.token()))
-            }
-        };
+        let fence = proposal.as_ref().map(|proposal| FencingToken::new(proposal.token()));
+        let command = Acquire::new(claim, &attempt.token, ttl, fence);
+        let command = if self.roster.clocks().are_guarded() { command.and_read_clock() } else { command };
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();
@@ -272,7 +269,8 @@ impl Coordinator {
                         attempt.keys.lease.handle_quarantined(NodeId(i));
                         fanout.handle_quarantined(NodeId(i), failure);
                     }
-                    fanout.answers.send(NodeId(i), link, &command);
+                    let with_clock = self.with_clock(NodeId(i), sent_at);
+                    fanout.answers.send_and(NodeId(i), link, &command, with_clock);
                 }
                 Err(failure) => fanout.handle_unreachable(NodeId(i), failure),
             }

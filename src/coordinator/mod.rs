@@ -8,6 +8,7 @@ mod denials;
 mod extend;
 mod fanout;
 mod fencing;
+mod forward;
 mod guard;
 mod held_lease;
 mod intent;
@@ -34,7 +35,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
-use crate::node::{Channel, Connector, Link, Node, NodeConfig, Notifications, Roster, Trimming};
+use crate::node::{Channel, Clocks, Connector, Link, Node, NodeConfig, Notifications, Roster, Trimming};
 use crate::planted;
 use crate::protocol::Drift;
 use crate::types::{Ambient, Moment, NodeId};
@@ -75,9 +76,14 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Starts connecting to every node; must be called within a tokio runtime.
     pub(crate) fn start(settings: Settings, ambient: Arc<dyn Ambient>, network: &dyn Network) -> Arc<Self> {
+        let forward = forward::Forward::new(ambient);
+        let ambient: Arc<dyn Ambient> = Arc::new(forward.clone());
         let names: Vec<_> = settings.nodes.iter().map(|url| Arc::clone(&url.name)).collect();
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
-        let roster = Arc::new(Roster::new(names, settings.quorum.needed(), settings.max_ttl, ambient.now()));
+        let terms = (settings.drift, settings.max_ttl, settings.quorum);
+        let clocks = Clocks::new(settings.clock_guard, terms, move |by| forward.put_forward(by));
+        let needed = settings.quorum.needed();
+        let roster = Arc::new(Roster::new(names, needed, settings.max_ttl, ambient.now(), clocks));
         let channel = Channel::new(ambient.random());
         let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
         let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));

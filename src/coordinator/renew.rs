@@ -12,7 +12,7 @@ use super::fanout::{Ballot, Reply, vote_of};
 use super::held_lease::{Renewing, Stage, State};
 use super::keys::LATE_MAX;
 use crate::config::Fencing;
-use crate::node::{Acquire, Acquired, Answer, ExtendMany, Link};
+use crate::node::{Acquire, Acquired, Answer, Answered, ExtendMany, Link};
 use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
 use crate::types::{Moment, NodeId, Ttl};
@@ -240,18 +240,23 @@ impl HeldLease {
         let sent_at = this.coordinator.now();
         state.deadline(sent_at)?;
         let ttl = this.ttl;
-        let command = match this.settings().fencing {
-            Fencing::Off => Acquire::plain(this.claim(), &this.token, ttl),
+        let fence = match this.settings().fencing {
+            Fencing::Off => None,
             // The node learns our fencing token, so that a later holder with a quorum that includes this node gets a
             // larger one.
-            Fencing::On => Acquire::fenced(this.claim(), &this.token, ttl, this.fencing_token()),
+            Fencing::On => Some(this.fencing_token()),
         };
+        let command = Acquire::new(this.claim(), &this.token, ttl, fence);
         let epoch = &mut state.keys.epochs[node.0];
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
         state.keys.lease.handle_restore_sent(node, connection);
         *epoch = link.epoch();
         let lease = Arc::clone(this);
-        Some(link.send_now(command).map(move |reply| Restore { node, sent_at, ttl, lease, reply }).boxed())
+        let restored = move |reply: Reply<Answered>| {
+            let reply = reply.map(|answered| answered.acquired);
+            Restore { node, sent_at, ttl, lease, reply }
+        };
+        Some(link.send_now(command).map(restored).boxed())
     }
 }
 

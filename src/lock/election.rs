@@ -67,12 +67,31 @@ impl Election {
     ///
     /// As [`Mutex::lock`](crate::Mutex::lock).
     pub async fn campaign(&self) -> Result<Leadership, LockError> {
-        let bytes = self.locking.leads_as.as_ref().map_or(0, |value| value.len());
-        if bytes > VALUE_BYTES_MAX {
-            let (value, bound) = (format!("{bytes} bytes"), format!("at most {VALUE_BYTES_MAX} bytes"));
-            return Err(SettingsError::OutOfRange { setting: "value of a leader", value, bound }.into());
-        }
+        self.check_value()?;
         Ok(Leadership { guard: self.locking.lock().await? })
+    }
+
+    /// Makes one attempt to lead; never waits for another leader.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::try_lock`](crate::Mutex::try_lock).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Mutex::try_lock`](crate::Mutex::try_lock).
+    pub async fn try_campaign(&self) -> Result<Leadership, LockError> {
+        self.check_value()?;
+        Ok(Leadership { guard: self.locking.try_lock().await? })
+    }
+
+    fn check_value(&self) -> Result<(), SettingsError> {
+        let bytes = self.locking.leads_as.as_ref().map_or(0, |value| value.len());
+        if bytes <= VALUE_BYTES_MAX {
+            return Ok(());
+        }
+        let (value, bound) = (format!("{bytes} bytes"), format!("at most {VALUE_BYTES_MAX} bytes"));
+        Err(SettingsError::OutOfRange { setting: "value of a leader", value, bound })
     }
 
     /// Campaigns and runs `body` while this candidate leads. When the leadership is lost, `body` is dropped at the await

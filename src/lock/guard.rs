@@ -38,8 +38,9 @@ impl Guard {
         self.held.claim().resources().iter().map(Resource::name)
     }
 
-    /// The value of the key on the nodes: the owner label and 128 random bits, unique to this attempt. Suitable for
-    /// check-and-set on the resource itself.
+    /// The value of the key on the nodes: the owner label and 128 random bits, unique to this attempt. In place of the
+    /// label, a leader has what it says of itself, which may be any text. Suitable for check-and-set on the resource
+    /// itself.
     #[must_use]
     pub fn token(&self) -> &str {
         self.held.token().as_str()

@@ -7,6 +7,7 @@
 
 mod backlog;
 mod batch;
+mod clocks;
 mod commands;
 mod connection;
 mod connection_log;
@@ -47,9 +48,10 @@ use crate::error::NodeFailure;
 use crate::types::{Ambient, Eviction, Moment, NodeId, Published};
 use connection::Refusal;
 
+pub(crate) use clocks::Clocks;
 pub(crate) use commands::{
-    Acquire, Acquired, Answer, Command, Denial, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Remove,
-    Removed, Score,
+    Acquire, Acquired, Answer, Answered, Command, Denial, FENCES, Fence, RaiseFence, ReadClock, ReadFence,
+    Remove, Removed, Score,
 };
 pub(crate) use connection::{Epoch, Link, NodeClock};
 pub(crate) use declare::Declare;

@@ -16,7 +16,7 @@ use super::stream::Management;
 use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
 use crate::planted;
-use crate::protocol::{NodeView, Observation, Record};
+use crate::protocol::{NodeView, Observation, Reading, Record};
 use crate::types::{Ambient, Eviction, Moment, NodeId};
 
 /// Everything that an observation of a node needs.
@@ -102,7 +102,8 @@ impl Observer {
             permissions::check(permissions).map_err(refusal)?;
         }
         let (stored, clock) = (Stored::parse(stored).map_err(refusal)?, wall_micros(time).map_err(refusal)?);
-        let told = self.roster.told(self.node, stored.record.as_ref());
+        let reading = Reading { sent, received, clock };
+        let told = self.roster.told(self.node, stored.record.as_ref(), reading);
         let record = self.record(&facts, &stored, (sent, clock), &told);
         if stored.record.as_ref() != Some(&record) {
             let note = WriteRecord::new(&stored, &record);
@@ -136,7 +137,7 @@ impl Observer {
         (sent, now): (Moment, u64),
         told: &Announcement,
     ) -> Record {
-        let Announcement { is_copy, lacks, list, left, met } = told;
+        let Announcement { is_copy, lacks, list, left, met, clock } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Observation {
@@ -156,6 +157,7 @@ impl Observer {
             list,
             left,
             met,
+            clock,
         };
         let mut record = Record::after(stored.record.as_ref(), &look);
         if planted::is(planted::Fault::UptimeBelieved) {
@@ -185,7 +187,8 @@ impl Observer {
 /// Observes the node at the client's interval, and at once when our node list has changed. Returns the reason why the
 /// node has no vote any more.
 pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
-    let mut version = observer.roster.list_version();
+    let clocks = observer.roster.clocks();
+    let (mut version, mut jumps) = (observer.roster.list_version(), clocks.jumps());
     // While we connected, the last unmet node on the list may have been met.
     let mut pause = if observer.roster.has_list() { Duration::ZERO } else { observer.every() };
     loop {
@@ -193,9 +196,11 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
             biased;
             () = tokio::time::sleep(pause) => {}
             () = observer.roster.list_changed(version) => version = observer.roster.list_version(),
+            () = clocks.jumped_since(jumps) => {}
         }
+        (pause, jumps) = (observer.every(), clocks.jumps());
         match link.observe(&observer).await {
-            Ok(()) => {}
+            Ok(()) => pause = clocks.pause(observer.node, observer.ambient.now(), pause),
             // Commands that need neither memory nor the missing permission still work. Grants stop counting once the
             // last observation is too old.
             Err(Refusal {
@@ -204,6 +209,5 @@ pub(super) async fn keep_observing(link: Link, observer: Observer) -> Refusal {
             }) => {}
             Err(refusal) => return refusal,
         }
-        pause = observer.every();
     }
 }

@@ -10,7 +10,7 @@ use super::commands::{Command, ScriptCall, single};
 use super::failure;
 use super::scripts::WRITE_RECORD;
 use crate::error::NodeFailure;
-use crate::protocol::{Change, ListUse, MemoryBreak, MetNode, Record, Span};
+use crate::protocol::{Change, ListUse, MemoryBreak, MetNode, PeerClock, Record, Span};
 use crate::types::internal_key;
 
 /// The record's internal key.
@@ -23,6 +23,7 @@ pub(super) const TRIES: usize = 32;
 const TTL: &str = "ttl:";
 const LIST: &str = "list:";
 const MET: &str = "met:";
+const CLOCK: &str = "clock:";
 const LEFT: &str = "left";
 
 /// A record as it was read, with its raw fields.
@@ -75,6 +76,7 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
         let (first, latest) = value.split_once(' ')?;
         Some((id.to_owned(), MetNode { first: first.parse().ok()?, change: change(latest)? }))
     });
+    let clocks = kind(CLOCK).filter_map(|(id, value)| Some((id.to_owned(), peer_clock(value)?)));
     Some(Record {
         id: text("id")?,
         sequence: number("sequence")?,
@@ -91,6 +93,8 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
         announced: announced.collect(),
         lists: lists.collect(),
         met: met.collect(),
+        clocks: clocks.collect(),
+        stepped: number("stepped"),
     })
 }
 
@@ -108,6 +112,13 @@ fn written(Change { run, sequence }: &Change) -> String {
 fn span(text: &str) -> Option<Span> {
     let mut numbers = text.split(' ').map(str::parse);
     Some(Span { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
+}
+
+/// Parses `AT LEAST MOST`.
+fn peer_clock(text: &str) -> Option<PeerClock> {
+    let mut numbers = text.split(' ');
+    let mut next = || numbers.next();
+    Some(PeerClock { at: next()?.parse().ok()?, least: next()?.parse().ok()?, most: next()?.parse().ok()? })
 }
 
 /// The fields of the hash.
@@ -128,6 +139,8 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
         announced,
         lists,
         met,
+        clocks,
+        stepped,
     } = record;
     let broken_by = match broken_by {
         MemoryBreak::Made => "made",
@@ -152,6 +165,12 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
     let marks = [("durable", *is_durable), ("declared", *is_declared)];
     fields.extend(marks.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name.to_owned(), "1".to_owned())));
     fields.extend(evicted.map(|at| ("evicted".to_owned(), at.to_string())));
+    fields.extend(stepped.map(|until| ("stepped".to_owned(), until.to_string())));
+    fields.extend(
+        clocks.iter().map(|(id, PeerClock { at, least, most })| {
+            (format!("{CLOCK}{id}"), format!("{at} {least} {most}"))
+        }),
+    );
     fields.extend(
         announced
             .iter()
@@ -183,8 +202,8 @@ impl WriteRecord {
     pub(super) fn new(stored: &Stored, record: &Record) -> Self {
         let fields = fields(record);
         let is_ours = |name: &str| {
-            [TTL, LIST, MET].iter().any(|kind| name.starts_with(kind))
-                || ["durable", "declared", "evicted"].contains(&name)
+            [TTL, LIST, MET, CLOCK].iter().any(|kind| name.starts_with(kind))
+                || ["durable", "declared", "evicted", "stepped"].contains(&name)
         };
         // Fields of later versions of this library stay.
         let gone = stored.fields.keys().filter(|name| is_ours(name) && !fields.contains_key(*name));
@@ -266,12 +285,14 @@ mod tests {
             .into(),
             met: [("bb".to_owned(), MetNode { first: 11, change: Change { run: "s".into(), sequence: 13 } })]
                 .into(),
+            clocks: [("bb".to_owned(), PeerClock { at: 14, least: -15, most: 16 })].into(),
+            stepped: Some(17),
         }
     }
 
     #[test]
     fn what_is_written_is_read_again() {
-        let plain = Record { is_durable: false, is_declared: false, evicted: None, ..full() };
+        let plain = Record { is_durable: false, is_declared: false, evicted: None, stepped: None, ..full() };
         for written in [full(), plain] {
             let fields: HashMap<_, _> = fields(&written).into_iter().collect();
             assert_eq!(record(&fields), Some(written));

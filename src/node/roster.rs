@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tracing::warn;
 
+use super::clocks::Clocks;
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::protocol::{
-    Change, NodeView, Record, UNMET, is_complete, is_introduced, lacking, longest_announced,
-    observation_lasts, observe_every, span,
+    Change, ClockNews, NodeView, Quarantine, Reading, Record, UNMET, is_complete, is_introduced, lacking,
+    longest_announced, observation_lasts, observe_every, span,
 };
 use crate::types::{Moment, NodeId, Published, Ttl};
 
@@ -26,6 +28,7 @@ pub(crate) struct Roster {
     members: Published<Vec<Member>>,
     list: Published<List>,
     version: AtomicU64,
+    clocks: Clocks,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,10 +73,17 @@ pub(super) struct Announcement {
     pub(super) left: String,
     /// The other nodes: their ids, and the latest changes of their records.
     pub(super) met: Vec<(String, Change)>,
+    pub(super) clock: ClockNews,
 }
 
 impl Roster {
-    pub(crate) fn new(names: Vec<Arc<str>>, quorum: usize, max_ttl: Ttl, now: Moment) -> Self {
+    pub(crate) fn new(
+        names: Vec<Arc<str>>,
+        quorum: usize,
+        max_ttl: Ttl,
+        now: Moment,
+        clocks: Clocks,
+    ) -> Self {
         Self {
             members: Published::new(vec![Member::default(); names.len()]),
             names,
@@ -83,6 +93,7 @@ impl Roster {
             since: now,
             list: Published::new(List::default()),
             version: AtomicU64::new(0),
+            clocks,
         }
     }
 
@@ -189,8 +200,35 @@ impl Roster {
         admitted
     }
 
+    /// Handles a reading of a node's clock.
+    pub(crate) fn handle_reading(&self, node: NodeId, reading: Reading) {
+        self.clocks.handle_reading(node, reading, self.longest());
+    }
+
+    /// Until when the grants of a node do not count because of its clock, if that is after `now`.
+    pub(crate) fn clock_quarantine(&self, node: NodeId, now: Moment) -> Option<Quarantine> {
+        self.clocks.quarantine(node, now, self.longest())
+    }
+
+    /// The clock guard.
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    /// As [`max_ttl`](Self::max_ttl), by the last observation.
+    fn longest(&self) -> Ttl {
+        Ttl::from_duration(Duration::from_millis(self.longest_ms.load(Ordering::Relaxed)))
+    }
+
     /// Returns what to announce to a node that was admitted and has this record.
-    pub(super) fn told(&self, node: NodeId, record: Option<&Record>) -> Announcement {
+    pub(super) fn told(&self, node: NodeId, record: Option<&Record>, reading: Reading) -> Announcement {
+        self.handle_reading(node, reading);
+        if record.is_none_or(Record::is_unused) {
+            self.clocks.handle_unused(node, self.longest());
+        }
+        let id = |member: &Member| member.id().to_owned();
+        let ids: Vec<_> = self.members.with(|members| members.iter().map(id).collect());
+        let clock = self.clocks.news(node, reading, &ids);
         let List { now: list, before } = self.list.with(List::clone);
         self.members.with(|members| {
             let others =
@@ -212,7 +250,7 @@ impl Roster {
             });
             // A list is announced as left only once: a client that still uses it announces it again.
             let left = if members[node.0].left == before { String::new() } else { before };
-            Announcement { is_copy, lacks, list, left, met }
+            Announcement { is_copy, lacks, list, left, met, clock }
         })
     }
 
@@ -243,6 +281,7 @@ impl Roster {
             (member.known, member.others) = (Some(seen), others);
         });
         self.handle_longest(node);
+        self.clocks.handle_known(&self.known(), self.longest());
         self.handle_members();
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -254,6 +293,7 @@ impl Roster {
             None => false,
         });
         if is_news {
+            self.clocks.handle_down(node);
             self.version.fetch_add(1, Ordering::Release);
         }
     }

@@ -3,6 +3,8 @@
 //! Time and randomness are arguments, so tests choose both.
 
 mod backoff;
+mod clock_history;
+mod clock_peers;
 mod contender;
 mod deadline;
 mod fencing;
@@ -25,6 +27,8 @@ pub(crate) mod wall_clock;
 
 pub use backoff::Retry;
 pub(crate) use backoff::{LOOK_AGAIN, Pause, Strategy};
+pub(crate) use clock_history::{ClockHistory, ClockRule, Pace, Reading, SETTLES_AFTER, take_standstill};
+pub(crate) use clock_peers::{ClockNews, Moved, PeerClock, moved};
 pub(crate) use contender::{Contender, Demand, Step};
 pub(crate) use deadline::Drift;
 pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, proposal};

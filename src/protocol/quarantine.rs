@@ -86,7 +86,7 @@ pub(crate) fn longest_announced(known: &[Option<NodeView>]) -> Option<Ttl> {
     all.max().map(|ttl| Ttl::from_duration(Duration::from_millis(*ttl)))
 }
 
-fn others(node: usize, known: &[Option<NodeView>]) -> impl Iterator<Item = &NodeView> {
+pub(super) fn others(node: usize, known: &[Option<NodeView>]) -> impl Iterator<Item = &NodeView> {
     known.iter().enumerate().filter(move |(i, _)| *i != node).filter_map(|(_, known)| known.as_ref())
 }
 

@@ -41,6 +41,8 @@ fn node(id: &str, whole: u64) -> NodeView {
         announced: BTreeMap::from([(20_000, told(0, 100))]),
         lists: BTreeMap::from([("2 of a b c".to_owned(), used(0, 100))]),
         met: BTreeMap::new(),
+        clocks: BTreeMap::new(),
+        stepped: None,
     };
     NodeView {
         record,

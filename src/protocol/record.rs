@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::clock_peers::{ClockNews, PeerClock};
 use super::intervals::{ANNOUNCED_LATE_MAX, OBSERVE_EVERY_MAX, span};
 use super::node_list::{ListUse, has_member, is_complete, members};
 use crate::types::Ttl;
@@ -67,6 +68,10 @@ pub(crate) struct Record {
     pub(crate) lists: BTreeMap<String, ListUse>,
     /// The other nodes that clients use together with this one, by id.
     pub(crate) met: BTreeMap<String, MetNode>,
+    /// How far the node's clock was from those of other nodes, by id.
+    pub(crate) clocks: BTreeMap<String, PeerClock>,
+    /// Until when a step of the clock, which some client saw, endangers leases.
+    pub(crate) stepped: Option<u64>,
 }
 
 /// Why the memory of a node begins when it does.
@@ -139,6 +144,7 @@ pub(crate) struct Observation<'a> {
     pub(crate) left: &'a str,
     /// The other nodes of the client: their ids, and the latest change of their records that it met.
     pub(crate) met: &'a [(String, Change)],
+    pub(crate) clock: &'a ClockNews,
 }
 
 /// Whether a server's acknowledged writes survive its death, as its present state shows.
@@ -165,6 +171,7 @@ impl Record {
         record.handle_announcement(look);
         record.handle_list(look);
         record.handle_met(look, old);
+        record.handle_clocks(look, old);
         if old != Some(&record) {
             record.sequence += 1;
         }
@@ -172,7 +179,7 @@ impl Record {
     }
 
     /// Returns the record without the announcements of clients: their node lists, their `max_ttl`s, and the other
-    /// nodes. Clients that still run announce theirs again with their next observation.
+    /// nodes. What they measured of clocks stays, because it stays true. Clients that still run announce theirs again with their next observation.
     pub(crate) fn without_clients(&self) -> Self {
         Self {
             sequence: self.sequence + 1,
@@ -208,6 +215,8 @@ impl Record {
             announced: BTreeMap::new(),
             lists: BTreeMap::new(),
             met: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            stepped: None,
         }
     }
 
@@ -224,6 +233,9 @@ impl Record {
         }
         for met in self.met.values_mut() {
             met.first = met.first.min(now);
+        }
+        for clock in self.clocks.values_mut() {
+            clock.at = clock.at.min(now);
         }
     }
 

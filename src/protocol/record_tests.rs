@@ -1,6 +1,7 @@
 use super::*;
 
 const S: u64 = 1_000_000;
+static NO_NEWS: ClockNews = ClockNews { peers: Vec::new(), stepped: None };
 
 fn ttl(seconds: u64) -> Ttl {
     Ttl::from_duration(Duration::from_secs(seconds))
@@ -32,6 +33,7 @@ fn observe(seconds: u64, run_id: &'static str, durability: Durability) -> Observ
         list: "",
         left: "",
         met: &[],
+        clock: &NO_NEWS,
     }
 }
 

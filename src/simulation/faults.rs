@@ -5,8 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use super::oracle::Exclusion;
 
@@ -68,6 +68,8 @@ pub(super) enum What {
     Kill(usize),
     /// The address leads to a spare server, and back when the fault is healed.
     Swap(usize),
+    /// The server's clock is stepped ahead.
+    StepClock(usize, Duration),
     /// Somebody deletes the keys of all locks, again and again.
     Delete,
 }
@@ -83,6 +85,7 @@ pub(super) enum Loss {
 /// Of which size the world is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
+    pub(super) seed: u64,
     pub(super) clients: usize,
     pub(super) addresses: usize,
     /// Servers that no address leads to at first.
@@ -122,6 +125,8 @@ const LASTS: Range<Duration> = Duration::from_millis(5)..Duration::from_secs(12)
 const LAG: Range<Duration> = Duration::from_millis(10)..Duration::from_secs(4);
 /// How often a seed has faults in which nobody promises exclusion; fencing tokens are in order all the same.
 const OUTSIDE_SHARE: f64 = 0.06;
+/// How often a seed has clocks that are stepped.
+const CLOCKS_SHARE: f64 = 0.3;
 
 /// Draws the faults of a run.
 pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
@@ -153,6 +158,8 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
         add(first);
         at += Duration::from_millis(random.random_range(1..2 * mean));
     }
+    // The numbers of a generator of its own, so that the other faults of a seed stay as they were.
+    step_clocks(&mut StdRng::seed_from_u64(!size.seed), size, &mut list);
     Faults { list, exclusion }
 }
 
@@ -161,6 +168,29 @@ impl Fault {
     /// and what clients had to observe would be gone before they have.
     fn overlaps(&self, earlier: &Self) -> bool {
         self.what == earlier.what && self.at <= earlier.at + earlier.lasts + SENDING_MAX * 2
+    }
+}
+
+/// Steps the clocks of a minority of the servers ahead, in some seeds.
+fn step_clocks(random: &mut StdRng, size: Size, list: &mut Vec<Fault>) {
+    if !random.random_bool(CLOCKS_SHARE) {
+        return;
+    }
+    let first = random.random_range(0..size.addresses);
+    let mut at = Duration::ZERO;
+    loop {
+        at += Duration::from_millis(random.random_range(200..4000));
+        if at >= size.faults_end {
+            return;
+        }
+        let server = (first + random.random_range(0..size.addresses / 2)) % size.addresses;
+        let by = Duration::from_millis(random.random_range(100..3000) * [1, 10][random.random_range(0..2)]);
+        list.push(Fault {
+            at,
+            begins: Begins::AtOnce,
+            lasts: Duration::ZERO,
+            what: What::StepClock(server, by),
+        });
     }
 }
 
@@ -297,6 +327,7 @@ impl What {
             Self::Freeze(_) => "client paused",
             Self::Kill(_) => "client killed",
             Self::Swap(_) => "another server",
+            Self::StepClock(..) => "clock stepped",
             Self::Delete => "keys deleted",
         }
     }
@@ -348,6 +379,7 @@ impl fmt::Display for What {
             Self::Freeze(client) => write!(f, "client {client} stands still"),
             Self::Kill(client) => write!(f, "client {client} is killed"),
             Self::Swap(address) => write!(f, "the address of node {address} leads to another server"),
+            Self::StepClock(server, by) => write!(f, "the clock of server {server} is stepped by {by:?}"),
             Self::Delete => write!(f, "the keys of all locks are deleted again and again"),
         }
     }

@@ -97,6 +97,7 @@ async fn simulate(plan: &Plan) -> Outcome {
     let time = TrueTime::start();
     let scale = scale(&mut random);
     let size = Size {
+        seed: plan.seed,
         clients: random.random_range(2..=4),
         addresses: if random.random_bool(0.25) { 5 } else { 3 },
         spares: random.random_range(1..=3),

@@ -63,6 +63,8 @@ pub(super) struct SimServer {
     name: String,
     server: Mutex<Server>,
     rate: Rate,
+    /// How far the clock was stepped ahead in all.
+    stepped: Mutex<Duration>,
     is_running: Published<bool>,
     outputs: Mutex<BTreeMap<ConnectionId, mpsc::UnboundedSender<Piece>>>,
 }
@@ -84,6 +86,7 @@ impl Internet {
                     WallTime(rate.wall_micros(Duration::ZERO)),
                 )),
                 rate,
+                stepped: Mutex::default(),
                 is_running: Published::new(true),
                 outputs: Mutex::default(),
             })
@@ -223,7 +226,11 @@ impl SimServer {
     }
 
     pub(super) fn wall(&self, time: Duration) -> WallTime {
-        WallTime(self.rate.wall_micros(time))
+        WallTime(self.rate.wall_micros(time)).after(*self.stepped.lock().unwrap())
+    }
+
+    pub(super) fn step_clock(&self, by: Duration) {
+        *self.stepped.lock().unwrap() += by;
     }
 
     /// Hands bytes to the server, and its output to the connections that it is for.

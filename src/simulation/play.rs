@@ -93,6 +93,7 @@ impl Stage {
                 self.lead(address, spare);
                 return Begun::From(before);
             }
+            What::StepClock(server, by) => self.server(server).step_clock(by),
             What::Delete => {}
         }
         Begun::Plainly
@@ -133,7 +134,12 @@ impl Stage {
                 (0..self.internet.addresses())
                     .for_each(|address| self.slow(client, address, CALM_WIRE.longest, CALM_WIRE.back));
             }
-            What::Stall { .. } | What::Reset { .. } | What::Disconnect(_) | What::Kill(_) | What::Delete => {}
+            What::Stall { .. }
+            | What::Reset { .. }
+            | What::Disconnect(_)
+            | What::Kill(_)
+            | What::StepClock(..)
+            | What::Delete => {}
             What::Pause(server) => self.server(server).pause(false),
             What::Crash(server, loss) => {
                 let server = self.server(server);

@@ -137,7 +137,12 @@ impl KeySet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
-        (0..KEYS_MAX).filter(move |key| self.contains(*key))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let key = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (key < KEYS_MAX).then_some(key)
+        })
     }
 }
 

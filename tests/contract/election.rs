@@ -15,6 +15,9 @@ use crate::waiting::ends_empty;
 
 const NODES: usize = 3;
 
+/// Longer than a machine stands still between two renewals.
+const TTL: Duration = Duration::from_secs(6);
+
 fn election(client: &Redlock) -> Election {
     client.election("job").unwrap()
 }
@@ -144,8 +147,8 @@ impl Body {
     }
 }
 
-fn candidate(redlock: &Redlock, ttl: Duration) -> (Body, tokio::task::JoinHandle<Result<(), LockError>>) {
-    let (body, election) = (Body::default(), election(redlock).ttl(ttl));
+fn candidate(redlock: &Redlock) -> (Body, tokio::task::JoinHandle<Result<(), LockError>>) {
+    let (body, election) = (Body::default(), election(redlock).ttl(TTL));
     let task = tokio::spawn({
         let body = body.clone();
         async move { election.lead(async |leadership| body.lead(leadership.term().get()).await).await }
@@ -157,7 +160,6 @@ fn candidate(redlock: &Redlock, ttl: Duration) -> (Body, tokio::task::JoinHandle
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_leads_after_the_leader_was_killed() {
     let cluster = LocalCluster::start(NODES).unwrap();
-    let ttl = Duration::from_secs(2);
     let urls = cluster.urls();
     // With its runtime, everything that the client does ends at once.
     let first = tokio::task::spawn_blocking(move || {
@@ -165,7 +167,8 @@ async fn another_leads_after_the_leader_was_killed() {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let term = runtime.block_on(async {
             let redlock = builder(urls).keep_alive(true).connect().await.unwrap();
-            let leadership = election(&redlock).ttl(ttl).value("first").campaign().await.unwrap();
+            let leadership =
+                election(&redlock).ttl(Duration::from_secs(2)).value("first").campaign().await.unwrap();
             let term = leadership.term().get();
             std::mem::forget(leadership);
             term
@@ -175,7 +178,7 @@ async fn another_leads_after_the_leader_was_killed() {
     });
     let first = first.await.unwrap();
     let redlock = builder(cluster.urls()).keep_alive(true).connect().await.unwrap();
-    let (body, task) = candidate(&redlock, ttl);
+    let (body, task) = candidate(&redlock);
     let leader = leader_after(&election(&redlock), first).await;
     eventually(SLACK, "the body runs", || body.term() == leader.term().get()).await;
     assert!(body.term() > first);
@@ -189,9 +192,8 @@ async fn another_leads_after_the_leader_was_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_steps_down_when_it_is_lost_and_campaigns_again() {
     let cluster = LocalCluster::start(NODES).unwrap();
-    let ttl = Duration::from_secs(2);
     let redlock = builder(cluster.urls()).keep_alive(true).connect().await.unwrap();
-    let (body, task) = candidate(&redlock, ttl);
+    let (body, task) = candidate(&redlock);
     let mut term = 0;
     for round in 1..=3 {
         let leader = leader_after(&election(&redlock), term).await;
@@ -268,7 +270,7 @@ async fn watchers_see_the_terms_in_order() {
 async fn a_leader_is_restored_with_its_value() {
     let cluster = LocalCluster::start(NODES).unwrap();
     let redlock = builder(cluster.urls()).keep_alive(true).connect().await.unwrap();
-    let election = election(&redlock).ttl(Duration::from_secs(2)).value("host:80");
+    let election = election(&redlock).ttl(TTL).value("host:80");
     let leadership = election.campaign().await.unwrap();
     for node in 0..NODES {
         cluster.command(node, &["DEL", "job"]).unwrap();

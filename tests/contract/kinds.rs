@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{Guard, LockError, Multi, Mutex, Redlock, Retry, RwLock, Semaphore};
+use redlock_quorum::{Election, Guard, LockError, Multi, Mutex, Redlock, Retry, RwLock, Semaphore};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     Writer,
     /// The only slot of a semaphore.
     Slot,
+    Leader,
 }
 
 impl Kind {
@@ -25,13 +26,14 @@ impl Kind {
             }
             Self::Writer => Lock::Writer(client.rwlock(name).unwrap()),
             Self::Slot => Lock::Slot(client.semaphore(name, 1).unwrap()),
+            Self::Leader => Lock::Leader(client.election(name).unwrap()),
         }
     }
 
     /// The key of a lock of this name.
     pub(crate) fn key(self, name: &str) -> String {
         match self {
-            Self::Mutex | Self::Multi | Self::Writer => name.to_owned(),
+            Self::Mutex | Self::Multi | Self::Writer | Self::Leader => name.to_owned(),
             Self::Slot => format!("redlock-quorum:slot:0:{name}"),
         }
     }
@@ -39,7 +41,7 @@ impl Kind {
     /// A command that each attempt sends once.
     pub(crate) fn command(self) -> &'static str {
         match self {
-            Self::Mutex => "set",
+            Self::Mutex | Self::Leader => "set",
             Self::Multi | Self::Slot => "eval",
             // A waiting writer sets its intent, too.
             Self::Writer => "zadd",
@@ -56,6 +58,7 @@ pub(crate) enum Lock {
     /// One that shares its lock with other readers.
     Reader(RwLock),
     Slot(Semaphore),
+    Leader(Election),
 }
 
 macro_rules! of_any_kind {
@@ -66,6 +69,7 @@ macro_rules! of_any_kind {
             Lock::Writer($lock) => Lock::Writer($result),
             Lock::Reader($lock) => Lock::Reader($result),
             Lock::Slot($lock) => Lock::Slot($result),
+            Lock::Leader($lock) => Lock::Leader($result),
         }
     };
 }
@@ -78,6 +82,7 @@ impl Lock {
             Self::Writer(rwlock) => rwlock.write().await.map(Guard::from),
             Self::Reader(rwlock) => rwlock.read().await,
             Self::Slot(semaphore) => semaphore.acquire().await.map(Guard::from),
+            Self::Leader(election) => election.campaign().await.map(Guard::from),
         }
     }
 
@@ -88,6 +93,7 @@ impl Lock {
             Self::Writer(rwlock) => rwlock.try_write().await.map(Guard::from),
             Self::Reader(rwlock) => rwlock.try_read().await,
             Self::Slot(semaphore) => semaphore.try_acquire().await.map(Guard::from),
+            Self::Leader(election) => election.try_campaign().await.map(Guard::from),
         }
     }
 

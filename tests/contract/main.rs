@@ -11,6 +11,7 @@ mod cancelled;
 mod cases;
 #[cfg(feature = "tls")]
 mod certificates;
+mod clocks;
 mod election;
 mod extensions;
 mod families;

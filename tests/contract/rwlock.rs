@@ -170,7 +170,8 @@ async fn a_writer_becomes_a_reader_without_a_gap() {
 async fn readers_are_renewed_restored_and_told_of_a_loss() {
     let cluster = LocalCluster::start(NODES).unwrap();
     let redlock = builder(cluster.urls()).keep_alive(true).connect().await.unwrap();
-    let ttl = Duration::from_secs(2);
+    // Longer than a machine stands still, or the leases are lost.
+    let ttl = Duration::from_secs(8);
     let lock = redlock.rwlock("job").unwrap().ttl(ttl);
     let mutex = redlock.mutex("another").unwrap().ttl(ttl).lock().await.unwrap();
     let writer = lock.write().await.unwrap();
@@ -182,7 +183,7 @@ async fn readers_are_renewed_restored_and_told_of_a_loss() {
     };
     eventually(SLACK, "both are back", || guards.iter().all(is_reader)).await;
     let began = now();
-    eventually(SLACK, "held for two TTLs", || began.elapsed() > 2 * ttl).await;
+    eventually(LONG, "held for longer than a TTL", || began.elapsed() > ttl).await;
     assert!(guards.iter().all(Guard::is_valid) && mutex.is_valid());
     for node in 0..2 {
         cluster.command(node, &["DEL", "job"]).unwrap();

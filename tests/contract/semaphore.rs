@@ -71,7 +71,7 @@ async fn another_number_of_permits_is_refused_with_both_numbers() {
         let refused = redlock.semaphore("job", permits);
         assert!(matches!(refused, Err(SettingsError::OutOfRange { .. })), "{refused:?}");
     }
-    let ttl = Duration::from_secs(4);
+    let ttl = Duration::from_secs(20);
     let mut permit = semaphore(&redlock).ttl(ttl).acquire().await.unwrap();
     let more = redlock.semaphore("job", 64).unwrap().max_wait(LONG);
     for attempt in [more.acquire().await, more.try_acquire().await] {
@@ -163,7 +163,8 @@ async fn all_waiters_get_a_slot_when_all_become_free() {
 async fn permits_are_renewed_restored_and_told_of_a_loss() {
     let cluster = LocalCluster::start(NODES).unwrap();
     let redlock = builder(cluster.urls()).keep_alive(true).connect().await.unwrap();
-    let ttl = Duration::from_secs(2);
+    // Longer than a machine stands still between two renewals.
+    let ttl = Duration::from_secs(6);
     let permit = semaphore(&redlock).ttl(ttl).acquire().await.unwrap();
     let second = semaphore(&redlock).ttl(ttl).acquire().await.unwrap();
     let key = slot(permit.slot());
@@ -171,7 +172,7 @@ async fn permits_are_renewed_restored_and_told_of_a_loss() {
     cluster.command(0, &["DEL", &key, "redlock-quorum:semaphore:job"]).unwrap();
     eventually(SLACK, "it is back", || owner(0)).await;
     let began = now();
-    eventually(SLACK, "held for two TTLs", || began.elapsed() > 2 * ttl).await;
+    eventually(SLACK, "held for more than a TTL", || began.elapsed() > ttl).await;
     assert!(permit.is_valid() && second.is_valid());
     for node in 0..NODES {
         let number = cluster.command(node, &["GET", "redlock-quorum:semaphore:job"]).unwrap();

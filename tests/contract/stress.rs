@@ -124,11 +124,13 @@ impl Worker {
         self.sections
     }
 
-    /// One resource, two of them at once, or readers and writers of one.
+    /// One resource, two of them at once, readers and writers or a leader of one, or the only permit of a semaphore.
     fn some_lock(&mut self) -> Lock {
         let name = |number| format!("job-{}", number % NAMES);
         let first = self.random.below(NAMES);
-        match self.random.below(5) {
+        match self.random.below(7) {
+            4 => return Lock::Leader(self.client.election(name(first)).unwrap()),
+            5 => return Lock::Slot(self.client.semaphore(format!("permit {first}"), 1).unwrap()),
             0 | 1 => return Lock::Mutex(self.client.mutex(name(first)).unwrap()),
             2 => return Lock::Writer(self.client.rwlock(name(first)).unwrap()),
             3 => return Lock::Reader(self.client.rwlock(name(first)).unwrap()),

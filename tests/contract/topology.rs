@@ -42,6 +42,9 @@ impl Topology {
 
     pub(crate) const SLOT_ONE: Self = Self { kind: Kind::Slot, ..Self::ONE };
     pub(crate) const SLOT_THREE_GUARDED: Self = Self { kind: Kind::Slot, ..Self::THREE_GUARDED };
+    pub(crate) const LEADER_ONE: Self = Self { kind: Kind::Leader, ..Self::ONE };
+    pub(crate) const LEADER_THREE_GUARDED: Self = Self { kind: Kind::Leader, ..Self::THREE_GUARDED };
+    pub(crate) const LEADER_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Leader, ..Self::FIVE_TWO_PAUSED };
     pub(crate) const SLOT_FIVE_TWO_PAUSED: Self = Self { kind: Kind::Slot, ..Self::FIVE_TWO_PAUSED };
 
     const fn healthy(nodes: usize) -> Self {
@@ -190,6 +193,9 @@ macro_rules! on_every_topology {
                 slot_one_node SLOT_ONE,
                 slot_three_nodes_guarded SLOT_THREE_GUARDED,
                 slot_five_nodes_two_paused SLOT_FIVE_TWO_PAUSED,
+                leader_one_node LEADER_ONE,
+                leader_three_nodes_guarded LEADER_THREE_GUARDED,
+                leader_five_nodes_two_paused LEADER_FIVE_TWO_PAUSED,
             );
         })+
     };

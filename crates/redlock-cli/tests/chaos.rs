@@ -62,29 +62,31 @@ fn a_short_run_with_everything_is_clean_and_leaves_a_report() {
     assert!(acquired as u64 >= report["counts"]["sections"].as_u64().unwrap(), "{acquired}");
 }
 
-const STEPS: &str = r#"
-about = "The clocks of three nodes jump far beyond the drift, again and again."
+const FAST: &str = r#"
+about = "The clocks of three nodes run six times too fast, and nobody looks at them."
 duration = "8s"
 
 [settings]
 ttl = "3s"
 max_ttl = "3s"
+dangerous_no_clock_guard = true
 
 [work]
 long_one_in = 4
 
 [[fault]]
-every = "500ms"
-nemesis = "clock-step"
+at = "500ms"
+nemesis = "clock-rate"
 nodes = "majority"
-by = "4s"
+ppm = 5_000_000
+for = "7s"
 "#;
 
 #[test]
 fn what_an_assumption_allows_is_told_apart_from_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("steps.toml");
-    fs::write(&file, STEPS).unwrap();
+    let file = directory.path().join("fast.toml");
+    fs::write(&file, FAST).unwrap();
     let output = run(&["--json", "--scenario", file.to_str().unwrap()]);
     let report = report(&output);
     assert_eq!(output.status.code(), Some(0), "{report:#}");

@@ -1,5 +1,5 @@
-//! Clients with deliberate bugs: `redlock chaos` finds each bug, for the right reason. Two of the bugs are settings
-//! that weaken the lock; the others are planted in the library, in the build of `make planted`.
+//! Clients with deliberate bugs: `redlock chaos` finds each bug, for the right reason. Three of the bugs are
+//! settings that weaken the lock; the others are planted in the library, in the build of `make planted`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
@@ -43,6 +43,11 @@ fn assert_found(fault: &str, kind: &str) {
 #[test]
 fn without_the_restart_guard_nodes_that_forget_let_two_in() {
     assert_found("no-restart-guard", "overlap");
+}
+
+#[test]
+fn without_the_clock_guard_clocks_that_jump_let_two_in() {
+    assert_found("no-clock-guard", "overlap");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Settings of a lock while it is held, and of its fencing tokens.
 
 use super::{Access, DefaultText, Setting, text};
-use crate::config::{Fencing, Guarding, KeepAlive, MaxHold};
-use crate::types::Eviction;
+use crate::config::{Fencing, KeepAlive, MaxHold};
+use crate::types::{Eviction, Guarding};
 
-pub(super) static SETTINGS: [Setting; 7] = [
+pub(super) static SETTINGS: [Setting; 8] = [
     Setting {
         name: "keep_alive",
         default: DefaultText::Value,
@@ -76,6 +76,17 @@ pub(super) static SETTINGS: [Setting; 7] = [
         access: Access::YesOrNo(
             |builder, yes| builder.guarding = if yes { Guarding::Off } else { Guarding::On },
             |settings| settings.guarding == Guarding::Off,
+        ),
+    },
+    Setting {
+        name: "dangerous_no_clock_guard",
+        default: DefaultText::Value,
+        bounds: "true counts the grants of nodes whose clocks were stepped ahead",
+        what: "Whether a node votes at once after its clock ran ahead by more than the drift.",
+        why: "where clocks are never stepped, and in benchmarks; else two clients can hold one lock",
+        access: Access::YesOrNo(
+            |builder, yes| builder.clock_guard = if yes { Guarding::Off } else { Guarding::On },
+            |settings| settings.clock_guard == Guarding::Off,
         ),
     },
     Setting {

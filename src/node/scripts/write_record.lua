@@ -18,6 +18,8 @@
 --                   using the list
 --   met:ID          another node that clients use: time of its first announcement, and the latest change of that node's
 --                   record (run:sequence)
+--   clock:ID        how far the node's clock was ahead of another node's: when, at least, and at most
+--   stepped         until when a step of the node's clock endangers leases; no field once that is over
 --
 -- KEYS[1]  the record
 -- ARGV[1]  the id that was read; empty if there was none

@@ -8,6 +8,7 @@
 //! `make model` searches the full bounds, in a release build, and prints the numbers of states. The tests of a debug
 //! build exhaust smaller bounds.
 
+mod clocks;
 mod fencing;
 mod restart;
 

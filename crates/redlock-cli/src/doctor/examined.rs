@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use redlock_quorum::{NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence};
+use redlock_quorum::{
+    NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence, QuarantineCause,
+};
 
 /// One node. `failure` is the reason why its vote does not count now.
 #[derive(Clone, Debug)]
@@ -41,7 +43,11 @@ impl Examined {
             name: status.name().to_owned(),
             id: status.id().map(str::to_owned),
             // The survey comes second: a node that hangs is found out only by asking it.
-            failure: status.failure().or(survey.failure()).cloned(),
+            failure: status
+                .failure()
+                .filter(|failure| !is_of_newcomers(failure))
+                .or(survey.failure())
+                .cloned(),
             facts: status.facts().cloned(),
             others: status.other_clients().clone(),
             measured: Measured::of(survey),
@@ -77,6 +83,12 @@ impl Examined {
     pub(super) fn persistence(&self) -> Option<Persistence> {
         self.facts.as_ref().map(NodeFacts::persistence)
     }
+}
+
+/// Whether only clients that have just come, as this one, do not count the node: too few others can be reached to compare
+/// its clock with.
+fn is_of_newcomers(failure: &NodeFailure) -> bool {
+    matches!(failure, NodeFailure::Quarantined { cause: QuarantineCause::ClockUnknown, .. })
 }
 
 impl Measured {

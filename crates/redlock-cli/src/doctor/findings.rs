@@ -80,6 +80,9 @@ fn advice(failure: &NodeFailure) -> &'static str {
             QuarantineCause::Evicted => {
                 "CONFIG SET maxmemory-policy noeviction, and in its redis.conf; then its vote counts again by itself."
             }
+            QuarantineCause::Stepped => {
+                "Wait; its vote counts again by itself. Slew its clock instead of stepping it, and see why it ran ahead."
+            }
             QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
         },
         NodeFailure::NotMaster { .. } => {

@@ -24,6 +24,7 @@ pub(super) struct Bounds {
     max_clock_skew: Duration,
     node_timeout: Duration,
     quarantine: Duration,
+    has_clock_guard: bool,
 }
 
 impl Bounds {
@@ -37,12 +38,16 @@ impl Bounds {
             max_clock_skew: settings.max_clock_skew(),
             node_timeout: settings.node_timeout(),
             quarantine: settings.quarantine(),
+            has_clock_guard: !settings
+                .effective()
+                .any(|(setting, value, _)| setting.name() == "dangerous_no_clock_guard" && value == "true"),
         }
     }
 
     pub(super) fn findings(&self, nodes: &[Examined]) -> Vec<Finding> {
         let mut findings = clocks(nodes, self);
         findings.extend(guard(self));
+        findings.extend(clock_guard(self));
         findings.extend(slow(nodes, self));
         findings.extend(longer_max_ttl(self));
         findings.extend(number_of_nodes(self));
@@ -100,6 +105,16 @@ fn guard(bounds: &Bounds) -> Option<Finding> {
             Vec::new(),
             "dangerous_no_restart_guard is set: nodes that forgot their locks in a restart vote at once".to_owned(),
             "Remove it, unless your nodes keep every write or are kept away after a crash for longer than max_ttl.",
+        )
+    })
+}
+
+fn clock_guard(bounds: &Bounds) -> Option<Finding> {
+    (!bounds.has_clock_guard).then(|| {
+        note(
+            Vec::new(),
+            "dangerous_no_clock_guard is set: nodes whose clocks were stepped while locks were held vote at once".to_owned(),
+            "Remove it, unless the clocks of your nodes are never stepped.",
         )
     })
 }
@@ -198,6 +213,7 @@ mod tests {
         max_clock_skew: MINUTE,
         node_timeout: Duration::from_millis(250),
         quarantine: Duration::from_secs(22),
+        has_clock_guard: true,
     };
 
     /// A node that votes.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::attempts::new_attempt;
 use super::{BEGIN, Client, Config, Data, Founding, NODES, Phase, Restarts, Rule, Seen, Server, State};
 use crate::protocol::{
-    Change, Durability, MemoryBreak, NodeView, Observation, Quarantine, Record, RestartGuard, UNMET,
-    is_introduced, lacking, observe_every,
+    Change, ClockNews, Durability, MemoryBreak, NodeView, Observation, Quarantine, Record, RestartGuard,
+    UNMET, is_introduced, lacking, observe_every,
 };
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
@@ -41,6 +41,7 @@ impl Restarts {
                 list,
                 left: "",
                 met: &[],
+                clock: &ClockNews::default(),
             };
             let record = Record::after(None, &look);
             match self.founding {
@@ -124,6 +125,7 @@ impl Restarts {
             list: &client.list,
             left: &client.left,
             met: &met,
+            clock: &ClockNews::default(),
         };
         let mut record = Record::after(old.as_ref(), &look);
         if self.rule == Rule::DeclarationKept {

@@ -29,7 +29,7 @@ pub(crate) struct Promise {
     pub(crate) quorum: usize,
     pub(crate) ttl: Duration,
     pub(crate) max_ttl: Duration,
-    /// How far a clock may jump during a TTL.
+    /// How far clocks may run apart during a TTL.
     pub(crate) drift: Duration,
     /// How much too fast a clock may run, in parts per million.
     pub(crate) drift_ppm: i64,
@@ -86,12 +86,9 @@ impl Promise {
     pub(crate) fn broken_by(&self, nemesis: &Nemesis) -> Option<Assumption> {
         match nemesis {
             Nemesis::FlushAll => Some(Assumption::Memory),
-            Nemesis::ClockStep { step: ClockStep::Forward(by) } if *by > self.drift => {
-                Some(Assumption::Clocks)
-            }
             Nemesis::ClockRate { ppm } if i64::from(*ppm) > self.drift_ppm => Some(Assumption::Clocks),
             // These faults affect neither keys nor clocks, or let keys live longer. Lost data is the restart guard's
-            // task.
+            // task, and steps of clocks are the clock guard's.
             Nemesis::Kill { .. }
             | Nemesis::Restart { .. }
             | Nemesis::Pause
@@ -160,7 +157,10 @@ impl Promise {
             Nemesis::ScriptFlush | Nemesis::ClockRate { .. } => None,
             // Keys live longer by the step.
             Nemesis::ClockStep { step: ClockStep::Backward(by) } => Some(*by),
-            Nemesis::ClockStep { step: ClockStep::Forward(_) } => None,
+            // Leases that the step endangers have to be over.
+            Nemesis::ClockStep { step: ClockStep::Forward(_) } => {
+                Some(self.max_ttl + self.drift + Self::RECONNECT)
+            }
             Nemesis::Kill { data: Data::Kept }
             | Nemesis::Restart { data: Data::Kept }
             | Nemesis::Pause
