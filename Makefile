@@ -36,7 +36,7 @@ servers: ## build the Redis and Valkey versions that can be had, or SERVERS="NAM
 matrix: servers ## run the suites on each of these servers, and write the table in docs/servers.md; some half an hour
 	@sh scripts/matrix.sh $(SERVERS)
 
-model: ## search the models of fencing and of the restart guard to their full bounds; prints the numbers of states
+model: ## search the models of fencing, of the guards and of a changing node list to their full bounds; prints the numbers of states
 	$(CARGO) test --release --locked -p redlock-quorum --lib protocol::models -- --nocapture --test-threads 1
 
 # Coverage without cargo-fuzz and without a nightly compiler: the flags that it would pass, for the target alone.

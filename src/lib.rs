@@ -52,8 +52,8 @@ pub use lock::{
     Election, Guard, Leader, LeaderState, LeaderWatch, Leadership, Multi, Mutex, Permit, RwLock, Semaphore,
     WriteGuard,
 };
-pub use node::{Declared, NodeFacts, OtherClients};
-pub use protocol::Retry;
+pub use node::{Declared, ListInUse, NodeFacts, OtherClients};
+pub use protocol::{ChangeProgress, Retry};
 #[cfg(feature = "testing")]
 #[doc(inline)]
 pub use redlock_testing as testing;

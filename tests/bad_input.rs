@@ -154,6 +154,30 @@ const LINES: &[(&str, Expected<'static>)] = &[
         ("Quorum", "quorum", &["r.toml:2:10: quorum: 0 of 3 nodes; must be between 2 (the majority) and 3"]),
     ),
     ("quorum = 1", ("Quorum", "quorum", &["1 of 3 nodes", "between 2"])),
+    // The next node list.
+    (
+        "next_quorum = 2",
+        (
+            "Malformed",
+            "next_quorum",
+            &["r.toml:2:15: next_quorum: 2; must be given together with next_nodes"],
+        ),
+    ),
+    (
+        "next_nodes = [\"redis://c\", \"redis://d\"]\nnext_quorum = 1",
+        ("OutOfRange", "next_quorum", &["1 of 2 nodes; must be between 2 (the majority) and 2"]),
+    ),
+    ("next_nodes = \"redis://d\"", ("Malformed", "next_nodes", &["must be a list of URLs or of tables"])),
+    (
+        "next_nodes = [\"http://d\"]",
+        ("NodeUrl", "nodes", &["r.toml:2:15", "scheme \"http\" is not supported"]),
+    ),
+    ("next_nodes = [\"redis://d\", \"redis://d\"]", ("DuplicateNode", "nodes", &["d:6379 is listed twice"])),
+    ("next_nodes = [\"redis://c/1\"]", ("DuplicateNode", "nodes", &["c:6379 is listed twice"])),
+    (
+        "next_nodes = [\"redis://c\", \"redis://b\", \"redis://a\"]",
+        ("OutOfRange", "next_nodes", &["the same as nodes; must be other nodes, or another next_quorum"]),
+    ),
     ("quorum = 4", ("Quorum", "quorum", &["4 of 3 nodes", "and 3"])),
     // Unknown settings.
     ("tll = \"5s\"", ("Unknown", "tll", &["r.toml:2:1: tll: no such setting; did you mean ttl?"])),
@@ -164,8 +188,8 @@ const LINES: &[(&str, Expected<'static>)] = &[
     ("nothing_like_it = 1", ("Unknown", "nothing_like_it", &["nothing_like_it: no such setting"])),
     ("tls_insecure = true", ("Unknown", "tls_insecure", &["no such setting"])),
     (
-        "dangerous_no_guard = true",
-        ("Unknown", "dangerous_no_guard", &["did you mean dangerous_no_restart_guard?"]),
+        "dangerous_no_restart_gard = true",
+        ("Unknown", "dangerous_no_restart_gard", &["did you mean dangerous_no_restart_guard?"]),
     ),
     // Settings that exclude each other.
     (
@@ -368,6 +392,11 @@ fn wrong_flags_and_files() {
         ("", "x", ("Unknown", "", &["no such setting"])),
         ("nodes", "redis://a,b", ("NodeUrl", "nodes", &["--flag: nodes: URL number 1", "has a comma in it"])),
         ("nodes", "redis://a,redis://a", ("DuplicateNode", "nodes", &["a:6379 is listed twice"])),
+        (
+            "next_nodes",
+            "redis://c,redis://c",
+            ("DuplicateNode", "nodes", &["--flag", "c:6379 is listed twice"]),
+        ),
         ("nodes", ",redis://a", ("NodeUrl", "nodes", &["URL number 1: relative URL"])),
     ];
     for (setting, value, expected) in flags {

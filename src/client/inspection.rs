@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::error::NodeFailure;
 use crate::node::{KeyKind, KeySnapshot};
-use crate::types::FoundValue;
+use crate::protocol::{NodeSet, Quorum};
+use crate::types::{FoundValue, NodeId};
 
 /// Who held a resource, on each node, when [`Redlock::inspect`](crate::Redlock::inspect) asked.
 #[derive(Clone, Debug)]
 pub struct Inspection {
     resource: String,
-    quorum: usize,
+    quorum: Quorum,
     nodes: Vec<NodeInspection>,
 }
 
@@ -78,7 +79,7 @@ impl Holder {
 impl Inspection {
     pub(super) fn new(
         resource: &str,
-        quorum: usize,
+        quorum: Quorum,
         seen: Vec<(Arc<str>, Result<KeySnapshot, NodeFailure>)>,
     ) -> Self {
         let nodes = seen.into_iter().map(|(name, seen)| NodeInspection { name, seen }).collect();
@@ -91,10 +92,10 @@ impl Inspection {
         &self.resource
     }
 
-    /// How many nodes make a quorum.
+    /// How many nodes make a quorum, at least.
     #[must_use]
     pub fn quorum(&self) -> usize {
-        self.quorum
+        self.quorum.needed()
     }
 
     /// Every node, in the order of the configuration.
@@ -105,42 +106,50 @@ impl Inspection {
     /// Whether somebody holds the resource, derived from all answers.
     #[must_use]
     pub fn state(&self) -> LockState {
-        let mut remaining: HashMap<&FoundValue, Vec<Duration>> = HashMap::new();
-        let mut reading: HashMap<&FoundValue, Vec<Duration>> = HashMap::new();
-        for seen in self.nodes.iter().filter_map(|node| node.seen.as_ref().ok()) {
+        let mut keys: HashMap<&FoundValue, OnNodes> = HashMap::new();
+        let mut reading: HashMap<&FoundValue, OnNodes> = HashMap::new();
+        let mut silent = NodeSet::EMPTY;
+        for (i, node) in self.nodes.iter().enumerate() {
+            let node_id = NodeId(i);
+            let Ok(seen) = &node.seen else {
+                silent.insert(node_id);
+                continue;
+            };
             if let Some(value) = &seen.value {
-                remaining.entry(value).or_default().push(ttl(seen).unwrap_or(Duration::MAX));
+                keys.entry(value).or_default().push((node_id, ttl(seen).unwrap_or(Duration::MAX)));
             }
             for (token, left) in &seen.readers {
-                reading.entry(token).or_default().push(*left);
+                reading.entry(token).or_default().push((node_id, *left));
             }
         }
         let mut readers: Vec<Holder> =
-            reading.iter().filter_map(|(token, left)| self.holder(token, left.clone())).collect();
+            reading.iter().filter_map(|(token, nodes)| self.holder(token, nodes)).collect();
         if !readers.is_empty() {
             readers.sort_by(|one, other| (&one.owner, one.remaining).cmp(&(&other.owner, other.remaining)));
             return LockState::HeldByReaders(readers);
         }
-        remaining.extend(reading);
-        let silent = self.nodes.iter().filter(|node| node.seen.is_err()).count();
-        let Some((value, remaining)) = remaining.into_iter().max_by_key(|(_, nodes)| nodes.len()) else {
-            return if silent < self.quorum { LockState::NotHeld } else { LockState::Unknown };
-        };
-        if remaining.len() < self.quorum {
-            let may_be = remaining.len() + silent >= self.quorum;
-            return if may_be { LockState::Unknown } else { LockState::NotHeld };
+        if let Some(holder) = keys.iter().find_map(|(value, nodes)| self.holder(value, nodes)) {
+            return LockState::Held(holder);
         }
-        self.holder(value, remaining).map_or(LockState::NotHeld, LockState::Held)
+        let may_be_held = |nodes: &OnNodes| {
+            let nodes: NodeSet = nodes.iter().map(|(node, _)| *node).collect();
+            self.quorum.is_met_by(nodes.union(silent))
+        };
+        let nowhere = OnNodes::new();
+        let is_unknown = keys.values().chain(reading.values()).chain([&nowhere]).any(may_be_held);
+        if is_unknown { LockState::Unknown } else { LockState::NotHeld }
     }
 
-    /// The owner of a value that is on a quorum of nodes; `remaining` is how long it stays on each of its nodes.
-    fn holder(&self, value: &FoundValue, mut remaining: Vec<Duration>) -> Option<Holder> {
-        remaining.sort_unstable_by(|a, b| b.cmp(a));
-        let remaining = *remaining.get(self.quorum - 1)?;
-        let remaining = Some(remaining).filter(|left| *left < Duration::MAX);
+    /// The owner of a value that is on a quorum of nodes. The remaining time is how long it stays on a quorum.
+    fn holder(&self, value: &FoundValue, nodes: &OnNodes) -> Option<Holder> {
+        let left = |node| nodes.iter().find(|(on, _)| *on == node).map(|(_, left)| *left);
+        let remaining = Some(self.quorum.highest_of_enough(left)?).filter(|left| *left < Duration::MAX);
         Some(Holder { owner: value.owner(), remaining })
     }
 }
+
+/// The nodes that hold a value, and for how long.
+type OnNodes = Vec<(NodeId, Duration)>;
 
 impl NodeInspection {
     /// The node's name.
@@ -190,6 +199,7 @@ fn ttl(seen: &KeySnapshot) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::QuorumSize;
 
     fn seen(token: &str, ttl_ms: u64) -> Result<KeySnapshot, NodeFailure> {
         let value = Some(FoundValue::new(token.as_bytes()));
@@ -197,7 +207,8 @@ mod tests {
     }
 
     fn state(nodes: Vec<Result<KeySnapshot, NodeFailure>>) -> LockState {
-        Inspection::new("r", 2, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).state()
+        let quorum = Quorum::new(3, QuorumSize::Majority).unwrap();
+        Inspection::new("r", quorum, nodes.into_iter().map(|seen| ("n".into(), seen)).collect()).state()
     }
 
     fn held(owner: &str, remaining: u64) -> LockState {

@@ -176,7 +176,7 @@ impl Redlock {
         self.coordinator.known().into_iter().map(NodeStatus::new).collect()
     }
 
-    /// How many nodes make a quorum.
+    /// How many nodes make a quorum, at least.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.coordinator.settings().quorum.needed()
@@ -228,7 +228,7 @@ impl Redlock {
     pub async fn inspect(&self, name: impl AsRef<str>) -> Result<Inspection, SettingsError> {
         let resource = self.coordinator.settings().resource(name.as_ref())?;
         let seen = self.coordinator.inspect(&resource).await;
-        Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum(), seen))
+        Ok(Inspection::new(resource.name(), self.coordinator.settings().quorum, seen))
     }
 
     /// Asks every node who holds the permits of a semaphore: one [`Inspection`] for each slot, in their order, as
@@ -251,7 +251,7 @@ impl Redlock {
             let slot = semaphore.slot(slot);
             async move {
                 let seen = self.coordinator.inspect(&slot).await;
-                Inspection::new(slot.name(), self.coordinator.settings().quorum(), seen)
+                Inspection::new(slot.name(), self.coordinator.settings().quorum, seen)
             }
         });
         Ok(futures_util::future::join_all(inspected).await)
@@ -378,11 +378,10 @@ impl Settings {
         ambient: Arc<dyn Ambient>,
         network: &(dyn Network + Sync),
     ) -> Redlock {
-        let quorum = self.quorum;
-        if quorum.nodes().is_multiple_of(2) {
+        for list in self.quorum.lists().filter(|list| list.nodes().len().is_multiple_of(2)) {
             tracing::warn!(
-                nodes = quorum.nodes(),
-                survives = quorum.spare(),
+                nodes = list.nodes().len(),
+                survives = list.spare(),
                 "an even number of nodes survives no more failures than one node less"
             );
         }

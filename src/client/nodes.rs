@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::coordinator::{Probed, StatusParts};
 use crate::error::NodeFailure;
-use crate::node::{NodeFacts, OtherClients};
+use crate::node::{ListInUse, NodeFacts, OtherClients};
 
 /// One node as the client sees it.
 #[derive(Clone, Debug)]
@@ -15,12 +15,13 @@ pub struct NodeStatus {
     facts: Option<Arc<NodeFacts>>,
     id: String,
     others: OtherClients,
+    lists: Vec<ListInUse>,
 }
 
 impl NodeStatus {
     pub(super) fn new(known: StatusParts) -> Self {
-        let StatusParts { name, failure, facts, id, others } = known;
-        Self { name, failure, facts, id, others }
+        let StatusParts { name, failure, facts, id, others, lists } = known;
+        Self { name, failure, facts, id, others, lists }
     }
 
     /// The node's configured name; without one, host and port, and the database if it is not 0.
@@ -40,7 +41,15 @@ impl NodeStatus {
     /// not count: see [`Quarantined`](NodeFailure::Quarantined) and [`NotObserved`](NodeFailure::NotObserved).
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        matches!(self.failure, None | Some(NodeFailure::Quarantined { .. } | NodeFailure::NotObserved))
+        matches!(
+            self.failure,
+            None | Some(
+                NodeFailure::Quarantined { .. }
+                    | NodeFailure::NodesNotYetInUse
+                    | NodeFailure::NodesGivenUp
+                    | NodeFailure::NotObserved
+            )
+        )
     }
 
     /// What the node reported of itself when the client last tried to connect; `None` if the node did not answer then.
@@ -60,6 +69,13 @@ impl NodeStatus {
     #[must_use]
     pub fn other_clients(&self) -> &OtherClients {
         &self.others
+    }
+
+    /// The lists of nodes that clients have announced to the node, as of the last observation. Lists that nobody uses any
+    /// more are kept for a while, and those that were given up for good.
+    #[must_use]
+    pub fn lists(&self) -> &[ListInUse] {
+        &self.lists
     }
 }
 

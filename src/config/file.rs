@@ -37,6 +37,7 @@ pub(super) const NODE_FIELDS: [&str; 14] = [
 ];
 
 const NODES: &str = "nodes";
+const NEXT_NODES: &str = "next_nodes";
 const NODES_KIND: &str = "a list of URLs or of tables with a url";
 
 /// Applies the file's settings to the builder, and records the file's mistakes.
@@ -91,8 +92,15 @@ impl Source<'_> {
             let name = format!("{prefix}{}", key.get_ref());
             let origin = self.origin(&value.span());
             match (Setting::find(&name), value.get_ref()) {
-                (Some(_), DeValue::Array(nodes)) if name == NODES => self.nodes(builder, nodes, origin),
-                (Some(setting), _) if name == NODES => {
+                (Some(_), DeValue::Array(list)) if name == NODES => {
+                    builder.nodes = self.nodes(builder, list);
+                    builder.origins.set(NODES, origin);
+                }
+                (Some(_), DeValue::Array(list)) if name == NEXT_NODES => {
+                    builder.next_nodes = self.nodes(builder, list);
+                    builder.origins.set(NEXT_NODES, origin);
+                }
+                (Some(setting), _) if [NODES, NEXT_NODES].contains(&name.as_str()) => {
                     let mistake = Wrong::Kind(NODES_KIND).of(setting.name(), raw(value.get_ref()));
                     builder.mistakes.push(mistake.at(&origin));
                 }
@@ -109,7 +117,7 @@ impl Source<'_> {
         builder.mistakes.extend(conflict(&passwords));
     }
 
-    fn nodes(&self, builder: &mut RedlockBuilder, list: &DeArray<'_>, origin: SettingOrigin) {
+    fn nodes(&self, builder: &mut RedlockBuilder, list: &DeArray<'_>) -> Vec<NodeOptions> {
         let mut nodes = Vec::with_capacity(list.len());
         for node in list {
             match self.node(builder, node) {
@@ -117,8 +125,7 @@ impl Source<'_> {
                 Err(mistake) => builder.mistakes.push(mistake),
             }
         }
-        builder.nodes = nodes;
-        builder.origins.set(NODES, origin);
+        nodes
     }
 
     fn node(

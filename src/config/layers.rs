@@ -88,9 +88,12 @@ impl RedlockBuilder {
     pub(super) fn give(&mut self, setting: &'static Setting, given: &Given<'_>, origin: SettingOrigin) {
         match setting.set(self, given) {
             Ok(()) => {
-                if setting.name() == "nodes" {
-                    self.nodes.iter_mut().for_each(|node| node.origin = origin.clone());
-                }
+                let nodes = match setting.name() {
+                    "nodes" => &mut self.nodes[..],
+                    "next_nodes" => &mut self.next_nodes[..],
+                    _ => &mut [],
+                };
+                nodes.iter_mut().for_each(|node| node.origin = origin.clone());
                 self.origins.set(setting.name(), origin);
             }
             Err(wrong) => self.mistakes.push(wrong.of(setting.name(), given.value).at(&origin)),

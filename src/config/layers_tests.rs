@@ -57,6 +57,8 @@ fn each_line_of_the_example_file_is_the_default() {
     let own = [
         &own[..],
         &[
+            "next_nodes",
+            "next_quorum",
             "key_prefix",
             "sentinel_username",
             "sentinel_password",
@@ -94,6 +96,7 @@ fn every_method_of_the_builder_is_a_setting() {
     let files = [
         include_str!("mod.rs"),
         include_str!("guards.rs"),
+        include_str!("lists.rs"),
         include_str!("names.rs"),
         include_str!("credentials.rs"),
         include_str!("tls/mod.rs"),
@@ -179,6 +182,23 @@ fn a_default_that_does_not_fit_is_told_where_its_cause_is() {
         mistakes(toml(&text)),
         ["r.toml:2:7: node_timeout: 250ms (the default); must be above zero and below the ttl of 200ms"]
     );
+}
+
+#[test]
+fn a_node_on_both_lists_is_one_node() {
+    let text = "nodes = [\"redis://a\", \"redis://b\", \"redis://:own@c\"]\nquorum = 3\n\
+                next_nodes = [\"redis://d\", \"redis://c\", \"redis://e\", \"redis://f\"]\n";
+    let settings = toml(text).settings().unwrap();
+    let names: Vec<_> = settings.nodes.iter().map(|node| &*node.name).collect();
+    assert_eq!(names, ["a:6379", "b:6379", "c:6379", "d:6379", "e:6379", "f:6379"]);
+    assert_eq!((settings.nodes(), settings.quorum(), settings.tolerated_failures()), (6, 5, 0));
+    let shown = |name: &str| effective(&settings)[name].0.clone();
+    assert_eq!(shown("next_nodes"), "redis://:***@c:6379, redis://d:6379, redis://e:6379, redis://f:6379");
+    assert_eq!((shown("quorum"), shown("next_quorum")), ("3".to_owned(), "3".to_owned()));
+    // The same nodes with another quorum are a change as well.
+    let same = format!("{NODES}next_nodes = [\"redis://a\", \"redis://b\", \"redis://c\"]\nnext_quorum = 3");
+    assert_eq!(toml(&same).settings().unwrap().quorum(), 3);
+    assert!(toml(&format!("{NODES}next_nodes = []")).settings().unwrap().quorum.next().is_none());
 }
 
 #[test]

@@ -8,19 +8,33 @@ use super::{Location, Settings};
 #[cfg(feature = "config")]
 use crate::error::SettingOrigin;
 use crate::protocol::span;
-use crate::types::{Eviction, Guarding, Ttl};
+use crate::types::{Eviction, Guarding, NodeId, Ttl};
 
 impl Settings {
-    /// The number of nodes.
+    /// The number of nodes; while the list changes, of those on both lists together.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.quorum.nodes()
     }
 
-    /// The number of nodes that have to agree.
+    /// The number of nodes that have to agree, at least.
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.quorum.needed()
+    }
+
+    /// Whether these nodes are enough for a lock. They are given by their places in the order of
+    /// [`Redlock::nodes`](crate::Redlock::nodes).
+    #[must_use]
+    pub fn is_quorum(&self, nodes: impl IntoIterator<Item = usize>) -> bool {
+        let known = nodes.into_iter().filter(|node| *node < self.nodes());
+        self.quorum.is_met_by(known.map(NodeId).collect())
+    }
+
+    /// Whether a next list of nodes is given, so that locks need a quorum of each list.
+    #[must_use]
+    pub fn changes_nodes(&self) -> bool {
+        self.quorum.next().is_some()
     }
 
     /// The number of nodes that may fail while locks can still be acquired.

@@ -11,6 +11,7 @@ mod guards;
 mod keep;
 #[cfg(feature = "config")]
 mod layers;
+mod lists;
 mod location;
 mod meaning;
 mod names;
@@ -28,10 +29,11 @@ mod tls;
 use std::time::Duration;
 
 use crate::error::{SettingOrigin, SettingsError};
-use crate::protocol::{Drift, Quorum, QuorumError, QuorumSize, Retry};
+use crate::protocol::{Drift, QuorumSize, Retry};
 use crate::types::{Eviction, Guarding, Ttl};
 
-use node::Common;
+use lists::parse_quorum;
+use node::{Common, Parsed};
 use origins::{Mistakes, SettingOrigins};
 use retry::RetryOptions;
 use settings::check;
@@ -89,6 +91,8 @@ pub struct RedlockBuilder {
     sentinel: Credentials,
     tls: TlsOptions,
     quorum: QuorumSize,
+    next_nodes: Vec<NodeOptions>,
+    next_quorum: QuorumSize,
     ttl: Duration,
     max_ttl: Duration,
     drift: Drift,
@@ -126,6 +130,8 @@ impl RedlockBuilder {
             sentinel: Credentials::default(),
             tls: TlsOptions::default(),
             quorum: QuorumSize::Majority,
+            next_nodes: Vec::new(),
+            next_quorum: QuorumSize::Majority,
             ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(20),
             drift: Drift { factor: 0.01, floor: Duration::from_millis(2) },
@@ -152,7 +158,8 @@ impl RedlockBuilder {
     /// `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, or a master by its Sentinels as
     /// `redis+sentinel://[user:password@]host[:port],host[:port],host[:port]/service[/db]`.
     ///
-    /// All clients of a lock must name the same nodes. An even number of nodes works, but tolerates no more failures
+    /// All clients of a lock must name the same nodes, and change them by way of [`next_nodes`](Self::next_nodes). An even
+    /// number of nodes works, but tolerates no more failures
     /// than one node fewer.
     pub fn nodes<I>(mut self, nodes: I) -> Self
     where
@@ -261,6 +268,8 @@ impl RedlockBuilder {
             sentinel,
             tls,
             quorum,
+            next_nodes,
+            next_quorum,
             ttl,
             max_ttl,
             drift,
@@ -283,9 +292,9 @@ impl RedlockBuilder {
         } = self;
         let mut mistakes = Mistakes::new(&origins, mistakes);
         let configured = nodes.len();
-        let nodes =
-            mistakes.sift_all(node::parse_all(&nodes, Common::new(&credentials, &sentinel, &tls), &origins));
-        let quorum = mistakes.sift(parse_quorum(configured, quorum));
+        let common = Common::new(&credentials, &sentinel, &tls);
+        let parsed = mistakes.sift_all(node::parse_all((&nodes, &next_nodes), common, &origins));
+        let quorum = mistakes.sift(parse_quorum(configured, quorum, parsed.as_ref(), next_quorum));
         mistakes.sift(check(
             "max_ttl",
             max_ttl,
@@ -309,8 +318,8 @@ impl RedlockBuilder {
         mistakes.sift_all(retry.check(&origins));
         let owner = mistakes.sift(names::parse_owner(owner));
         let key_prefix = mistakes.sift(names::parse_prefix(&key_prefix));
-        let (Some(nodes), Some(quorum), Some(owner), Some(key_prefix), []) =
-            (nodes, quorum, owner, key_prefix, mistakes.found())
+        let (Some(Parsed { nodes, .. }), Some(quorum), Some(owner), Some(key_prefix), []) =
+            (parsed, quorum, owner, key_prefix, mistakes.found())
         else {
             return Err(mistakes.into_sorted());
         };
@@ -366,14 +375,6 @@ fn check_drift_factor(drift: Drift) -> Result<(), SettingsError> {
         setting: "clock_drift_factor",
         value: drift.factor.to_string(),
         bound: format!("at least 0 and below {DRIFT_FACTOR_MAX}"),
-    })
-}
-
-fn parse_quorum(nodes: usize, size: QuorumSize) -> Result<Quorum, SettingsError> {
-    Quorum::new(nodes, size).map_err(|error| match error {
-        QuorumError::NoNodes => SettingsError::NoNodes,
-        QuorumError::TooManyNodes { nodes, max } => SettingsError::TooManyNodes { nodes, max },
-        QuorumError::OutOfRange { quorum, min, max } => SettingsError::Quorum { quorum, nodes: max, min },
     })
 }
 

@@ -79,29 +79,51 @@ impl From<String> for NodeOptions {
     }
 }
 
+/// The nodes of both lists: those of the present list, and behind them those of the next list alone.
+pub(super) struct Parsed {
+    pub(super) nodes: Vec<NodeUrl>,
+    /// The nodes of the next list, by their places in `nodes`.
+    pub(super) next: Vec<usize>,
+}
+
 /// # Errors
 ///
 /// Returns the mistakes of all nodes, each with its origin.
 pub(super) fn parse_all(
-    nodes: &[NodeOptions],
+    (nodes, next_nodes): (&[NodeOptions], &[NodeOptions]),
     mut common: Common<'_>,
     origins: &SettingOrigins,
-) -> Result<Vec<NodeUrl>, Vec<SettingsError>> {
+) -> Result<Parsed, Vec<SettingsError>> {
     let mut mistakes: Vec<SettingsError> = Vec::new();
     let mut parsed: Vec<NodeUrl> = Vec::with_capacity(nodes.len());
+    let mut next = Vec::with_capacity(next_nodes.len());
     let mut names = HashSet::new();
-    for (i, options) in nodes.iter().enumerate() {
-        let node = parse(i + 1, options, &mut common).and_then(|node| {
-            if parsed.iter().any(|other| other.location.is_same_server(&node.location)) {
-                return Err(SettingsError::DuplicateNode { node: node.location.name() });
+    let all = nodes.iter().chain(next_nodes).zip((1..=nodes.len()).chain(1..=next_nodes.len()));
+    for (i, (options, number)) in all.enumerate() {
+        let node = parse(number, options, &mut common).and_then(|node| {
+            let same = parsed.iter().position(|other| other.location.is_same_server(&node.location));
+            if let Some(place) = same {
+                // Only a node of the next list may be one of the present list, and only once.
+                let is_on_both = i >= nodes.len() && !next.contains(&place) && parsed[place].db == node.db;
+                if !is_on_both {
+                    return Err(SettingsError::DuplicateNode { node: node.location.name() });
+                }
+                next.push(place);
+                return Ok(None);
             }
             if !names.insert(node.name.clone()) {
                 return Err(SettingsError::DuplicateNode { node: node.name.to_string() });
             }
-            Ok(node)
+            Ok(Some(node))
         });
         match node {
-            Ok(node) => parsed.push(node),
+            Ok(Some(node)) => {
+                if i >= nodes.len() {
+                    next.push(parsed.len());
+                }
+                parsed.push(node);
+            }
+            Ok(None) => {}
             Err(mistake) => {
                 // A mistake in a setting for all nodes is reported once.
                 let of_one = mistake.setting().starts_with("nodes");
@@ -115,7 +137,7 @@ pub(super) fn parse_all(
     if mistakes.is_empty() && !parsed.is_empty() {
         mistakes.extend(common.check_used(&parsed).err().map(|mistake| located(mistake, origins)));
     }
-    if mistakes.is_empty() { Ok(parsed) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(Parsed { nodes: parsed, next }) } else { Err(mistakes) }
 }
 
 /// Adds the origin to a mistake in a setting for all nodes.

@@ -16,8 +16,9 @@ pub(super) const PASSWORDS: [[&str; 3]; 2] = [
 
 /// Settings, each with the other settings on which its bound depends. A mistake in one of the others makes the check of
 /// the setting worthless. A mistake in a setting that is at its default is reported at the origin of the others.
-const DEPENDS: [(&str, &[&str]); 5] = [
+const DEPENDS: [(&str, &[&str]); 6] = [
     ("quorum", &["nodes"]),
+    ("next_quorum", &["next_nodes"]),
     ("ttl", &["max_ttl"]),
     ("clock_drift_floor", &["ttl", "clock_drift_factor"]),
     ("min_validity", &["ttl", "clock_drift_factor", "clock_drift_floor"]),

@@ -90,6 +90,7 @@ pub(super) fn to_notify(claim: &Claim, error: &LockError) -> KeySet {
 mod tests {
     use super::*;
     use crate::error::Votes;
+    use crate::protocol::{Quorum, QuorumSize};
     use crate::types::{KeyPrefix, Resource};
 
     fn resource(name: &str) -> Resource {
@@ -114,7 +115,11 @@ mod tests {
             denials.handle_answer(&Ok(Acquired::Denied(Denial::Taken(node.iter().map(taken).collect()))));
         }
         let taken = denials.taken(&claim());
-        LockError::Contended { resource: "a, b, c".into(), votes: Votes(Vec::new()), taken }
+        LockError::Contended { resource: "a, b, c".into(), votes: no_votes(), taken }
+    }
+
+    fn no_votes() -> Votes {
+        Votes::new(Quorum::new(3, QuorumSize::Majority).unwrap(), [])
     }
 
     fn keys(keys: &[usize]) -> KeySet {
@@ -142,7 +147,7 @@ mod tests {
     fn one_resource_notifies_nobody_while_it_is_waited_for() {
         let one = Claim::Exclusive { key: resource("a") };
         assert_eq!(to_notify(&one, &error(&[])), KeySet::EMPTY);
-        let votes = Votes(Vec::new());
+        let votes = no_votes();
         assert_eq!(
             to_notify(&one, &LockError::NoQuorum { resource: "a".into(), needed: 2, votes }),
             keys(&[0])

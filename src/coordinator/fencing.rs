@@ -10,7 +10,8 @@ use crate::config::Fencing;
 use crate::error::LockError;
 use crate::node::{Acquired, Command, FENCES, Fence, RaiseFence, ReadClock, ReadFence, Score};
 use crate::protocol::{
-    Decision, Lease, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal, wall_clock,
+    Decision, Lease, NodeSet, Proposal, Raise, RoundFailure, ScoreTooHigh, TOKEN_MAX, next_token, proposal,
+    wall_clock,
 };
 use crate::types::{Claim, FencingToken, Moment, NodeId, Resource, internal_key};
 
@@ -80,8 +81,10 @@ impl Coordinator {
         let quorum = self.settings.quorum;
         let max = self.settings.max_clock_skew;
         let now = self.now();
-        let mut clocks: Vec<u64> = links.iter().flatten().map(|link| link.wall_micros(now)).collect();
-        let far = |clocks: &mut [u64]| {
+        let read = self.node_ids().zip(links);
+        let mut clocks: Vec<_> =
+            read.filter_map(|(node, link)| Some((node, link.as_ref().ok()?.wall_micros(now)))).collect();
+        let far = |clocks: &mut [(NodeId, u64)]| {
             wall_clock::skew(quorum, clocks, self.ambient.wall_micros()).filter(|skew| *skew > max)
         };
         if far(&mut clocks).is_none() {
@@ -96,7 +99,8 @@ impl Coordinator {
             }
         }
         clocks.clear();
-        read.decide(self.settings.node_timeout, |_, reply| clocks.extend(reply.iter().copied())).await;
+        let record = |node, reply: &Reply<u64>| clocks.extend(reply.iter().map(|clock| (node, *clock)));
+        read.decide(self.settings.node_timeout, record).await;
         match far(&mut clocks) {
             Some(skew) => Err(LockError::ClockSkew { skew, max }),
             None => Ok(()),
@@ -120,8 +124,7 @@ impl Coordinator {
     ///
     /// As [`proposal`](Self::proposal), and [`LockError::NoQuorum`].
     pub(super) async fn learn_scores(&self, claim: &Claim, limit: Duration) -> Result<(), LockError> {
-        let nodes: Vec<NodeId> = self.node_ids().collect();
-        let scores = self.read_scores(&nodes, claim, limit).await?;
+        let scores = self.read_scores(self.settings.quorum.all(), claim, limit).await?;
         let of_nodes: Vec<f64> = scores.iter().map(|score| score.score).collect();
         let next = next_token(&of_nodes, 0, 0).map_err(|score| too_high(highest(claim, &scores), score))?;
         self.seen.insert(claim, next);
@@ -154,18 +157,18 @@ impl Coordinator {
         proposal: &Proposal,
         min_validity: Duration,
     ) -> Result<FencingToken, LockError> {
-        let nodes: Vec<NodeId> = proposal.granted().collect();
+        let nodes = proposal.granted();
         let mut margin = 0;
         loop {
             let started = self.now();
             let limit = self.fencing_limit(lease, started, min_validity);
-            let scores = self.read_scores(&nodes, claim, limit).await?;
+            let scores = self.read_scores(nodes, claim, limit).await?;
             let of_nodes: Vec<f64> = scores.iter().map(|score| score.score).collect();
             let token = next_token(&of_nodes, self.ambient.wall_micros(), margin)
                 .map_err(|score| too_high(highest(claim, &scores), score))?;
             self.seen.insert(claim, token);
             let limit = self.fencing_limit(lease, self.now(), min_validity);
-            let mut raise = self.ask(&nodes, &RaiseFence::new(claim, FencingToken::new(token)));
+            let mut raise = self.ask(nodes, &RaiseFence::new(claim, FencingToken::new(token)));
             match raise.decide(limit, |_, _| {}).await {
                 Decision::Won => return Ok(FencingToken::new(token)),
                 Decision::Failed | Decision::Pending => {}
@@ -182,7 +185,7 @@ impl Coordinator {
 
     async fn read_scores(
         &self,
-        nodes: &[NodeId],
+        nodes: NodeSet,
         claim: &Claim,
         limit: Duration,
     ) -> Result<Vec<Score>, LockError> {
@@ -198,10 +201,10 @@ impl Coordinator {
     }
 
     /// Sends a command to these nodes only; the other nodes are left out of the round.
-    fn ask<A: Ballot>(&self, nodes: &[NodeId], command: &impl Command<Reply = A>) -> Fanout<A> {
+    fn ask<A: Ballot>(&self, nodes: NodeSet, command: &impl Command<Reply = A>) -> Fanout<A> {
         let mut fanout = Fanout::new(self);
         for node in self.node_ids() {
-            if !nodes.contains(&node) {
+            if !nodes.contains(node) {
                 fanout.handle_left_out(node);
                 continue;
             }

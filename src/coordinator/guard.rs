@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::error::NodeFailure;
 use crate::node::{Acquired, Answered, Roster};
 use crate::planted;
-use crate::protocol::{Quarantine, Reading, RestartGuard, is_introduced};
+use crate::protocol::{Bar, NodeView, Quarantine, Reading, RestartGuard, is_introduced};
 use crate::types::{Guarding, Moment, NodeId};
 
 /// The value of `judged` before the first evaluation; versions of the roster count from 0.
@@ -22,7 +22,14 @@ pub(super) struct Guard {
     judged: AtomicU64,
     /// For each node, from when to when its grants count.
     counts: Vec<Counts>,
-    quarantines: Mutex<Vec<Option<Quarantine>>>,
+    refusals: Mutex<Vec<Refusal>>,
+}
+
+/// Why the grants of one node do not count.
+#[derive(Clone, Copy, Default)]
+struct Refusal {
+    bar: Option<Bar>,
+    quarantine: Option<Quarantine>,
 }
 
 /// From when to when the grants of one node count, in nanoseconds of our clock.
@@ -46,7 +53,7 @@ impl Guard {
             rule,
             judged: AtomicU64::new(NEVER),
             counts: (0..nodes).map(|_| Counts::default()).collect(),
-            quarantines: Mutex::new(vec![None; nodes]),
+            refusals: Mutex::new(vec![Refusal::default(); nodes]),
         }
     }
 
@@ -69,13 +76,18 @@ impl Guard {
         if (from..until).contains(&now.as_nanos()) {
             return None;
         }
-        let quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
-        let quarantine = quarantines[node.0].filter(|quarantine| now < quarantine.until);
-        Some(quarantine.map_or(NodeFailure::NotObserved, |quarantine| refused(quarantine, now)))
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let Refusal { bar, quarantine } = refusals[node.0];
+        Some(match (bar, quarantine.filter(|quarantine| now < quarantine.until)) {
+            (Some(Bar::NotYet), _) => NodeFailure::NodesNotYetInUse,
+            (Some(Bar::Over), _) => NodeFailure::NodesGivenUp,
+            (None, Some(quarantine)) => refused(quarantine, now),
+            (None, None) => NodeFailure::NotObserved,
+        })
     }
 
     fn judge(&self, roster: &Roster) {
-        let mut quarantines = self.quarantines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
         let mut known = roster.known();
@@ -86,10 +98,14 @@ impl Guard {
             }
         }
         for (node, counts) in self.counts.iter().enumerate() {
-            quarantines[node] = self.rule.quarantine(node, &known);
-            let from = quarantines[node].map_or(0, |quarantine| quarantine.until.as_nanos());
+            let quarantine = self.rule.quarantine(node, &known);
+            let bar = known[node].as_ref().and_then(NodeView::bar);
+            refusals[node] = Refusal { bar, quarantine };
+            let from = quarantine.map_or(0, |quarantine| quarantine.until.as_nanos());
             let until = match &known[node] {
-                Some(own) if is_introduced(node, &known) => roster.fresh_until(own.sent).as_nanos(),
+                Some(own) if bar.is_none() && is_introduced(node, &known) => {
+                    roster.fresh_until(own.sent).as_nanos()
+                }
                 Some(_) | None => 0,
             };
             counts.from.store(from, Ordering::Relaxed);

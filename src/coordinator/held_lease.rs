@@ -214,7 +214,7 @@ impl HeldLease {
             Ok(()) => NodeVote::NotAwaited,
             Err(_) => NodeVote::Unknown(NodeFailure::NoAnswer { after: limit }),
         };
-        if releasing.confirmed < releasing.needed {
+        if !releasing.is_confirmed() {
             let votes = releasing.votes(&silent);
             let (resource, votes) = (self.claim().name().to_owned(), coordinator.votes(votes));
             return Err(ReleaseError::Unconfirmed { resource, votes });

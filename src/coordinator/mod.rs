@@ -37,7 +37,7 @@ use crate::config::{Fencing, Settings};
 use crate::error::{NodeFailure, NodeVote, Votes};
 use crate::node::{Channel, Clocks, Connector, Link, Node, NodeConfig, Notifications, Roster, Trimming};
 use crate::planted;
-use crate::protocol::Drift;
+use crate::protocol::{Drift, NodeSet};
 use crate::types::{Ambient, Moment, NodeId};
 
 pub(crate) use clock::Machine;
@@ -82,8 +82,7 @@ impl Coordinator {
         let counts = Arc::new(counts::Counts::new(&names, Arc::clone(&ambient)));
         let terms = (settings.drift, settings.max_ttl, settings.quorum);
         let clocks = Clocks::new(settings.clock_guard, terms, move |by| forward.put_forward(by));
-        let needed = settings.quorum.needed();
-        let roster = Arc::new(Roster::new(names, needed, settings.max_ttl, ambient.now(), clocks));
+        let roster = Arc::new(Roster::new(names, settings.quorum, settings.max_ttl, ambient.now(), clocks));
         let channel = Channel::new(ambient.random());
         let (quorum, max_skew) = (settings.quorum, settings.max_clock_skew);
         let clock = Arc::new(wall_clock::WallClock::new(quorum, max_skew, Arc::clone(&ambient)));
@@ -123,7 +122,7 @@ impl Coordinator {
 
     async fn all_tried(&self) {
         let mut tries: FuturesUnordered<_> = self.nodes.iter().map(Node::tried).collect();
-        while self.live_nodes() < self.settings.quorum.needed() {
+        while !self.settings.quorum.is_met_by(self.live_nodes()) {
             if tries.next().await.is_none() {
                 return;
             }
@@ -193,8 +192,8 @@ impl Coordinator {
         is_connected && matches!(self.refusal(node, now), Some(NodeFailure::Quarantined { .. }))
     }
 
-    fn live_nodes(&self) -> usize {
-        self.nodes.iter().filter(|node| node.link().is_ok()).count()
+    fn live_nodes(&self) -> NodeSet {
+        self.node_ids().filter(|node| self.node(*node).link().is_ok()).collect()
     }
 
     fn node(&self, node: NodeId) -> &Node {
@@ -206,7 +205,7 @@ impl Coordinator {
     }
 
     fn votes(&self, votes: Vec<NodeVote>) -> Votes {
-        Votes(self.nodes.iter().map(|node| Arc::clone(node.name())).zip(votes).collect())
+        Votes::new(self.settings.quorum, self.nodes.iter().map(|node| Arc::clone(node.name())).zip(votes))
     }
 }
 

@@ -10,6 +10,7 @@ use super::held_lease::HeldLease;
 use crate::config::Settings;
 use crate::error::{NodeFailure, NodeVote};
 use crate::node::{Answer, Answering, Release, Remove, Removed};
+use crate::protocol::{NodeSet, Quorum};
 use crate::types::{KeySet, NodeId};
 
 /// Releases that await their answers. When `Releasing` is dropped, the nodes' background tasks take over the unanswered
@@ -18,8 +19,10 @@ pub(super) struct Releasing {
     coordinator: Arc<Coordinator>,
     pending: Vec<(NodeId, Release, Answering)>,
     votes: Vec<NodeVote>,
-    pub(super) needed: usize,
-    pub(super) confirmed: usize,
+    quorum: Quorum,
+    asked: NodeSet,
+    confirmed: NodeSet,
+    failed: NodeSet,
     pub(super) removed: usize,
 }
 
@@ -34,8 +37,10 @@ impl Releasing {
         let mut this = Self {
             pending: Vec::with_capacity(releases.len()),
             votes: vec![NodeVote::NotAwaited; quorum.nodes()],
-            needed: quorum.needed().min(releases.len()),
-            confirmed: 0,
+            quorum,
+            asked: releases.iter().map(|(node, _)| *node).collect(),
+            confirmed: NodeSet::EMPTY,
+            failed: NodeSet::EMPTY,
             removed: 0,
             coordinator,
         };
@@ -74,13 +79,25 @@ impl Releasing {
                 }
             }
         }
-        let decided = self.confirmed >= self.needed || self.confirmed + self.pending.len() < self.needed;
+        let decided = self.is_confirmed() || !self.is_enough(self.asked.without(self.failed));
         if decided { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.is_enough(self.confirmed)
+    }
+
+    /// Whether these nodes are a quorum, or all that may hold the key.
+    fn is_enough(&self, nodes: NodeSet) -> bool {
+        self.quorum.is_met_by(nodes) || nodes == self.asked
     }
 
     fn handle_answer(&mut self, node: NodeId, release: Release, answer: Result<Removed, NodeFailure>) {
         let settled = answer.is_ok() && release.is_settled_by_an_answer();
-        self.confirmed += usize::from(answer.is_ok());
+        match answer {
+            Ok(_) => self.confirmed.insert(node),
+            Err(_) => self.failed.insert(node),
+        }
         self.votes[node.0] = match answer {
             Ok(Removed { key, notified }) => {
                 self.removed += usize::from(key == Answer::Yes);

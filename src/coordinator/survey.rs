@@ -9,7 +9,7 @@ use super::Coordinator;
 use crate::error::NodeFailure;
 use crate::node::{
     Answer, Command, CountClients, Declare, Declared, Forget, InspectKey, KeyKind, KeySnapshot, Link,
-    NodeFacts, OtherClients, ReadClock, Remove,
+    ListInUse, NodeFacts, OtherClients, ReadClock, Remove,
 };
 use crate::types::{Claim, NodeId, Resource};
 
@@ -24,6 +24,7 @@ pub(crate) struct StatusParts {
     /// The node's random id; empty until the client has observed the node.
     pub(crate) id: String,
     pub(crate) others: OtherClients,
+    pub(crate) lists: Vec<ListInUse>,
 }
 
 /// The measurements of a node.
@@ -64,7 +65,9 @@ impl Coordinator {
                 Err(failure) => Some(failure),
             };
             let (name, facts) = (Arc::clone(self.node(node).name()), self.node(node).facts());
-            StatusParts { name, failure, facts, id: self.roster.id(node), others: self.roster.others(node) }
+            let (id, others, lists) =
+                (self.roster.id(node), self.roster.others(node), self.roster.lists(node));
+            StatusParts { name, failure, facts, id, others, lists }
         };
         self.node_ids().map(known).collect()
     }

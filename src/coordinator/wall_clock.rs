@@ -38,9 +38,12 @@ impl node::WallClock for WallClock {
             loop {
                 let version = self.told.version();
                 let (now, ours) = (self.ambient.now(), self.ambient.wall_micros());
-                let clocks: Vec<_> = self
-                    .told
-                    .with(|told| told.iter().flatten().map(|clock| clock.wall_micros(now)).collect());
+                let clocks: Vec<_> = self.told.with(|told| {
+                    let clock = |(i, clock): (usize, &Option<NodeClock>)| {
+                        Some((NodeId(i), clock.as_ref()?.wall_micros(now)))
+                    };
+                    told.iter().enumerate().filter_map(clock).collect()
+                });
                 if wall_clock::is_confirmed(self.quorum, clocks, ours, self.max_skew) {
                     return ours;
                 }

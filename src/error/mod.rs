@@ -5,9 +5,13 @@ mod node;
 mod settings;
 mod tls;
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::protocol::Quorum;
+use crate::types::NodeId;
 
 pub use holding::{Loss, RunError};
 pub use node::NodeFailure;
@@ -30,12 +34,19 @@ pub enum NodeVote {
 
 /// Every node's vote in one attempt, in the order of the configuration. `Display` prints one line that names each node.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Votes(pub(crate) Vec<(Arc<str>, NodeVote)>);
+pub struct Votes {
+    quorum: Quorum,
+    nodes: Vec<(Arc<str>, NodeVote)>,
+}
 
 impl Votes {
+    pub(crate) fn new(quorum: Quorum, nodes: impl IntoIterator<Item = (Arc<str>, NodeVote)>) -> Self {
+        Self { quorum, nodes: nodes.into_iter().collect() }
+    }
+
     /// Node name (host and port) and vote, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &NodeVote)> {
-        self.0.iter().map(|(node, vote)| (&**node, vote))
+        self.nodes.iter().map(|(node, vote)| (&**node, vote))
     }
 
     /// The nodes whose vote is [`NodeVote::Unknown`], with the reason.
@@ -114,11 +125,11 @@ pub enum LockError {
         taken: Vec<Taken>,
     },
     /// Too few nodes answered with a vote that counts. Nobody can lock until a quorum is back; check the nodes.
-    #[error("no quorum for {resource:?}: {needed} of {} nodes must answer ({votes})", votes.0.len())]
+    #[error("no quorum for {resource:?}: {} must answer ({votes})", votes.quorum)]
     NoQuorum {
         /// The resource.
         resource: String,
-        /// How many nodes must agree.
+        /// How many nodes must agree at least.
         needed: usize,
         /// Each node's vote.
         votes: Votes,
@@ -223,13 +234,14 @@ impl LockError {
     /// alone do not keep the quorum away.
     #[must_use]
     pub fn quarantine(&self) -> Option<Duration> {
-        let Self::NoQuorum { needed, votes, .. } = self.reason() else { return None };
-        let failures = || votes.failures().map(|(_, failure)| failure);
-        let spare = votes.0.len().checked_sub(*needed)?;
-        let missing = failures().count().checked_sub(spare)?;
-        let mut left: Vec<_> = failures().filter_map(NodeFailure::quarantine).collect();
-        left.sort_unstable();
-        left.get(missing.checked_sub(1)?).copied()
+        let Self::NoQuorum { votes, .. } = self.reason() else { return None };
+        // In order of the time, the nodes that did not fail are first.
+        let left = |node: NodeId| match &votes.nodes[node.0].1 {
+            NodeVote::Unknown(failure) => failure.quarantine().map(Reverse),
+            NodeVote::Granted | NodeVote::Denied | NodeVote::NotAwaited => Some(Reverse(Duration::ZERO)),
+        };
+        let Reverse(left) = votes.quorum.highest_of_enough(left)?;
+        Some(left).filter(|left| !left.is_zero())
     }
 
     /// Why the lock was not acquired: for [`LockError::Timeout`], the error of its last attempt, else this error.
@@ -305,6 +317,7 @@ pub enum ReleaseError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::QuorumSize;
     use crate::types::QuarantineCause;
 
     #[test]
@@ -315,7 +328,8 @@ mod tests {
         };
         let down = || NodeVote::Unknown(NodeFailure::Connecting);
         let quarantine = |votes: [NodeVote; 5]| {
-            let votes = Votes(votes.into_iter().map(|vote| ("n".into(), vote)).collect());
+            let quorum = Quorum::new(5, QuorumSize::Majority).unwrap();
+            let votes = Votes::new(quorum, votes.into_iter().map(|vote| ("n".into(), vote)));
             LockError::NoQuorum { resource: "r".into(), needed: 3, votes }.quarantine()
         };
         let granted = || NodeVote::Granted;

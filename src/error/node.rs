@@ -90,6 +90,17 @@ pub enum NodeFailure {
         /// The cause of the quarantine.
         cause: QuarantineCause,
     },
+    /// The node list is being changed to the one that this client uses alone. Clients of the former list may be left,
+    /// and the quorums of the two may miss each other. Let the client name both lists, or wait: `redlock members` says
+    /// how far the change has got.
+    #[error(
+        "clients of the former node list may be left; name both lists (`next_nodes`), or see `redlock members`"
+    )]
+    NodesNotYetInUse,
+    /// The node list that this client uses alone was given up, and clients may hold locks on another one. Name the
+    /// nodes of that list: `redlock members` shows them.
+    #[error("its clients have changed to other nodes; name those, see `redlock members`")]
+    NodesGivenUp,
     /// The client has not observed the node recently, so the node's grants do not count. Either the client has just
     /// connected to the node and has not yet announced to all other nodes that it uses this one, or the client's
     /// process was stopped. The next observation, which is about to run, ends this state.
@@ -175,6 +186,8 @@ impl NodeFailure {
             Self::TooManyClients => "too many clients",
             Self::OutOfMemory => "out of memory",
             Self::Quarantined { .. } => "in quarantine",
+            Self::NodesNotYetInUse => "node list not yet in use",
+            Self::NodesGivenUp => "node list given up",
             Self::NotObserved => "not looked at",
             Self::NotMaster { .. } => "not a master",
             Self::NotStandalone { .. } => "not standalone",

@@ -59,7 +59,7 @@ impl Clocks {
             Pace::Jumped if self.are_guarded() => {}
             Pace::Jumped | Pace::Steady => return,
         }
-        let standstill = take_standstill(&mut nodes, self.quorum.needed());
+        let standstill = take_standstill(&mut nodes, self.quorum);
         if standstill.is_some() {
             nodes.iter().enumerate().for_each(|(i, history)| self.publish(NodeId(i), history, longest));
         }
@@ -105,7 +105,6 @@ impl Clocks {
     /// Judges the clocks that we have just begun to follow by what other clients wrote.
     pub(super) fn handle_known(&self, known: &[Option<NodeView>], longest: Ttl) {
         let rule = self.rule(longest);
-        let needed = self.quorum.nodes() - self.quorum.needed();
         for (i, history) in self.lock().iter_mut().enumerate() {
             let Some(own) = known[i].as_ref().filter(|own| history.is_past_unknown_at(own.received)) else {
                 continue;
@@ -113,7 +112,7 @@ impl Clocks {
             if let Some(until) = own.stepped_until() {
                 history.handle_told(until, rule);
             }
-            match moved(i, known, needed, rule) {
+            match moved(i, known, self.quorum, rule) {
                 Moved::Alike => history.handle_past_known(),
                 Moved::Ahead(gain) => history.handle_past_gain(gain, rule),
                 Moved::Unknown => {}

@@ -67,8 +67,8 @@ pub(crate) use push::{Channel, Listener, Notifications, NotifyWarning, Subscript
 pub(crate) use queue::{ForWhom, Leave, Register, Registered};
 pub(crate) use record::Forget;
 pub(crate) use releases::{Release, SetStatus};
-pub use roster::OtherClients;
 pub(crate) use roster::Roster;
+pub use roster::{ListInUse, OtherClients};
 pub(crate) use sentinel::Sentinel;
 pub(crate) use shared::Intend;
 pub(crate) use stream::{Connector, Tcp, Transport};

@@ -137,7 +137,7 @@ impl Observer {
         (sent, now): (Moment, u64),
         told: &Announcement,
     ) -> Record {
-        let Announcement { is_copy, lacks, list, left, met, clock } = told;
+        let Announcement { is_copy, lacks, list, left, is_present_closed, met, clock } = told;
         #[expect(clippy::cast_possible_truncation, reason = "any 64 of the 128 random bits do")]
         let new_id = format!("{:016x}", self.ambient.random() as u64);
         let look = Observation {
@@ -156,6 +156,7 @@ impl Observer {
             every: self.every(),
             list,
             left,
+            is_present_closed: *is_present_closed,
             met,
             clock,
         };

@@ -10,7 +10,7 @@ use super::commands::{Command, ScriptCall, single};
 use super::failure;
 use super::scripts::WRITE_RECORD;
 use crate::error::NodeFailure;
-use crate::protocol::{Change, ListUse, MemoryBreak, MetNode, PeerClock, Record, Span};
+use crate::protocol::{Change, ChangeProgress, ListUse, MemoryBreak, MetNode, PeerClock, Record, Span};
 use crate::types::internal_key;
 
 /// The record's internal key.
@@ -25,6 +25,8 @@ const LIST: &str = "list:";
 const MET: &str = "met:";
 const CLOCK: &str = "clock:";
 const LEFT: &str = "left";
+const CLOSED: &str = "closed";
+const DONE: &str = "done";
 
 /// A record as it was read, with its raw fields.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +72,13 @@ fn record(fields: &HashMap<String, String>) -> Option<Record> {
     let announced = kind(TTL).filter_map(|(ttl, value)| Some((ttl.parse().ok()?, span(value)?)));
     let lists = kind(LIST).filter_map(|(list, value)| {
         let Span { first, last } = span(value)?;
-        Some((list.to_owned(), ListUse { first, last, is_left: value.ends_with(LEFT) }))
+        let has = |mark: &str| value.split(' ').skip(2).any(|word| word == mark);
+        let progress = match () {
+            () if has(DONE) => ChangeProgress::Done,
+            () if has(CLOSED) => ChangeProgress::Closed,
+            () => ChangeProgress::Begun,
+        };
+        Some((list.to_owned(), ListUse { first, last, is_left: has(LEFT), progress }))
     });
     let met = kind(MET).filter_map(|(id, value)| {
         let (first, latest) = value.split_once(' ')?;
@@ -176,9 +184,15 @@ fn fields(record: &Record) -> BTreeMap<String, String> {
             .iter()
             .map(|(ttl, Span { first, last })| (format!("{TTL}{ttl}"), format!("{first} {last}"))),
     );
-    fields.extend(lists.iter().map(|(list, ListUse { first, last, is_left })| {
-        let left = if *is_left { format!(" {LEFT}") } else { String::new() };
-        (format!("{LIST}{list}"), format!("{first} {last}{left}"))
+    fields.extend(lists.iter().map(|(list, ListUse { first, last, is_left, progress })| {
+        let progress = match progress {
+            ChangeProgress::Begun => None,
+            ChangeProgress::Closed => Some(CLOSED),
+            ChangeProgress::Done => Some(DONE),
+        };
+        let marks: String =
+            is_left.then_some(LEFT).into_iter().chain(progress).map(|mark| format!(" {mark}")).collect();
+        (format!("{LIST}{list}"), format!("{first} {last}{marks}"))
     }));
     fields.extend(met.iter().map(|(id, MetNode { first, change })| {
         (format!("{MET}{id}"), format!("{first} {}", written(change)))
@@ -279,9 +293,14 @@ mod tests {
             evicted: Some(4),
             announced: [(20_000, Span { first: 5, last: 6 })].into(),
             lists: [
-                ("2 of aa bb cc".to_owned(), ListUse { first: 7, last: 8, is_left: false }),
-                ("2 of aa bb dd".to_owned(), ListUse { first: 9, last: 10, is_left: true }),
+                ("2 of aa bb cc", false, ChangeProgress::Begun),
+                ("2 of aa bb cc > 2 of cc dd ee", false, ChangeProgress::Closed),
+                ("2 of aa bb dd", true, ChangeProgress::Begun),
+                ("2 of aa bb dd > 2 of cc dd ee", true, ChangeProgress::Done),
             ]
+            .map(|(list, is_left, progress)| {
+                (list.to_owned(), ListUse { first: 7, last: 8, is_left, progress })
+            })
             .into(),
             met: [("bb".to_owned(), MetNode { first: 11, change: Change { run: "s".into(), sequence: 13 } })]
                 .into(),

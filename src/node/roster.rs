@@ -1,5 +1,6 @@
 //! The roster: what a client knows of its nodes, and what each node has yet to learn of the others.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,8 +11,9 @@ use super::clocks::Clocks;
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::protocol::{
-    Change, ClockNews, NodeView, Quarantine, Reading, Record, UNMET, is_complete, is_introduced, lacking,
-    longest_announced, observation_lasts, observe_every, span,
+    CHANGE, Change, ChangeProgress, ClockNews, ListQuorum, ListUse, NodeSet, NodeView, Quarantine, Quorum,
+    Reading, Record, UNMET, hinders, is_complete, is_introduced, lacking, longest_announced, meets,
+    observation_lasts, observe_every, span, used_for,
 };
 use crate::types::{Moment, NodeId, Published, Ttl};
 
@@ -20,7 +22,7 @@ use crate::types::{Moment, NodeId, Published, Ttl};
 #[derive(Debug)]
 pub(crate) struct Roster {
     names: Vec<Arc<str>>,
-    quorum: usize,
+    quorum: Quorum,
     max_ttl: Ttl,
     longest_ms: AtomicU64,
     /// When the client was made.
@@ -56,6 +58,27 @@ pub enum OtherClients {
     Different(String),
 }
 
+/// A list of nodes that clients use together with a node, as the node remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListInUse {
+    /// The quorum and the ids that the nodes gave themselves, as `2 of ID ID ID`; `~` stands for a node that the clients
+    /// had not met. A change of lists is `2 of ID ID ID > 2 of ID ID ID`, the present list and the next one.
+    pub list: String,
+    /// Whether this client uses the list.
+    pub is_ours: bool,
+    /// How long ago the clients began to use the list, without a long pause since then.
+    pub begun: Duration,
+    /// How long ago a client last announced the list.
+    pub announced: Duration,
+    /// Whether leases of its clients may still last.
+    pub may_hold_locks: bool,
+    /// Whether this client changes lists, and that waits for the clients of this list to end.
+    pub hinders_ours: bool,
+    /// How far a change of lists has got on the node; `None` for a single list.
+    pub progress: Option<ChangeProgress>,
+}
+
 /// The nodes and the quorum that we use, in the format of records; empty until we have met a quorum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct List {
@@ -71,6 +94,8 @@ pub(super) struct Announcement {
     pub(super) lacks: Vec<Change>,
     pub(super) list: String,
     pub(super) left: String,
+    /// Whether a quorum of the present list has closed it.
+    pub(super) is_present_closed: bool,
     /// The other nodes: their ids, and the latest changes of their records.
     pub(super) met: Vec<(String, Change)>,
     pub(super) clock: ClockNews,
@@ -79,7 +104,7 @@ pub(super) struct Announcement {
 impl Roster {
     pub(crate) fn new(
         names: Vec<Arc<str>>,
-        quorum: usize,
+        quorum: Quorum,
         max_ttl: Ttl,
         now: Moment,
         clocks: Clocks,
@@ -138,9 +163,29 @@ impl Roster {
         self.members.with(|members| read(members[node.0].id()))
     }
 
-    /// Whether other clients of `node` use other nodes or another quorum.
+    /// Whether other clients of `node` use other nodes or another quorum, which may miss ours.
     pub(crate) fn others(&self, node: NodeId) -> OtherClients {
         self.members.with(|members| members[node.0].others.clone())
+    }
+
+    /// The lists in the node's record at its last observation.
+    pub(crate) fn lists(&self, node: NodeId) -> Vec<ListInUse> {
+        let ours = self.list.with(|list| list.now.clone());
+        self.members.with(|members| {
+            let Some(NodeView { record, clock, .. }) = &members[node.0].known else { return Vec::new() };
+            let ago = |at: u64| Duration::from_micros(clock.saturating_sub(at));
+            let lately = used_for(record.longest());
+            let in_use = |(list, used): (&String, &ListUse)| ListInUse {
+                is_ours: *list == ours,
+                begun: ago(used.first),
+                announced: ago(used.last),
+                may_hold_locks: used.is_in_use(*clock, lately),
+                hinders_ours: used.is_in_use(*clock, lately) && hinders(list, &ours),
+                progress: list.contains(CHANGE).then_some(used.progress),
+                list: list.clone(),
+            };
+            record.lists.iter().map(in_use).collect()
+        })
     }
 
     /// Returns when an observation has shown what other clients of `node` use; at once while not all nodes have been
@@ -250,8 +295,17 @@ impl Roster {
             });
             // A list is announced as left only once: a client that still uses it announces it again.
             let left = if members[node.0].left == before { String::new() } else { before };
-            Announcement { is_copy, lacks, list, left, met, clock }
+            let is_present_closed = self.is_present_closed(members, &list);
+            Announcement { is_copy, lacks, list, left, is_present_closed, met, clock }
         })
+    }
+
+    /// Whether a quorum of the present list, by their records, excludes clients that use it alone.
+    fn is_present_closed(&self, members: &[Member], list: &str) -> bool {
+        let progress = |member: &Member| Some(member.known.as_ref()?.record.lists.get(list)?.progress);
+        let closed =
+            members.iter().enumerate().filter(|(_, member)| progress(member) >= Some(ChangeProgress::Closed));
+        self.quorum.is_present_met_by(closed.map(|(i, _)| NodeId(i)).collect())
     }
 
     /// Handles an observation of a node, with the record as it was written.
@@ -314,19 +368,22 @@ impl Roster {
     /// Updates our list once a quorum has been met. Two nodes have the same id for a moment when a server has moved
     /// from one name to another; the list then stays as it is.
     fn handle_members(&self) {
-        let mut ids = self
+        let ids = self
             .members
             .with(|members| members.iter().map(|member| member.id().to_owned()).collect::<Vec<_>>());
-        let nodes = ids.len();
-        ids.retain(|id| !id.is_empty());
-        let met = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        if ids.len() < met || met < self.quorum {
+        let met: NodeSet = (0..ids.len()).map(NodeId).filter(|node| !ids[node.0].is_empty()).collect();
+        let unique: HashSet<_> = met.iter().map(|node| &ids[node.0]).collect();
+        if unique.len() < met.len() || !self.quorum.is_met_by(met) {
             return;
         }
-        ids.resize(nodes, UNMET.to_owned());
-        let now = format!("{} of {}", self.quorum, ids.join(" "));
+        let list = |list: ListQuorum| {
+            let mut of_list: Vec<_> =
+                list.nodes().intersection(met).iter().map(|node| &*ids[node.0]).collect();
+            of_list.sort_unstable();
+            of_list.resize(list.nodes().len(), UNMET);
+            format!("{} of {}", list.needed(), of_list.join(" "))
+        };
+        let now = self.quorum.lists().map(list).collect::<Vec<_>>().join(CHANGE);
         self.list.change_if(|list| {
             if list.now == now {
                 return false;
@@ -346,7 +403,7 @@ impl Roster {
         // Only the clients of the later list are warned; the clients that were there before are not bothered.
         let since = lists.get(list).map_or(seen.clock, |ours| ours.first);
         let different = lists.iter().find(|(theirs, used)| {
-            *theirs != list
+            !meets(theirs, list)
                 && is_complete(theirs)
                 && !used.is_left
                 && used.first <= since

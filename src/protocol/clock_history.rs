@@ -12,10 +12,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Drift;
 use super::intervals::{observation_lasts, observe_every};
 use super::quarantine::Quarantine;
-use crate::types::{Moment, QuarantineCause, Ttl};
+use super::{Drift, NodeSet, Quorum};
+use crate::types::{Moment, NodeId, QuarantineCause, Ttl};
 
 /// The number of time parts of which a history keeps a reading each. They cover the longest lease.
 const PARTS: u32 = 32;
@@ -304,9 +304,11 @@ impl ClockHistory {
 
 /// For how long our own clock stood still: all connected nodes, at least a quorum and at least two, jumped alike at the
 /// same time. Forgets the jumps.
-pub(crate) fn take_standstill(nodes: &mut [ClockHistory], needed: usize) -> Option<Duration> {
-    let jumps: Option<Vec<_>> = nodes.iter().filter(|node| node.is_connected).map(|node| node.jump).collect();
-    let jumps = jumps.filter(|jumps| jumps.len() >= needed.max(2))?;
+pub(crate) fn take_standstill(nodes: &mut [ClockHistory], quorum: Quorum) -> Option<Duration> {
+    let connected = nodes.iter().enumerate().filter(|(_, node)| node.is_connected);
+    let connected: NodeSet = connected.map(|(i, _)| NodeId(i)).collect();
+    let jumps: Option<Vec<_>> = connected.iter().map(|node| nodes[node.0].jump).collect();
+    let jumps = jumps.filter(|jumps| quorum.is_met_by(connected) && jumps.len() >= 2)?;
     let from = jumps.iter().map(|jump| jump.from).max()?;
     let to = jumps.iter().map(|jump| jump.to).min()?;
     let least = jumps.iter().map(|jump| jump.least).max()?;

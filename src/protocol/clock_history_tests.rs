@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::QuorumSize;
 
 const DRIFT: Drift = Drift { factor: 0.01, floor: Duration::from_millis(2) };
 /// The node's clock is at 500 s when ours is at 0.
@@ -89,6 +90,10 @@ fn a_client_that_was_stopped_is_as_one_that_has_just_come() {
     assert!(!history.is_past_unknown_at(ms(12_999)), "a reading from before says nothing of the time since");
 }
 
+fn quorum(nodes: usize) -> Quorum {
+    Quorum::new(nodes, QuorumSize::Majority).unwrap()
+}
+
 #[test]
 fn clocks_that_jump_alike_show_that_our_own_stood_still() {
     let jumping = |jumps: &[(u64, u64)]| {
@@ -97,18 +102,18 @@ fn clocks_that_jump_alike_show_that_our_own_stood_still() {
     };
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_001), (2_200, 5_000)]);
     // The readings are exact, so nothing hides a difference of 1 ms.
-    assert_eq!(take_standstill(&mut all, 2), None);
+    assert_eq!(take_standstill(&mut all, quorum(3)), None);
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_000), (2_200, 5_000)]);
-    let standstill = take_standstill(&mut all, 2).expect("it stood still");
+    let standstill = take_standstill(&mut all, quorum(3)).expect("it stood still");
     assert_eq!(standstill.as_millis(), 4_999, "not more than certain");
     assert!(all.iter().all(|node| node.quarantine(ms(2_200), rule()).is_none()), "no node has stepped");
-    assert_eq!(take_standstill(&mut all, 2), None, "once");
+    assert_eq!(take_standstill(&mut all, quorum(3)), None, "once");
 
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_000), (2_200, 0)]);
-    assert_eq!(take_standstill(&mut all, 2), None, "two nodes have stepped");
+    assert_eq!(take_standstill(&mut all, quorum(3)), None, "two nodes have stepped");
     all[2].handle_down();
-    assert!(take_standstill(&mut all, 2).is_some(), "all that are connected");
-    assert_eq!(take_standstill(&mut jumping(&[(2_000, 5_000)]), 1), None, "one node proves nothing");
+    assert!(take_standstill(&mut all, quorum(3)).is_some(), "all that are connected");
+    assert_eq!(take_standstill(&mut jumping(&[(2_000, 5_000)]), quorum(1)), None, "one node proves nothing");
 }
 
 proptest! {

@@ -8,10 +8,11 @@
 
 use std::time::Duration;
 
+use super::Quorum;
 use super::clock_history::{ClockRule, Reading};
-use super::quarantine::{NodeView, others};
+use super::quarantine::NodeView;
 use super::record::{Observation, Record};
-use crate::types::Moment;
+use crate::types::{Moment, NodeId};
 
 /// The number of other nodes whose clocks a record remembers, as of nodes that it remembers.
 const CLOCKS_MAX: usize = 64;
@@ -59,19 +60,25 @@ impl PeerClock {
     }
 }
 
-/// How the clock of `node` moved since clients wrote about it. `needed` others are enough to make a majority with it.
-pub(crate) fn moved(node: usize, known: &[Option<NodeView>], needed: usize, rule: ClockRule) -> Moved {
+/// How the clock of `node` moved since clients wrote about it. Others are enough if no quorum can do without them and the
+/// node.
+pub(crate) fn moved(node: usize, known: &[Option<NodeView>], quorum: Quorum, rule: ClockRule) -> Moved {
     let Some(own) = &known[node] else { return Moved::Unknown };
-    let connected = others(node, known).filter(|other| other.is_up);
-    let compared: Vec<_> = connected.filter_map(|other| compared(own, other, rule)).collect();
-    let alike = compared.iter().filter(|moved| **moved == Compared::Alike).count();
-    let ahead = compared.iter().filter_map(|moved| match moved {
+    let is_other = |i: &usize| *i != node && known[*i].as_ref().is_some_and(|other| other.is_up);
+    let others = (0..known.len()).filter(is_other);
+    let compared: Vec<_> =
+        others.filter_map(|i| Some((NodeId(i), compared(own, known[i].as_ref()?, rule)?))).collect();
+    let are_enough = |which: fn(&Compared) -> bool| {
+        let others = compared.iter().filter(|(_, moved)| which(moved)).map(|(other, _)| *other);
+        !quorum.is_met_without(others.chain([NodeId(node)]).collect())
+    };
+    let ahead = compared.iter().filter_map(|(_, moved)| match moved {
         Compared::Ahead(gain) => Some(*gain),
         Compared::Alike | Compared::Behind => None,
     });
     match ahead.max() {
-        _ if alike >= needed => Moved::Alike,
-        Some(gain) if compared.len() >= needed => Moved::Ahead(gain),
+        _ if are_enough(|moved| *moved == Compared::Alike) => Moved::Alike,
+        Some(gain) if are_enough(|_| true) => Moved::Ahead(gain),
         Some(_) | None => Moved::Unknown,
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::Quorum;
-use super::quorum::NODES_MAX;
 use crate::types::{Moment, NodeId, Ttl};
 
 /// How far the clocks of a node and of the client may drift apart during one TTL.
@@ -87,16 +86,9 @@ impl Deadlines {
     }
 
     /// The deadline of the lease: the q-th largest of the nodes' deadlines, because until then at least q nodes hold
-    /// our token. `None` if fewer than q nodes hold it.
+    /// our token. With two lists, the earlier of their two. `None` if too few nodes hold the token.
     pub(crate) fn of_lease(&self) -> Option<Moment> {
-        // The array is on the stack, because this runs twice for each answer of each node.
-        let mut deadlines = [None; NODES_MAX];
-        let deadlines = &mut deadlines[..self.nodes.len()];
-        for (deadline, holding) in deadlines.iter_mut().zip(&self.nodes) {
-            *deadline = holding.deadline();
-        }
-        deadlines.sort_unstable_by(|a, b| b.cmp(a));
-        deadlines[self.quorum.needed() - 1]
+        self.quorum.highest_of_enough(|node| self.of_node(node))
     }
 }
 

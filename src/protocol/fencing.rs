@@ -6,7 +6,7 @@
 //! with the same token would both have raised one common node strictly to it. The tokens are in order, because an
 //! attempt that starts after another one returned finds the other's token on a common node and must exceed it.
 
-use super::Quorum;
+use super::{NodeSet, Quorum};
 use crate::types::NodeId;
 
 /// The largest token. Nodes keep scores as doubles, which are exact up to 2^53. Half of that is reached in the year
@@ -61,12 +61,13 @@ fn above(highest: u64, wall_micros: u64, margin: u64) -> Result<u64, ScoreTooHig
 pub(crate) struct Proposal {
     quorum: Quorum,
     token: u64,
-    granted: Vec<Option<Raise>>,
+    granted: NodeSet,
+    raised: NodeSet,
 }
 
 impl Proposal {
     pub(crate) fn new(quorum: Quorum, token: u64) -> Self {
-        Self { quorum, token, granted: vec![None; quorum.nodes()] }
+        Self { quorum, token, granted: NodeSet::EMPTY, raised: NodeSet::EMPTY }
     }
 
     pub(crate) fn token(&self) -> u64 {
@@ -74,17 +75,21 @@ impl Proposal {
     }
 
     pub(crate) fn handle_granted(&mut self, node: NodeId, raise: Raise) {
-        self.granted[node.0] = Some(raise);
+        self.granted.insert(node);
+        match raise {
+            Raise::Raised => self.raised.insert(node),
+            Raise::Stale => self.raised.remove(node),
+        }
     }
 
     /// Whether a quorum granted and raised, so that the proposal is the token.
     pub(crate) fn is_won(&self) -> bool {
-        self.granted.iter().filter(|raise| **raise == Some(Raise::Raised)).count() >= self.quorum.needed()
+        self.quorum.is_met_by(self.raised)
     }
 
     /// The nodes on which a second round must raise: all that granted.
-    pub(crate) fn granted(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.granted.iter().enumerate().filter_map(|(i, raise)| raise.map(|_| NodeId(i)))
+    pub(crate) fn granted(&self) -> NodeSet {
+        self.granted
     }
 }
 
@@ -121,7 +126,7 @@ mod tests {
             proposal.handle_granted(NodeId(node), raise);
         }
         assert!(!proposal.is_won());
-        assert_eq!(proposal.granted().collect::<Vec<_>>(), [NodeId(0), NodeId(1), NodeId(4)]);
+        assert_eq!(proposal.granted().iter().collect::<Vec<_>>(), [NodeId(0), NodeId(1), NodeId(4)]);
         proposal.handle_granted(NodeId(2), Raise::Raised);
         assert!(proposal.is_won());
     }

@@ -36,3 +36,15 @@ pub(super) const ANNOUNCED_LATE_MAX: Duration = Duration::from_millis(500);
 pub(crate) fn span(ttl: Ttl, clock_drift_factor: f64) -> Duration {
     ttl.as_duration().mul_f64(1.0 + clock_drift_factor) + MARGIN
 }
+
+/// How long a list counts as used after a client's last announcement of it, in the record: leases of `longest` may last
+/// until then. The client counts grants for two observation intervals, and an observation that is less than half an
+/// interval after the last write writes nothing. Clocks may drift by a tenth, the most that settings allow.
+pub(crate) fn used_for(longest: Ttl) -> Duration {
+    span(longest, 0.1) + announced_late(longest)
+}
+
+/// How long a client may use a list after the last time that a record has for it.
+pub(super) fn announced_late(longest: Ttl) -> Duration {
+    observe_every(longest) * 5 / 2
+}

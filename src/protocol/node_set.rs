@@ -36,6 +36,10 @@ impl NodeSet {
         Self(self.0 & !others.0)
     }
 
+    pub(crate) fn union(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     pub(crate) fn intersection(self, others: Self) -> Self {
         Self(self.0 & others.0)
     }

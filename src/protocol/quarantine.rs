@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use super::intervals::{MARGIN, observe_every, span};
-use super::node_list::{has_member, is_complete, members};
+use super::intervals::{MARGIN, announced_late, span, used_for};
+use super::node_list::{Bar, bar, has_member, is_complete, meets, members};
 use super::record::{Change, MemoryBreak, Record};
 use crate::types::{Eviction, Moment, Persistence, QuarantineCause, Ttl};
 
@@ -67,17 +67,25 @@ impl RestartGuard {
     }
 }
 
+impl NodeView {
+    /// Why the node has no vote for us because of a change of node lists.
+    pub(crate) fn bar(&self) -> Option<Bar> {
+        bar(&self.told, &self.record, self.clock, used_for(self.record.longest()))
+    }
+}
+
 /// Returns the changes of a record that clients of these other nodes have met and that the record does not know.
 pub(crate) fn lacking<'a>(record: &Record, others: impl IntoIterator<Item = &'a NodeView>) -> Vec<Change> {
     let told = others.into_iter().filter_map(|other| other.record.met.get(&record.id));
     told.map(|met| &met.change).filter(|change| !record.knows(change)).cloned().collect()
 }
 
-/// Whether every other connected node knows that we use `node`. Until then no record would show that another server
-/// has taken the node's place while we hold leases that count on it.
+/// Whether `node` and every other connected node know that we use `node`. Until then no record would show that another
+/// server has taken the node's place while we hold leases that count on it, nor that we change the node list.
 pub(crate) fn is_introduced(node: usize, known: &[Option<NodeView>]) -> bool {
     let Some(own) = &known[node] else { return false };
-    others(node, known).all(|other| !other.is_up || has_member(&other.told, &own.record.id))
+    let knows = |view: &NodeView| has_member(&view.told, &own.record.id);
+    knows(own) && others(node, known).all(|other| !other.is_up || knows(other))
 }
 
 /// The longest lease that clients have announced to any of the nodes.
@@ -86,7 +94,7 @@ pub(crate) fn longest_announced(known: &[Option<NodeView>]) -> Option<Ttl> {
     all.max().map(|ttl| Ttl::from_duration(Duration::from_millis(*ttl)))
 }
 
-pub(super) fn others(node: usize, known: &[Option<NodeView>]) -> impl Iterator<Item = &NodeView> {
+fn others(node: usize, known: &[Option<NodeView>]) -> impl Iterator<Item = &NodeView> {
     known.iter().enumerate().filter(move |(i, _)| *i != node).filter_map(|(_, known)| known.as_ref())
 }
 
@@ -159,17 +167,24 @@ impl Judge<'_> {
     /// - `2 of b c d` from 0 s to 60 s and now unused, `2 of a b c` from 62 s to 98 s: returns 98 s, because only a
     ///   list that is still in use has precedence.
     /// - `2 of b c d` and `2 of a x y` since 0 s: returns `None`, because `b` is not on the second list.
+    /// - `2 of a b c` since 0 s, and ours is `2 of a b c > 2 of b c d`: returns `None`, because any quorum of ours meets
+    ///   theirs.
     fn others_without(&self, own: &NodeView, other: &NodeView) -> Option<u64> {
         let (id, gap) = (&own.record.id, other.record.gap());
         let lists = &other.record.lists;
-        let with =
-            lists.iter().filter(|(list, used)| has_member(list, id) && used.is_in_use(other.clock, gap));
-        let since = with.map(|(_, used)| used.first).min();
+        // When clients came that use the node, and would miss those of the list.
+        let since = |list: &str| {
+            let with = lists.iter().filter(|(with, used)| {
+                has_member(with, id) && used.is_in_use(other.clock, gap) && !meets(with, list)
+            });
+            with.map(|(_, used)| used.first).min()
+        };
         let without = lists.iter().filter(|(list, used)| {
             !has_member(list, id)
                 && has_member(list, &other.record.id)
                 && (is_complete(list) || self.is_strange(list))
-                && since.is_none_or(|since| used.first <= since)
+                && !(has_member(&other.told, id) && meets(list, &other.told))
+                && since(list).is_none_or(|since| used.first <= since)
         });
         without.map(|(_, used)| used.last).max()
     }
@@ -196,11 +211,8 @@ impl Judge<'_> {
         members(list).filter(|id| !is_ours(id)).count() > unmet
     }
 
-    /// How long a client may use a list after the last time that a record has for it. Grants count for two
-    /// observation intervals, and an observation that is less than half an interval after the last write writes
-    /// nothing.
     fn late(&self) -> Duration {
-        observe_every(self.longest()) * 5 / 2
+        announced_late(self.longest())
     }
 
     fn longest(&self) -> Ttl {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::super::node_list::ListUse;
 use super::super::record::{MetNode, Span};
 use super::*;
+use crate::protocol::{ChangeProgress, observe_every};
 
 const S: u64 = 1_000_000;
 /// The nodes' clocks are ahead of ours: 1000 s when ours is at 500 s.
@@ -19,7 +20,7 @@ fn told(first: u64, last: u64) -> Span {
 
 fn used(first: u64, last: u64) -> ListUse {
     let Span { first, last } = told(first, last);
-    ListUse { first, last, is_left: false }
+    ListUse { first, last, is_left: false, progress: ChangeProgress::Begun }
 }
 
 /// A node that was observed at 100 s of our clock, whose memory is unbroken since `whole`, and to which leases of 20
@@ -215,4 +216,21 @@ fn lists_of_clients_that_have_not_met_all_nodes_count_where_they_name_strangers(
 fn looks_are_several_in_the_life_of_a_lease() {
     let every = |ms| observe_every(Ttl::from_duration(Duration::from_millis(ms)));
     assert_eq!([10, 8_000, 60_000].map(every), [250, 1_000, 2_500].map(Duration::from_millis));
+}
+
+/// Clients that change the node list meet those that have not begun.
+#[test]
+fn a_list_that_ours_meets_is_no_reason_to_wait() {
+    let both = "2 of a b c > 2 of b c d";
+    let until = |told: &str| {
+        judged(|known| {
+            known[0] = node("d", 0);
+            for other in &mut known[1..] {
+                other.told = told.into();
+                other.record.lists.insert(both.into(), used(90, 100));
+            }
+        })
+        .map(|(until, _)| until)
+    };
+    assert_eq!((until(both), until("2 of b c d")), (None, Some(130)));
 }

@@ -44,8 +44,9 @@ pub(crate) enum Health {
 /// Returns the nodes on which a release notifies, out of the nodes that it reaches.
 ///
 /// While the client can use all nodes, that is the first node in the order, where clients normally wait. Otherwise
-/// other clients may see other failures and wait elsewhere, and the release notifies on the first n - q + 1 nodes
-/// that it reaches. A waiter that can still win lacks at most n - q nodes, so its queue is on one of them.
+/// other clients may see other failures and wait elsewhere, and the release notifies on the first nodes that it
+/// reaches, until the other nodes are not enough for a quorum: n - q + 1 nodes of one list. A waiter that can still win
+/// lacks fewer nodes, so its queue is on one of them.
 ///
 /// An example with n = 5, q = 3 and the order C A E B D: a waiter that cannot use C and A waits on E. A release that
 /// reaches all nodes notifies on C, A and E.
@@ -56,13 +57,20 @@ pub(crate) fn nodes_to_notify(
     health: Health,
     reached: impl Iterator<Item = (Rank, NodeId)>,
 ) -> NodeSet {
-    let count = match health {
+    match health {
         Health::All => return reached.max().map(|(_, node)| node).into_iter().collect(),
-        Health::Some => quorum.spare() + 1,
-    };
+        Health::Some => {}
+    }
     let mut ranked: Vec<_> = reached.collect();
     ranked.sort_unstable_by(|one, other| other.cmp(one));
-    ranked.into_iter().take(count).map(|(_, node)| node).collect()
+    let mut nodes = NodeSet::EMPTY;
+    for (_, node) in ranked {
+        if !quorum.is_met_without(nodes) {
+            break;
+        }
+        nodes.insert(node);
+    }
+    nodes
 }
 
 #[cfg(test)]

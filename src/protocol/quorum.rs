@@ -1,4 +1,9 @@
-//! The quorum: how many of the configured nodes must agree.
+//! The quorum: how many of the configured nodes must agree, and which.
+
+use std::fmt;
+
+use super::NodeSet;
+use crate::types::NodeId;
 
 /// The limit on nodes. More nodes are a mistake: latency and cost grow with n, and fault tolerance hardly does.
 pub(crate) const NODES_MAX: usize = 31;
@@ -13,11 +18,22 @@ pub(crate) enum QuorumSize {
     Exactly(usize),
 }
 
-/// A quorum of `needed` out of `nodes`; any two such quorums share a node. `nodes` is the number of **configured**
-/// nodes, never of those that happen to be connected.
+/// Enough nodes: q nodes of the list in use. While the node list changes, also q nodes of the next list, which may share
+/// nodes with the present one (joint quorums).
+///
+/// Any two quorums of one list share a node. Every joint quorum contains a quorum of each of its lists, and so shares a
+/// node with every quorum of either. The lists are those of the **configured** nodes, never of those that happen to be
+/// connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Quorum {
-    nodes: usize,
+    present: ListQuorum,
+    next: Option<ListQuorum>,
+}
+
+/// A quorum of one list of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ListQuorum {
+    nodes: NodeSet,
     needed: usize,
 }
 
@@ -29,31 +45,123 @@ pub(crate) enum QuorumError {
 }
 
 impl Quorum {
-    /// Checks the size of a quorum.
+    /// The quorum of one list of nodes.
     ///
     /// # Errors
     ///
     /// There are no nodes or more than [`NODES_MAX`], or the quorum is below the majority or above the number of
     /// nodes.
     pub(crate) fn new(nodes: usize, size: QuorumSize) -> Result<Self, QuorumError> {
-        if nodes == 0 {
-            return Err(QuorumError::NoNodes);
-        }
         if nodes > NODES_MAX {
             return Err(QuorumError::TooManyNodes { nodes, max: NODES_MAX });
         }
-        let majority = nodes / 2 + 1;
+        Ok(Self { present: ListQuorum::new(NodeSet::first(nodes), size)?, next: None })
+    }
+
+    /// The quorum of one list of these nodes.
+    #[cfg(test)]
+    pub(crate) fn of(nodes: NodeSet, size: QuorumSize) -> Result<Self, QuorumError> {
+        Ok(Self { present: ListQuorum::new(nodes, size)?, next: None })
+    }
+
+    /// The quorum while the node list changes: one of this list, and one of the `next` list.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new); both lists together have at most [`NODES_MAX`] nodes.
+    pub(crate) fn with_next(self, next: NodeSet, size: QuorumSize) -> Result<Self, QuorumError> {
+        Ok(Self { present: self.present, next: Some(ListQuorum::new(next, size)?) })
+    }
+
+    pub(crate) fn nodes(self) -> usize {
+        self.all().len()
+    }
+
+    /// All nodes of all lists.
+    pub(crate) fn all(self) -> NodeSet {
+        self.next.map_or(self.present.nodes, |next| self.present.nodes.union(next.nodes))
+    }
+
+    /// Whether the next list is the present one, with the same quorum.
+    pub(crate) fn is_no_change(self) -> bool {
+        self.next == Some(self.present)
+    }
+
+    pub(crate) fn present(self) -> ListQuorum {
+        self.present
+    }
+
+    pub(crate) fn next(self) -> Option<ListQuorum> {
+        self.next
+    }
+
+    /// The quorums that are needed, one for each list.
+    pub(crate) fn lists(self) -> impl Iterator<Item = ListQuorum> {
+        [Some(self.present), self.next].into_iter().flatten()
+    }
+
+    /// Whether these nodes are enough.
+    pub(crate) fn is_met_by(self, nodes: NodeSet) -> bool {
+        self.lists().all(|list| list.is_met_by(nodes))
+    }
+
+    /// Whether these nodes are a quorum of the present list.
+    pub(crate) fn is_present_met_by(self, nodes: NodeSet) -> bool {
+        self.present.is_met_by(nodes)
+    }
+
+    /// Whether the nodes other than these are enough.
+    pub(crate) fn is_met_without(self, nodes: NodeSet) -> bool {
+        self.is_met_by(self.all().without(nodes))
+    }
+
+    /// The highest value that enough nodes have or exceed; `None` if too few nodes have one.
+    pub(crate) fn highest_of_enough<T: Copy + Ord>(self, value: impl Fn(NodeId) -> Option<T>) -> Option<T> {
+        let of_list = |list: ListQuorum| {
+            // The array is on the stack, because deadlines are computed twice for each answer of each node.
+            let mut values = [None; NODES_MAX];
+            let values = &mut values[..list.nodes.len()];
+            values.iter_mut().zip(list.nodes.iter()).for_each(|(slot, node)| *slot = value(node));
+            values.sort_unstable_by(|a, b| b.cmp(a));
+            values[list.needed - 1]
+        };
+        // The lower of two, and `None` is the lowest.
+        self.lists().map(of_list).min().flatten()
+    }
+
+    /// The smallest number of nodes that can be enough.
+    pub(crate) fn needed(self) -> usize {
+        let Some(next) = self.next else { return self.present.needed };
+        let shared = self.present.nodes.intersection(next.nodes).len();
+        let both = shared.min(self.present.needed).min(next.needed);
+        self.present.needed + next.needed - both
+    }
+
+    /// The number of nodes that may fail, whichever they are, while a quorum is still possible.
+    pub(crate) fn spare(self) -> usize {
+        let next = self.next.map_or(usize::MAX, ListQuorum::spare);
+        self.present.spare().min(next)
+    }
+}
+
+impl ListQuorum {
+    fn new(nodes: NodeSet, size: QuorumSize) -> Result<Self, QuorumError> {
+        if nodes == NodeSet::EMPTY {
+            return Err(QuorumError::NoNodes);
+        }
+        let count = nodes.len();
+        let majority = count / 2 + 1;
         let needed = match size {
             QuorumSize::Majority => majority,
             QuorumSize::Exactly(quorum) => quorum,
         };
-        if needed < majority || needed > nodes {
-            return Err(QuorumError::OutOfRange { quorum: needed, min: majority, max: nodes });
+        if needed < majority || needed > count {
+            return Err(QuorumError::OutOfRange { quorum: needed, min: majority, max: count });
         }
         Ok(Self { nodes, needed })
     }
 
-    pub(crate) fn nodes(self) -> usize {
+    pub(crate) fn nodes(self) -> NodeSet {
         self.nodes
     }
 
@@ -61,41 +169,25 @@ impl Quorum {
         self.needed
     }
 
-    /// The number of nodes that may fail while a quorum is still possible.
+    fn is_met_by(self, nodes: NodeSet) -> bool {
+        self.nodes.intersection(nodes).len() >= self.needed
+    }
+
     pub(crate) fn spare(self) -> usize {
-        self.nodes - self.needed
+        self.nodes.len() - self.needed
+    }
+}
+
+/// `2 of 3 nodes`; `2 of 3 nodes and 3 of 5 of the next list`.
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { present, next } = self;
+        write!(f, "{} of {} nodes", present.needed, present.nodes.len())?;
+        let Some(next) = next else { return Ok(()) };
+        write!(f, " and {} of {} of the next list", next.needed, next.nodes.len())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_two_quorums_intersect_and_bounds_are_kept() {
-        for nodes in 1..=NODES_MAX {
-            let majority = Quorum::new(nodes, QuorumSize::Majority).unwrap();
-            assert!(2 * majority.needed() > nodes, "two majorities of {nodes} meet");
-            assert!(2 * (majority.needed() - 1) <= nodes, "and it is the smallest such");
-            for quorum in 0..=nodes + 1 {
-                let result = Quorum::new(nodes, QuorumSize::Exactly(quorum));
-                assert_eq!(result.is_ok(), 2 * quorum > nodes && quorum <= nodes, "{quorum} of {nodes}");
-            }
-        }
-    }
-
-    #[test]
-    fn known_sizes() {
-        for (nodes, needed, spare) in
-            [(1, 1, 0), (2, 2, 0), (3, 2, 1), (4, 3, 1), (5, 3, 2), (6, 4, 2), (7, 4, 3)]
-        {
-            let quorum = Quorum::new(nodes, QuorumSize::Majority).unwrap();
-            assert_eq!((quorum.needed(), quorum.spare()), (needed, spare), "{nodes} nodes");
-        }
-        assert_eq!(Quorum::new(0, QuorumSize::Majority), Err(QuorumError::NoNodes));
-        assert_eq!(
-            Quorum::new(32, QuorumSize::Majority),
-            Err(QuorumError::TooManyNodes { nodes: 32, max: NODES_MAX })
-        );
-    }
-}
+#[path = "quorum_tests.rs"]
+mod tests;

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::clock_peers::{ClockNews, PeerClock};
 use super::intervals::{ANNOUNCED_LATE_MAX, OBSERVE_EVERY_MAX, span};
-use super::node_list::{ListUse, has_member, is_complete, members};
+use super::node_list::{ChangeProgress, ListUse, is_beginning_of};
 use crate::types::Ttl;
 
 /// The number of earlier processes that a record remembers. A node that has been observed in more processes since
@@ -142,6 +142,8 @@ pub(crate) struct Observation<'a> {
     /// The client's list before the last change of one of its nodes' ids; empty if there is none, or if this node
     /// knows.
     pub(crate) left: &'a str,
+    /// Whether a quorum of the present list has closed it, for a client that changes lists.
+    pub(crate) is_present_closed: bool,
     /// The other nodes of the client: their ids, and the latest change of their records that it met.
     pub(crate) met: &'a [(String, Change)],
     pub(crate) clock: &'a ClockNews,
@@ -337,8 +339,7 @@ impl Record {
         // A client that has met more of its nodes announces a longer list: first `2 of n b ~`, then `2 of n b c`. The
         // longer list replaces the shorter one and inherits its first time, because the client's leases are older.
         self.lists.retain(|list, used| {
-            let is_covered =
-                !is_complete(list) && list != look.list && members(list).all(|id| has_member(look.list, id));
+            let is_covered = is_beginning_of(list, look.list);
             if is_covered && used.is_in_use(now, gap) {
                 since = since.min(used.first);
             }
@@ -356,19 +357,20 @@ impl Record {
         if look.list.is_empty() {
             return;
         }
-        let fresh = ListUse { first: since, last: now, is_left: false };
+        let fresh = ListUse { first: since, last: now, is_left: false, progress: ChangeProgress::Begun };
         let list = self.lists.entry(look.list.to_owned()).or_insert(fresh);
         list.is_left = false;
         if !list.is_in_use(now, gap) {
-            *list = fresh;
+            *list = ListUse { progress: list.progress, ..fresh };
         } else if is_due(list.last, look) {
             list.last = now;
         }
+        self.handle_change(look);
         while self.lists.len() > LISTS_MAX {
             let others = self.lists.iter().filter(|(list, _)| *list != look.list);
-            let Some(oldest) = others.min_by_key(|(_, used)| used.last).map(|(list, _)| list.clone()) else {
-                return;
-            };
+            // What excludes clients of a list that was given up is kept the longest.
+            let oldest = others.min_by_key(|(_, used)| (used.progress, used.last));
+            let Some(oldest) = oldest.map(|(list, _)| list.clone()) else { return };
             self.lists.remove(&oldest);
         }
     }
@@ -404,7 +406,7 @@ fn is_due(last: u64, look: &Observation<'_>) -> bool {
     look.now - last >= micros(look.every / 2)
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

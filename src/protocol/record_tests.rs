@@ -32,6 +32,7 @@ fn observe(seconds: u64, run_id: &'static str, durability: Durability) -> Observ
         every: Duration::from_secs(4),
         list: "",
         left: "",
+        is_present_closed: false,
         met: &[],
         clock: &NO_NEWS,
     }

@@ -82,8 +82,7 @@ impl Renewal {
             Stage::Asking => {}
         }
         self.asked = now;
-        let all = NodeSet::first(self.quorum.nodes());
-        all.without(self.renewed).without(self.denied).without(self.in_flight)
+        self.quorum.all().without(self.renewed).without(self.denied).without(self.in_flight)
     }
 
     pub(crate) fn handle_sent(&mut self, node: NodeId) {
@@ -104,7 +103,7 @@ impl Renewal {
             Vote::Unknown => {}
         }
         match (self.stage, vote) {
-            (Stage::Asking, _) if self.renewed.len() >= self.quorum.needed() => {
+            (Stage::Asking, _) if self.quorum.is_met_by(self.renewed) => {
                 self.rest(self.since + period(self.ttl));
                 self.denied
             }

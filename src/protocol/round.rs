@@ -1,6 +1,6 @@
 //! A round: one command to all nodes, and the decision from their votes, as a state machine.
 
-use super::{Decision, Quorum, RoundFailure, Tally, Vote};
+use super::{Decision, NodeSet, Quorum, RoundFailure, Vote};
 use crate::types::NodeId;
 
 /// Collects one vote from each node and decides as early as possible.
@@ -8,44 +8,57 @@ use crate::types::NodeId;
 /// Only the first vote of a node counts, so that a node can never count twice.
 #[derive(Clone, Debug)]
 pub(crate) struct Round {
-    votes: Vec<Option<Vote>>,
-    tally: Tally,
+    quorum: Quorum,
+    granted: NodeSet,
+    denied: NodeSet,
+    unknown: NodeSet,
 }
 
 impl Round {
     pub(crate) fn new(quorum: Quorum) -> Self {
-        Self { votes: vec![None; quorum.nodes()], tally: Tally::new(quorum) }
+        Self { quorum, granted: NodeSet::EMPTY, denied: NodeSet::EMPTY, unknown: NodeSet::EMPTY }
     }
 
     /// Counts the vote of `node` and returns the decision so far.
     pub(crate) fn handle_vote(&mut self, node: NodeId, vote: Vote) -> Decision {
-        let slot = &mut self.votes[node.0];
-        if slot.is_none() {
-            *slot = Some(vote);
-            self.tally.count(vote);
+        if !self.has_voted(node) {
+            match vote {
+                Vote::Granted => self.granted.insert(node),
+                Vote::Denied => self.denied.insert(node),
+                Vote::Unknown => self.unknown.insert(node),
+            }
         }
-        self.tally.decision()
+        self.decision()
     }
 
     /// Ends the time for answers: every node that has not voted counts as `Unknown`.
     pub(crate) fn handle_timeout(&mut self) -> Decision {
-        for slot in self.votes.iter_mut().filter(|slot| slot.is_none()) {
-            *slot = Some(Vote::Unknown);
-            self.tally.count(Vote::Unknown);
-        }
-        self.tally.decision()
+        self.unknown = self.quorum.all().without(self.granted).without(self.denied);
+        self.decision()
     }
 
     pub(crate) fn has_voted(&self, node: NodeId) -> bool {
-        self.votes[node.0].is_some()
+        self.granted.union(self.denied).union(self.unknown).contains(node)
     }
 
+    /// The earliest possible decision: won when enough nodes have granted, failed as soon as they cannot any more.
     pub(crate) fn decision(&self) -> Decision {
-        self.tally.decision()
+        if self.quorum.is_met_by(self.granted) {
+            Decision::Won
+        } else if self.quorum.is_met_without(self.denied.union(self.unknown)) {
+            Decision::Pending
+        } else {
+            Decision::Failed
+        }
     }
 
+    /// Why the round failed. Call this after all votes that have arrived are counted.
     pub(crate) fn failure(&self) -> RoundFailure {
-        self.tally.loss()
+        if self.quorum.is_met_without(self.unknown) {
+            RoundFailure::Contended
+        } else {
+            RoundFailure::NoQuorum
+        }
     }
 }
 

@@ -10,32 +10,41 @@
 
 use std::time::Duration;
 
-use super::Quorum;
+use super::{NodeSet, Quorum};
+use crate::types::NodeId;
 
-/// Returns how far `ours` is from the median of the nodes' clocks, for proposing a token. With an even number of
-/// clocks, the distance is that from the nearer of the two in the middle. Returns `None` if fewer clocks than a
-/// quorum are known, because a single wrong clock among those would turn an outage, which passes, into an error that
+/// Returns how far `ours` is from the median of the clocks of each list of nodes, for proposing a token. With an even
+/// number of clocks, the distance is that from the nearer of the two in the middle. Returns `None` if fewer clocks than
+/// a quorum are known, because a single wrong clock among those would turn an outage, which passes, into an error that
 /// stays.
-pub(crate) fn skew(quorum: Quorum, clocks: &mut [u64], ours: u64) -> Option<Duration> {
-    if clocks.len() < quorum.needed() {
+pub(crate) fn skew(quorum: Quorum, clocks: &mut [(NodeId, u64)], ours: u64) -> Option<Duration> {
+    if !quorum.is_met_by(clocks.iter().map(|(node, _)| *node).collect()) {
         return None;
     }
-    clocks.sort_unstable();
-    let (lower, upper) = (clocks[(clocks.len() - 1) / 2], clocks[clocks.len() / 2]);
-    Some(Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper))))
+    clocks.sort_unstable_by_key(|(_, clock)| *clock);
+    let skews = quorum.lists().filter_map(|list| {
+        let of_list =
+            || clocks.iter().filter(|(node, _)| list.nodes().contains(*node)).map(|(_, clock)| *clock);
+        let count = of_list().count();
+        let (lower, upper) = (of_list().nth((count - 1) / 2)?, of_list().nth(count / 2)?);
+        Some(Duration::from_micros(ours.abs_diff(ours.clamp(lower, upper))))
+    });
+    skews.max()
 }
 
 /// Whether a quorum of the nodes' clocks is within `max` of `ours`, for removing tokens. If so, the median of all
-/// nodes is within `max` as well, whatever the clocks of the unmet nodes are. The median of the met nodes is not
-/// enough: if one right and one wrong clock are known, both are the middle.
+/// nodes of a list is within `max` as well, whatever the clocks of the unmet nodes are. The median of the met nodes is
+/// not enough: if one right and one wrong clock are known, both are the middle.
 pub(crate) fn is_confirmed(
     quorum: Quorum,
-    clocks: impl IntoIterator<Item = u64>,
+    clocks: impl IntoIterator<Item = (NodeId, u64)>,
     ours: u64,
     max: Duration,
 ) -> bool {
-    let near = |clock: &u64| Duration::from_micros(ours.abs_diff(*clock)) <= max;
-    clocks.into_iter().filter(near).count() >= quorum.needed()
+    let is_near = |clock| Duration::from_micros(ours.abs_diff(clock)) <= max;
+    let near: NodeSet =
+        clocks.into_iter().filter(|(_, clock)| is_near(*clock)).map(|(node, _)| node).collect();
+    quorum.is_met_by(near)
 }
 
 #[cfg(test)]
@@ -50,31 +59,46 @@ mod tests {
         Quorum::new(nodes, QuorumSize::Majority).unwrap()
     }
 
+    /// The clocks of the first nodes.
+    fn first(clocks: impl IntoIterator<Item = u64>) -> Vec<(NodeId, u64)> {
+        clocks.into_iter().enumerate().map(|(i, clock)| (NodeId(i), clock)).collect()
+    }
+
     #[test]
     fn fewer_clocks_than_a_quorum_say_nothing() {
-        assert_eq!(skew(of(3), &mut [5_000], 0), None);
-        assert!(!is_confirmed(of(3), [5_000], 5_000, MAX));
-        assert!(!is_confirmed(of(5), [5_000, 5_000], 5_000, MAX));
+        assert_eq!(skew(of(3), &mut first([5_000]), 0), None);
+        assert!(!is_confirmed(of(3), first([5_000]), 5_000, MAX));
+        assert!(!is_confirmed(of(5), first([5_000, 5_000]), 5_000, MAX));
     }
 
     #[test]
     fn a_wrong_clock_is_confirmed_by_no_wrong_node_alone() {
         let (right, wrong) = (1_000, 900_000);
-        assert_eq!(skew(of(3), &mut [right, wrong], wrong), Some(Duration::ZERO), "as good as the other");
-        assert!(!is_confirmed(of(3), [right, wrong], wrong, MAX));
-        assert!(!is_confirmed(of(3), [right, wrong], right, MAX));
-        assert!(!is_confirmed(of(3), [right, wrong, right], wrong, MAX));
-        assert!(is_confirmed(of(3), [right, wrong, right], right, MAX));
-        assert!(is_confirmed(of(1), [right], right, MAX));
+        assert_eq!(
+            skew(of(3), &mut first([right, wrong]), wrong),
+            Some(Duration::ZERO),
+            "as good as the other"
+        );
+        assert!(!is_confirmed(of(3), first([right, wrong]), wrong, MAX));
+        assert!(!is_confirmed(of(3), first([right, wrong]), right, MAX));
+        assert!(!is_confirmed(of(3), first([right, wrong, right]), wrong, MAX));
+        assert!(is_confirmed(of(3), first([right, wrong, right]), right, MAX));
+        assert!(is_confirmed(of(1), first([right]), right, MAX));
     }
 
     #[test]
     fn the_bound_belongs_to_what_is_near() {
-        assert!(is_confirmed(of(1), [1_000], 1_060, MAX) && is_confirmed(of(1), [1_060], 1_000, MAX));
-        assert!(!is_confirmed(of(1), [1_000], 1_061, MAX) && !is_confirmed(of(1), [1_061], 1_000, MAX));
-        assert_eq!(skew(of(1), &mut [1_000], 1_061), Some(Duration::from_micros(61)));
-        assert_eq!(skew(of(3), &mut [0, 1_000, 9_000], 1_007), Some(Duration::from_micros(7)));
-        assert_eq!(skew(of(4), &mut [1_000, 0, 9_000, 2_000], 1_500), Some(Duration::ZERO));
+        assert!(
+            is_confirmed(of(1), first([1_000]), 1_060, MAX)
+                && is_confirmed(of(1), first([1_060]), 1_000, MAX)
+        );
+        assert!(
+            !is_confirmed(of(1), first([1_000]), 1_061, MAX)
+                && !is_confirmed(of(1), first([1_061]), 1_000, MAX)
+        );
+        assert_eq!(skew(of(1), &mut first([1_000]), 1_061), Some(Duration::from_micros(61)));
+        assert_eq!(skew(of(3), &mut first([0, 1_000, 9_000]), 1_007), Some(Duration::from_micros(7)));
+        assert_eq!(skew(of(4), &mut first([1_000, 0, 9_000, 2_000]), 1_500), Some(Duration::ZERO));
     }
 
     proptest! {
@@ -87,13 +111,13 @@ mod tests {
         ) {
             let quorum = of(all.len());
             let met = all.iter().copied().take(met);
-            if is_confirmed(quorum, met, ours, MAX) {
+            if is_confirmed(quorum, first(met), ours, MAX) {
                 let mut sorted = all.clone();
                 sorted.sort_unstable();
                 for median in [sorted[(all.len() - 1) / 2], sorted[all.len() / 2]] {
                     prop_assert!(ours.abs_diff(median) <= 60, "{ours} {all:?}");
                 }
-                prop_assert!(skew(quorum, &mut all.clone(), ours).unwrap() <= MAX);
+                prop_assert!(skew(quorum, &mut first(all.clone()), ours).unwrap() <= MAX);
             }
         }
     }

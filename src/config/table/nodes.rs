@@ -3,9 +3,9 @@
 use super::{Access, DefaultText, Setting};
 use crate::config::Settings;
 use crate::config::origins::PASSWORDS;
-use crate::protocol::QuorumSize;
+use crate::protocol::{ListQuorum, QuorumSize};
 
-pub(super) static SETTINGS: [Setting; 12] = [
+pub(super) static SETTINGS: [Setting; 14] = [
     Setting {
         name: "nodes",
         default: DefaultText::Words {
@@ -21,10 +21,7 @@ pub(super) static SETTINGS: [Setting; 12] = [
                 builder.nodes = urls(given.text()?).iter().map(|url| url.trim().into()).collect();
                 Ok(())
             },
-            show: |settings| {
-                let nodes: Vec<_> = settings.nodes.iter().map(|node| node.described()).collect();
-                Some(nodes.join(", "))
-            },
+            show: |settings| Some(described(settings, settings.quorum.present())),
         },
     },
     Setting {
@@ -150,7 +147,40 @@ pub(super) static SETTINGS: [Setting; 12] = [
                 builder.quorum = QuorumSize::Exactly(given.count()?);
                 Ok(())
             },
-            show: |settings| Some(settings.quorum.needed().to_string()),
+            show: |settings| Some(settings.quorum.present().needed().to_string()),
+        },
+    },
+    Setting {
+        name: "next_nodes",
+        default: DefaultText::Words {
+            default: "none, the nodes stay the same",
+            example: r#"["redis://10.0.0.3", "redis://10.0.0.4", "redis://10.0.0.5"]"#,
+        },
+        bounds: "at most 31 with those of nodes",
+        what: "The nodes to change to while locks are held. A lock needs a quorum of both lists.",
+        why: "first in all clients beside nodes, then as nodes: see README, \"Changing the nodes\"",
+        access: Access::Other {
+            unit: "as nodes",
+            set: |builder, given| {
+                builder.next_nodes = urls(given.text()?).iter().map(|url| url.trim().into()).collect();
+                Ok(())
+            },
+            show: |settings| settings.quorum.next().map(|list| described(settings, list)),
+        },
+    },
+    Setting {
+        name: "next_quorum",
+        default: DefaultText::Words { default: "n/2 + 1, the majority", example: "2" },
+        bounds: "n/2 + 1 to n",
+        what: "How many of the next_nodes have to agree.",
+        why: "as quorum",
+        access: Access::Other {
+            unit: "whole number",
+            set: |builder, given| {
+                builder.next_quorum = QuorumSize::Exactly(given.count()?);
+                Ok(())
+            },
+            show: |settings| settings.quorum.next().map(|list| list.needed().to_string()),
         },
     },
     Setting {
@@ -190,6 +220,12 @@ pub(super) static SETTINGS: [Setting; 12] = [
         },
     },
 ];
+
+/// The nodes of a list, without their secrets.
+fn described(settings: &Settings, list: ListQuorum) -> String {
+    let nodes: Vec<_> = list.nodes().iter().map(|node| settings.nodes[node.0].described()).collect();
+    nodes.join(", ")
+}
 
 /// Splits a list of URLs at its commas, except those between the hosts of one URL.
 fn urls(list: &str) -> Vec<String> {

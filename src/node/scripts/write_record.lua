@@ -15,7 +15,8 @@
 --   evicted         when `evicted_keys` was last observed to have grown
 --   ttl:MS          a longest lease that clients announced: time of the first and of the last announcement
 --   list:Q of IDS   a quorum and the nodes that clients use: first and last use, and "left" if a client has stopped
---                   using the list
+--                   using the list. A change of lists is "Q of IDS > Q of IDS", and has the mark "closed" when the first
+--                   list may not be used alone any more on this node, and "done" when the second one may
 --   met:ID          another node that clients use: time of its first announcement, and the latest change of that node's
 --                   record (run:sequence)
 --   clock:ID        how far the node's clock was ahead of another node's: when, at least, and at most

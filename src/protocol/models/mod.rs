@@ -10,6 +10,7 @@
 
 mod clocks;
 mod fencing;
+mod members;
 mod restart;
 
 use std::collections::BTreeSet;

@@ -230,7 +230,7 @@ impl Clocks {
             if let Some(until) = own.stepped_until().filter(|_| self.rule != Rule::MarkIgnored) {
                 clock.handle_told(until, rule);
             }
-            match moved(i, &known, NODES - quorum().needed(), rule) {
+            match moved(i, &known, quorum(), rule) {
                 Moved::Alike => clock.handle_past_known(),
                 Moved::Ahead(gain) => clock.handle_past_gain(gain, rule),
                 Moved::Unknown => {}
@@ -341,6 +341,7 @@ fn look<'a>(new_id: &'a str, now: u64, clock: &'a ClockNews) -> Observation<'a> 
         every: STEP,
         list: "",
         left: "",
+        is_present_closed: false,
         met: &[],
         clock,
     }

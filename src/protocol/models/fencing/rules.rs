@@ -57,6 +57,7 @@ impl Fencing {
             *phase = Phase::Reading;
             proposal
                 .granted()
+                .iter()
                 .for_each(|node| state.nodes[node.0].messages[attempt].second = Second::Reading);
         }
     }

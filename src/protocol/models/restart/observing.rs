@@ -40,6 +40,7 @@ impl Restarts {
                 every: observe_every(ttl(1)),
                 list,
                 left: "",
+                is_present_closed: false,
                 met: &[],
                 clock: &ClockNews::default(),
             };
@@ -124,6 +125,7 @@ impl Restarts {
             every: observe_every(max_ttl),
             list: &client.list,
             left: &client.left,
+            is_present_closed: false,
             met: &met,
             clock: &ClockNews::default(),
         };
