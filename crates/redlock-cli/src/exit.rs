@@ -64,7 +64,8 @@ const MEANINGS: [(Exit, &str); 12] = [
         Exit::UNCLEAN,
         "not as it should be. doctor: a problem, though a quorum votes.\n\
          inspect, leader: there is none. break, init, nodes: answered\n\
-         with no. bench, chaos, demo, init, nodes: not all went well",
+         with no. bench, chaos, demo, init, nodes: not all went well.\n\
+         members: a change of the nodes is under way",
     ),
     (Exit::INCONCLUSIVE, "chaos: nothing is wrong, but not all was tested"),
     (Exit::USAGE, "wrong usage, or no nodes given"),

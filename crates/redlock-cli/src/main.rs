@@ -19,6 +19,7 @@ mod init;
 mod inspect;
 mod leader;
 mod lost;
+mod members;
 mod nodes;
 mod output;
 mod paper;
@@ -64,6 +65,7 @@ enum Command {
     Inspect(inspect::Args),
     Leader(leader::Args),
     Man(paper::ManArgs),
+    Members(members::Args),
     Nodes(forget::NodesArgs),
     Run(run::Args),
     #[command(hide = true)]
@@ -113,6 +115,7 @@ fn carry_out(command: Command, report: Report) -> Result<Exit, Failure> {
             Command::Inspect(args) => inspect::run(args).await,
             Command::Leader(args) => leader::run(args).await,
             Command::Man(args) => paper::man(args, Cli::command()),
+            Command::Members(args) => members::run(args).await,
             Command::Nodes(args) => forget::run(args, report).await,
             Command::Run(args) => run::run(args, report).await,
             Command::RunExec(args) => run::exec::run(args),

@@ -7,6 +7,7 @@ use redlock_quorum::{NodeFailure, OtherClients, Persistence, QuarantineCause, Se
 use super::examined::Examined;
 use super::finding::{Finding, note, problem};
 use super::tuning::Bounds;
+use crate::members::with_names;
 use crate::output::short;
 
 /// All findings, the worst first.
@@ -85,6 +86,12 @@ fn advice(failure: &NodeFailure) -> &'static str {
             }
             QuarantineCause::Promoted | _ => "Wait; its vote counts again by itself.",
         },
+        NodeFailure::NodesNotYetInUse => {
+            "Name both lists (next_nodes) until redlock members says that the next one is enough."
+        }
+        NodeFailure::NodesGivenUp => {
+            "Name the nodes that the other clients use now: redlock members shows them."
+        }
         NodeFailure::NotMaster { .. } => {
             "List its master instead, unless that is one of the other nodes already. Each node has to be a master of \
              its own, because a replica grants nothing by itself."
@@ -122,7 +129,10 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
         let what = format!(
             "another client uses other nodes or another quorum ({}): its quorum and yours may have no node in common, \
              and then two clients hold one lock",
-            with_names(theirs, nodes)
+            with_names(theirs, |id| nodes
+                .iter()
+                .find(|node| node.id.as_deref() == Some(id))
+                .map(|node| &*node.name))
         );
         let replaced = match replaced(theirs, nodes).as_slice() {
             [] => String::new(),
@@ -139,17 +149,6 @@ fn other_members(nodes: &[Examined]) -> Vec<Finding> {
         problem(names, what, advice)
     };
     groups.into_iter().map(finding).collect()
-}
-
-/// Turns `2 of ID ID ID` into `2 of 3: NAME, NAME, NAME`, with our names for the nodes that we know.
-fn with_names(members: &str, nodes: &[Examined]) -> String {
-    let Some((quorum, ids)) = members.split_once(" of ") else { return members.to_owned() };
-    let name = |id: &str| {
-        let known = nodes.iter().find(|node| node.id.as_deref() == Some(id));
-        known.map_or_else(|| format!("one that is none of yours, id {id}"), |node| node.name.clone())
-    };
-    let members: Vec<_> = ids.split(' ').map(name).collect();
-    format!("{quorum} of {}: {}", members.len(), members.join(", "))
 }
 
 /// Our nodes that the others may know by an earlier id, because a node that loses its data gets a new one. Empty unless

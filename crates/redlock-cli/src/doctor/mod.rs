@@ -60,6 +60,10 @@ struct Quorum {
     nodes: usize,
     needed: usize,
     voting: usize,
+    /// Whether the nodes that vote are enough.
+    is_met: bool,
+    /// How many more nodes may fail.
+    spare: usize,
 }
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
@@ -68,10 +72,14 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
     let redlock = settings.clone().connect().await;
     let nodes: Vec<_> = redlock.survey().await.iter().map(Examined::new).collect();
     let findings = findings::of(&nodes, &settings, redlock.longest_max_ttl());
+    let voting = || nodes.iter().enumerate().filter(|(_, node)| node.votes()).map(|(i, _)| i);
+    let lost = settings.nodes() - voting().count();
     let quorum = Quorum {
         nodes: settings.nodes(),
         needed: settings.quorum(),
-        voting: nodes.iter().filter(|node| node.votes()).count(),
+        voting: voting().count(),
+        is_met: settings.is_quorum(voting()),
+        spare: settings.tolerated_failures().saturating_sub(lost),
     };
     let health = quorum.health(&findings);
     if json {
@@ -88,16 +96,12 @@ pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
 
 impl Quorum {
     fn health(self, findings: &[Finding]) -> Health {
-        if self.voting < self.needed {
+        if !self.is_met {
             Health::NoQuorum
         } else if findings.iter().any(|finding| finding.severity == Severity::Problem) {
             Health::Degraded
         } else {
             Health::Healthy
         }
-    }
-
-    fn tolerated_failures(self) -> usize {
-        self.voting.saturating_sub(self.needed)
     }
 }

@@ -56,10 +56,10 @@ pub(super) fn as_text(
 
 /// The verdict: whether locks can be acquired, and how many more nodes may be lost.
 fn verdict(nodes: &[Examined], quorum: Quorum) -> String {
-    let Quorum { nodes: all, needed, voting } = quorum;
+    let Quorum { nodes: all, needed, voting, is_met, spare } = quorum;
     let vote = format!("{voting} of {all} nodes vote, {needed} have to agree");
-    match quorum.tolerated_failures() {
-        _ if voting < needed => match recovery(nodes, needed - voting) {
+    match spare {
+        _ if !is_met => match recovery(nodes, needed.saturating_sub(voting).max(1)) {
             Some(left) => format!("{vote}; nobody can take a lock for another {}", short(left)),
             None => format!("{vote}; nobody can take a lock"),
         },
@@ -140,7 +140,7 @@ pub(super) fn as_json(nodes: &[Examined], findings: &[Finding], quorum: Quorum, 
             "nodes": quorum.nodes,
             "needed": quorum.needed,
             "voting": quorum.voting,
-            "tolerated_failures": quorum.tolerated_failures(),
+            "tolerated_failures": quorum.spare,
         },
         "nodes": nodes.iter().map(node_as_json).collect::<Vec<_>>(),
         "findings": findings.iter().map(finding_as_json).collect::<Vec<_>>(),

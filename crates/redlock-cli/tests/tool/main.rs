@@ -16,6 +16,7 @@ mod inherited;
 mod init;
 mod kinds;
 mod loss;
+mod members;
 mod paper;
 mod quarantine;
 mod refused;
