@@ -11,7 +11,7 @@ use super::run::{end, until_lost};
 use crate::config::Fencing;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, SettingsError};
-use crate::types::{Claim, FencingToken};
+use crate::types::{Claim, FencingToken, NodeId};
 
 /// Longest value of a leader in bytes: it is part of the leader's token, and so of each of its commands.
 const VALUE_BYTES_MAX: usize = 256;
@@ -144,9 +144,10 @@ impl Election {
     pub async fn leader(&self) -> LeaderState {
         let coordinator = self.locking.coordinator();
         let seen = coordinator.inspect(self.locking.claim().first()).await;
-        let silent = seen.iter().filter(|(_, seen)| seen.is_err()).count();
-        let values = seen.iter().filter_map(|(_, seen)| seen.as_ref().ok()?.value.as_ref());
-        LeaderState::of(coordinator.settings().quorum.needed(), silent, values)
+        let seen = || seen.iter().enumerate().map(|(i, (_, seen))| (NodeId(i), seen));
+        let silent = seen().filter(|(_, seen)| seen.is_err()).map(|(node, _)| node).collect();
+        let values = seen().filter_map(|(node, seen)| Some((node, seen.as_ref().ok()?.value.as_ref()?)));
+        LeaderState::of(coordinator.settings().quorum, silent, values)
     }
 
     /// Watches who leads.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::Election;
-use crate::types::{FencingToken, FoundValue, LeaderLabel};
+use crate::protocol::{NodeSet, Quorum};
+use crate::types::{FencingToken, FoundValue, LeaderLabel, NodeId};
 
 /// How often a [`LeaderWatch`] asks the nodes.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -23,18 +24,22 @@ pub enum LeaderState {
 
 impl LeaderState {
     /// The state that follows from the values that nodes have under the key; `silent` nodes did not answer.
-    pub(super) fn of<'a>(quorum: usize, silent: usize, values: impl Iterator<Item = &'a FoundValue>) -> Self {
-        let mut leaders: HashMap<&FoundValue, usize> = HashMap::new();
-        for value in values.filter(|value| label(value).is_some()) {
-            *leaders.entry(value).or_default() += 1;
+    pub(super) fn of<'a>(
+        quorum: Quorum,
+        silent: NodeSet,
+        values: impl Iterator<Item = (NodeId, &'a FoundValue)>,
+    ) -> Self {
+        let mut leaders: HashMap<&FoundValue, NodeSet> = HashMap::new();
+        for (node, value) in values.filter(|(_, value)| label(value).is_some()) {
+            leaders.entry(value).or_default().insert(node);
         }
-        let most = leaders.into_iter().max_by_key(|(_, nodes)| *nodes);
-        let nodes = most.map_or(0, |(_, nodes)| nodes);
-        match most.and_then(|(value, _)| label(value)) {
-            Some(leader) if nodes >= quorum => Self::Leads(Leader::new(leader)),
-            Some(_) | None if nodes + silent >= quorum => Self::Unknown,
-            Some(_) | None => Self::Vacant,
+        let leads = leaders.iter().find(|(_, nodes)| quorum.is_met_by(**nodes));
+        if let Some(leader) = leads.and_then(|(value, _)| label(value)) {
+            return Self::Leads(Leader::new(leader));
         }
+        let may_lead = |nodes: &NodeSet| quorum.is_met_by(nodes.union(silent));
+        let is_unknown = leaders.values().chain([&NodeSet::EMPTY]).any(may_lead);
+        if is_unknown { Self::Unknown } else { Self::Vacant }
     }
 }
 
@@ -132,6 +137,7 @@ impl LeaderWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::QuorumSize;
     use crate::types::{Token, leader_label};
 
     #[test]
@@ -139,7 +145,12 @@ mod tests {
         let value = |label: &str, random| FoundValue::new(Token::new(label, random).as_bytes());
         let (a, b) = (value(&leader_label(7, 1500, "a"), 1), value(&leader_label(8, 1500, "a"), 2));
         let mutex = value("host:12", 3);
-        let state = |silent, values: &[&FoundValue]| LeaderState::of(3, silent, values.iter().copied());
+        let quorum = Quorum::new(5, QuorumSize::Majority).unwrap();
+        let state = |silent: usize, values: &[&FoundValue]| {
+            let silent = (5 - silent..5).map(NodeId).collect();
+            let values = values.iter().enumerate().map(|(i, value)| (NodeId(i), *value));
+            LeaderState::of(quorum, silent, values)
+        };
         let leads = |term| {
             let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1500);
             LeaderState::Leads(Leader { value: "a".to_owned(), term: FencingToken::new(term), since })
