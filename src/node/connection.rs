@@ -37,7 +37,6 @@ impl Epoch {
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     epoch: Epoch,
-    subscription: Subscription,
     about: Arc<About>,
 }
 
@@ -47,6 +46,9 @@ struct About {
     clock: NodeClock,
     facts: Arc<NodeFacts>,
     activity: Arc<Activity>,
+    /// Whether the node speaks RESP3, which notifications need.
+    can_subscribe: bool,
+    is_subscribed: AtomicBool,
 }
 
 /// A reading of a node's wall clock.
@@ -71,7 +73,21 @@ impl Link {
 
     /// Whether the node can notify us.
     pub(crate) fn subscription(&self) -> Subscription {
-        self.subscription
+        if self.about.is_subscribed.load(Ordering::Relaxed) {
+            Subscription::Active
+        } else {
+            Subscription::Absent
+        }
+    }
+
+    pub(super) fn can_subscribe(&self) -> bool {
+        self.about.can_subscribe
+    }
+
+    /// Tries again to be notified by the node.
+    pub(super) async fn subscribe(&self, notifications: &Notifications, node: &str) {
+        let subscription = notifications.listen(&self.connection, node).await;
+        self.about.is_subscribed.store(subscription == Subscription::Active, Ordering::Relaxed);
     }
 
     /// The node's wall clock at `now`, extrapolated by our own clock since we connected.
@@ -156,11 +172,17 @@ impl Connection {
             let observed = observer.observe(&mut dialed.connection, ObservationKind::First).await;
             let observed = observed.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
             let subscription = dialed.listen(notifications, name).await;
-            let Dialed { connection, driver, .. } = dialed;
+            let Dialed { connection, driver, protocol, .. } = dialed;
             let Observed { facts, at, wall_micros } = observed;
             let clock = NodeClock { at, wall_micros };
-            let about = Arc::new(About { clock, facts, activity: Arc::clone(&activity) });
-            Ok(Self { link: Link { connection, epoch, subscription, about }, activity, driver })
+            let about = Arc::new(About {
+                clock,
+                facts,
+                activity: Arc::clone(&activity),
+                can_subscribe: protocol.supports_resp3(),
+                is_subscribed: AtomicBool::new(subscription == Subscription::Active),
+            });
+            Ok(Self { link: Link { connection, epoch, about }, activity, driver })
         };
         match tokio::time::timeout(limit, handshake).await {
             Ok(result) => result,

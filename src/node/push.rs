@@ -1,8 +1,10 @@
 //! Notifications from a node: a lock that this client waits for is free.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join;
 use redis::aio::MultiplexedConnection;
@@ -12,7 +14,7 @@ use redis::{
 };
 use tracing::warn;
 
-use super::connection::Driver;
+use super::connection::{Driver, Link};
 use super::failure;
 use super::stream::{Activity, Connector, Watched};
 use crate::error::NodeFailure;
@@ -23,6 +25,9 @@ use crate::types::{Claim, KeySet, internal_key};
 /// places that redis-rs has by default, and nothing more is sent until those locks are released. No burst reaches
 /// this limit, and unused room costs nothing.
 const QUEUED_MAX: usize = 1 << 20;
+
+/// How often a client tries again to subscribe on a node that refused it.
+const SUBSCRIBE_EVERY: Duration = Duration::from_secs(2);
 
 /// The receiver of a node's notifications and connection events.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -86,7 +91,8 @@ impl NotifyWarning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subscription {
     Active,
-    /// The node speaks only RESP2, or our user may not subscribe or publish. Waiters then go by timers.
+    /// The node speaks only RESP2, our user may not subscribe or publish, or the node's memory was full. Waiters then go
+    /// by timers.
     Absent,
 }
 
@@ -95,7 +101,7 @@ pub(super) struct Dialed {
     pub(super) connection: MultiplexedConnection,
     pub(super) activity: Arc<Activity>,
     pub(super) driver: Driver,
-    protocol: ProtocolVersion,
+    pub(super) protocol: ProtocolVersion,
 }
 
 /// Connects and logs in with HELLO 3, which notifications need, or without HELLO where the server does not know it.
@@ -148,25 +154,43 @@ async fn dial_by(
 }
 
 impl Dialed {
-    /// Subscribes to our channel and publishes on it, as a test. Logs a warning once per client if that fails.
+    /// Subscribes, where the connection can be notified. Logs a warning once per client if that fails.
     pub(super) async fn listen(&self, notifications: &Notifications, node: &str) -> Subscription {
-        let reason = if self.protocol.supports_resp3() {
-            let (mut subscribe, mut call) = (self.connection.clone(), self.connection.clone());
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(notifications.channel.as_str()).arg("");
-            // The server receives the two commands in this order.
-            let subscribed = subscribe.subscribe(notifications.channel.as_str());
-            let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
-            match subscribed.and(heard.and_then(Value::extract_error)) {
-                Ok(_) => return Subscription::Active,
-                Err(error) => failure::of_command(&error).to_string(),
-            }
-        } else {
-            "the server does not speak RESP3".to_owned()
-        };
-        notifications.notify_warning.warn_once(node, &reason);
-        Subscription::Absent
+        if !self.protocol.supports_resp3() {
+            notifications.notify_warning.warn_once(node, "the server does not speak RESP3");
+            return Subscription::Absent;
+        }
+        notifications.listen(&self.connection, node).await
     }
+}
+
+impl Notifications {
+    /// Subscribes to our channel and publishes on it, as a test. Logs a warning once per client if that fails.
+    pub(super) async fn listen(&self, connection: &MultiplexedConnection, node: &str) -> Subscription {
+        let (mut subscribe, mut call) = (connection.clone(), connection.clone());
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.channel.as_str()).arg("");
+        // The server receives the two commands in this order.
+        let subscribed = subscribe.subscribe(self.channel.as_str());
+        let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
+        match subscribed.and(heard.and_then(Value::extract_error)) {
+            Ok(_) => Subscription::Active,
+            Err(error) => {
+                self.notify_warning.warn_once(node, &failure::of_command(&error).to_string());
+                Subscription::Absent
+            }
+        }
+    }
+}
+
+/// Subscribes again and again where that failed: a permission may be given, and memory that was full may have room
+/// again. Never returns.
+pub(super) async fn keep_subscribing(link: Link, notifications: Notifications, node: Arc<str>) -> Infallible {
+    while link.can_subscribe() && link.subscription() == Subscription::Absent {
+        tokio::time::sleep(SUBSCRIBE_EVERY).await;
+        link.subscribe(&notifications, &node).await;
+    }
+    pending().await
 }
 
 impl Notifications {

@@ -14,6 +14,7 @@ use super::commands::{Remove, Removed};
 use super::connection::{Connection, Epoch, Link, Refusal};
 use super::connection_log::{ConnectionLog, LogLine};
 use super::observe::{Observer, keep_observing};
+use super::push::keep_subscribing;
 use super::reconnect::{ConnectAttempt, Explanation, Pauses, STEADY_AFTER};
 use super::releases::Release;
 use super::trim::keep_trimming;
@@ -230,6 +231,8 @@ impl Supervisor {
         let trimming = keep_trimming(link.clone(), self.config.node, trimming, Arc::clone(&self.ambient));
         let mut trimming = std::pin::pin!(trimming);
         let mut looking = std::pin::pin!(keep_observing(link.clone(), self.observer()));
+        let (notifications, name) = (self.config.notifications.clone(), Arc::clone(&self.config.name));
+        let mut subscribing = std::pin::pin!(keep_subscribing(link.clone(), notifications, name));
         let connector = Arc::clone(&self.config.connector);
         let mut superseded = connector.superseded();
         let mut steady = std::pin::pin!(tokio::time::sleep(STEADY_AFTER).fuse());
@@ -257,6 +260,7 @@ impl Supervisor {
                     self.tell_up(line);
                 }
                 never = &mut trimming => match never {},
+                never = &mut subscribing => match never {},
                 Some((told, answer)) = self.sent.next() => self.handle_answer(told, answer),
                 Some(answer) = self.notices.next() => self.handle_noticed(&answer),
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}

@@ -87,6 +87,7 @@ impl Quorum {
         self.next == Some(self.present)
     }
 
+    #[cfg(feature = "config")]
     pub(crate) fn present(self) -> ListQuorum {
         self.present
     }

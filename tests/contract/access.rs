@@ -143,3 +143,28 @@ async fn every_permission_is_used() {
     let unused: Vec<_> = granted.filter(|command| calls(&cluster, 0, command) == 0).collect();
     assert!(unused.is_empty(), "granted by the rule, and not used by anything here: {unused:?}");
 }
+
+/// The bug: a client that had connected while it could not subscribe was never notified by that node, and waited for up
+/// to a second beside a free lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_permission_to_subscribe_that_comes_later_is_used() {
+    let cluster = LocalCluster::start(1).unwrap();
+    let user = |permission: &str| {
+        let rule = ["ACL", "SETUSER", "locks", "on", "nopass", "~*", "&*", "+@all", permission];
+        cluster.command(0, &rule).unwrap();
+    };
+    for command in ["subscribe", "publish"] {
+        user(&format!("-{command}"));
+        let redlock = builder(cluster.urls()).username("locks").password("any").connect().await.unwrap();
+        let mutex = redlock.mutex("job").unwrap();
+        let guard = mutex.lock().await.unwrap();
+        let is_in_the_queue = || !queues(&cluster, 0).is_empty();
+        let waiting = tokio::spawn(async move { mutex.max_wait(LONG).lock().await.unwrap().release().await });
+        assert!(!is_in_the_queue(), "{command}");
+        user(&format!("+{command}"));
+        // Only a client that is subscribed waits in the queue.
+        eventually(SLACK, "it waits to be notified", is_in_the_queue).await;
+        guard.release().await.unwrap();
+        waiting.await.unwrap().unwrap();
+    }
+}
