@@ -18,8 +18,9 @@ use crate::Redlock;
 use crate::config::RedlockBuilder;
 use crate::types::{Ambient, Published};
 
-/// How long nodes and connections need after the last fault before nothing is in the way any more.
-const SETTLE: Duration = Duration::from_secs(3);
+/// How long nodes and connections need after the last fault before nothing is in the way any more: a client does not
+/// wait on a node that hung for eight node timeouts and longer.
+const SETTLE: Duration = Duration::from_secs(5);
 /// For how long a key may be there that belongs to nobody: a release is repeated every 8 s.
 const STRAY_MAX: Duration = Duration::from_secs(10);
 /// How often a spare server was declared new, too.
