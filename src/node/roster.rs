@@ -163,7 +163,7 @@ impl Roster {
         self.members.with(|members| read(members[node.0].id()))
     }
 
-    /// Whether other clients of `node` use other nodes or another quorum, which may miss ours.
+    /// Whether other clients of `node` use other nodes or another quorum.
     pub(crate) fn others(&self, node: NodeId) -> OtherClients {
         self.members.with(|members| members[node.0].others.clone())
     }
@@ -403,7 +403,7 @@ impl Roster {
         // Only the clients of the later list are warned; the clients that were there before are not bothered.
         let since = lists.get(list).map_or(seen.clock, |ours| ours.first);
         let different = lists.iter().find(|(theirs, used)| {
-            !meets(theirs, list)
+            !is_harmless(theirs, list)
                 && is_complete(theirs)
                 && !used.is_left
                 && used.first <= since
@@ -411,6 +411,13 @@ impl Roster {
         });
         different.map_or(OtherClients::Same, |(theirs, _)| OtherClients::Different(theirs.clone()))
     }
+}
+
+/// Whether clients of our list need no warning of those of the other: the lists are the same, or one of the clients changes
+/// lists and their quorums meet.
+fn is_harmless(theirs: &str, ours: &str) -> bool {
+    let is_change = theirs.contains(CHANGE) || ours.contains(CHANGE);
+    theirs == ours || is_change && meets(theirs, ours)
 }
 
 impl Member {

@@ -85,10 +85,13 @@ impl Examined {
     }
 }
 
-/// Whether only clients that have just come, as this one, do not count the node: too few others can be reached to compare
-/// its clock with.
+/// Whether only clients that have just come, as this one, do not count the node: too few others can be reached to tell it
+/// with which nodes it is used, or to compare its clock with.
 fn is_of_newcomers(failure: &NodeFailure) -> bool {
-    matches!(failure, NodeFailure::Quarantined { cause: QuarantineCause::ClockUnknown, .. })
+    matches!(
+        failure,
+        NodeFailure::NotObserved | NodeFailure::Quarantined { cause: QuarantineCause::ClockUnknown, .. }
+    )
 }
 
 impl Measured {
