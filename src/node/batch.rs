@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Answer, Command, Removed, ScriptCall, millis, queue_key};
 use super::extend::digits_of_each;
 use super::failure;
 use super::scripts::{RELEASE_MANY, RELEASE_SHARED};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, KeySet};
 
@@ -53,7 +53,7 @@ impl RemoveMany {
 impl Command for RemoveMany {
     type Reply = Vec<Removed>;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Removed>, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Vec<Removed>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::BulkString(digits) = &reply
             && let Some(digits) = digits_of_each(digits, &self.keys)

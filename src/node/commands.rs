@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::batch::RemoveMany;
@@ -11,6 +10,7 @@ use super::failure;
 use super::many::{self, TakenKey};
 use super::scripts::{Lua, release, roomy_command};
 use super::shared;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::types::{Claim, FencingToken, KeySet, Resource, Token, Ttl, internal_key};
@@ -29,10 +29,7 @@ pub(crate) trait Command: Clone + Send + 'static {
     ///
     /// If `send` is dropped before its first poll, nothing was sent. If it is dropped later, the command may or may
     /// not run.
-    fn send(
-        self,
-        connection: MultiplexedConnection,
-    ) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
+    fn send(self, connection: Wire) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
 }
 
 /// A node's known answer to a question about our key.
@@ -90,14 +87,14 @@ impl Acquire {
 impl Command for Acquire {
     type Reply = Acquired;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Acquired, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Acquired, NodeFailure> {
         match &*self.0 {
             AcquireCommands::Plain(cmd) => {
-                let taken = taken(single(&mut connection, cmd).await)?;
+                let taken = taken(single(&connection, cmd).await)?;
                 Ok(acquired(taken, Fence::Off))
             }
             AcquireCommands::Fenced { pipeline, keys } => {
-                let replies = connection.send_packed_commands(pipeline, 0, 2).await;
+                let replies = connection.send_packed_commands(pipeline).await;
                 let replies = replies.map_err(|error| failure::of_command(&error))?;
                 let [set, zadd] = <[Value; 2]>::try_from(replies)
                     .map_err(|replies| failure::of_reply("SET and ZADD", &Value::Array(replies)))?;
@@ -129,8 +126,8 @@ impl RaiseFence {
 impl Command for RaiseFence {
     type Reply = Answer;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        zadd_reply(self.keys, single(&mut connection, &self.zadd).await)
+    async fn send(self, connection: Wire) -> Result<Answer, NodeFailure> {
+        zadd_reply(self.keys, single(&connection, &self.zadd).await)
     }
 }
 
@@ -160,8 +157,8 @@ impl ReadFence {
 impl Command for ReadFence {
     type Reply = Score;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Score, NodeFailure> {
-        let replies = connection.send_packed_commands(&self.0, 0, self.0.len()).await;
+    async fn send(self, connection: Wire) -> Result<Score, NodeFailure> {
+        let replies = connection.send_packed_commands(&self.0).await;
         let replies = replies.map_err(|error| failure::of_command(&error))?;
         let mut highest = Score { key: 0, score: 0.0 };
         for (key, reply) in replies.into_iter().enumerate() {
@@ -181,8 +178,8 @@ pub(crate) struct ReadClock;
 impl Command for ReadClock {
     type Reply = u64;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
-        let reply = single(&mut connection, &redis::cmd("TIME")).await;
+    async fn send(self, connection: Wire) -> Result<u64, NodeFailure> {
+        let reply = single(&connection, &redis::cmd("TIME")).await;
         reply.map_err(|error| failure::of_command(&error)).and_then(|time| wall_micros(&time))
     }
 }
@@ -235,7 +232,7 @@ impl Remove {
 impl Command for Remove {
     type Reply = Removed;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Removed, NodeFailure> {
         let call = match self.0 {
             Removing::One(call) => call,
             Removing::Many(many) => return many.send(connection).await.map(|removed| removed[0]),
@@ -258,14 +255,14 @@ pub(super) struct ScriptCall {
 }
 
 impl ScriptCall {
-    pub(super) async fn run(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
-        let mut reply = single(&mut connection, &self.by_hash).await;
+    pub(super) async fn run(&self, connection: Wire) -> Result<Value, RedisError> {
+        let mut reply = single(&connection, &self.by_hash).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
             // The script is unknown after SCRIPT FLUSH, or after a restart behind a proxy. EVAL loads the script
             // again as well.
-            reply = single(&mut connection, &self.lua.by_text(&self.by_hash)).await;
+            reply = single(&connection, &self.lua.by_text(&self.by_hash)).await;
         }
         reply
     }
@@ -284,7 +281,7 @@ pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure
     }
 }
 
-pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+pub(super) async fn single(connection: &Wire, cmd: &Cmd) -> Result<Value, RedisError> {
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Command, ScriptCall};
 use super::failure;
 use super::record::RECORD;
 use super::scripts::DECLARE;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::internal_key;
 
@@ -50,7 +50,7 @@ impl Declare {
 impl Command for Declare {
     type Reply = Declared;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Declared, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Declared, NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         let answer: String =
             redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("EVALSHA", &reply))?;

@@ -1,6 +1,5 @@
 //! Notifications from a node: a lock that this client waits for is free.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,17 +11,14 @@ use redis::{
 };
 use tracing::warn;
 
+use super::commands::single;
 use super::connection::Driver;
 use super::failure;
+use super::lent::Lent;
 use super::stream::{Activity, Connector, Watched};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, KeySet, internal_key};
-
-/// The number of commands that may be queued on one connection. Above it callers wait for room, and a caller that is
-/// not polled, such as the straggler of a held lock, blocks its room for all others. One burst of locks fills the 50
-/// places that redis-rs has by default, and nothing more is sent until those locks are released. No burst reaches
-/// this limit, and unused room costs nothing.
-const QUEUED_MAX: usize = 1 << 20;
 
 /// The receiver of a node's notifications and connection events.
 pub(crate) trait Listener: Send + Sync + 'static {
@@ -92,7 +88,7 @@ pub(crate) enum Subscription {
 
 /// A connection after the login, before the first observation.
 pub(super) struct Dialed {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Wire,
     pub(super) activity: Arc<Activity>,
     pub(super) driver: Driver,
     protocol: ProtocolVersion,
@@ -130,14 +126,15 @@ async fn dial_by(
     notifications: &Notifications,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
     let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&notifications.listener));
+    let lent = Lent::new(stream);
     // The coordinator sets time limits: one timer for a round instead of one for each command.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-    let config =
-        if protocol.supports_resp3() { config.set_push_sender(notifications.subscriber()) } else { config };
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let info = info.clone().set_protocol(protocol);
-    let dialed = MultiplexedConnection::new_with_config(&info, stream, config).await;
-    match (dialed, activity.fault()) {
-        (Ok((connection, driver)), _) => {
+    let handshake = MultiplexedConnection::new_with_config(&info, lent.clone(), config).await.map(drop);
+    match (handshake, activity.fault()) {
+        (Ok(()), _) => {
+            let stream = lent.take_back().ok_or(NodeFailure::Unreachable { detail: "no stream".into() })?;
+            let (connection, driver) = Wire::new(stream, notifications.subscriber());
             Ok(Ok(Dialed { connection, activity, driver: Driver::spawn(driver), protocol }))
         }
         // The stream's own fault is more precise than the error of redis-rs.
@@ -151,13 +148,14 @@ impl Dialed {
     /// Subscribes to our channel and publishes on it, as a test. Logs a warning once per client if that fails.
     pub(super) async fn listen(&self, notifications: &Notifications, node: &str) -> Subscription {
         let reason = if self.protocol.supports_resp3() {
-            let (mut subscribe, mut call) = (self.connection.clone(), self.connection.clone());
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(notifications.channel.as_str()).arg("");
+            let channel = notifications.channel.as_str();
+            let (mut subscribe, mut publish) = (redis::cmd("SUBSCRIBE"), redis::cmd("PUBLISH"));
+            subscribe.arg(channel);
+            publish.arg(channel).arg("");
             // The server receives the two commands in this order.
-            let subscribed = subscribe.subscribe(notifications.channel.as_str());
-            let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
-            match subscribed.and(heard.and_then(Value::extract_error)) {
+            let (subscribed, heard) =
+                join(single(&self.connection, &subscribe), single(&self.connection, &publish)).await;
+            match subscribed.and(heard) {
                 Ok(_) => return Subscription::Active,
                 Err(error) => failure::of_command(&error).to_string(),
             }
@@ -170,7 +168,7 @@ impl Dialed {
 }
 
 impl Notifications {
-    fn subscriber(&self) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    fn subscriber(&self) -> impl Fn(PushInfo) + Send + 'static {
         let listener = Arc::clone(&self.listener);
         move |push| {
             if push.kind == PushKind::Message
@@ -181,7 +179,6 @@ impl Notifications {
             {
                 listener.handle_notified(key);
             }
-            Ok(())
         }
     }
 }

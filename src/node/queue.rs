@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 
 use super::commands::{Command, ScriptCall, millis, queue_key};
@@ -11,6 +10,7 @@ use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, REGISTER};
 use super::shared::intent_key;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, Manner, Resource, Ticket, Turn};
 
@@ -72,7 +72,7 @@ impl Register {
 impl Command for Register {
     type Reply = (Turn, Ticket);
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<(Turn, Ticket), NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<(Turn, Ticket), NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::Array(parts) = &reply
             && let [Value::Int(wait), Value::BulkString(ticket)] = parts.as_slice()
@@ -118,7 +118,7 @@ impl Leave {
 impl Command for Leave {
     type Reply = ();
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<(), NodeFailure> {
         // The answer does not matter: either something was done, or there was nothing to do.
         self.0.run(connection).await.map(drop).map_err(|error| failure::of_command(&error))
     }

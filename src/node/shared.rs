@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Command, millis, single};
 use super::failure;
 use super::scripts::ACQUIRE_SHARED;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Resource, Token, Ttl, internal_key};
 
@@ -50,7 +50,7 @@ impl Intend {
 impl Command for Intend {
     type Reply = ();
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
-        single(&mut connection, &self.0).await.map(drop).map_err(|error| failure::of_command(&error))
+    async fn send(self, connection: Wire) -> Result<(), NodeFailure> {
+        single(&connection, &self.0).await.map(drop).map_err(|error| failure::of_command(&error))
     }
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
+
 use tracing::debug;
 
 use super::commands::{Command, FENCES, ReadClock, ScriptCall};
 use super::connection::{Link, NodeClock};
 use super::failure;
 use super::scripts::TRIM;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Ambient, NodeId, internal_key};
 
@@ -113,7 +114,7 @@ impl Trim {
 impl Command for Trim {
     type Reply = u64;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<u64, NodeFailure> {
         match self.0.run(connection).await {
             Ok(Value::Int(removed)) => Ok(removed.unsigned_abs()),
             Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
