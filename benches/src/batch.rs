@@ -48,6 +48,11 @@ impl Batch {
         for task in tasks {
             let done = task.await?;
             cycles += done.counted.len() + done.warm;
+            if failed == 0
+                && let Some(error) = &done.error
+            {
+                eprintln!("\na cycle failed: {error}");
+            }
             failed += done.failed;
             counted.extend(done.counted);
         }
@@ -74,14 +79,19 @@ struct Done {
     counted: Vec<Duration>,
     warm: usize,
     failed: usize,
+    /// Why the last of them failed.
+    error: Option<Error>,
 }
 
 /// Runs cycles until `end`.
 async fn cycles<S: Side>(side: &S, name: &str, end: Instant) -> Done {
-    let mut done = Done { counted: Vec::new(), warm: 0, failed: 0 };
+    let mut done = Done { counted: Vec::new(), warm: 0, failed: 0, error: None };
     let mut last = Instant::now();
     loop {
-        done.failed += usize::from(side.cycle(name).await.is_err());
+        if let Err(error) = side.cycle(name).await {
+            done.failed += 1;
+            done.error = Some(error);
+        }
         let now = Instant::now();
         // The first cycle of a slow side may be its only one, and then counts.
         if done.warm < WARM_UP && now < end {

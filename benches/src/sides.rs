@@ -7,13 +7,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Script, Value};
-use redlock_quorum::{Fencing, Redlock};
+use redlock_quorum::{Fencing, Redlock, RedlockBuilder};
 use rslock::LockManager;
 
 use crate::Error;
 
 /// Time to live of every lock, long against all measured times, so that nothing expires.
 const TTL: Duration = Duration::from_secs(10);
+
+/// Time limits of a client that is not to be hurried, below half of the TTL.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// One way to lock.
 pub trait Side: Clone + Send + Sync + 'static {
@@ -54,7 +57,21 @@ impl Ours {
     ///
     /// Why a node cannot be used.
     pub async fn connect(urls: &[String], variant: Variant) -> Result<Self, Error> {
-        let builder = Redlock::builder().nodes(urls.iter().cloned());
+        Self::connect_with(Redlock::builder(), urls, variant).await
+    }
+
+    /// As [`connect`](Self::connect), with time limits that outlast a slow machine and valgrind.
+    ///
+    /// # Errors
+    ///
+    /// As `connect`.
+    pub async fn connect_patiently(urls: &[String], variant: Variant) -> Result<Self, Error> {
+        let builder = Redlock::builder().connect_timeout(PATIENCE).node_timeout(PATIENCE);
+        Self::connect_with(builder, urls, variant).await
+    }
+
+    async fn connect_with(builder: RedlockBuilder, urls: &[String], variant: Variant) -> Result<Self, Error> {
+        let builder = builder.nodes(urls.iter().cloned());
         let builder = match variant {
             Variant::Default | Variant::Multi | Variant::Reader => builder,
             Variant::NoFencing => builder.fencing(Fencing::Off),

@@ -46,7 +46,7 @@ impl RemoveMany {
                 by_hash.arg(owner).arg(if notify.contains(i) { queue_key(key) } else { String::new() });
             }
         }
-        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall::new(lua, by_hash)), keys }
     }
 }
 

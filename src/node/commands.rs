@@ -10,7 +10,7 @@ use super::failure;
 use super::many::{self, TakenKey};
 use super::scripts::{Lua, release, roomy_command};
 use super::shared;
-use super::wire::Wire;
+use super::wire::{Packed, Replies, Wire};
 use crate::error::NodeFailure;
 use crate::planted;
 use crate::types::{Claim, FencingToken, KeySet, Resource, Token, Ttl, internal_key};
@@ -68,19 +68,20 @@ pub(crate) enum Fence {
 pub(crate) struct Acquire(Arc<AcquireCommands>);
 
 enum AcquireCommands {
-    Plain(Cmd),
-    Fenced { pipeline: Pipeline, keys: usize },
+    Plain(Packed),
+    Fenced { packed: Packed, keys: usize },
 }
 
 impl Acquire {
     pub(crate) fn plain(claim: &Claim, token: &Token, ttl: Ttl) -> Self {
-        Self(Arc::new(AcquireCommands::Plain(set(claim, token, ttl))))
+        Self(Arc::new(AcquireCommands::Plain(Packed::from(&set(claim, token, ttl)))))
     }
 
     pub(crate) fn fenced(claim: &Claim, token: &Token, ttl: Ttl, fence: FencingToken) -> Self {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.add_command(set(claim, token, ttl)).add_command(zadd(claim, fence));
-        Self(Arc::new(AcquireCommands::Fenced { pipeline, keys: claim.keys().len() }))
+        let packed = Packed::from(&pipeline);
+        Self(Arc::new(AcquireCommands::Fenced { packed, keys: claim.keys().len() }))
     }
 }
 
@@ -89,13 +90,13 @@ impl Command for Acquire {
 
     async fn send(self, connection: Wire) -> Result<Acquired, NodeFailure> {
         match &*self.0 {
-            AcquireCommands::Plain(cmd) => {
-                let taken = taken(single(&connection, cmd).await)?;
+            AcquireCommands::Plain(packed) => {
+                let taken = taken(single_packed(&connection, packed).await)?;
                 Ok(acquired(taken, Fence::Off))
             }
-            AcquireCommands::Fenced { pipeline, keys } => {
-                let replies = connection.send_packed_commands(pipeline).await;
-                let replies = replies.map_err(|error| failure::of_command(&error))?;
+            AcquireCommands::Fenced { packed, keys } => {
+                let replies = connection.send(packed).await;
+                let replies = replies.map_err(|error| failure::of_command(&error))?.all();
                 let [set, zadd] = <[Value; 2]>::try_from(replies)
                     .map_err(|replies| failure::of_reply("SET and ZADD", &Value::Array(replies)))?;
                 let taken = taken(set.extract_error())?;
@@ -225,7 +226,7 @@ impl Remove {
         if !notify.is_empty() {
             by_hash.arg(millis(grace)).arg(queue_key(key));
         }
-        Self(Removing::One(Arc::new(ScriptCall { lua: release(), by_hash })))
+        Self(Removing::One(Arc::new(ScriptCall::new(release(), by_hash))))
     }
 }
 
@@ -250,13 +251,18 @@ impl Command for Remove {
 
 /// A call of a script by its hash, or by its text on a node that has forgotten the script.
 pub(super) struct ScriptCall {
-    pub(super) lua: &'static Lua,
-    pub(super) by_hash: Cmd,
+    lua: &'static Lua,
+    by_hash: Cmd,
+    packed: Packed,
 }
 
 impl ScriptCall {
+    pub(super) fn new(lua: &'static Lua, by_hash: Cmd) -> Self {
+        Self { lua, packed: Packed::from(&by_hash), by_hash }
+    }
+
     pub(super) async fn run(&self, connection: Wire) -> Result<Value, RedisError> {
-        let mut reply = single(&connection, &self.by_hash).await;
+        let mut reply = single_packed(&connection, &self.packed).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
@@ -283,6 +289,10 @@ pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure
 
 pub(super) async fn single(connection: &Wire, cmd: &Cmd) -> Result<Value, RedisError> {
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
+}
+
+async fn single_packed(connection: &Wire, packed: &Packed) -> Result<Value, RedisError> {
+    connection.send(packed).await.and_then(Replies::one).and_then(Value::extract_error)
 }
 
 fn set(claim: &Claim, token: &Token, ttl: Ttl) -> Cmd {

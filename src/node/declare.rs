@@ -43,7 +43,7 @@ impl Declare {
     pub(crate) fn new() -> Self {
         let mut by_hash = DECLARE.by_hash(1);
         by_hash.arg(internal_key(RECORD)).arg(internal_key("")).arg(DECLARED_KEYS_MAX);
-        Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
+        Self(Arc::new(ScriptCall::new(&DECLARE, by_hash)))
     }
 }
 

@@ -52,7 +52,7 @@ impl ExtendMany {
                 by_hash.arg(token.as_str()).arg(ttl.as_millis());
             }
         }
-        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall::new(lua, by_hash)), keys }
     }
 }
 

@@ -65,7 +65,7 @@ impl Register {
         });
         by_hash.arg(millis(grace)).arg(millis(KEPT_FOR));
         for_whom.add_to(&mut by_hash, resource);
-        Self(Arc::new(ScriptCall { lua: &REGISTER, by_hash }))
+        Self(Arc::new(ScriptCall::new(&REGISTER, by_hash)))
     }
 }
 
@@ -111,7 +111,7 @@ impl Leave {
         let mut by_hash = LEAVE.by_hash(2);
         by_hash.arg(resource.key()).arg(queue_key(resource)).arg(channel).arg(millis(grace));
         for_whom.add_to(&mut by_hash, resource);
-        Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
+        Self(Arc::new(ScriptCall::new(&LEAVE, by_hash)))
     }
 }
 

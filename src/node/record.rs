@@ -197,7 +197,7 @@ impl WriteRecord {
         for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
             by_hash.arg(name).arg(value);
         }
-        Self(Arc::new(ScriptCall { lua: &WRITE_RECORD, by_hash }))
+        Self(Arc::new(ScriptCall::new(&WRITE_RECORD, by_hash)))
     }
 }
 

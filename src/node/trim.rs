@@ -107,7 +107,7 @@ impl Trim {
         let [retention, skew] = [retention, max_clock_skew].map(|duration| duration.as_micros().to_string());
         let mut by_hash = TRIM.by_hash(1);
         by_hash.arg(internal_key(FENCES)).arg(wall_micros).arg(retention).arg(skew).arg(STEP);
-        Self(Arc::new(ScriptCall { lua: &TRIM, by_hash }))
+        Self(Arc::new(ScriptCall::new(&TRIM, by_hash)))
     }
 }
 

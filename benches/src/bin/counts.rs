@@ -111,8 +111,8 @@ fn client(side: &str, urls: &[&str]) -> Result<(), Error> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
     match side {
-        "default" => count(&runtime, &runtime.block_on(Ours::connect(&urls, Variant::Default))?),
-        "no fencing" => count(&runtime, &runtime.block_on(Ours::connect(&urls, Variant::NoFencing))?),
+        "default" => count(&runtime, &runtime.block_on(Ours::connect_patiently(&urls, Variant::Default))?),
+        "no fencing" => count(&runtime, &runtime.block_on(Ours::connect_patiently(&urls, Variant::NoFencing))?),
         "floor" => count(&runtime, &runtime.block_on(Floor::connect(&urls))?),
         _ => Err("no such side".into()),
     }

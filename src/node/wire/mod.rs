@@ -32,6 +32,24 @@ pub(crate) struct Wire(Arc<Shared>);
 #[derive(Default)]
 struct Shared(Mutex<State>);
 
+/// Commands as the bytes that go out, encoded once for all nodes.
+pub(crate) struct Packed {
+    bytes: Vec<u8>,
+    replies: usize,
+}
+
+impl From<&Cmd> for Packed {
+    fn from(cmd: &Cmd) -> Self {
+        Self { bytes: cmd.get_packed_command(), replies: 1 }
+    }
+}
+
+impl From<&Pipeline> for Packed {
+    fn from(pipeline: &Pipeline) -> Self {
+        Self { bytes: pipeline.get_packed_pipeline(), replies: pipeline.len() }
+    }
+}
+
 /// What callers and the driver share.
 #[derive(Default)]
 struct State {
@@ -60,12 +78,31 @@ struct Slot {
     caller: Caller,
 }
 
+/// The replies to the commands of one call, in their order.
 #[derive(Default)]
-enum Replies {
+pub(super) enum Replies {
     #[default]
     None,
     One(Value),
     Several(Vec<Value>),
+}
+
+impl Replies {
+    /// The reply to the only command.
+    pub(super) fn one(self) -> RedisResult<Value> {
+        match self {
+            Self::One(reply) => Ok(reply),
+            Self::None | Self::Several(_) => Err(closed()),
+        }
+    }
+
+    pub(super) fn all(self) -> Vec<Value> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(reply) => vec![reply],
+            Self::Several(replies) => replies,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -95,10 +132,7 @@ impl Wire {
     /// As [`Command::send`](super::commands::Command::send).
     pub(super) async fn send_packed_command(&self, cmd: &Cmd) -> RedisResult<Value> {
         let call = self.call(1, |out| cmd.write_packed_command(out))?;
-        match call.replies().await? {
-            Replies::One(reply) => Ok(reply),
-            Replies::None | Replies::Several(_) => Err(closed()),
-        }
+        call.replies().await?.one()
     }
 
     /// Sends the commands of a pipeline, and awaits the replies to all of them.
@@ -108,12 +142,16 @@ impl Wire {
     /// As [`Command::send`](super::commands::Command::send).
     pub(super) async fn send_packed_commands(&self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
         let encode = |out: &mut Vec<u8>| pipeline.cmd_iter().for_each(|cmd| cmd.write_packed_command(out));
-        let call = self.call(pipeline.len(), encode)?;
-        Ok(match call.replies().await? {
-            Replies::None => Vec::new(),
-            Replies::One(reply) => vec![reply],
-            Replies::Several(replies) => replies,
-        })
+        Ok(self.call(pipeline.len(), encode)?.replies().await?.all())
+    }
+
+    /// Sends commands, and awaits the replies to all of them.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Command::send`](super::commands::Command::send).
+    pub(super) async fn send(&self, packed: &Packed) -> RedisResult<Replies> {
+        self.call(packed.replies, |out| out.extend_from_slice(&packed.bytes))?.replies().await
     }
 
     /// Queues commands with this number of replies.
@@ -282,3 +320,6 @@ impl State {
 fn closed() -> RedisError {
     RedisError::from(io::Error::from(io::ErrorKind::BrokenPipe))
 }
+
+#[cfg(test)]
+mod tests;
