@@ -6,7 +6,7 @@ mod login;
 mod published;
 mod waiting;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Add;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -55,7 +55,8 @@ impl KeyPrefix {
 /// with the prefix `app:` is the lock `app:x` of a client without a prefix, and one lock has one sequence of fencing
 /// tokens and one wait queue. A node's record is about all locks of the node.
 pub(crate) fn internal_key(name: &str) -> String {
-    format!("{INTERNAL_PREFIX}{name}")
+    // Not by `format!`, which would grow the text three times.
+    [INTERNAL_PREFIX, name].concat()
 }
 
 /// The name of a lock, in UTF-8. The Redis key is the client's prefix and the name, without further changes.
@@ -85,7 +86,7 @@ impl Resource {
             return Err("must not begin with `redlock-quorum:`, which is kept for the library's own keys");
         }
         let prefix = prefix.as_str();
-        let key = format!("{prefix}{name}");
+        let key = [prefix, name].concat();
         if key.starts_with(INTERNAL_PREFIX) {
             return Err(
                 "must not make, behind the `key_prefix`, a key that begins with `redlock-quorum:`, which is \
@@ -115,7 +116,10 @@ pub(crate) struct Token(Arc<str>);
 
 impl Token {
     pub(crate) fn new(owner: &str, random: u128) -> Self {
-        Self(format!("{owner}:{random:032x}").into())
+        let mut token = String::with_capacity(owner.len() + 33);
+        // Writing to a String cannot fail.
+        let _ = write!(token, "{owner}:{random:032x}");
+        Self(token.into())
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -362,7 +362,7 @@ fn acquired(taken: Taken, fence: Fence) -> Acquired {
 
 /// The key of a lock's queue.
 pub(super) fn queue_key(resource: &Resource) -> String {
-    internal_key(&format!("queue:{}", resource.key()))
+    internal_key(&["queue:", resource.key()].concat())
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -112,7 +112,9 @@ fn client(side: &str, urls: &[&str]) -> Result<(), Error> {
     let urls: Vec<String> = urls.iter().map(|url| (*url).to_owned()).collect();
     match side {
         "default" => count(&runtime, &runtime.block_on(Ours::connect_patiently(&urls, Variant::Default))?),
-        "no fencing" => count(&runtime, &runtime.block_on(Ours::connect_patiently(&urls, Variant::NoFencing))?),
+        "no fencing" => {
+            count(&runtime, &runtime.block_on(Ours::connect_patiently(&urls, Variant::NoFencing))?)
+        }
         "floor" => count(&runtime, &runtime.block_on(Floor::connect(&urls))?),
         _ => Err("no such side".into()),
     }
