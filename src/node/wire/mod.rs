@@ -208,7 +208,7 @@ impl Call<'_> {
         } else {
             match &mut slot.caller {
                 Caller::Waits(waker) => waker.clone_from(cx.waker()),
-                other => *other = Caller::Waits(cx.waker().clone()),
+                Caller::Sent | Caller::Gone => slot.caller = Caller::Waits(cx.waker().clone()),
             }
             return Poll::Pending;
         };
