@@ -93,13 +93,19 @@ impl LeaseTerms {
         )?;
         let ttl = Ttl::from_duration(ttl);
         let validity = drift.validity(ttl);
-        let floor_bound =
-            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration())
-                .to_string();
-        check("clock_drift_floor", drift.floor, !validity.is_zero(), format_args!("{floor_bound}"))?;
+        check(
+            "clock_drift_floor",
+            drift.floor,
+            !validity.is_zero(),
+            format_args!("below what the drift factor leaves of the ttl of {:?}", ttl.as_duration()),
+        )?;
         let min_validity = min_validity.of(ttl);
-        let bound = format_args!("below {validity:?}, what the drift leaves of the ttl").to_string();
-        check("min_validity", min_validity, min_validity < validity, format_args!("{bound}"))?;
+        check(
+            "min_validity",
+            min_validity,
+            min_validity < validity,
+            format_args!("below {validity:?}, what the drift leaves of the ttl"),
+        )?;
         Ok(Self { ttl, min_validity })
     }
 }

@@ -1,9 +1,10 @@
 //! Sends one command to all nodes at once, and decides as early as possible.
 
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::Coordinator;
 use crate::error::{NodeFailure, NodeVote};
@@ -56,29 +57,42 @@ pub(super) fn vote_of<A: Ballot>(reply: &Reply<A>) -> Vote {
 }
 
 /// Answers that have not arrived. Dropping `Answers` withdraws commands that have not left the process.
-pub(super) struct Answers<A>(FuturesUnordered<BoxFuture<'static, (NodeId, Reply<A>)>>);
+///
+/// A list that is polled as a whole, because it is short: `FuturesUnordered` would take one more allocation for each
+/// answer.
+pub(super) struct Answers<A>(Vec<(NodeId, BoxFuture<'static, Reply<A>>)>);
 
 impl<A: Ballot> Answers<A> {
     /// Adds a command for `node`. The command is queued at the next poll of the answers.
-    pub(super) fn send(&self, node: NodeId, link: Link, command: &impl Command<Reply = A>) {
-        self.send_and(node, link, command, |answer| answer);
+    pub(super) fn send(&mut self, node: NodeId, link: Link, command: &impl Command<Reply = A>) {
+        self.0.push((node, link.send(command.clone()).boxed()));
     }
 
     /// As [`send`](Self::send), and `read` makes the answer that counts of the one that arrives.
     pub(super) fn send_and<C: Command>(
-        &self,
+        &mut self,
         node: NodeId,
         link: Link,
         command: &C,
         read: impl FnOnce(Reply<C::Reply>) -> Reply<A> + Send + 'static,
     ) {
-        self.0.push(link.send(command.clone()).map(move |answer| (node, read(answer))).boxed());
+        self.0.push((node, link.send(command.clone()).map(read).boxed()));
+    }
+
+    /// Ready with the next answer. Pending also if none is awaited.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(NodeId, Reply<A>)> {
+        for i in 0..self.0.len() {
+            if let Poll::Ready(reply) = self.0[i].1.poll_unpin(cx) {
+                return Poll::Ready((self.0.swap_remove(i).0, reply));
+            }
+        }
+        Poll::Pending
     }
 
     /// Takes an answer that has already arrived. Never waits.
     pub(super) fn arrived(&mut self) -> Option<(NodeId, Reply<A>)> {
         // Unconstrained: an exhausted budget of the current task must not hide an answer.
-        tokio::task::unconstrained(self.0.next()).now_or_never().flatten()
+        tokio::task::unconstrained(poll_fn(|cx| self.poll_next(cx))).now_or_never()
     }
 
     pub(super) fn are_open(&self) -> bool {
@@ -101,7 +115,7 @@ impl<A: Ballot> Fanout<A> {
         Self {
             round: Round::new(quorum),
             votes: vec![NodeVote::NotAwaited; quorum.nodes()],
-            answers: Answers(FuturesUnordered::new()),
+            answers: Answers(Vec::with_capacity(quorum.nodes())),
             quarantined: NodeSet::EMPTY,
         }
     }
@@ -135,7 +149,7 @@ impl<A: Ballot> Fanout<A> {
         while self.round.decision() == Decision::Pending {
             tokio::select! {
                 biased;
-                Some((node, reply)) = self.answers.0.next() => self.handle_reply(node, reply, &mut record),
+                (node, reply) = poll_fn(|cx| self.answers.poll_next(cx)) => self.handle_reply(node, reply, &mut record),
                 () = &mut timer => self.handle_timeout(limit),
             }
         }

@@ -21,8 +21,12 @@ use crate::types::{Ambient, Claim, Moment, NodeId};
 const CHECKS_MAX: usize = 1024;
 
 /// When the last lease has ended, the task usually lives on until its next alarm, because another lock may be acquired
-/// soon. If the alarm is further away than this, the task is notified and ends at once.
+/// soon. If the alarm is further away than this, the task is notified.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// A task that finds no lease looks once more after this time, and ends unless a lease was taken meanwhile. Otherwise a
+/// lock that is released at once would cost a task and a timer: five allocations and four system calls.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// The handle on the keeper's task for the client and its leases. The first lease starts the task; the task ends after
 /// the last lease.
@@ -181,6 +185,7 @@ impl Keeper {
 impl Drop for Keeper {
     /// Notifies the task. No leases are left, because each of them holds the client, so the task ends.
     fn drop(&mut self) {
+        self.0.state().closed.get_or_insert(Closed::ShutDown);
         self.0.wake.notify_one();
     }
 }
@@ -206,16 +211,34 @@ impl Shared {
         checked
     }
 
-    /// Sets and returns the alarm for the next check; `None` when no lease and no answer is left.
-    fn set_alarm(&self, work: &Work) -> Option<Moment> {
+    /// Sets and returns the alarm for the next check; `None` when no lease and no answer is left, and no lease was taken
+    /// since `idle`, when the task found none before.
+    fn set_alarm(&self, work: &Work, idle: &mut Idle) -> Option<Moment> {
         let mut state = self.state();
-        if state.timers.is_empty() && work.is_done() {
+        if !state.timers.is_empty() || !work.is_done() {
+            *idle = Idle::No;
+            state.alarm = state.timers.next().unwrap_or(Moment::NEVER);
+            return Some(state.alarm);
+        }
+        let now_idle = Idle::Since { taken: self.numbers.load(Ordering::Relaxed) };
+        if state.closed.is_some() || *idle == now_idle {
             state.is_running = false;
             return None;
         }
-        state.alarm = state.timers.next().unwrap_or(Moment::NEVER);
+        *idle = now_idle;
+        state.alarm = self.ambient.now() + IDLE;
         Some(state.alarm)
     }
+}
+
+/// Whether the task found no lease the last time that it looked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    No,
+    /// `taken`: how many leases had been taken until then.
+    Since {
+        taken: u64,
+    },
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -252,12 +275,12 @@ impl Drop for TaskGuard {
 async fn run(mut guard: TaskGuard) {
     let shared = Arc::clone(&guard.shared);
     let mut timer = shared.ambient.timer();
-    let mut work = Work::default();
+    let (mut work, mut idle) = (Work::default(), Idle::No);
     loop {
         if shared.check(&mut work) == CHECKS_MAX {
             tokio::task::yield_now().await;
         }
-        let Some(alarm) = shared.set_alarm(&work) else { break };
+        let Some(alarm) = shared.set_alarm(&work, &mut idle) else { break };
         tokio::select! {
             biased;
             () = work.next_answer() => {}

@@ -255,8 +255,7 @@ impl Coordinator {
             attempt.token = self.leader_token(proposal.token(), value);
         }
         let fence = proposal.as_ref().map(|proposal| FencingToken::new(proposal.token()));
-        let command = Acquire::new(claim, &attempt.token, ttl, fence);
-        let command = if self.roster.clocks().are_guarded() { command.and_read_clock() } else { command };
+        let command = Acquire::new(claim, &attempt.token, ttl, fence, self.roster.clocks().are_guarded());
         let mut fanout = Fanout::new(self);
         // Taken before any command is queued: each key lives for a TTL from a later moment, so the deadline is safe.
         let sent_at = self.now();

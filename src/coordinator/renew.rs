@@ -246,7 +246,7 @@ impl HeldLease {
             // larger one.
             Fencing::On => Some(this.fencing_token()),
         };
-        let command = Acquire::new(this.claim(), &this.token, ttl, fence);
+        let command = Acquire::new(this.claim(), &this.token, ttl, fence, false);
         let epoch = &mut state.keys.epochs[node.0];
         let connection = if *epoch == link.epoch() { Connection::Same } else { Connection::Another };
         state.keys.lease.handle_restore_sent(node, connection);

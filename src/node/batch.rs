@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Answer, Command, Removed, ScriptCall, millis, queue_key};
 use super::extend::digits_of_each;
 use super::failure;
 use super::scripts::{RELEASE_MANY, RELEASE_SHARED};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, KeySet};
 
@@ -46,14 +46,14 @@ impl RemoveMany {
                 by_hash.arg(owner).arg(if notify.contains(i) { queue_key(resource) } else { String::new() });
             }
         }
-        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall::new(lua, by_hash)), keys }
     }
 }
 
 impl Command for RemoveMany {
     type Reply = Vec<Removed>;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Removed>, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Vec<Removed>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::BulkString(digits) = &reply
             && let Some(digits) = digits_of_each(digits, &self.keys)

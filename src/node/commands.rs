@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 
 use super::batch::RemoveMany;
 use super::failure;
 use super::many::{self, TakenKey};
 use super::scripts::{Lua, release, roomy_command};
+use super::wire::{Packed, Replies, Wire};
 use super::{semaphore, shared};
 use crate::error::NodeFailure;
 use crate::planted;
@@ -29,10 +29,7 @@ pub(crate) trait Command: Clone + Send + 'static {
     ///
     /// If `send` is dropped before its first poll, nothing was sent. If it is dropped later, the command may or may
     /// not run.
-    fn send(
-        self,
-        connection: MultiplexedConnection,
-    ) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
+    fn send(self, connection: Wire) -> impl Future<Output = Result<Self::Reply, NodeFailure>> + Send;
 }
 
 /// A node's known answer to a question about our key.
@@ -90,40 +87,41 @@ pub(crate) struct Answered {
 pub(crate) struct Acquire(Arc<AcquireCommands>);
 
 struct AcquireCommands {
-    pipeline: Pipeline,
+    packed: Packed,
     keys: usize,
     has_fence: bool,
     reads_clock: bool,
 }
 
 impl Acquire {
-    pub(crate) fn new(claim: &Claim, token: &Token, ttl: Ttl, fence: Option<FencingToken>) -> Self {
+    /// `reads_clock`: the node's clock is read as well, after the rest.
+    pub(crate) fn new(
+        claim: &Claim,
+        token: &Token,
+        ttl: Ttl,
+        fence: Option<FencingToken>,
+        reads_clock: bool,
+    ) -> Self {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.add_command(set(claim, token, ttl));
         if let Some(fence) = fence {
             pipeline.add_command(zadd(claim, fence));
         }
-        let keys = claim.resources().len();
-        Self(Arc::new(AcquireCommands { pipeline, keys, has_fence: fence.is_some(), reads_clock: false }))
-    }
-
-    /// The same, and then reads the node's clock.
-    pub(crate) fn and_read_clock(mut self) -> Self {
-        if let Some(commands) = Arc::get_mut(&mut self.0) {
-            commands.pipeline.cmd("TIME");
-            commands.reads_clock = true;
+        if reads_clock {
+            pipeline.cmd("TIME");
         }
-        self
+        let (packed, keys) = (Packed::from(&pipeline), claim.resources().len());
+        Self(Arc::new(AcquireCommands { packed, keys, has_fence: fence.is_some(), reads_clock }))
     }
 }
 
 impl Command for Acquire {
     type Reply = Answered;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Answered, NodeFailure> {
-        let AcquireCommands { pipeline, keys, has_fence, reads_clock } = &*self.0;
-        let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
-        let mut replies = replies.map_err(|error| failure::of_command(&error))?.into_iter();
+    async fn send(self, connection: Wire) -> Result<Answered, NodeFailure> {
+        let AcquireCommands { packed, keys, has_fence, reads_clock } = &*self.0;
+        let replies = connection.send(packed).await;
+        let mut replies = replies.map_err(|error| failure::of_command(&error))?.all().into_iter();
         let mut next = || {
             let missing = || failure::of_reply("SET, ZADD and TIME", &Value::Nil);
             replies.next().map(Value::extract_error).ok_or_else(missing)
@@ -161,8 +159,8 @@ impl RaiseFence {
 impl Command for RaiseFence {
     type Reply = Answer;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
-        zadd_reply(self.keys, single(&mut connection, &self.zadd).await)
+    async fn send(self, connection: Wire) -> Result<Answer, NodeFailure> {
+        zadd_reply(self.keys, single(&connection, &self.zadd).await)
     }
 }
 
@@ -192,8 +190,8 @@ impl ReadFence {
 impl Command for ReadFence {
     type Reply = Score;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<Score, NodeFailure> {
-        let replies = connection.send_packed_commands(&self.0, 0, self.0.len()).await;
+    async fn send(self, connection: Wire) -> Result<Score, NodeFailure> {
+        let replies = connection.send_packed_commands(&self.0).await;
         let replies = replies.map_err(|error| failure::of_command(&error))?;
         let mut highest = Score { key: 0, score: 0.0 };
         for (key, reply) in replies.into_iter().enumerate() {
@@ -213,8 +211,8 @@ pub(crate) struct ReadClock;
 impl Command for ReadClock {
     type Reply = u64;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
-        let reply = single(&mut connection, &redis::cmd("TIME")).await;
+    async fn send(self, connection: Wire) -> Result<u64, NodeFailure> {
+        let reply = single(&connection, &redis::cmd("TIME")).await;
         reply.map_err(|error| failure::of_command(&error)).and_then(|time| wall_micros(&time))
     }
 }
@@ -260,14 +258,14 @@ impl Remove {
         if !notify.is_empty() {
             by_hash.arg(millis(grace)).arg(queue_key(claim.first()));
         }
-        Self(Removing::One(Arc::new(ScriptCall { lua: release(), by_hash })))
+        Self(Removing::One(Arc::new(ScriptCall::new(release(), by_hash))))
     }
 }
 
 impl Command for Remove {
     type Reply = Removed;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Removed, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Removed, NodeFailure> {
         let call = match self.0 {
             Removing::One(call) => call,
             Removing::Many(many) => return many.send(connection).await.map(|removed| removed[0]),
@@ -285,19 +283,24 @@ impl Command for Remove {
 
 /// A call of a script by its hash, or by its text on a node that has forgotten the script.
 pub(super) struct ScriptCall {
-    pub(super) lua: &'static Lua,
-    pub(super) by_hash: Cmd,
+    lua: &'static Lua,
+    by_hash: Cmd,
+    packed: Packed,
 }
 
 impl ScriptCall {
-    pub(super) async fn run(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
-        let mut reply = single(&mut connection, &self.by_hash).await;
+    pub(super) fn new(lua: &'static Lua, by_hash: Cmd) -> Self {
+        Self { lua, packed: Packed::from(&by_hash), by_hash }
+    }
+
+    pub(super) async fn run(&self, connection: Wire) -> Result<Value, RedisError> {
+        let mut reply = single_packed(&connection, &self.packed).await;
         if let Err(error) = &reply
             && error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         {
             // The script is unknown after SCRIPT FLUSH, or after a restart behind a proxy. EVAL loads the script
             // again as well.
-            reply = single(&mut connection, &self.lua.by_text(&self.by_hash)).await;
+            reply = single(&connection, &self.lua.by_text(&self.by_hash)).await;
         }
         reply
     }
@@ -316,8 +319,12 @@ pub(super) fn score(reply: Result<Value, RedisError>) -> Result<f64, NodeFailure
     }
 }
 
-pub(super) async fn single(connection: &mut MultiplexedConnection, cmd: &Cmd) -> Result<Value, RedisError> {
+pub(super) async fn single(connection: &Wire, cmd: &Cmd) -> Result<Value, RedisError> {
     connection.send_packed_command(cmd).await.and_then(Value::extract_error)
+}
+
+async fn single_packed(connection: &Wire, packed: &Packed) -> Result<Value, RedisError> {
+    connection.send(packed).await.and_then(Replies::one).and_then(Value::extract_error)
 }
 
 fn set(claim: &Claim, token: &Token, ttl: Ttl) -> Cmd {
@@ -385,7 +392,7 @@ fn acquired(denial: Option<Denial>, fence: Fence) -> Acquired {
 
 /// The key of a lock's queue.
 pub(super) fn queue_key(resource: &Resource) -> String {
-    internal_key(&format!("queue:{}", resource.key()))
+    internal_key(&["queue:", resource.key()].concat())
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
-use redis::aio::MultiplexedConnection;
+
 use tokio::task::JoinHandle;
 
 use super::commands::Command;
@@ -15,6 +15,7 @@ use super::login::LoginSource;
 use super::observe::{ObservationKind, Observed, Observer};
 use super::push::{Dialed, Notifications, Subscription, dial};
 use super::stream::{Activity, Connector};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::Moment;
 
@@ -35,7 +36,7 @@ impl Epoch {
 /// sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
-    connection: MultiplexedConnection,
+    connection: Wire,
     epoch: Epoch,
     about: Arc<About>,
 }
@@ -101,7 +102,7 @@ impl Link {
 
     /// Observes the node again. Cancel safe.
     pub(super) async fn observe(&self, observer: &Observer) -> Result<(), Refusal> {
-        observer.observe(&mut self.connection.clone(), ObservationKind::Repeated).await.map(|_| ())
+        observer.observe(&self.connection, ObservationKind::Repeated).await.map(|_| ())
     }
 
     /// Sends a command, see [`Command::send`]. The command is queued at the first poll.
@@ -167,9 +168,9 @@ impl Connection {
         let handshake = async {
             let info = login.info(db).await?;
             has_login.store(true, Ordering::Relaxed);
-            let mut dialed = dial(connector, &info, notifications).await?;
+            let dialed = dial(connector, &info, notifications).await?;
             let activity = Arc::clone(&dialed.activity);
-            let observed = observer.observe(&mut dialed.connection, ObservationKind::First).await;
+            let observed = observer.observe(&dialed.connection, ObservationKind::First).await;
             let observed = observed.map_err(|refusal| activity.fault().map_or(refusal, Refusal::from))?;
             let subscription = dialed.listen(notifications, name).await;
             let Dialed { connection, driver, protocol, .. } = dialed;

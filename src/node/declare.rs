@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Command, ScriptCall};
 use super::failure;
 use super::record::RECORD;
 use super::scripts::DECLARE;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::internal_key;
 
@@ -43,14 +43,14 @@ impl Declare {
     pub(crate) fn new() -> Self {
         let mut by_hash = DECLARE.by_hash(1);
         by_hash.arg(internal_key(RECORD)).arg(internal_key("")).arg(DECLARED_KEYS_MAX);
-        Self(Arc::new(ScriptCall { lua: &DECLARE, by_hash }))
+        Self(Arc::new(ScriptCall::new(&DECLARE, by_hash)))
     }
 }
 
 impl Command for Declare {
     type Reply = Declared;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Declared, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Declared, NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         let answer: String =
             redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("EVALSHA", &reply))?;

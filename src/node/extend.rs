@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Answer, Command, ScriptCall};
 use super::failure;
 use super::scripts::{EXTEND_SHARED, extend};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, Token, Ttl};
 
@@ -25,7 +25,7 @@ impl Extend {
 impl Command for Extend {
     type Reply = Answer;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Answer, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Answer, NodeFailure> {
         self.0.send(connection).await.map(|answers| answers[0])
     }
 }
@@ -60,14 +60,14 @@ impl ExtendMany {
         for (semaphore, ttl) in semaphores {
             by_hash.arg(semaphore.slots().len()).arg(ttl.as_millis());
         }
-        Self { call: Arc::new(ScriptCall { lua, by_hash }), keys }
+        Self { call: Arc::new(ScriptCall::new(lua, by_hash)), keys }
     }
 }
 
 impl Command for ExtendMany {
     type Reply = Vec<Answer>;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Vec<Answer>, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Vec<Answer>, NodeFailure> {
         let reply = self.call.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::BulkString(digits) = &reply
             && let Some(digits) = digits.get(..self.keys.iter().sum())

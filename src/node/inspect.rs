@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Value};
 
 use super::commands::{Command, FENCES, score, single, wall_micros};
 use super::failure;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{FoundValue, Resource, internal_key};
 
@@ -57,8 +57,8 @@ impl InspectKey {
 impl Command for InspectKey {
     type Reply = KeySnapshot;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<KeySnapshot, NodeFailure> {
-        let replies = connection.send_packed_commands(&self.0, 0, self.0.len()).await;
+    async fn send(self, connection: Wire) -> Result<KeySnapshot, NodeFailure> {
+        let replies = connection.send_packed_commands(&self.0).await;
         let replies = replies.map_err(|error| failure::of_command(&error))?;
         let [value, ttl, fence, readers, time] = <[Value; 5]>::try_from(replies).map_err(|replies| {
             failure::of_reply("GET, PTTL, ZSCORE, ZREVRANGE and TIME", &Value::Array(replies))
@@ -99,8 +99,8 @@ pub(crate) struct CountClients;
 impl Command for CountClients {
     type Reply = u64;
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
-        let reply = single(&mut connection, redis::cmd("INFO").arg("clients")).await;
+    async fn send(self, connection: Wire) -> Result<u64, NodeFailure> {
+        let reply = single(&connection, redis::cmd("INFO").arg("clients")).await;
         let reply = reply.map_err(|error| failure::of_command(&error))?;
         let text: String =
             redis::from_redis_value_ref(&reply).map_err(|_| failure::of_reply("INFO", &reply))?;

@@ -16,6 +16,7 @@ mod extend;
 mod facts;
 mod failure;
 mod inspect;
+mod lent;
 mod login;
 mod many;
 mod mistaken;
@@ -36,6 +37,7 @@ mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
 mod trim;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

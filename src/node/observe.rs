@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 
 use super::commands::{Command, wall_micros};
@@ -13,6 +12,7 @@ use super::facts::{self, NodeFacts};
 use super::record::{self, RecordWrite, Stored, WriteRecord};
 use super::roster::{Announcement, Roster};
 use super::stream::Management;
+use super::wire::Wire;
 use super::{failure, permissions, scripts};
 use crate::error::NodeFailure;
 use crate::planted;
@@ -53,7 +53,7 @@ impl Observer {
     /// themselves.
     pub(super) async fn observe(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &Wire,
         kind: ObservationKind,
     ) -> Result<Observed, Refusal> {
         let mut kind = kind;
@@ -69,7 +69,7 @@ impl Observer {
     /// Returns `None` if another client has changed the record in between.
     async fn try_observe(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &Wire,
         kind: ObservationKind,
     ) -> Result<Option<Observed>, Refusal> {
         let mut pipeline = Pipeline::new();
@@ -83,7 +83,7 @@ impl Observer {
         }
         pipeline.add_command(record::read()).cmd("TIME");
         let sent = self.ambient.now();
-        let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await;
+        let replies = connection.send_packed_commands(&pipeline).await;
         let mut replies = replies.map_err(|error| failure::of_connect(&error))?;
         let received = self.ambient.now();
         // The facts are parsed first, because they explain what the server refuses.

@@ -14,17 +14,14 @@ use redis::{
 };
 use tracing::warn;
 
+use super::commands::single;
 use super::connection::{Driver, Link};
 use super::failure;
+use super::lent::Lent;
 use super::stream::{Activity, Connector, Watched};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, KeySet, internal_key};
-
-/// The number of commands that may be queued on one connection. Above it callers wait for room, and a caller that is
-/// not polled, such as the straggler of a held lock, blocks its room for all others. One burst of locks fills the 50
-/// places that redis-rs has by default, and nothing more is sent until those locks are released. No burst reaches
-/// this limit, and unused room costs nothing.
-const QUEUED_MAX: usize = 1 << 20;
 
 /// How often a client tries again to subscribe on a node that refused it.
 const SUBSCRIBE_EVERY: Duration = Duration::from_secs(2);
@@ -98,7 +95,7 @@ pub(crate) enum Subscription {
 
 /// A connection after the login, before the first observation.
 pub(super) struct Dialed {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Wire,
     pub(super) activity: Arc<Activity>,
     pub(super) driver: Driver,
     pub(super) protocol: ProtocolVersion,
@@ -136,14 +133,15 @@ async fn dial_by(
     notifications: &Notifications,
 ) -> Result<Result<Dialed, RedisError>, NodeFailure> {
     let (stream, activity) = Watched::new(connector.connect().await?, Arc::clone(&notifications.listener));
+    let lent = Lent::new(stream);
     // The coordinator sets time limits: one timer for a round instead of one for each command.
-    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(QUEUED_MAX);
-    let config =
-        if protocol.supports_resp3() { config.set_push_sender(notifications.subscriber()) } else { config };
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
     let info = info.clone().set_protocol(protocol);
-    let dialed = MultiplexedConnection::new_with_config(&info, stream, config).await;
-    match (dialed, activity.fault()) {
-        (Ok((connection, driver)), _) => {
+    let handshake = MultiplexedConnection::new_with_config(&info, lent.clone(), config).await.map(drop);
+    match (handshake, activity.fault()) {
+        (Ok(()), _) => {
+            let stream = lent.take_back().ok_or(NodeFailure::Unreachable { detail: "no stream".into() })?;
+            let (connection, driver) = Wire::new(stream, notifications.subscriber());
             Ok(Ok(Dialed { connection, activity, driver: Driver::spawn(driver), protocol }))
         }
         // The stream's own fault is more precise than the error of redis-rs.
@@ -166,14 +164,13 @@ impl Dialed {
 
 impl Notifications {
     /// Subscribes to our channel and publishes on it, as a test. Logs a warning once per client if that fails.
-    pub(super) async fn listen(&self, connection: &MultiplexedConnection, node: &str) -> Subscription {
-        let (mut subscribe, mut call) = (connection.clone(), connection.clone());
-        let mut publish = redis::cmd("PUBLISH");
+    pub(super) async fn listen(&self, connection: &Wire, node: &str) -> Subscription {
+        let (mut subscribe, mut publish) = (redis::cmd("SUBSCRIBE"), redis::cmd("PUBLISH"));
+        subscribe.arg(self.channel.as_str());
         publish.arg(self.channel.as_str()).arg("");
         // The server receives the two commands in this order.
-        let subscribed = subscribe.subscribe(self.channel.as_str());
-        let (subscribed, heard) = join(subscribed, call.send_packed_command(&publish)).await;
-        match subscribed.and(heard.and_then(Value::extract_error)) {
+        let (subscribed, heard) = join(single(connection, &subscribe), single(connection, &publish)).await;
+        match subscribed.and(heard) {
             Ok(_) => Subscription::Active,
             Err(error) => {
                 self.notify_warning.warn_once(node, &failure::of_command(&error).to_string());
@@ -194,7 +191,7 @@ pub(super) async fn keep_subscribing(link: Link, notifications: Notifications, n
 }
 
 impl Notifications {
-    fn subscriber(&self) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    fn subscriber(&self) -> impl Fn(PushInfo) + Send + 'static {
         let listener = Arc::clone(&self.listener);
         move |push| {
             if push.kind == PushKind::Message
@@ -205,7 +202,6 @@ impl Notifications {
             {
                 listener.handle_notified(key);
             }
-            Ok(())
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 
 use super::commands::{Command, ScriptCall, millis, queue_key};
@@ -11,6 +10,7 @@ use super::failure;
 use super::push::Channel;
 use super::scripts::{LEAVE, Lua, REGISTER};
 use super::shared::intent_key;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, Manner, Resource, Ticket, Turn, slot_of};
 
@@ -85,14 +85,14 @@ impl Register {
         });
         by_hash.arg(millis(grace)).arg(millis(KEPT_FOR));
         for_whom.add_to(&mut by_hash, resource);
-        Self(Arc::new(ScriptCall { lua: &REGISTER, by_hash }))
+        Self(Arc::new(ScriptCall::new(&REGISTER, by_hash)))
     }
 }
 
 impl Command for Register {
     type Reply = Registered;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<Registered, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<Registered, NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::Array(parts) = &reply
             && let [Value::Int(wait), Value::BulkString(ticket), Value::BulkString(key)] = parts.as_slice()
@@ -132,14 +132,14 @@ impl Leave {
         let mut by_hash = about(&LEAVE, resource);
         by_hash.arg(channel).arg(millis(grace));
         for_whom.add_to(&mut by_hash, resource);
-        Self(Arc::new(ScriptCall { lua: &LEAVE, by_hash }))
+        Self(Arc::new(ScriptCall::new(&LEAVE, by_hash)))
     }
 }
 
 impl Command for Leave {
     type Reply = ();
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<(), NodeFailure> {
         // The answer does not matter: either something was done, or there was nothing to do.
         self.0.run(connection).await.map(drop).map_err(|error| failure::of_command(&error))
     }

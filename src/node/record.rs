@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 
 use super::commands::{Command, ScriptCall, single};
 use super::failure;
 use super::scripts::WRITE_RECORD;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::protocol::{Change, ChangeProgress, ListUse, MemoryBreak, MetNode, PeerClock, Record, Span};
 use crate::types::internal_key;
@@ -230,14 +230,14 @@ impl WriteRecord {
         for (name, value) in fields.iter().filter(|(name, value)| stored.fields.get(*name) != Some(value)) {
             by_hash.arg(name).arg(value);
         }
-        Self(Arc::new(ScriptCall { lua: &WRITE_RECORD, by_hash }))
+        Self(Arc::new(ScriptCall::new(&WRITE_RECORD, by_hash)))
     }
 }
 
 impl Command for WriteRecord {
     type Reply = RecordWrite;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<RecordWrite, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<RecordWrite, NodeFailure> {
         match self.0.run(connection).await {
             Ok(Value::Int(1)) => Ok(RecordWrite::Written),
             Ok(Value::Int(0)) => Ok(RecordWrite::Outdated),
@@ -254,9 +254,9 @@ pub(crate) struct Forget;
 impl Command for Forget {
     type Reply = ();
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<(), NodeFailure> {
         for _ in 0..TRIES {
-            let reply = single(&mut connection, &read()).await;
+            let reply = single(&connection, &read()).await;
             let stored = Stored::parse(&reply.map_err(|error| failure::of_command(&error))?)?;
             let Some(record) = &stored.record else { return Ok(()) };
             let note = WriteRecord::new(&stored, &record.without_clients());

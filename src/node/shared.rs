@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use redis::aio::MultiplexedConnection;
 
 use super::commands::{Command, ScriptCall, millis, single};
 use super::failure;
 use super::scripts::{ACQUIRE_SHARED, INTEND};
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Resource, Token, Ttl, internal_key};
 
@@ -42,7 +42,7 @@ impl Intend {
     pub(crate) fn new(key: &Resource, wait: &Token) -> Self {
         let mut by_hash = INTEND.by_hash(1);
         by_hash.arg(intent_key(key)).arg(wait.as_str()).arg(millis(INTENT_LASTS));
-        Self(Arc::new(Says::Waits(ScriptCall { lua: &INTEND, by_hash })))
+        Self(Arc::new(Says::Waits(ScriptCall::new(&INTEND, by_hash))))
     }
 
     /// The writer waits no more.
@@ -56,10 +56,10 @@ impl Intend {
 impl Command for Intend {
     type Reply = ();
 
-    async fn send(self, mut connection: MultiplexedConnection) -> Result<(), NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<(), NodeFailure> {
         let reply = match &*self.0 {
             Says::Waits(call) => call.run(connection).await,
-            Says::WaitsNoMore(cmd) => single(&mut connection, cmd).await,
+            Says::WaitsNoMore(cmd) => single(&connection, cmd).await,
         };
         reply.map(drop).map_err(|error| failure::of_command(&error))
     }

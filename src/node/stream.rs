@@ -198,9 +198,9 @@ impl Activity {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The cause that broke the stream, if it was TLS, or if the server said why it closes. redis-rs drops this
-    /// cause: bytes that arrive or errors that occur while nothing is awaited are lost, and a server may refuse us
-    /// before we have sent anything.
+    /// The cause that broke the stream, if it was TLS, or if the server said why it closes. Nobody else learns of bytes
+    /// that arrive or errors that occur while nothing is awaited, and a server may refuse us before we have sent
+    /// anything.
     pub(crate) fn fault(&self) -> Option<NodeFailure> {
         self.fault.get().cloned()
     }

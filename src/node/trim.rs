@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
+
 use tracing::debug;
 
 use super::commands::{Command, FENCES, ReadClock, ScriptCall};
 use super::connection::{Link, NodeClock};
 use super::failure;
 use super::scripts::TRIM;
+use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Ambient, NodeId, internal_key};
 
@@ -106,14 +107,14 @@ impl Trim {
         let [retention, skew] = [retention, max_clock_skew].map(|duration| duration.as_micros().to_string());
         let mut by_hash = TRIM.by_hash(1);
         by_hash.arg(internal_key(FENCES)).arg(wall_micros).arg(retention).arg(skew).arg(STEP);
-        Self(Arc::new(ScriptCall { lua: &TRIM, by_hash }))
+        Self(Arc::new(ScriptCall::new(&TRIM, by_hash)))
     }
 }
 
 impl Command for Trim {
     type Reply = u64;
 
-    async fn send(self, connection: MultiplexedConnection) -> Result<u64, NodeFailure> {
+    async fn send(self, connection: Wire) -> Result<u64, NodeFailure> {
         match self.0.run(connection).await {
             Ok(Value::Int(removed)) => Ok(removed.unsigned_abs()),
             Ok(other) => Err(failure::of_reply("EVALSHA", &other)),
