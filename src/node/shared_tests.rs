@@ -32,3 +32,26 @@ fn no_key_is_made_that_cannot_expire() {
     }
     assert!(cluster.command(0, &["PTTL", "written"]).unwrap().int() > Some(0));
 }
+
+/// The bug: the field of a writer that had died lived on for as long as other writers came, and kept readers out in
+/// between.
+#[test]
+fn a_dead_writers_intent_does_not_live_on_with_the_others() {
+    let cluster = LocalCluster::start(1).unwrap();
+    let key = "redlock-quorum:test";
+    let intend = |wait: &str, lasts: &str| {
+        let script = include_str!("scripts/intend.lua");
+        let done = cluster.command(0, &["EVAL", script, "1", key, wait, lasts]).unwrap();
+        assert_eq!(done.int(), Some(1), "{done:?}");
+    };
+    let waits = || cluster.command(0, &["HLEN", key]).unwrap().int();
+    intend("alive", "600000");
+    intend("dies", "50");
+    assert_eq!(waits(), Some(1), "more was left than the second asks for, as after a clock was set back");
+    intend("dies", "600000");
+    cluster.command(0, &["HSET", key, "dead", "1"]).unwrap();
+    intend("alive", "600000");
+    assert_eq!(waits(), Some(2));
+    cluster.command(0, &["HDEL", key, "alive", "dies"]).unwrap();
+    assert_eq!(waits(), Some(0), "readers are let in");
+}

@@ -1,19 +1,25 @@
 -- Announces that a writer waits for a lock, so that new readers are kept out. The key is a hash with a field for each
--- wait: a writer whose wait ends removes its own field, and readers are kept out until the last has. The fields of
--- writers that have died go with the key.
+-- wait: a writer whose wait ends removes its own field, and readers are kept out until the last has. The value is the
+-- time until which the node keeps the field, in milliseconds since 1970: the field of a writer that has died must not
+-- live on with the others, which prolong the key.
 --
 -- KEYS[1]  the key that exists while a writer waits
 -- ARGV[1]  the token of the wait
 -- ARGV[2]  for how long readers are kept out, in milliseconds
 -- Returns  1
-
--- Waits that a node remembers. Writers that still wait announce themselves again.
-local WAITS_MAX = 256
-if #redis.call('HGETALL', KEYS[1]) >= 2 * WAITS_MAX then
-  redis.call('DEL', KEYS[1])
-end
+local key, lasts = KEYS[1], tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- Before the write, too: where PEXPIRE is not permitted any more, nothing is left that never expires.
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-redis.call('HSET', KEYS[1], ARGV[1], 1)
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', key, lasts)
+local waits = redis.call('HGETALL', key)
+for i = 1, #waits, 2 do
+  local left = (tonumber(waits[i + 1]) or 0) - now
+  -- More is left than any writer asks for if the clock was set back.
+  if left <= 0 or left > lasts then
+    redis.call('HDEL', key, waits[i])
+  end
+end
+redis.call('HSET', key, ARGV[1], string.format('%.0f', now + lasts))
+redis.call('PEXPIRE', key, lasts)
 return 1
