@@ -89,19 +89,19 @@ impl Coordinator {
     ) -> Result<Attempt, LockError> {
         let (claim, give_up) = (request.claim, self.now() + limit);
         let mut slot = self.first_slot(claim, free);
-        let mut tries = 1;
+        let (mut tries, mut left) = (1, limit);
         loop {
-            let left = self.now().until(give_up);
             let mut denials = Denials::default();
             let claim = slot.as_ref().unwrap_or(claim);
-            let acquire = self.acquire(request, claim, left.min(limit), rollback, &mut denials);
+            let acquire = self.acquire(request, claim, left, rollback, &mut denials);
             let error = match self.counts.attempt(acquire).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(error) => error,
             };
             let next = self.next_slot(claim, &denials.slots);
             let helps = next.is_some() || denials.is_stale;
-            if !helps || tries == slots::TRIES_MAX || self.now() >= give_up {
+            left = self.now().until(give_up);
+            if !helps || tries == slots::TRIES_MAX || left.is_zero() {
                 return Err(error);
             }
             slot = next;
