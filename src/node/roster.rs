@@ -12,7 +12,7 @@ use crate::error::NodeFailure;
 use crate::planted;
 use crate::protocol::{
     CHANGE, Change, ChangeProgress, ClockNews, ListQuorum, ListUse, NodeSet, NodeView, Quarantine, Quorum,
-    Reading, Record, UNMET, hinders, is_complete, is_introduced, lacking, longest_announced, meets,
+    Reading, Record, UNMET, hinders, is_complete, is_harmless, is_introduced, lacking, longest_announced,
     observation_lasts, observe_every, span, used_for,
 };
 use crate::types::{Moment, NodeId, Published, Ttl};
@@ -411,13 +411,6 @@ impl Roster {
         });
         different.map_or(OtherClients::Same, |(theirs, _)| OtherClients::Different(theirs.clone()))
     }
-}
-
-/// Whether clients of our list need no warning of those of the other: the lists are the same, or one of the clients changes
-/// lists and their quorums meet.
-fn is_harmless(theirs: &str, ours: &str) -> bool {
-    let is_change = theirs.contains(CHANGE) || ours.contains(CHANGE);
-    theirs == ours || is_change && meets(theirs, ours)
 }
 
 impl Member {

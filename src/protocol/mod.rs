@@ -35,7 +35,7 @@ pub(crate) use fencing::{Proposal, Raise, ScoreTooHigh, TOKEN_MAX, next_token, p
 pub(crate) use intervals::{observation_lasts, observe_every, span, used_for};
 pub(crate) use lease::{Connection, KeyState, Lease};
 pub use node_list::ChangeProgress;
-pub(crate) use node_list::{Bar, CHANGE, ListUse, UNMET, hinders, is_complete, meets};
+pub(crate) use node_list::{Bar, CHANGE, ListUse, UNMET, hinders, is_complete, is_harmless};
 pub(crate) use node_set::NodeSet;
 pub(crate) use quarantine::{NodeView, Quarantine, RestartGuard, is_introduced, lacking, longest_announced};
 pub(crate) use queue_node::{Health, QueueOrder, nodes_to_notify};

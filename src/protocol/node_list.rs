@@ -121,6 +121,13 @@ pub(crate) fn meets(one: &str, other: &str) -> bool {
     sides(one).any(|one| sides(other).any(|other| sides_meet(one, other)))
 }
 
+/// Whether clients of our list need no warning of those of the other: the lists are the same, or one of the clients changes
+/// lists and their quorums meet.
+pub(crate) fn is_harmless(theirs: &str, ours: &str) -> bool {
+    let is_change = theirs.contains(CHANGE) || ours.contains(CHANGE);
+    theirs == ours || is_change && meets(theirs, ours)
+}
+
 fn sides_meet(one: &str, other: &str) -> bool {
     let shared = members(one).filter(|id| has_member(other, id)).count();
     // The nodes of a quorum that avoids the shared ones as far as possible, and still has to have some of them.
