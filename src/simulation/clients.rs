@@ -18,9 +18,10 @@ use crate::Redlock;
 use crate::config::RedlockBuilder;
 use crate::types::{Ambient, Published};
 
-/// How long nodes and connections need after the last fault before nothing is in the way any more: a client does not
-/// wait on a node that hung for eight node timeouts and longer.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long nodes and connections need after the last fault and the longest lease before nothing is in the way any more: a
+/// node that has forgotten locks is in quarantine until then, and a client does not wait on a node that hung for eight node
+/// timeouts and longer.
+const SETTLE: Duration = Duration::from_secs(4);
 /// For how long a key may be there that belongs to nobody: a release is repeated every 8 s.
 const STRAY_MAX: Duration = Duration::from_secs(10);
 /// How often a spare server was declared new, too.
@@ -230,7 +231,7 @@ async fn run(world: &World, process: &Process, sockets: &Sockets, random: &mut S
 async fn settle(world: &World) {
     let time = world.internet.time();
     let healed = time.now();
-    tokio::time::sleep_until(time.at(world.faults_end + SETTLE)).await;
+    tokio::time::sleep_until(time.at(world.faults_end + world.scale.longest() + SETTLE)).await;
     loop {
         let left = world.locks();
         let strays = left.iter().filter(|(_, _, owner)| !world.oracle.may_be_there(owner));
