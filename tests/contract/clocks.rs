@@ -54,6 +54,17 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
+/// As [`gets_the_lock`], when the keys of others that have just tried are removed.
+async fn soon_gets_the_lock(redlock: &Redlock) -> bool {
+    for _ in 0..1000 {
+        if gets_the_lock(redlock).await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
 async fn gets_the_lock(redlock: &Redlock) -> bool {
     redlock.mutex(KEY).unwrap().try_lock().await.is_ok()
 }
@@ -81,7 +92,10 @@ async fn clocks_that_are_stepped_in_turn_help_nobody_to_a_lock_that_is_held() {
     let third = client(&cluster).await;
     assert_eq!(causes(&third)[..2], [stepped; 2]);
     assert!(!gets_the_lock(&third).await);
-    assert!(gets_the_lock(&reckless).await && guard.is_valid(), "without the guard there are two holders");
+    assert!(
+        soon_gets_the_lock(&reckless).await && guard.is_valid(),
+        "without the guard there are two holders"
+    );
 }
 
 /// No client is there any more that has seen the clock before it was stepped.
@@ -97,7 +111,7 @@ fn a_client_that_comes_later_believes_no_clock_that_got_ahead_of_the_others() {
         assert_eq!(causes(&newcomer), [None, Some(QuarantineCause::Stepped), None]);
         assert!(!gets_the_lock(&newcomer).await);
         let reckless = builder(&cluster).dangerous_no_clock_guard().connect().await.unwrap();
-        assert!(gets_the_lock(&reckless).await, "without the guard there are two holders");
+        assert!(soon_gets_the_lock(&reckless).await, "without the guard there are two holders");
     });
     drop(guard);
 }
