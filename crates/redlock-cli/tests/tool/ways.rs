@@ -125,11 +125,13 @@ const WAYS: &[Way] = &[
         .after(|tool| tool.signal(Signal::CONT)),
     Way::new("KILL of the guardian", |_, _, guardian| kill(guardian, Signal::KILL)),
     Way::new("KILL of redlock and its guardian at once", |_, tool, guardian| {
-        // The guardian is stopped first, so that it cannot act between the two kills.
+        // Both are stopped first, so that neither can act between the two kills. The guardian is killed first: the kernel
+        // continues a stopped process whose parent has died.
         kill(guardian, Signal::STOP);
-        eventually("the guardian is stopped", || is_stopped(guardian));
-        tool.signal(Signal::KILL);
+        tool.signal(Signal::STOP);
+        eventually("both are stopped", || is_stopped(guardian) && is_stopped(tool.pid()));
         kill(guardian, Signal::KILL);
+        tool.signal(Signal::KILL);
     })
     .leaves(),
 ];
