@@ -66,7 +66,8 @@ Run a command on one of many hosts, the leader
 Waits, without a limit, until this candidate leads NAME, runs COMMAND, and steps down when the command and all its \
 descendants have ended; the exit code is the command's. If the leadership is lost, because too many nodes died or the key \
 was deleted, the command and all its descendants get SIGTERM, and SIGKILL after --kill-after, and this candidate waits \
-until it leads again: it runs the command once more. When a leader dies, another candidate leads within the TTL.
+until it leads again: it runs the command once more. When a leader dies, another candidate leads once \
+its TTL is over.
 
 To other clients the leadership is the lock on NAME. Signals, descendants and the ends of the processes are as for \
 `redlock run`: docs/run.md.";
