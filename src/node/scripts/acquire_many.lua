@@ -22,8 +22,8 @@ end
 for i, key in ipairs(KEYS) do
   if not values[i] then
     redis.call('SET', key, token, 'PX', ttl)
-  elseif redis.call('PTTL', key) < tonumber(ttl) then
-    redis.call('PEXPIRE', key, ttl)
+  else
+    redis.call('PEXPIRE', key, string.format('%.0f', math.max(redis.call('PTTL', key), tonumber(ttl))))
   end
 end
 return taken

@@ -27,8 +27,8 @@ end
 -- The slot first: the semaphore must not expire before it.
 if not owner then
   redis.call('SET', slot, token, 'PX', ARGV[2])
-elseif redis.call('PTTL', slot) < ttl then
-  redis.call('PEXPIRE', slot, ARGV[2])
+else
+  redis.call('PEXPIRE', slot, string.format('%.0f', math.max(redis.call('PTTL', slot), ttl)))
 end
 if not known then
   redis.call('SET', semaphore, slots, 'PX', ARGV[2])

@@ -28,13 +28,13 @@ if ticket == '' or writer_waits_for > 0 then
   ticket = new_ticket(queue)
 end
 local kept = redis.call('PTTL', queue)
--- Before the write: where PEXPIRE is not permitted any more, nothing is left that never expires.
-if kept < tonumber(ARGV[5]) then
-  redis.call('PEXPIRE', queue, ARGV[5])
-end
+local keep = string.format('%.0f', math.max(kept, tonumber(ARGV[5])))
+-- Before the write: where PEXPIRE is not permitted any more, nothing is left that never expires. Always, because a server
+-- whose memory is full lets a script write that has written before.
+redis.call('PEXPIRE', queue, keep)
 redis.call('ZADD', queue, ticket, me)
 if kept == -2 then
-  redis.call('PEXPIRE', queue, ARGV[5])
+  redis.call('PEXPIRE', queue, keep)
 end
 local ttl, key = held_for(KEYS[1])
 if ttl == -2 and writer_waits_for > 0 then
