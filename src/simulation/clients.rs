@@ -155,7 +155,7 @@ impl Client {
             let is_killed = tokio::select! {
                 biased;
                 () = self.kills.changed_since(kills) => true,
-                () = run(&world, &process, &sockets, &mut random) => false,
+                () = self.ambient.work(run(&world, &process, &sockets, &mut random)) => false,
             };
             if !is_killed {
                 return;

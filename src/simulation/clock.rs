@@ -1,5 +1,7 @@
 //! True time, and the clocks of clients and nodes that differ from it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -69,7 +71,7 @@ struct Shared {
     rate: Rate,
     /// Since when the process stands still: its clock then does, too, for whoever reads it.
     frozen: Mutex<Option<Duration>>,
-    /// Timers that were looked at while the process stood still.
+    /// Timers and work that were looked at while the process stood still.
     overslept: Mutex<Vec<Waker>>,
     random: Mutex<StdRng>,
 }
@@ -95,8 +97,14 @@ impl ClientAmbient {
         *self.0.frozen.lock().unwrap() = None;
     }
 
-    /// Lets timers go off whose moment has passed while the process stood still.
-    pub(super) fn wake_timers(&self) {
+    /// Works, except while the process stands still.
+    pub(super) async fn work<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| if self.0.stands_still(cx) { Poll::Pending } else { work.as_mut().poll(cx) }).await
+    }
+
+    /// Lets work go on, and timers go off whose moment has passed while the process stood still.
+    pub(super) fn wake(&self) {
         std::mem::take(&mut *self.0.overslept.lock().unwrap()).into_iter().for_each(Waker::wake);
     }
 
@@ -113,6 +121,15 @@ impl ClientAmbient {
 impl Shared {
     fn moment(&self, time: Duration) -> Moment {
         Moment::from_nanos(ORIGIN_NANOS + self.rate.nanos(time))
+    }
+
+    /// Whether the process stands still. Then the task is woken when it goes on.
+    fn stands_still(&self, cx: &Context<'_>) -> bool {
+        let stands_still = self.frozen.lock().unwrap().is_some();
+        if stands_still {
+            self.overslept.lock().unwrap().push(cx.waker().clone());
+        }
+        stands_still
     }
 
     fn read(&self) -> Duration {
@@ -147,9 +164,7 @@ struct SimTimer {
 
 impl Timer for SimTimer {
     fn poll_reached(&mut self, at: Moment, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.frozen.lock().unwrap().is_some() {
-            self.shared.overslept.lock().unwrap().push(cx.waker().clone());
-        }
+        self.shared.stands_still(cx);
         self.sleeper.poll_reached(at, cx)
     }
 }

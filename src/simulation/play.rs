@@ -170,11 +170,11 @@ impl Stage {
             What::Freeze(client) => {
                 self.clients[client].ambient().thaw();
                 self.open_wires(client, true);
-                // The answers that have come meanwhile are read before or after the timers are.
+                // The answers that have come meanwhile are read before or after the work goes on.
                 let (client, early) = (Arc::clone(&self.clients[client]), now.as_micros() % 2);
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(2 * u64::from(early == 0))).await;
-                    client.ambient().wake_timers();
+                    client.ambient().wake();
                 });
             }
             What::Swap(address) => {
