@@ -18,7 +18,8 @@ pub(crate) struct Clocks {
     guarding: Guarding,
     rule: ClockRule,
     quorum: Quorum,
-    nodes: Mutex<Vec<ClockHistory>>,
+    /// A mutex for each, because every grant brings a reading along. Whoever needs several takes them in their order.
+    nodes: Box<[Mutex<ClockHistory>]>,
     /// For each node, when its last quarantine ends, in nanoseconds of our clock: attempts read it without the mutex.
     refused_until: Box<[AtomicU64]>,
     /// Changes when a clock has jumped.
@@ -38,7 +39,7 @@ impl Clocks {
             guarding,
             rule: ClockRule::new(drift, max_ttl),
             quorum,
-            nodes: Mutex::new(vec![ClockHistory::new(); quorum.nodes()]),
+            nodes: (0..quorum.nodes()).map(|_| Mutex::new(ClockHistory::new())).collect(),
             refused_until: (0..quorum.nodes()).map(|_| AtomicU64::new(u64::MAX)).collect(),
             jumps: Published::new(()),
             forward: Box::new(forward),
@@ -51,19 +52,16 @@ impl Clocks {
 
     /// `longest` is the longest lease of all clients.
     pub(super) fn handle_reading(&self, node: NodeId, reading: Reading, longest: Ttl) {
-        let mut nodes = self.lock();
-        let is_one_of_many = nodes[node.0].has_just_jumped(reading.received);
-        let pace = nodes[node.0].handle_reading(reading, self.rule(longest));
-        self.publish(node, &nodes[node.0], longest);
+        let mut history = self.lock(node);
+        let is_one_of_many = history.has_just_jumped(reading.received);
+        let pace = history.handle_reading(reading, self.rule(longest));
+        self.publish(node, &history, longest);
+        drop(history);
         match pace {
             Pace::Jumped if self.are_guarded() => {}
             Pace::Jumped | Pace::Steady => return,
         }
-        let standstill = take_standstill(&mut nodes, self.quorum);
-        if standstill.is_some() {
-            nodes.iter().enumerate().for_each(|(i, history)| self.publish(NodeId(i), history, longest));
-        }
-        drop(nodes);
+        let standstill = self.take_standstill(longest);
         if !is_one_of_many {
             self.jumps.set(());
         }
@@ -78,12 +76,12 @@ impl Clocks {
 
     /// What to write into the record of `node`, read just now; nothing while it is not known whether clocks stepped.
     pub(super) fn news(&self, node: NodeId, reading: Reading, ids: &[String]) -> ClockNews {
-        let nodes = self.lock();
+        let nodes = self.lock_all();
         let own = &nodes[node.0];
         if !own.is_past_known() || own.has_just_jumped(reading.received) {
             return ClockNews::default();
         }
-        let peer = |(other, id): (&ClockHistory, &String)| {
+        let peer = |(other, id): (&MutexGuard<'_, ClockHistory>, &String)| {
             let reading_of_other = other.last().filter(|_| !id.is_empty() && other.is_past_known())?;
             Some((id.clone(), PeerClock::of(reading, reading_of_other)))
         };
@@ -97,15 +95,16 @@ impl Clocks {
 
     /// Node `unused` was observed, and no client can hold a lease on it.
     pub(super) fn handle_unused(&self, unused: NodeId, longest: Ttl) {
-        let history = &mut self.lock()[unused.0];
+        let mut history = self.lock(unused);
         history.handle_past_known();
-        self.publish(unused, history, longest);
+        self.publish(unused, &history, longest);
     }
 
     /// Judges the clocks that we have just begun to follow by what other clients wrote.
     pub(super) fn handle_known(&self, known: &[Option<NodeView>], longest: Ttl) {
         let rule = self.rule(longest);
-        for (i, history) in self.lock().iter_mut().enumerate() {
+        for i in 0..self.nodes.len() {
+            let mut history = self.lock(NodeId(i));
             let Some(own) = known[i].as_ref().filter(|own| history.is_past_unknown_at(own.received)) else {
                 continue;
             };
@@ -117,19 +116,19 @@ impl Clocks {
                 Moved::Ahead(gain) => history.handle_past_gain(gain, rule),
                 Moved::Unknown => {}
             }
-            self.publish(NodeId(i), history, longest);
+            self.publish(NodeId(i), &history, longest);
         }
     }
 
     pub(super) fn handle_down(&self, node: NodeId) {
-        self.lock()[node.0].handle_down();
+        self.lock(node).handle_down();
     }
 
     /// Until when the grants of a node do not count because of its clock, and why.
     pub(super) fn quarantine(&self, node: NodeId, now: Moment, longest: Ttl) -> Option<Quarantine> {
         match self.guarding {
             Guarding::On if now.as_nanos() < self.refused_until[node.0].load(Ordering::Relaxed) => {
-                self.lock()[node.0].quarantine(now, self.rule(longest))
+                self.lock(node).quarantine(now, self.rule(longest))
             }
             Guarding::On | Guarding::Off => None,
         }
@@ -138,7 +137,7 @@ impl Clocks {
     /// How long to wait before the next observation of a node, `every` at most: a jump is written once it is sure that it
     /// was none of our own clock.
     pub(super) fn pause(&self, node: NodeId, now: Moment, every: Duration) -> Duration {
-        if self.lock()[node.0].has_just_jumped(now) { SETTLES_AFTER.min(every) } else { every }
+        if self.lock(node).has_just_jumped(now) { SETTLES_AFTER.min(every) } else { every }
     }
 
     /// The number of jumps, to be given to [`jumped_since`](Self::jumped_since).
@@ -161,8 +160,19 @@ impl Clocks {
         self.rule.with_longest(longest)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<ClockHistory>> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take_standstill(&self, longest: Ttl) -> Option<Duration> {
+        let mut nodes = self.lock_all();
+        let standstill = take_standstill(&mut nodes, self.quorum)?;
+        nodes.iter().enumerate().for_each(|(i, history)| self.publish(NodeId(i), history, longest));
+        Some(standstill)
+    }
+
+    fn lock(&self, node: NodeId) -> MutexGuard<'_, ClockHistory> {
+        self.nodes[node.0].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_all(&self) -> Vec<MutexGuard<'_, ClockHistory>> {
+        (0..self.nodes.len()).map(|i| self.lock(NodeId(i))).collect()
     }
 }
 

@@ -10,6 +10,7 @@
 //! that it granted before are over.
 
 use std::collections::VecDeque;
+use std::ops::DerefMut;
 use std::time::Duration;
 
 use super::intervals::{observation_lasts, observe_every};
@@ -94,6 +95,8 @@ impl ClockRule {
 pub(crate) struct ClockHistory {
     /// Of each time part the reading that proves the largest gains; the earliest part first.
     readings: VecDeque<Reading>,
+    /// The lowest upper bound of the offsets of these readings.
+    lowest: Option<i128>,
     last: Option<Reading>,
     /// When we began to follow the clock, without a longer pause since.
     since: Moment,
@@ -137,6 +140,7 @@ impl ClockHistory {
         let never = Moment::from_nanos(0);
         Self {
             readings: VecDeque::new(),
+            lowest: None,
             last: None,
             since: never,
             past: Past::Unknown,
@@ -160,8 +164,7 @@ impl ClockHistory {
 
     fn handle_gains(&mut self, reading: Reading, rule: ClockRule) {
         // Hardly any reading shows more than the slack, and this runs for every acquire.
-        let lowest = self.readings.iter().map(|earlier| earlier.offset().1).min();
-        if lowest.is_none_or(|lowest| nanos(reading.offset().0 - lowest) <= rule.slack) {
+        if self.lowest.is_none_or(|lowest| nanos(reading.offset().0 - lowest) <= rule.slack) {
             return;
         }
         for (i, earlier) in self.readings.iter().enumerate() {
@@ -208,18 +211,31 @@ impl ClockHistory {
             let allowed = rule.allowed(b.sent.until(a.sent)).saturating_sub(rule.slack);
             a.offset().1 < b.offset().1 + i128::try_from(allowed.as_nanos()).unwrap_or(i128::MAX)
         };
-        match self.readings.back_mut() {
+        let mut are_others = match self.readings.back_mut() {
             Some(back) if part(*back) == part(reading) => {
-                if proves_more(reading, *back) {
+                let is_kept = proves_more(reading, *back);
+                if is_kept {
                     *back = reading;
                 }
+                is_kept
             }
-            Some(back) if part(*back) > part(reading) => {}
-            Some(_) | None => self.readings.push_back(reading),
-        }
+            Some(back) if part(*back) > part(reading) => false,
+            Some(_) | None => {
+                self.readings.push_back(reading);
+                true
+            }
+        };
         while self.readings.get(1).is_some_and(|next| next.received + longest < reading.received) {
             self.readings.pop_front();
+            are_others = true;
         }
+        if are_others {
+            self.find_lowest();
+        }
+    }
+
+    fn find_lowest(&mut self) {
+        self.lowest = self.readings.iter().map(|reading| reading.offset().1).min();
     }
 
     /// The connection is gone.
@@ -297,6 +313,7 @@ impl ClockHistory {
     fn handle_standstill(&mut self) {
         let Some(jump) = self.jump.take() else { return };
         self.readings.retain(|reading| reading.received < jump.to);
+        self.find_lowest();
         self.last = self.readings.back().copied();
         self.endangered_until = jump.before;
     }
@@ -304,7 +321,10 @@ impl ClockHistory {
 
 /// For how long our own clock stood still: all connected nodes, at least a quorum and at least two, jumped alike at the
 /// same time. Forgets the jumps.
-pub(crate) fn take_standstill(nodes: &mut [ClockHistory], quorum: Quorum) -> Option<Duration> {
+pub(crate) fn take_standstill(
+    nodes: &mut [impl DerefMut<Target = ClockHistory>],
+    quorum: Quorum,
+) -> Option<Duration> {
     let connected = nodes.iter().enumerate().filter(|(_, node)| node.is_connected);
     let connected: NodeSet = connected.map(|(i, _)| NodeId(i)).collect();
     let jumps: Option<Vec<_>> = connected.iter().map(|node| nodes[node.0].jump).collect();
@@ -316,7 +336,7 @@ pub(crate) fn take_standstill(nodes: &mut [ClockHistory], quorum: Quorum) -> Opt
     if from > to || least > most {
         return None;
     }
-    nodes.iter_mut().filter(|node| node.is_connected).for_each(ClockHistory::handle_standstill);
+    nodes.iter_mut().filter(|node| node.is_connected).for_each(|node| node.handle_standstill());
     Some(least)
 }
 

@@ -29,6 +29,11 @@ fn followed(readings: &[(u64, u64)]) -> ClockHistory {
     history
 }
 
+fn standstill(nodes: &mut [ClockHistory]) -> Option<Duration> {
+    let quorum = quorum(nodes.len());
+    take_standstill(&mut nodes.iter_mut().collect::<Vec<_>>(), quorum)
+}
+
 /// When the quarantine ends, in milliseconds of our clock, as judged at the last reading.
 fn until(readings: &[(u64, u64)]) -> Option<u64> {
     let now = ms(readings.last().unwrap().0);
@@ -102,18 +107,18 @@ fn clocks_that_jump_alike_show_that_our_own_stood_still() {
     };
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_001), (2_200, 5_000)]);
     // The readings are exact, so nothing hides a difference of 1 ms.
-    assert_eq!(take_standstill(&mut all, quorum(3)), None);
+    assert_eq!(standstill(&mut all), None);
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_000), (2_200, 5_000)]);
-    let standstill = take_standstill(&mut all, quorum(3)).expect("it stood still");
-    assert_eq!(standstill.as_millis(), 4_999, "not more than certain");
+    let stood_still = standstill(&mut all).expect("it stood still");
+    assert_eq!(stood_still.as_millis(), 4_999, "not more than certain");
     assert!(all.iter().all(|node| node.quarantine(ms(2_200), rule()).is_none()), "no node has stepped");
-    assert_eq!(take_standstill(&mut all, quorum(3)), None, "once");
+    assert_eq!(standstill(&mut all), None, "once");
 
     let mut all = jumping(&[(2_000, 5_000), (2_100, 5_000), (2_200, 0)]);
-    assert_eq!(take_standstill(&mut all, quorum(3)), None, "two nodes have stepped");
+    assert_eq!(standstill(&mut all), None, "two nodes have stepped");
     all[2].handle_down();
-    assert!(take_standstill(&mut all, quorum(3)).is_some(), "all that are connected");
-    assert_eq!(take_standstill(&mut jumping(&[(2_000, 5_000)]), quorum(1)), None, "one node proves nothing");
+    assert!(standstill(&mut all).is_some(), "all that are connected");
+    assert_eq!(standstill(&mut jumping(&[(2_000, 5_000)])), None, "one node proves nothing");
 }
 
 proptest! {
