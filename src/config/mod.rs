@@ -249,7 +249,8 @@ impl RedlockBuilder {
         self
     }
 
-    /// The label that names the holder to anybody who inspects a lock's key; 1 to 128 bytes without control characters.
+    /// The label that names the holder to anybody who inspects a lock's key; 1 to 128 bytes without control characters,
+    /// and not `leader:TERM:MILLISECONDS:VALUE`, by which leaders are known.
     pub fn owner(mut self, label: impl Into<String>) -> Self {
         self.owner = Some(label.into());
         self.given("owner")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::RedlockBuilder;
 use crate::error::SettingsError;
-use crate::types::{KeyPrefix, OWNER_BYTES_MAX};
+use crate::types::{KeyPrefix, LeaderLabel, OWNER_BYTES_MAX};
 
 /// Most characters of a wrong prefix that an error repeats.
 const SHOWN_CHARS: usize = 64;
@@ -43,14 +43,14 @@ pub(super) fn parse_owner(owner: Option<String>) -> Result<Arc<str>, SettingsErr
         Some(label) => label,
         None => format!("{}:{}", host_name(), std::process::id()),
     };
-    if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
-        return Err(SettingsError::OutOfRange {
-            setting: "owner",
-            value: format!("{owner:?}"),
-            bound: format!("1 to {OWNER_BYTES_MAX} bytes without control characters"),
-        });
-    }
-    Ok(owner.into())
+    let bound = if owner.is_empty() || owner.len() > OWNER_BYTES_MAX || owner.chars().any(char::is_control) {
+        format!("1 to {OWNER_BYTES_MAX} bytes without control characters")
+    } else if LeaderLabel::parse(&owner).is_some() {
+        "another label than `leader:TERM:MILLISECONDS:VALUE`, by which leaders are known".to_owned()
+    } else {
+        return Ok(owner.into());
+    };
+    Err(SettingsError::OutOfRange { setting: "owner", value: format!("{owner:?}"), bound })
 }
 
 #[cfg(unix)]
