@@ -247,8 +247,11 @@ impl Coordinator {
         if links.iter().all(|link| matches!(link, Err(NodeFailure::RuntimeEnded))) {
             return Err(LockError::RuntimeEnded);
         }
+        let mut limit = limit;
         if request.leads_as.is_some() {
+            let began = self.now();
             self.learn_scores(claim, limit).await?;
+            limit = limit.saturating_sub(began.until(self.now()));
         }
         let mut proposal = self.proposal(claim, &links).await?;
         if let (Some(value), Some(proposal)) = (request.leads_as, &proposal) {
