@@ -132,7 +132,10 @@ const LINES: &[(&str, Expected<'static>)] = &[
     ),
     ("owner = \"\"", ("OutOfRange", "owner", &["\"\"", "1 to 128 bytes"])),
     ("owner = \"a\\nb\"", ("OutOfRange", "owner", &["\"a\\nb\"", "without control characters"])),
-    ("owner = \"leader:7:0:me\"", ("OutOfRange", "owner", &["\"leader:7:0:me\"", "by which leaders are known"])),
+    (
+        "owner = \"leader:7:0:me\"",
+        ("OutOfRange", "owner", &["\"leader:7:0:me\"", "by which leaders are known"]),
+    ),
     (
         "key_prefix = \"redlock-quorum:\"",
         ("OutOfRange", "key_prefix", &["\"redlock-quorum:\"", "not beginning with `redlock-quorum:`"]),

@@ -84,10 +84,8 @@ impl Coordinator {
         let read = self.node_ids().zip(links);
         let mut clocks: Vec<_> =
             read.filter_map(|(node, link)| Some((node, link.as_ref().ok()?.wall_micros(now)))).collect();
-        let far = |clocks: &mut [(NodeId, u64)]| {
-            wall_clock::skew(quorum, clocks, self.ambient.wall_micros()).filter(|skew| *skew > max)
-        };
-        if far(&mut clocks).is_none() {
+        let skew = |clocks: &[(NodeId, u64)]| wall_clock::skew(quorum, clocks, self.ambient.wall_micros());
+        if skew(&clocks) <= max {
             return Ok(());
         }
         // Ask the nodes again: their clocks were read when we connected, and may have been corrected since.
@@ -101,9 +99,9 @@ impl Coordinator {
         clocks.clear();
         let record = |node, reply: &Reply<u64>| clocks.extend(reply.iter().map(|clock| (node, *clock)));
         read.decide(self.settings.node_timeout, record).await;
-        match far(&mut clocks) {
-            Some(skew) => Err(LockError::ClockSkew { skew, max }),
-            None => Ok(()),
+        match skew(&clocks) {
+            skew if skew > max => Err(LockError::ClockSkew { skew, max }),
+            _ => Ok(()),
         }
     }
 
