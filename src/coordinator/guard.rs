@@ -1,8 +1,8 @@
 //! The guards of one client: whose grants count, and from when to when. The restart guard computes this
 //! whenever the roster has news of a node, the clock guard with each reading of a clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::Coordinator;
 use super::fanout::Reply;
@@ -11,6 +11,7 @@ use crate::error::NodeFailure;
 use crate::node::{Acquired, Answered, Roster};
 use crate::planted;
 use crate::protocol::{Bar, NodeView, Quarantine, Reading, RestartGuard, is_introduced};
+use crate::types::sync::{AtomicU64, Mutex};
 use crate::types::{Guarding, Moment, NodeId};
 
 /// The value of `judged` before the first evaluation; versions of the roster count from 0.

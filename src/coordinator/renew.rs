@@ -2,7 +2,7 @@
 //! answers, and sets the key again on nodes that have lost it.
 
 use std::future::pending;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +15,7 @@ use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, Answered, ExtendMany, Link};
 use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
+use crate::types::sync::MutexGuard;
 use crate::types::{Moment, NodeId, Ttl};
 
 /// How many keys one command renews; a lease may have several. The command keeps a node busy for about half a millisecond, so other clients'

@@ -5,11 +5,9 @@ mod notifying;
 mod waiter;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use super::counts::Counts;
 use super::held_lease::AfterRelease;
@@ -17,6 +15,7 @@ use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Channel, Epoch, ForWhom, Leave, Link, Listener, Node, NotifyWarning, Subscription};
 use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard, Notify};
 use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake, slot_of};
 
 pub(super) use notifying::Notifying;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{ForWhom, Leave, Register, Registered};
 use crate::planted;
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
+use crate::types::sync::Notify;
 use crate::types::{Claim, Manner, Moment, NodeId, Resource};
 
 /// A waiter in the local wait queue of a lock. A waiter that is dropped leaves the wait queue at once: the next waiter
