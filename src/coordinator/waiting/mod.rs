@@ -34,7 +34,6 @@ pub(super) struct WaitQueues {
     pub(super) channel: Channel,
     pub(super) notify_warning: NotifyWarning,
     state: Mutex<State>,
-    numbers: AtomicU64,
     /// For each node, until when it is not used as a queue node: nanoseconds of our clock, 0 for a node that always
     /// answered.
     avoided: Box<[AtomicU64]>,
@@ -43,6 +42,8 @@ pub(super) struct WaitQueues {
 #[derive(Default)]
 struct State {
     queues: HashMap<Resource, Queue>,
+    /// How many waiters have come.
+    numbers: u64,
     wanted: HashMap<Resource, Moment>,
 }
 
@@ -61,13 +62,7 @@ struct Queue {
 impl WaitQueues {
     pub(super) fn new(channel: Channel, nodes: usize) -> Self {
         let avoided = (0..nodes).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            channel,
-            notify_warning: NotifyWarning::default(),
-            state: Mutex::default(),
-            numbers: AtomicU64::new(0),
-            avoided,
-        }
+        Self { channel, notify_warning: NotifyWarning::default(), state: Mutex::default(), avoided }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,10 +115,12 @@ impl Coordinator {
         retry: Retry,
         demand: Demand,
     ) -> Waiter {
-        let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
         let mut state = self.wait_queues.state();
+        // Drawn under the lock: a waiter that joins never comes before the head, whose step may be under way.
+        let number = state.numbers;
+        state.numbers += 1;
         let queue = match state.queues.get_mut(resource) {
             Some(queue) => queue,
             None => {
@@ -339,3 +336,7 @@ impl Listener for Subscriber {
         }
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "schedules_tests.rs"]
+mod schedules;

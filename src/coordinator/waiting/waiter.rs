@@ -53,7 +53,7 @@ impl Waiter {
 
     pub(crate) fn position(&self, now: Moment) -> Position {
         let state = self.coordinator.wait_queues.state();
-        match state.queues.get(&self.resource) {
+        match state.queues.get(&self.resource).filter(|queue| queue.waiters.contains(self.number)) {
             None => Position::Closed,
             Some(queue) if queue.waiters.is_head(self.number) => {
                 Position::Head(queue.waiters.contender.step(now))
@@ -288,9 +288,12 @@ impl Waiter {
         self.with_queue(|queue| change(&mut queue.waiters.contender));
     }
 
-    /// Changes the wait queue; `None` if it no longer exists.
+    /// Changes the wait queue; `None` if it no longer exists. A call of `lock` that comes after the shutdown makes a
+    /// queue of its own, which is not ours.
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        self.coordinator.wait_queues.state().queues.get_mut(&self.resource).map(change)
+        let mut state = self.coordinator.wait_queues.state();
+        let queue = state.queues.get_mut(&self.resource)?;
+        queue.waiters.contains(self.number).then(|| change(queue))
     }
 }
 
