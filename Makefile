@@ -8,7 +8,7 @@ REDLOCK = $(CARGO) run --quiet --locked -p redlock-cli --
 # A lock is a small part of a service; what it brings along by default must stay small, too.
 MAX_CRATES := 60
 
-.PHONY: help setup demo test servers matrix model sim sim-bugs fuzz check lint fmt clippy doc crates bench counts chaos planted docker-image docker-up docker-down docker-test
+.PHONY: help setup demo test servers matrix model schedules sim sim-bugs fuzz check lint fmt clippy doc crates bench counts chaos planted docker-image docker-up docker-down docker-test
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -38,6 +38,11 @@ matrix: servers ## run the suites on each of these servers, and write the table 
 
 model: ## search the models of fencing, of the guards and of a changing node list to their full bounds; prints the numbers of states
 	$(CARGO) test --release --locked -p redlock-quorum --lib protocol::models -- --nocapture --test-threads 1
+
+SCHEDULES ?= 4000
+schedules: ## explore the orders in which threads take their steps: all of small tests, SCHEDULES (4000) of others; prints the numbers
+	RUSTFLAGS="--cfg redlock_shuttle" CARGO_TARGET_DIR=target/schedules SCHEDULES=$(SCHEDULES) \
+		$(CARGO) test --locked -p redlock-quorum --lib schedules::
 
 # Coverage without cargo-fuzz and without a nightly compiler: the flags that it would pass, for the target alone.
 FUZZ_SECONDS ?= 30
@@ -69,7 +74,7 @@ fuzz: ## feed the settings parser and the client with what nobody would send, FU
 			target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
-check: lint test ## all that CI runs: lint and test
+check: lint test schedules ## all that CI runs: lint, test and schedules
 
 lint: fmt clippy doc crates ## format, clippy over the feature combinations, documentation, number of crates
 

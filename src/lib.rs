@@ -33,6 +33,8 @@ mod lock;
 mod node;
 mod planted;
 mod protocol;
+#[cfg(all(test, redlock_shuttle))]
+mod schedules;
 #[cfg(test)]
 mod simulation;
 mod types;

@@ -7,6 +7,7 @@ mod leader;
 mod login;
 mod published;
 mod resource;
+pub(crate) mod sync;
 mod waiting;
 
 use std::fmt::{self, Write as _};

@@ -18,15 +18,16 @@ impl HeldLease {
     pub(crate) async fn extend(&self, ttl: Ttl) -> Result<(), ExtendError> {
         let coordinator = &self.coordinator;
         let mut fanout = Fanout::new(coordinator);
-        let sent_at = coordinator.now();
-        let deadline = {
+        let (sent_at, deadline) = {
             let mut state = self.lock();
+            // Read under the lock, as in `handle_extended`.
+            let sent_at = coordinator.now();
             state.keys.settle_stragglers(sent_at);
             let Some(deadline) = state.deadline(sent_at) else {
                 return Err(self.lost(fanout.votes));
             };
             state.keys.ttl = state.keys.ttl.max(ttl);
-            deadline
+            (sent_at, deadline)
         };
         let command = Extend::new(self.claim(), &self.token, ttl);
         for node in coordinator.node_ids() {
@@ -42,7 +43,7 @@ impl HeldLease {
                 state.keys.lease.handle_extended(node, sent_at, ttl, vote_of(reply), coordinator.now());
                 return state.keys.lease.revive();
             }
-            self.handle_extended(self.lock(), node, sent_at, ttl, vote_of(reply), coordinator.now());
+            self.handle_extended(self.lock(), node, sent_at, ttl, vote_of(reply));
         };
         let decision = fanout.decide(limit, record).await;
         let Fanout { votes, answers, .. } = fanout;

@@ -1,13 +1,14 @@
 //! Our own clock, which is put forward when all nodes show that it stood still: on a machine that was frozen by its host,
 //! no clock shows the time that has passed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::types::{Ambient, Moment, Timer};
 
 /// A clock that can be put forward.
@@ -39,7 +40,7 @@ impl Shared {
         Duration::from_nanos(self.by.load(Ordering::Relaxed))
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Weak<AtomicWaker>>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Weak<AtomicWaker>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,6 +80,10 @@ impl Timer for ForwardTimer {
         self.inner.poll_reached(at.ago(self.clock.0.by()), cx)
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "forward_schedules_tests.rs"]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

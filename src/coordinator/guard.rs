@@ -1,8 +1,9 @@
 //! The guards of one client: whose grants count, and from when to when. The restart guard computes this
 //! whenever the roster has news of a node, the clock guard with each reading of a clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use super::Coordinator;
 use super::fanout::Reply;
@@ -11,6 +12,7 @@ use crate::error::NodeFailure;
 use crate::node::{Acquired, Answered, Roster};
 use crate::planted;
 use crate::protocol::{Bar, NodeView, Quarantine, Reading, RestartGuard, is_introduced};
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::types::{Guarding, Moment, NodeId};
 
 /// The value of `judged` before the first evaluation; versions of the roster count from 0.
@@ -22,6 +24,8 @@ pub(super) struct Guard {
     judged: AtomicU64,
     /// For each node, from when to when its grants count.
     counts: Vec<Counts>,
+    /// How often the writing of `counts` began or ended: odd while it is under way.
+    writes: AtomicU64,
     refusals: Mutex<Vec<Refusal>>,
 }
 
@@ -53,6 +57,7 @@ impl Guard {
             rule,
             judged: AtomicU64::new(NEVER),
             counts: (0..nodes).map(|_| Counts::default()).collect(),
+            writes: AtomicU64::new(0),
             refusals: Mutex::new(vec![Refusal::default(); nodes]),
         }
     }
@@ -71,13 +76,10 @@ impl Guard {
         if self.judged.load(Ordering::Acquire) != roster.version() {
             self.judge(roster);
         }
-        let Counts { from, until } = &self.counts[node.0];
-        let (from, until) = (from.load(Ordering::Relaxed), until.load(Ordering::Relaxed));
-        if (from..until).contains(&now.as_nanos()) {
+        if self.counting(node).contains(&now.as_nanos()) {
             return None;
         }
-        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let Refusal { bar, quarantine } = refusals[node.0];
+        let Refusal { bar, quarantine } = self.refusals()[node.0];
         Some(match (bar, quarantine.filter(|quarantine| now < quarantine.until)) {
             (Some(Bar::NotYet), _) => NodeFailure::NodesNotYetInUse,
             (Some(Bar::Over), _) => NodeFailure::NodesGivenUp,
@@ -86,8 +88,37 @@ impl Guard {
         })
     }
 
+    /// From when to when the grants of a node count. Both ends are of one evaluation: the beginning of one and the end
+    /// of the next could make a time where both refuse.
+    fn counting(&self, node: NodeId) -> Range<u64> {
+        let Counts { from, until } = &self.counts[node.0];
+        let read = || from.load(Ordering::SeqCst)..until.load(Ordering::SeqCst);
+        let before = self.writes.load(Ordering::SeqCst);
+        let counting = read();
+        if before.is_multiple_of(2) && self.writes.load(Ordering::SeqCst) == before {
+            return counting;
+        }
+        // Nothing is written while this is locked.
+        let _refusals = self.refusals();
+        read()
+    }
+
+    /// `refusals` is locked, so that one evaluation at a time is written.
+    fn write(&self, _refusals: &mut [Refusal], counting: impl Iterator<Item = Range<u64>>) {
+        self.writes.fetch_add(1, Ordering::SeqCst);
+        for (counts, Range { start, end }) in self.counts.iter().zip(counting) {
+            counts.from.store(start, Ordering::SeqCst);
+            counts.until.store(end, Ordering::SeqCst);
+        }
+        self.writes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Vec<Refusal>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn judge(&self, roster: &Roster) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refusals = self.refusals();
         // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
         let mut known = roster.known();
@@ -97,10 +128,11 @@ impl Guard {
                 own.replaced = None;
             }
         }
-        for (node, counts) in self.counts.iter().enumerate() {
+        let mut counting = Vec::with_capacity(known.len());
+        for (node, refusal) in refusals.iter_mut().enumerate() {
             let quarantine = self.rule.quarantine(node, &known);
             let bar = known[node].as_ref().and_then(NodeView::bar);
-            refusals[node] = Refusal { bar, quarantine };
+            *refusal = Refusal { bar, quarantine };
             let from = quarantine.map_or(0, |quarantine| quarantine.until.as_nanos());
             let until = match &known[node] {
                 Some(own) if bar.is_none() && is_introduced(node, &known) => {
@@ -108,9 +140,9 @@ impl Guard {
                 }
                 Some(_) | None => 0,
             };
-            counts.from.store(from, Ordering::Relaxed);
-            counts.until.store(until, Ordering::Relaxed);
+            counting.push(from..until);
         }
+        self.write(&mut refusals, counting.into_iter());
         self.judged.store(version, Ordering::Release);
     }
 }
@@ -151,6 +183,10 @@ impl Coordinator {
 fn refused(Quarantine { until, cause }: Quarantine, now: Moment) -> NodeFailure {
     NodeFailure::Quarantined { left: now.until(until), cause }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "guard_schedules_tests.rs"]
+mod schedules;
 
 #[cfg(all(test, unix))]
 #[path = "clocks_tests.rs"]

@@ -1,7 +1,7 @@
 //! The lease of a lock that is held, from the attempt that acquired the lock to the release. Shared by the guard and
 //! the keeper.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::poll_fn;
@@ -19,6 +19,7 @@ use crate::error::{LockError, Loss, NodeFailure, NodeVote, ReleaseError, Release
 use crate::node::Release;
 use crate::planted;
 use crate::protocol::{Renewal, spread};
+use crate::types::sync::{Mutex, MutexGuard, OnceLock};
 use crate::types::{Claim, FencingToken, KeySet, Moment, NodeId, Token, Ttl};
 
 /// How long after the acquire the keeper first checks a lease, to handle the answers that missed the decision and free
@@ -314,3 +315,7 @@ impl State {
         (now < deadline).then_some(deadline)
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "held_lease_schedules_tests.rs"]
+pub(super) mod schedules;

@@ -3,17 +3,17 @@
 //! `renew.rs` does the check.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use super::HeldLease;
 use super::renew::Work;
 use crate::error::{LockError, Loss, NodeFailure};
 use crate::protocol::TimerQueue;
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard, Notify, spawn_on};
 use crate::types::{Ambient, Claim, Moment, NodeId};
 
 /// How many leases are checked before the task handles answers and yields to other tasks. A check takes about a
@@ -125,7 +125,7 @@ impl Keeper {
         // Made before the spawn: a runtime that has ended drops the task before its first poll, and the dropped
         // `TaskGuard` then ends the lease.
         let guard = TaskGuard { shared: Arc::clone(&self.0), has_finished: false };
-        self.0.runtime.spawn(run(guard));
+        spawn_on(&self.0.runtime, run(guard));
         self.0.state().open()
     }
 
@@ -291,6 +291,10 @@ async fn run(mut guard: TaskGuard) {
     // `set_alarm` has recorded the end of the task, and a new task may have started since.
     guard.has_finished = true;
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "keeper_schedules_tests.rs"]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

@@ -166,10 +166,15 @@ impl Coordinator {
     pub(crate) async fn shut_down(&self, limit: Duration) {
         self.shut_down.store(true, Ordering::Relaxed);
         self.close_wait_queues();
+        self.lose_all();
+        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
+    }
+
+    /// Ends all leases, and takes no further ones.
+    fn lose_all(&self) {
         for leased in self.keeper.close() {
             leased.lose(keeper::Closed::ShutDown);
         }
-        join_all(self.nodes.iter().map(|node| node.flush(limit))).await;
     }
 
     /// Whether to log now that a waiter waits for a quarantine to end.

@@ -2,7 +2,7 @@
 //! answers, and sets the key again on nodes that have lost it.
 
 use std::future::pending;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +15,7 @@ use crate::config::Fencing;
 use crate::node::{Acquire, Acquired, Answer, Answered, ExtendMany, Link};
 use crate::planted;
 use crate::protocol::{Connection, NodeSet, Vote};
+use crate::types::sync::MutexGuard;
 use crate::types::{Moment, NodeId, Ttl};
 
 /// How many keys one command renews; a lease may have several. The command keeps a node busy for about half a millisecond, so other clients'
@@ -111,7 +112,6 @@ impl Work {
         let Batch { node, sent_at, leases, is_shared, reply } = batch;
         let Some(first) = leases.first() else { return };
         let coordinator = Arc::clone(&first.coordinator);
-        let now = coordinator.now();
         if let Err(failure) = &reply {
             tracing::debug!(node = %coordinator.node(node).name(), locks = leases.len(), reason = %failure, "not renewed");
         }
@@ -123,7 +123,7 @@ impl Work {
                 Vote::Denied if is_shared != lease.claim().is_shared() => Vote::Unknown,
                 vote @ (Vote::Granted | Vote::Denied | Vote::Unknown) => vote,
             };
-            for lacking in lease.handle_renewed(node, sent_at, vote, now).iter() {
+            for lacking in lease.handle_renewed(node, sent_at, vote).iter() {
                 if self.restores.len() < RESTORES_MAX
                     && let Ok(link) = coordinator.node(lacking).link()
                 {
@@ -148,9 +148,10 @@ fn batch(keys: impl Iterator<Item = usize>) -> usize {
 impl Restore {
     fn handle(self) {
         let Self { node, sent_at, ttl, lease, reply } = self;
-        let now = lease.coordinator.now();
         lease.coordinator.observe_restored(lease.claim(), node, vote_of(&reply));
         let mut state = lease.lock();
+        // Read under the lock, as in `handle_extended`.
+        let now = lease.coordinator.now();
         if let Stage::Held = state.stage {
             state.keys.lease.handle_restored(node, sent_at, ttl, vote_of(&reply), now);
         }
@@ -170,7 +171,8 @@ impl HeldLease {
             Stage::Held => {}
             Stage::Released | Stage::Lost(_) => return NodeSet::EMPTY,
         }
-        state_ref.keys.settle_stragglers(now);
+        // `now` may be older than the lock.
+        state_ref.keys.settle_stragglers(this.coordinator.now());
         if let end @ Some(_) = this.end_if_over(state_ref, now) {
             drop(state);
             this.finish(end, now);
@@ -190,11 +192,11 @@ impl HeldLease {
     }
 
     /// Handles `node`'s answer to a renewal. Returns the nodes on which the key may be set again.
-    fn handle_renewed(&self, node: NodeId, sent_at: Moment, vote: Vote, now: Moment) -> NodeSet {
+    fn handle_renewed(&self, node: NodeId, sent_at: Moment, vote: Vote) -> NodeSet {
         let mut state = self.lock();
         let Renewing::On(renewal) = &mut state.renewing else { return NodeSet::EMPTY };
         let lacking = renewal.handle_answer(node, sent_at, vote);
-        self.handle_extended(state, node, sent_at, self.ttl, vote, now);
+        self.handle_extended(state, node, sent_at, self.ttl, vote);
         lacking
     }
 
@@ -207,8 +209,9 @@ impl HeldLease {
         sent_at: Moment,
         ttl: Ttl,
         vote: Vote,
-        now: Moment,
     ) {
+        // Read under the lock: an answer that waited for the lock must not extend a lease that others have seen end.
+        let now = self.coordinator.now();
         // First the earlier answers of the node.
         state.keys.settle_stragglers(now);
         state.keys.lease.handle_extended(node, sent_at, ttl, vote, now);
@@ -290,3 +293,7 @@ impl State {
         deadline.min(renewal).min(late_answers)
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "renew_schedules_tests.rs"]
+mod schedules;

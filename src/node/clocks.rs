@@ -2,8 +2,8 @@
 //! `protocol/clock_peers.rs`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::planted;
@@ -11,6 +11,7 @@ use crate::protocol::{
     ClockHistory, ClockNews, ClockRule, Drift, Moved, NodeView, Pace, PeerClock, Quarantine, Quorum, Reading,
     SETTLES_AFTER, moved, take_standstill,
 };
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::types::{Guarding, Moment, NodeId, Published, Ttl};
 
 /// The clock guard of one client.

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use futures_util::future::BoxFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use super::push::Listener;
 use super::{failure, mistaken};
 use crate::error::NodeFailure;
+use crate::types::sync::{AtomicBool, AtomicU64, Notify, OnceLock};
 
 /// The interval of keepalive probes, which detect a vanished peer on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -315,6 +315,10 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "stream_schedules_tests.rs"]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

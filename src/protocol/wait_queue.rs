@@ -55,6 +55,10 @@ impl<W: Clone> WaitQueue<W> {
         self.waiters.insert(number, waiter);
     }
 
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        self.waiters.contains_key(&number)
+    }
+
     pub(crate) fn is_head(&self, number: u64) -> bool {
         self.waiters.keys().next() == Some(&number)
     }

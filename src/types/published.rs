@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::PoisonError;
 
-use tokio::sync::Notify;
+use super::sync::{Notify, RwLock, RwLockReadGuard};
 
 /// A value whose changes tasks wait for. Waiters are woken in the order in which they came; tokio's `watch` draws the
 /// order, and a simulation would not repeat itself.
@@ -95,3 +95,7 @@ impl<T: fmt::Debug> fmt::Debug for Published<T> {
         self.lock().value.fmt(f)
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "published_schedules_tests.rs"]
+mod schedules;

@@ -5,11 +5,9 @@ mod notifying;
 mod waiter;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use super::counts::Counts;
 use super::held_lease::AfterRelease;
@@ -17,6 +15,7 @@ use super::{Coordinator, HUNG_AFTER_NODE_TIMEOUTS};
 use crate::error::{LockError, NodeFailure};
 use crate::node::{Channel, Epoch, ForWhom, Leave, Link, Listener, Node, NotifyWarning, Subscription};
 use crate::protocol::{Demand, Health, NodeSet, QueueOrder, Retry, WaitQueue, nodes_to_notify};
+use crate::types::sync::{AtomicU64, Mutex, MutexGuard, Notify};
 use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake, slot_of};
 
 pub(super) use notifying::Notifying;
@@ -35,7 +34,6 @@ pub(super) struct WaitQueues {
     pub(super) channel: Channel,
     pub(super) notify_warning: NotifyWarning,
     state: Mutex<State>,
-    numbers: AtomicU64,
     /// For each node, until when it is not used as a queue node: nanoseconds of our clock, 0 for a node that always
     /// answered.
     avoided: Box<[AtomicU64]>,
@@ -44,6 +42,8 @@ pub(super) struct WaitQueues {
 #[derive(Default)]
 struct State {
     queues: HashMap<Resource, Queue>,
+    /// How many waiters have come.
+    numbers: u64,
     wanted: HashMap<Resource, Moment>,
 }
 
@@ -62,13 +62,7 @@ struct Queue {
 impl WaitQueues {
     pub(super) fn new(channel: Channel, nodes: usize) -> Self {
         let avoided = (0..nodes).map(|_| AtomicU64::new(0)).collect();
-        Self {
-            channel,
-            notify_warning: NotifyWarning::default(),
-            state: Mutex::default(),
-            numbers: AtomicU64::new(0),
-            avoided,
-        }
+        Self { channel, notify_warning: NotifyWarning::default(), state: Mutex::default(), avoided }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,10 +115,12 @@ impl Coordinator {
         retry: Retry,
         demand: Demand,
     ) -> Waiter {
-        let number = self.wait_queues.numbers.fetch_add(1, Ordering::Relaxed);
         let woken = Arc::new(Notify::new());
         let now = self.now();
         let mut state = self.wait_queues.state();
+        // Drawn under the lock: a waiter that joins never comes before the head, whose step may be under way.
+        let number = state.numbers;
+        state.numbers += 1;
         let queue = match state.queues.get_mut(resource) {
             Some(queue) => queue,
             None => {
@@ -340,3 +336,7 @@ impl Listener for Subscriber {
         }
     }
 }
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "schedules_tests.rs"]
+mod schedules;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::Queue;
 use crate::coordinator::Coordinator;
 use crate::error::{LockError, NodeFailure, NodeVote};
 use crate::node::{ForWhom, Leave, Register, Registered};
 use crate::planted;
 use crate::protocol::{AfterLeaving, Contender, Retry, RoundFailure, Step};
+use crate::types::sync::Notify;
 use crate::types::{Claim, Manner, Moment, NodeId, Resource};
 
 /// A waiter in the local wait queue of a lock. A waiter that is dropped leaves the wait queue at once: the next waiter
@@ -54,7 +53,7 @@ impl Waiter {
 
     pub(crate) fn position(&self, now: Moment) -> Position {
         let state = self.coordinator.wait_queues.state();
-        match state.queues.get(&self.resource) {
+        match state.queues.get(&self.resource).filter(|queue| queue.waiters.contains(self.number)) {
             None => Position::Closed,
             Some(queue) if queue.waiters.is_head(self.number) => {
                 Position::Head(queue.waiters.contender.step(now))
@@ -289,9 +288,12 @@ impl Waiter {
         self.with_queue(|queue| change(&mut queue.waiters.contender));
     }
 
-    /// Changes the wait queue; `None` if it no longer exists.
+    /// Changes the wait queue; `None` if it no longer exists. A call of `lock` that comes after the shutdown makes a
+    /// queue of its own, which is not ours.
     fn with_queue<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        self.coordinator.wait_queues.state().queues.get_mut(&self.resource).map(change)
+        let mut state = self.coordinator.wait_queues.state();
+        let queue = state.queues.get_mut(&self.resource)?;
+        queue.waiters.contains(self.number).then(|| change(queue))
     }
 }
 

@@ -12,12 +12,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use redis::{Cmd, Pipeline, PushInfo, RedisError, RedisResult, Value};
 
 use super::stream::Watched;
+use crate::types::sync::{Mutex, MutexGuard};
 use driver::Driving;
 use replies::Reading;
 
@@ -323,3 +324,7 @@ fn closed() -> RedisError {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(all(test, redlock_shuttle))]
+#[path = "schedules_tests.rs"]
+mod schedules;

@@ -18,7 +18,7 @@ impl Stream for DuplexStream {
     fn abandon(&mut self) {}
 }
 
-struct Deaf;
+pub(super) struct Deaf;
 
 impl Listener for Deaf {
     fn handle_notified(&self, _: &str) {}
@@ -42,7 +42,7 @@ fn connected() -> (Wire, DuplexStream, Arc<Mutex<Vec<String>>>) {
     (wire, peer, pushes)
 }
 
-fn echo(text: &str) -> Cmd {
+pub(super) fn echo(text: &str) -> Cmd {
     let mut cmd = redis::cmd("ECHO");
     cmd.arg(text);
     cmd
