@@ -19,6 +19,8 @@ const CHANGES_SHARE: f64 = 0.2;
 const BACK_SHARE: f64 = 0.2;
 /// How often the operator is in a hurry.
 const HURRY_SHARE: f64 = 0.4;
+/// The pause of a hurried operator is drawn up to this many milliseconds: shorter ones make a storm of connections.
+const HURRIED_PAUSE: u64 = 3_000;
 /// How often the operator looks at the nodes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -186,6 +188,7 @@ impl Operator {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         both.shutdown().await;
+        self.pause = self.pause.max(HURRIED_PAUSE);
         while time.now() < world.faults_end {
             let client = self.random.random_range(0..self.clients.len());
             let naming = Naming(self.random.random_range(0..=members.last().0));

@@ -109,7 +109,8 @@ async fn simulate(plan: &Plan) -> Outcome {
         addresses: members.addresses(),
         minority: members.minority(),
         spares: random.random_range(1..=3),
-        faults_end: faults::any_length(&mut random, &scale.faults_end) + members.prolongs(&mut changes, &scale),
+        faults_end: faults::any_length(&mut random, &scale.faults_end)
+            + members.prolongs(&mut changes, &scale),
         observed: scale.observed,
     };
     let spread = if random.random_bool(0.5) { Spread::Edges } else { Spread::Between };
