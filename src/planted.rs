@@ -42,6 +42,10 @@ pub(crate) enum Fault {
     NoClockGuard,
     /// Another server at the address is taken for the node that was there before.
     StrangerBelieved,
+    /// While the node list changes, a quorum of the present list is enough.
+    OneListAtATime,
+    /// Clients of the next list alone have votes before the change is done.
+    NewListVotesAtOnce,
     /// The next waiter of a process is not woken when the head is dropped.
     LostWakeUp,
     /// A head that is dropped in its attempt takes its notification along.
@@ -88,7 +92,7 @@ pub(crate) fn plant(fault: Option<Fault>) {
 
 #[cfg(test)]
 impl Fault {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::ReusedToken,
         Self::PlainDel,
         Self::NoDrift,
@@ -107,6 +111,8 @@ impl Fault {
         Self::ReplicationIdBelieved,
         Self::StrangerBelieved,
         Self::NoClockGuard,
+        Self::OneListAtATime,
+        Self::NewListVotesAtOnce,
         Self::LostWakeUp,
         Self::LostNotification,
     ];

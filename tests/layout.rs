@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// users see, because they are other crates.
 const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
-    ("protocol", &["types"]),
+    ("protocol", &["planted", "types"]),
     ("error", &["protocol", "types"]),
     ("config", &["error", "protocol", "types"]),
     ("node", &["error", "planted", "protocol", "types"]),

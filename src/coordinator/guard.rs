@@ -132,6 +132,8 @@ impl Guard {
         for (node, refusal) in refusals.iter_mut().enumerate() {
             let quarantine = self.rule.quarantine(node, &known);
             let bar = known[node].as_ref().and_then(NodeView::bar);
+            let is_ignored = planted::is(planted::Fault::NewListVotesAtOnce);
+            let bar = bar.filter(|bar| !is_ignored || *bar != Bar::NotYet);
             *refusal = Refusal { bar, quarantine };
             let from = quarantine.map_or(0, |quarantine| quarantine.until.as_nanos());
             let until = match &known[node] {

@@ -91,12 +91,29 @@ impl Record {
             ChangeProgress::Closed if is_alone && look.is_present_closed => ChangeProgress::Done,
             unchanged @ (ChangeProgress::Begun | ChangeProgress::Closed | ChangeProgress::Done) => unchanged,
         };
-        if progress == ChangeProgress::Done {
-            // The next list may have been given up in an earlier change. Now it is used again.
-            self.lists.retain(|list, _| list.split_once(CHANGE).is_none_or(|(given_up, _)| given_up != next));
-        }
         if let Some(change) = self.lists.get_mut(look.list) {
             change.progress = progress;
+        }
+        if progress == ChangeProgress::Done {
+            self.handle_done((look.list, next), |used| used.is_left || look.now - used.last > lately);
+        }
+    }
+
+    /// Ends the other changes that matter to clients of the `next` list, once the client's own change to it is done.
+    ///
+    /// A node on the lists may have had another id for a while, or may not have been met at first. Then there are other
+    /// changes to the same nodes, and their clients have gone on to ours. No client is left to advance these changes,
+    /// which would exclude the clients of the next list for ever.
+    fn handle_done(&mut self, (done, next): (&str, &str), is_over: impl Fn(&ListUse) -> bool) {
+        self.lists.retain(|list, used| {
+            // The next list may have been given up in an earlier change. Now it is used again.
+            let is_used_again = |given_up: &str| given_up == next || is_over(used) && meets(given_up, next);
+            list == done || !list.split_once(CHANGE).is_some_and(|(given_up, _)| is_used_again(given_up))
+        });
+        for (list, used) in &mut self.lists {
+            if is_over(used) && list.split_once(CHANGE).is_some_and(|(_, goal)| meets(goal, next)) {
+                used.progress = ChangeProgress::Done;
+            }
         }
     }
 

@@ -184,6 +184,28 @@ fn one_change_after_the_other() {
     assert_eq!(bar("2 of e f g", &second.0, 92 * S, used_for(second.0.longest())), None);
 }
 
+/// The bug: the change under the other id excluded all clients but those of the old list for ever, because nobody could
+/// end it.
+#[test]
+fn a_change_under_another_id_of_a_node_ends_with_the_change_that_follows() {
+    let other = "2 of a b x > 2 of c d e";
+    for (before, is_left) in [(other, true), (other, false), ("2 of a ~ ~ > 2 of d e ~", false)] {
+        let mut node = Node::new().used(2, 10, before);
+        if is_left {
+            let left = Observation { left: before, ..look(12, BOTH, false) };
+            node.0 = Record::after(Some(&node.0), &left);
+        }
+        let node = node.used(14, 54, BOTH).told_closed(56, BOTH);
+        assert_eq!(node.votes(56), [false, true, true], "{before}");
+        let late = bar("2 of a b x", &node.0, 500 * S, used_for(node.0.longest()));
+        assert_eq!(late, (before == other).then_some(Bar::Over), "{before}");
+        let back = node.used(200, 240, BACK).told_closed(242, BACK);
+        assert_eq!(back.votes(242), [true, true, false], "{before}");
+    }
+    let in_use = Node::new().used(2, 40, BOTH).told(42, other).told_closed(44, BOTH);
+    assert_eq!(in_use.votes(44), [false, false, false], "clients of the other list may be left");
+}
+
 /// `d` takes the place of `c` long after the change.
 #[test]
 fn a_change_that_is_done_does_not_hinder_that_a_server_is_replaced() {

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 
 use super::clock::{ClientAmbient, Rate};
 use super::locks::KEYS;
+use super::members::{Members, Naming};
 use super::network::{ClientNetwork, Internet};
 use super::oracle::{Oracle, Process};
 use super::sockets::Sockets;
@@ -36,6 +37,9 @@ pub(super) struct World {
     pub(super) faults_end: Duration,
     pub(super) kinds: Kinds,
     pub(super) all: Gathering,
+    pub(super) members: Members,
+    /// Since when the node list does not change any more.
+    pub(super) unchanged_since: Published<Option<Duration>>,
 }
 
 /// Where all clients wait for one another, again and again.
@@ -105,12 +109,35 @@ pub(super) struct Client {
     sockets: Mutex<Option<Sockets>>,
     kills: Published<u64>,
     sendings: Arc<Published<u64>>,
+    /// How often its process was asked to end.
+    requests: Published<u64>,
+    /// What its next process is to name.
+    wanted: Mutex<Naming>,
+    /// What its present process names.
+    names: Published<Option<Naming>>,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Killed,
+    /// It gives up what it holds, and shuts down.
+    Asked,
+    WithTheRun,
 }
 
 impl Client {
     pub(super) fn new(index: usize, ambient: Arc<ClientAmbient>) -> Arc<Self> {
-        let (kills, sendings) = (Published::new(0), Arc::new(Published::new(0)));
-        Arc::new(Self { index, ambient, sockets: Mutex::new(None), kills, sendings })
+        Arc::new(Self {
+            index,
+            ambient,
+            sockets: Mutex::new(None),
+            kills: Published::new(0),
+            sendings: Arc::new(Published::new(0)),
+            requests: Published::new(0),
+            wanted: Mutex::new(Naming::FIRST),
+            names: Published::new(None),
+        })
     }
 
     /// Returns when the client sends something.
@@ -141,6 +168,21 @@ impl Client {
         self.kills.change(|kills| *kills += 1);
     }
 
+    /// The next process is to name these nodes.
+    pub(super) fn prepare(&self, naming: Naming) {
+        *self.wanted.lock().unwrap() = naming;
+    }
+
+    /// Asks the process to end.
+    pub(super) fn ask_to_end(&self) {
+        self.requests.change(|requests| *requests += 1);
+    }
+
+    /// Returns when the present process names these nodes.
+    pub(super) async fn until_it_names(&self, naming: Naming) {
+        self.names.wait_for(|names| *names == Some(naming)).await;
+    }
+
     pub(super) async fn live(self: Arc<Self>, world: Arc<World>, mut random: StdRng) {
         for number in 0.. {
             // Some come later than others.
@@ -152,86 +194,119 @@ impl Client {
             let sockets = Sockets::new(network, Arc::clone(&world.storms), Arc::clone(&self.sendings));
             *self.sockets.lock().unwrap() = Some(sockets.clone());
             let kills = self.kills.version();
-            let is_killed = tokio::select! {
+            let naming = *self.wanted.lock().unwrap();
+            self.names.set(Some(naming));
+            let ending = tokio::select! {
                 biased;
-                () = self.kills.changed_since(kills) => true,
-                () = self.ambient.work(run(&world, &process, &sockets, &mut random)) => false,
+                () = self.kills.changed_since(kills) => Ending::Killed,
+                ending = self.ambient.work(self.run(&world, &process, naming, &sockets, &mut random)) => ending,
             };
-            if !is_killed {
+            self.names.set(None);
+            if ending == Ending::WithTheRun {
                 return;
             }
-            world.oracle.handle_killed(&process);
+            world.oracle.handle_gone(&process);
         }
+    }
+
+    /// One process, to its end.
+    async fn run(
+        &self,
+        world: &World,
+        process: &Process,
+        naming: Naming,
+        sockets: &Sockets,
+        random: &mut StdRng,
+    ) -> Ending {
+        let World { internet, oracle, scale, members, .. } = world;
+        let requests = self.requests.version();
+        let time = internet.time();
+        let max_ttl =
+            scale.max_ttls[if random.random_bool(scale.differ) { random.random_range(1..3) } else { 0 }];
+        let ttl = random.random_range(scale.shortest_ttl..=max_ttl);
+        let keep_alive = random.random_bool(0.6);
+        let builder = lengths(members.builder(naming), scale, max_ttl).owner(process.owner());
+        let settings = builder.validate().expect("the settings are good");
+        let ambient = Arc::<ClientAmbient>::clone(&process.ambient) as Arc<dyn Ambient>;
+        let redlock = settings.connect_by(ambient, sockets).await;
+        oracle.note(&format!("{} is connected, max_ttl {max_ttl} ms", process.owner()));
+        let counted = Counted { redlock, oracle };
+        let redlock = &counted.redlock;
+        let session = Session { world, process, redlock, naming, max_ttl, ttl, keep_alive };
+        let working = async {
+            work(&session, random).await;
+            world.unchanged_since.wait_for(Option::is_some).await;
+        };
+        let ending = tokio::select! {
+            biased;
+            () = self.requests.changed_since(requests) => Ending::Asked,
+            () = working => Ending::WithTheRun,
+        };
+        if ending == Ending::WithTheRun {
+            tokio::time::sleep_until(time.at(world.faults_end + Duration::from_secs(1))).await;
+            heal(&session, random).await;
+            if world.all.wait().await == Arrival::Last {
+                settle(world).await;
+            }
+            if world.all.wait().await == Arrival::Last {
+                oracle.note("calm");
+                oracle.begin_calm();
+            }
+            calm(&session, random).await;
+            world.all.wait().await;
+        }
+        counted.redlock.shutdown().await;
+        ending
     }
 }
 
 /// The operator declares the nodes new, before anybody else has met them, and some of the spare servers.
 pub(super) async fn declare(world: &World, client: usize, random: &mut StdRng) {
-    let World { internet, .. } = world;
+    let World { internet, members, .. } = world;
     for spare in internet.addresses()..internet.servers().len() {
         if random.random_bool(SPARE_DECLARED_SHARE) {
             internet.lead(0, spare);
-            declare_first(world, client, 1).await;
+            declare_alone(world, client, 0).await;
             internet.lead(0, 0);
         }
     }
-    declare_first(world, client, internet.addresses()).await;
+    for address in members.later() {
+        declare_alone(world, client, address).await;
+    }
+    declare_all(world, client, members.builder(Naming::FIRST)).await;
 }
 
-/// Declares the servers new that the first addresses lead to.
-async fn declare_first(world: &World, client: usize, addresses: usize) {
-    let network = ClientNetwork { internet: Arc::clone(&world.internet), client };
-    let exact = Rate { rate: 1.0, wall_offset_micros: 0 };
-    let ambient = ClientAmbient::new(world.internet.time(), exact, 0);
-    let settings = builder(addresses, &world.scale, world.scale.max_ttls[0]).validate();
-    let redlock = settings.expect("the settings are good").connect_by(ambient, &network).await;
+async fn declare_alone(world: &World, client: usize, address: usize) {
+    declare_all(world, client, Redlock::builder().nodes([format!("redis://n{address}")])).await;
+}
+
+/// Declares the servers new that these addresses lead to.
+async fn declare_all(world: &World, client: usize, builder: RedlockBuilder) {
+    let redlock = operator(world, client, builder).await;
     let declared = redlock.dangerous_declare_new().await;
     world.oracle.note(&format!("the operator: {declared:?}"));
     redlock.shutdown().await;
 }
 
-fn builder(addresses: usize, scale: &Scale, max_ttl: u64) -> RedlockBuilder {
-    Redlock::builder()
-        .nodes((0..addresses).map(|address| format!("redis://n{address}")))
-        .ttl(Duration::from_millis(scale.shortest_ttl))
-        .max_ttl(Duration::from_millis(max_ttl))
+/// A client of the operator, on a machine that nothing is wrong with.
+pub(super) async fn operator(world: &World, client: usize, builder: RedlockBuilder) -> Redlock {
+    let network = ClientNetwork { internet: Arc::clone(&world.internet), client };
+    let exact = Rate { rate: 1.0, wall_offset_micros: 0 };
+    let ambient = ClientAmbient::new(world.internet.time(), exact, 0);
+    let settings = lengths(builder, &world.scale, world.scale.max_ttls[0]).validate();
+    settings.expect("the settings are good").connect_by(ambient, &network).await
 }
 
-/// One process, to its end.
-async fn run(world: &World, process: &Process, sockets: &Sockets, random: &mut StdRng) {
-    let World { internet, oracle, scale, .. } = world;
-    let time = internet.time();
-    let max_ttl =
-        scale.max_ttls[if random.random_bool(scale.differ) { random.random_range(1..3) } else { 0 }];
-    let ttl = random.random_range(scale.shortest_ttl..=max_ttl);
-    let keep_alive = random.random_bool(0.6);
-    let builder = builder(internet.addresses(), scale, max_ttl).owner(process.owner());
-    let settings = builder.validate().expect("the settings are good");
-    let ambient = Arc::<ClientAmbient>::clone(&process.ambient) as Arc<dyn Ambient>;
-    let redlock = settings.connect_by(ambient, sockets).await;
-    oracle.note(&format!("{} is connected, max_ttl {max_ttl} ms", process.owner()));
-    let counted = Counted { redlock, oracle };
-    let session = Session { world, process, redlock: &counted.redlock, max_ttl, ttl, keep_alive };
-    work(&session, random).await;
-    tokio::time::sleep_until(time.at(world.faults_end + Duration::from_secs(1))).await;
-    heal(&session, random).await;
-    if world.all.wait().await == Arrival::Last {
-        settle(world).await;
-    }
-    if world.all.wait().await == Arrival::Last {
-        oracle.note("calm");
-        oracle.begin_calm();
-    }
-    calm(&session, random).await;
-    world.all.wait().await;
-    counted.redlock.shutdown().await;
+fn lengths(builder: RedlockBuilder, scale: &Scale, max_ttl: u64) -> RedlockBuilder {
+    builder.ttl(Duration::from_millis(scale.shortest_ttl)).max_ttl(Duration::from_millis(max_ttl))
 }
 
 /// Waits until the nodes have no locks any more. Nobody holds any now, so that all of them are left over.
 async fn settle(world: &World) {
     let time = world.internet.time();
     let healed = time.now();
-    tokio::time::sleep_until(time.at(world.faults_end + world.scale.longest() + SETTLE)).await;
+    let undisturbed = world.unchanged_since.with(|since| since.unwrap_or_default().max(world.faults_end));
+    tokio::time::sleep_until(time.at(undisturbed + world.scale.longest() + SETTLE)).await;
     loop {
         let left = world.locks();
         let strays = left.iter().filter(|(_, _, owner)| !world.oracle.may_be_there(owner));

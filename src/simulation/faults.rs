@@ -88,6 +88,8 @@ pub(super) struct Size {
     pub(super) seed: u64,
     pub(super) clients: usize,
     pub(super) addresses: usize,
+    /// How many nodes are no majority, whichever list clients name.
+    pub(super) minority: usize,
     /// Servers that no address leads to at first.
     pub(super) spares: usize,
     /// When the last fault is healed.
@@ -185,7 +187,7 @@ fn step_clocks(random: &mut StdRng, size: Size, list: &mut Vec<Fault>) {
         if at >= size.faults_end {
             return;
         }
-        let server = (first + random.random_range(0..size.addresses / 2)) % size.addresses;
+        let server = (first + random.random_range(0..size.minority)) % size.addresses;
         let by = Duration::from_millis(random.random_range(100..3000) * [1, 10][random.random_range(0..2)]);
         list.push(Fault {
             at,
@@ -305,6 +307,17 @@ fn what(random: &mut StdRng, size: Size, favourites: Favourites, class: usize) -
 const COMMANDS: [&str; 8] = ["set", "zadd", "get", "pexpire", "evalsha", "info", "config", "hset"];
 
 impl What {
+    /// Whether a node may forget what clients have announced to it.
+    pub(super) fn loses_data(self) -> bool {
+        matches!(
+            self,
+            Self::Crash(_, Loss::LastSecond | Loss::Everything)
+                | Self::Restore(_)
+                | Self::Swap(_)
+                | Self::Failover { .. }
+        )
+    }
+
     fn has_to_be_observed(self) -> bool {
         matches!(self, Self::Evict(_) | Self::Restore(_) | Self::Failover { .. })
     }

@@ -11,6 +11,7 @@ mod clients;
 mod clock;
 mod faults;
 mod locks;
+mod members;
 mod network;
 mod oracle;
 mod outcome;
@@ -32,9 +33,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use redlock_sim::{Persistence, Settings, Version};
 
 use crate::planted;
+use crate::types::Published;
 use clients::{Client, Gathering, Scale, World};
 use clock::{ClientAmbient, Rate, TrueTime};
 use faults::{Faults, Size};
+use members::{Members, Operation, Operator};
 use network::{Internet, WireState};
 use oracle::Oracle;
 use outcome::Outcome;
@@ -96,12 +99,18 @@ async fn simulate(plan: &Plan) -> Outcome {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let time = TrueTime::start();
     let scale = scale(&mut random);
+    let clients = random.random_range(2..=4);
+    // The numbers of a generator of its own, so that seeds without a change stay as they were.
+    let mut changes = StdRng::seed_from_u64(plan.seed ^ 1 << 63);
+    let members = Members::draw(&mut changes, if random.random_bool(0.25) { 5 } else { 3 });
     let size = Size {
         seed: plan.seed,
-        clients: random.random_range(2..=4),
-        addresses: if random.random_bool(0.25) { 5 } else { 3 },
+        clients,
+        addresses: members.addresses(),
+        minority: members.minority(),
         spares: random.random_range(1..=3),
-        faults_end: faults::any_length(&mut random, &scale.faults_end),
+        faults_end: faults::any_length(&mut random, &scale.faults_end)
+            + members.prolongs(&mut changes, &scale),
         observed: scale.observed,
     };
     let spread = if random.random_bool(0.5) { Spread::Edges } else { Spread::Between };
@@ -112,7 +121,8 @@ async fn simulate(plan: &Plan) -> Outcome {
     // One more is for the operator.
     let wires = vec![vec![CALM_WIRE; size.addresses]; size.clients + 1];
     let internet = Internet::new(time, servers, size.addresses, wires, random.random());
-    let Faults { list, exclusion } = faults::draw(&mut random, size);
+    let Faults { mut list, exclusion } = faults::draw(&mut random, size);
+    list.retain(|fault| members.operation == Operation::Careful || !fault.what.loses_data());
     let oracle = Oracle::new(time, exclusion);
     let clients: Vec<_> = (0..size.clients)
         .map(|i| Client::new(i, ClientAmbient::new(time, rate(&mut random, spread), random.random())))
@@ -125,6 +135,8 @@ async fn simulate(plan: &Plan) -> Outcome {
         faults_end: size.faults_end,
         kinds: Kinds::draw(&mut random),
         all: Gathering::new(size.clients),
+        members,
+        unchanged_since: Published::new(None),
     });
     let stage =
         Stage { internet, clients: clients.clone(), oracle: Arc::clone(&oracle), observed: size.observed };
@@ -152,16 +164,16 @@ async fn simulate(plan: &Plan) -> Outcome {
     if random.random_bool(DECLARED_SHARE) {
         clients::declare(&world, size.clients, &mut random).await;
     }
-    let lives: Vec<_> = clients
-        .into_iter()
-        .map(|client| {
-            let random = StdRng::seed_from_u64(random.random());
-            tokio::spawn(client.live(Arc::clone(&world), random))
-        })
-        .collect();
+    let operator = Operator::new(Arc::clone(&world), clients.clone(), changes);
+    let mut lives = vec![tokio::spawn(operator.work())];
+    let processes = clients.into_iter().map(|client| {
+        let random = StdRng::seed_from_u64(random.random());
+        tokio::spawn(client.live(Arc::clone(&world), random))
+    });
+    lives.extend(processes);
     for life in lives {
         if let Err(error) = life.await {
-            oracle.violation(&format!("a client panicked: {error}"));
+            oracle.violation(&format!("a client or the operator panicked: {error}"));
         }
     }
     looking.abort();

@@ -52,7 +52,7 @@ struct Seen {
     tokens: BTreeMap<String, Tokens>,
     owners: BTreeSet<String>,
     excused: BTreeSet<String>,
-    killed: Vec<String>,
+    gone: Vec<String>,
     waits: Waits,
     outcome: Outcome,
 }
@@ -101,8 +101,9 @@ impl Oracle {
         seen.note(self.time.now(), text);
     }
 
-    pub(super) fn handle_killed(&self, process: &Process) {
-        self.seen.lock().unwrap().killed.push(process.owner());
+    /// A process has ended before its time, and its keys may last for as long as their TTL.
+    pub(super) fn handle_gone(&self, process: &Process) {
+        self.seen.lock().unwrap().gone.push(process.owner());
     }
 
     /// From now on nothing is in the way, and a free lock has to be taken at once.
@@ -228,13 +229,13 @@ impl Oracle {
         self.seen.lock().unwrap().excused.insert(token);
     }
 
-    /// Whether a key with this owner token is of a lease that is held, or of a process that was killed, or excused.
+    /// Whether a key with this owner token is of a lease that is held, or of a process that has ended early, or excused.
     pub(super) fn may_be_there(&self, token: &str) -> bool {
         let seen = self.seen.lock().unwrap();
         seen.excused.contains(token)
             || seen.held.values().any(|held| held.token == token)
             || seen
-                .killed
+                .gone
                 .iter()
                 .any(|owner| token.strip_prefix(&**owner).is_some_and(|rest| rest.starts_with(':')))
     }

@@ -9,6 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::RESOURCES;
 use super::clients::World;
 use super::locks::{Kind, Lock, Terms};
+use super::members::Naming;
 use super::oracle::{Holding, Process};
 use crate::Redlock;
 use crate::protocol::Retry;
@@ -47,20 +48,22 @@ pub(super) struct Session<'a> {
     pub(super) world: &'a World,
     pub(super) process: &'a Process,
     pub(super) redlock: &'a Redlock,
+    pub(super) naming: Naming,
     /// In milliseconds, as the next.
     pub(super) max_ttl: u64,
     pub(super) ttl: u64,
     pub(super) keep_alive: bool,
 }
 
-/// Works until no faults happen any more.
+/// Works until no faults happen any more, and the process need not be restarted.
 pub(super) async fn work(session: &Session<'_>, random: &mut StdRng) {
     let workers = random.random_range(1..=WORKERS);
     let randoms: Vec<_> = (0..workers).map(|_| StdRng::seed_from_u64(random.random())).collect();
-    let World { internet, faults_end, .. } = session.world;
+    let World { internet, faults_end, members, .. } = session.world;
+    let goes_on = || internet.time().now() < *faults_end || session.naming != members.last();
     let busy = random.random_range(20..600);
     join_all(randoms.into_iter().map(|mut random| async move {
-        while internet.time().now() < *faults_end {
+        while goes_on() {
             section(session, &mut random).await;
             tokio::time::sleep(millis(&mut random, busy)).await;
         }

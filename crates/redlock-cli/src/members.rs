@@ -96,8 +96,15 @@ impl Stage {
         let ours = || all().filter(|list| list.is_ours).filter_map(|list| list.progress);
         // A node that cannot be reached now does not count for clients of the next list either.
         let seen = nodes.iter().filter(|node| node.is_connected()).count();
+        // Clients that met a node under another id change from another list, and their change has to end as well.
+        let is_under_way = |list: &ListInUse| {
+            !list.is_ours
+                && list.may_hold_locks
+                && list.progress.is_some_and(|progress| progress != ChangeProgress::Done)
+        };
         if seen >= settings.quorum()
             && ours().filter(|progress| *progress == ChangeProgress::Done).count() >= seen
+            && !all().any(is_under_way)
         {
             return Self::Done;
         }
