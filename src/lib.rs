@@ -38,7 +38,8 @@ mod simulation;
 mod types;
 
 pub use client::{
-    Holder, Inspection, KeyContent, LockState, NodeInspection, NodeResult, NodeStatus, NodeSurvey, Redlock,
+    ClockRate, Holder, Inspection, KeyContent, LockState, NodeInspection, NodeResult, NodeStatus, NodeSurvey,
+    Redlock,
 };
 #[cfg(feature = "config")]
 pub use config::Setting;
