@@ -86,6 +86,9 @@ pub(crate) struct Args {
     /// Number of slots.
     #[arg(long)]
     pub(super) slots: usize,
+    /// Shortest TTL, in microseconds; 0 for the setting.
+    #[arg(long)]
+    pub(super) shortest_ttl: u64,
 }
 
 impl Args {
@@ -165,7 +168,7 @@ impl Client {
     /// Runs one section after another until one fails.
     async fn work(&mut self) {
         loop {
-            let wish = Wish::draw(&self.args, &mut self.dice);
+            let wish = Wish::draw(&self.args, self.ttl, &mut self.dice);
             if self.args.without_lock {
                 self.visit_unlocked(&wish).await;
             } else {
