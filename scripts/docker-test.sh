@@ -26,11 +26,11 @@ for scenario in $scenarios; do
     options=
     case $scenario in
         random) options="--duration $RANDOM_DURATION" ;;
-        clock-step)
+        clock-step | clocks-in-turn)
             status=0
-            message=$("$@" chaos --nodes docker --scenario clock-step 2>&1) || status=$?
-            [ "$status" -eq "$REFUSED" ] || fail "clock-step was not refused: $message"
-            echo "clock-step: $message"
+            message=$("$@" chaos --nodes docker --scenario "$scenario" 2>&1) || status=$?
+            [ "$status" -eq "$REFUSED" ] || fail "$scenario was not refused: $message"
+            echo "$scenario: $message"
             continue
             ;;
     esac

@@ -40,7 +40,8 @@ mod simulation;
 mod types;
 
 pub use client::{
-    Holder, Inspection, KeyContent, LockState, NodeInspection, NodeResult, NodeStatus, NodeSurvey, Redlock,
+    ClockRate, Holder, Inspection, KeyContent, LockState, NodeInspection, NodeResult, NodeStatus, NodeSurvey,
+    Redlock,
 };
 #[cfg(feature = "config")]
 pub use config::Setting;

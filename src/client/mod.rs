@@ -15,7 +15,7 @@ use crate::node::Declared;
 use crate::types::Ambient;
 
 pub use inspection::{Holder, Inspection, KeyContent, LockState, NodeInspection};
-pub use nodes::{NodeResult, NodeStatus, NodeSurvey};
+pub use nodes::{ClockRate, NodeResult, NodeStatus, NodeSurvey};
 
 /// A client of N independent Redis masters. Cheap to clone; a service needs one.
 ///

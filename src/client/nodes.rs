@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::coordinator::{Probed, StatusParts};
 use crate::error::NodeFailure;
 use crate::node::{ListInUse, NodeFacts, OtherClients};
+use crate::protocol::Reading;
 
 /// One node as the client sees it.
 #[derive(Clone, Debug)]
@@ -118,14 +119,27 @@ pub struct NodeSurvey {
 struct Measured {
     round_trips: Vec<Duration>,
     clock_offset_micros: i64,
+    reading: Reading,
     clients: u64,
+}
+
+/// How fast a node's clock runs against this machine's; see [`NodeSurvey::clock_rate_since`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ClockRate {
+    /// How many parts in a million the node's clock runs faster than this machine's monotonic clock; negative where the
+    /// node's clock is the slower one.
+    pub ppm: f64,
+    /// By how much `ppm` may be wrong, either way: it is unknown at which moment of a round trip the node reads its clock.
+    pub uncertainty_ppm: f64,
 }
 
 impl NodeSurvey {
     pub(super) fn new(status: NodeStatus, probed: Result<Probed, NodeFailure>) -> Self {
-        let probed = probed.map(|Probed { round_trips, clock_offset, clients }| Measured {
+        let probed = probed.map(|Probed { round_trips, clock_offset, reading, clients }| Measured {
             round_trips,
             clock_offset_micros: clock_offset,
+            reading,
             clients,
         });
         Self { status, probed }
@@ -163,6 +177,17 @@ impl NodeSurvey {
     #[must_use]
     pub fn clock_offset_micros(&self) -> Option<i64> {
         Some(self.probed.as_ref().ok()?.clock_offset_micros)
+    }
+
+    /// How fast the node's clock ran against this machine's since `earlier`, a survey of the same node by the same client.
+    /// The longer ago that survey is, the more exact is the result: after a second it is exact to about one part in a
+    /// million for each microsecond of a round trip. A clock that was stepped in between appears to run at a wrong rate.
+    /// `None` if the node could not be measured in both surveys.
+    #[must_use]
+    pub fn clock_rate_since(&self, earlier: &Self) -> Option<ClockRate> {
+        let reading = |survey: &Self| Some(survey.probed.as_ref().ok()?.reading);
+        let (least, most) = reading(self)?.rate_since(reading(earlier)?)?;
+        Some(ClockRate { ppm: f64::midpoint(least, most), uncertainty_ppm: (most - least) / 2.0 })
     }
 
     /// How many clients are connected to the node, including this one. `None` if the node could not be measured.

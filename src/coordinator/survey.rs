@@ -11,6 +11,7 @@ use crate::node::{
     Answer, Command, CountClients, Declare, Declared, Forget, InspectKey, KeyKind, KeySnapshot, Link,
     ListInUse, NodeFacts, OtherClients, ReadClock, Remove,
 };
+use crate::protocol::Reading;
 use crate::types::{Claim, NodeId, Resource};
 
 /// How often a survey asks a node for its time: enough for a median and a rough maximum of the round trips.
@@ -33,6 +34,8 @@ pub(crate) struct Probed {
     pub(crate) round_trips: Vec<Duration>,
     /// How many microseconds the node's wall clock is ahead of ours.
     pub(crate) clock_offset: i64,
+    /// The reading of the node's clock with the fastest round trip.
+    pub(crate) reading: Reading,
     pub(crate) clients: u64,
 }
 
@@ -88,21 +91,29 @@ impl Coordinator {
 
     async fn probe_node(&self, link: Link) -> Result<Probed, NodeFailure> {
         let mut round_trips = Vec::with_capacity(PROBES);
-        let mut offset_of_fastest = (Duration::MAX, 0);
-        for _ in 0..PROBES {
-            let (sent, wall) = (self.now(), self.ambient.wall_micros());
-            let theirs = self.ask_one(link.clone(), ReadClock).await?;
-            let round_trip = sent.until(self.now());
-            round_trips.push(round_trip);
-            if round_trip < offset_of_fastest.0 {
-                // Assumes that the node read its clock in the middle of the round trip; wrong by at most half of it.
-                let ours = wall.saturating_add(u64::try_from(round_trip.as_micros() / 2).unwrap_or(0));
-                offset_of_fastest = (round_trip, theirs.cast_signed().saturating_sub(ours.cast_signed()));
+        let (mut reading, mut wall) = self.read_clock(&link).await?;
+        round_trips.push(reading.round_trip());
+        for _ in 1..PROBES {
+            let (next, next_wall) = self.read_clock(&link).await?;
+            round_trips.push(next.round_trip());
+            if next.round_trip() < reading.round_trip() {
+                (reading, wall) = (next, next_wall);
             }
         }
         round_trips.sort_unstable();
+        // Assumes that the node read its clock in the middle of the round trip; wrong by at most half of it.
+        let half = u64::try_from(reading.round_trip().as_micros() / 2).unwrap_or(0);
+        let clock_offset =
+            reading.clock.cast_signed().saturating_sub(wall.saturating_add(half).cast_signed());
         let clients = self.ask_one(link, CountClients).await?;
-        Ok(Probed { round_trips, clock_offset: offset_of_fastest.1, clients })
+        Ok(Probed { round_trips, clock_offset, reading, clients })
+    }
+
+    /// Reads a node's clock, and our wall clock before that.
+    async fn read_clock(&self, link: &Link) -> Result<(Reading, u64), NodeFailure> {
+        let (sent, wall) = (self.now(), self.ambient.wall_micros());
+        let clock = self.ask_one(link.clone(), ReadClock).await?;
+        Ok((Reading { sent, received: self.now(), clock }, wall))
     }
 
     /// Asks each node what it holds under the key of `resource`.

@@ -37,10 +37,26 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    pub(crate) fn round_trip(self) -> Duration {
+        self.sent.until(self.received)
+    }
+
     /// How far the node's clock was ahead of ours, in nanoseconds: at least the first and at most the second.
     pub(super) fn offset(self) -> (i128, i128) {
         let clock = i128::from(self.clock) * 1000;
         (clock - i128::from(self.received.as_nanos()), clock + 999 - i128::from(self.sent.as_nanos()))
+    }
+
+    /// How many parts in a million the node's clock ran faster than ours from `earlier` to here: at least the first and at
+    /// most the second. `None` unless the earlier reading was over when this one began.
+    pub(crate) fn rate_since(self, earlier: Self) -> Option<(f64, f64)> {
+        let shortest = earlier.received.until(self.sent).as_secs_f64();
+        let longest = earlier.sent.until(self.received).as_secs_f64();
+        let theirs = i128::from(self.clock) - i128::from(earlier.clock);
+        // Both readings are rounded down to a microsecond.
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of less than a century are exact")]
+        let (least, most) = ((theirs - 1) as f64, (theirs + 1) as f64);
+        (shortest > 0.0).then(|| (least / longest - 1e6, most / shortest - 1e6))
     }
 
     /// By how much the node's clock ran ahead of ours from `earlier` to here, and not less; and how long that took, at

@@ -54,6 +54,25 @@ fn a_step_keeps_a_node_out_while_leases_are_alive_that_it_endangers() {
 }
 
 #[test]
+fn the_rate_of_a_clock_is_told_within_what_the_round_trips_hide() {
+    let lasting = |sent, received, clock_ms: u64| Reading {
+        sent: ms(sent),
+        received: ms(received),
+        clock: (OFFSET_MS + clock_ms) * 1000,
+    };
+    // The clock advances by 1010 ms, and ours by something from 990 to 1010 ms.
+    let (earlier, later) = (lasting(1_000, 1_010, 1_000), lasting(2_000, 2_010, 2_010));
+    let (least, most) = later.rate_since(earlier).unwrap();
+    assert!((-1.0..=0.0).contains(&least), "{least}");
+    assert!((20_202.0..20_204.0).contains(&most), "{most}");
+    // A clock that was set back.
+    let (least, most) = lasting(3_000, 3_010, 0).rate_since(earlier).unwrap();
+    assert!(least < most && most < -1_000_000.0, "{least} {most}");
+    assert_eq!(earlier.rate_since(earlier), None);
+    assert_eq!(lasting(1_005, 1_015, 1_005).rate_since(earlier), None, "it began before the other ended");
+}
+
+#[test]
 fn small_steps_add_up() {
     let readings: Vec<_> = (0..10).map(|i| (1_000 + 100 * i, 2 * i)).collect();
     // Each is less than 3 ms, which two clocks may run apart between two readings; 18 ms in 0.9 s are not.

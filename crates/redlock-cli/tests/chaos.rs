@@ -235,7 +235,7 @@ fn mistakes_are_told_before_anything_starts() {
     let file = scenario(&directory, &format!("{head}{two}"));
     let settings = directory.path().join("settings.toml");
     fs::write(&settings, format!("{head}[settings]\nttl = \"1ms\"\n")).unwrap();
-    let table: [(&[&str], i32, &[&str]); 9] = [
+    let table: [(&[&str], i32, &[&str]); 10] = [
         (&["--scenario", "nothing"], 78, &["the ready ones are minority-down"]),
         (&["--scenario", "flaping-node"], 78, &["did you mean flapping-node?"]),
         (
@@ -260,6 +260,11 @@ fn mistakes_are_told_before_anything_starts() {
                 "run by somebody else",
             ],
         ),
+        (
+            &["--scenario", "clock-step", "--without", "kill"],
+            78,
+            &["--without kill: the faults of this scenario are clock-rate, clock-step"],
+        ),
         (&["--set", "tll=3s"], 78, &["tll"]),
         (&["--duration", "0s"], 64, &["must be at least 1s"]),
         (&["--scenario", "partitioned-client", "--clients", "1"], 78, &["clients: 2; must be"]),
@@ -278,5 +283,5 @@ fn mistakes_are_told_before_anything_starts() {
 fn the_ready_scenarios_are_listed() {
     let output = run(&["--list"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!((output.status.code(), text.lines().count()), (Some(0), 9), "{text}");
+    assert_eq!((output.status.code(), text.lines().count()), (Some(0), 10), "{text}");
 }

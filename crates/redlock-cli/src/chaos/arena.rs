@@ -91,7 +91,9 @@ impl Arena {
     ///
     /// All scheduled faults that cannot be applied to these nodes.
     pub(crate) fn admit(&self, scenario: &mut Scenario) -> Result<Vec<String>, Failure> {
+        let without = scenario.without.clone();
         let refused = |fault: &Fault| match &fault.harm {
+            Harm::Node(_) if without.iter().any(|word| word == fault.name) => None,
             Harm::Node(nemesis) => self.nodes().check(nemesis).err(),
             Harm::Way { .. } | Harm::Client(_) => None,
         };
@@ -235,10 +237,11 @@ fn start_local(scenario: &Scenario) -> Result<LocalCluster, ClusterError> {
     }
 }
 
-/// All faults of nodes in a scenario.
+/// All faults of nodes in a scenario that are played.
 fn nemeses(scenario: &Scenario) -> impl Iterator<Item = Nemesis> {
     let random = scenario.random.iter().flat_map(|random| random.faults.iter().map(|(_, fault)| fault));
-    scenario.faults.iter().chain(random).filter_map(|fault| match &fault.harm {
+    let played = scenario.faults.iter().chain(random).filter(|fault| !scenario.leaves_out(fault.name));
+    played.filter_map(|fault| match &fault.harm {
         Harm::Node(nemesis) => Some(nemesis.clone()),
         Harm::Way { link, .. } => Some(Nemesis::Link { from: redlock_testing::Clients::One(0), link: *link }),
         Harm::Client(_) => None,

@@ -38,7 +38,7 @@ const ANSWERS_WAITING: usize = 4;
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
-    /// The URL of each node.
+    /// The URL of each node, instead of those of the settings.
     #[arg(long)]
     url: Vec<String>,
     /// Settings that every other source overrides.
@@ -86,6 +86,9 @@ pub(crate) struct Args {
     /// Number of slots.
     #[arg(long)]
     pub(super) slots: usize,
+    /// Shortest TTL, in microseconds; 0 for the setting.
+    #[arg(long)]
+    pub(super) shortest_ttl: u64,
 }
 
 impl Args {
@@ -99,7 +102,8 @@ impl Args {
         let defaults = self.default.iter();
         let defaults = defaults.map(|(setting, value)| ("--default", setting.as_str(), value.as_str()));
         let builder = if self.defaults_alone { below(defaults) } else { nodes.over(below(defaults)) };
-        checked(builder.nodes(named).owner(&self.owner))
+        let builder = if self.url.is_empty() { builder } else { builder.nodes(named) };
+        checked(builder.owner(&self.owner))
     }
 }
 
@@ -165,7 +169,7 @@ impl Client {
     /// Runs one section after another until one fails.
     async fn work(&mut self) {
         loop {
-            let wish = Wish::draw(&self.args, &mut self.dice);
+            let wish = Wish::draw(&self.args, self.ttl, &mut self.dice);
             if self.args.without_lock {
                 self.visit_unlocked(&wish).await;
             } else {

@@ -49,7 +49,8 @@ Examples:
   redlock chaos --list
   redlock chaos --duration 1m --report /tmp/report
   redlock chaos --scenario majority-outage --config redlock.toml
-  redlock chaos --nodes docker --seed 7 --json | jq .verdict";
+  redlock chaos --nodes docker --seed 7 --json | jq .verdict
+  redlock chaos --scenario clocks-in-turn --seed 7 --without clock-step";
 
 /// The options of `redlock chaos`. Has no `Debug`, because URLs hold passwords.
 #[derive(clap::Args)]
@@ -74,6 +75,10 @@ pub(crate) struct Args {
     /// Seed that decides which fault hits which victim and when [default: random].
     #[arg(long)]
     seed: Option<u64>,
+    /// Leave out the faults that the scenario calls so, to compare. The seed decides the same of all others; may be
+    /// repeated.
+    #[arg(long, value_name = "NEMESIS")]
+    without: Vec<String>,
     /// Write report.html, report.json and history.jsonl into this directory.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -117,6 +122,7 @@ pub(crate) async fn run(args: Args, report: Report) -> Result<Exit, Failure> {
         nodes: kind.nodes(),
         clients: args.clients.map(|clients| usize::try_from(clients).unwrap_or(1)),
         duration: args.duration,
+        without: args.without.clone(),
     };
     let mut scenario = Scenario::load(&args.scenario, &given)?;
     let settings = settings(&args, &scenario)?;
@@ -272,6 +278,9 @@ impl Run {
         if let Some(file) = &args.config {
             command.push_str(&format!(" --config {}", file.display()));
         }
+        for nemesis in &args.without {
+            command.push_str(&format!(" --without {nemesis}"));
+        }
         for (setting, value) in &args.set {
             command.push_str(&format!(" --set {setting}={value}"));
         }
@@ -301,6 +310,7 @@ pub(crate) fn work_arguments(scenario: &Scenario, arena: &Arena, client: usize) 
         ("--slot-one-in", work.slot_one_in),
         ("--lead-one-in", work.lead_one_in),
         ("--slots", work.slots),
+        ("--shortest-ttl", micros(work.shortest_ttl)),
     ];
     for (flag, number) in numbers {
         arguments.extend([flag.into(), number.to_string().into()]);

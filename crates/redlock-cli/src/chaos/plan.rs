@@ -75,6 +75,7 @@ pub(crate) fn draw(scenario: &Scenario, scope: Scope) -> Vec<Planned> {
     if let Some(random) = &scenario.random {
         planner.draw_random(random);
     }
+    planner.planned.retain(|planned| !scenario.leaves_out(planned.name));
     planner.planned.sort_by_key(|planned| planned.at);
     planner.planned
 }
@@ -324,6 +325,18 @@ mod tests {
         let scenario = Scenario::load("random", &Given::default()).unwrap();
         assert_eq!(draw(&scenario, scope(1)), draw(&scenario, scope(1)));
         assert_ne!(draw(&scenario, scope(1)), draw(&scenario, scope(2)));
+    }
+
+    #[test]
+    fn what_is_left_out_changes_nothing_else() {
+        let without = Given { without: vec!["clock-step".into(), "kill".into()], ..Given::default() };
+        for name in ["clocks-in-turn", "random"] {
+            let mut all = draw(&Scenario::load(name, &Given::default()).unwrap(), scope(1));
+            let scenario = Scenario::load(name, &without).unwrap();
+            assert!(all.iter().any(|planned| scenario.leaves_out(planned.name)));
+            all.retain(|planned| !scenario.leaves_out(planned.name));
+            assert_eq!(draw(&scenario, scope(1)), all);
+        }
     }
 
     #[test]

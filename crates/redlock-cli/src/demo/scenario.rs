@@ -66,6 +66,7 @@ pub(super) fn draw(nodes: usize, workers: usize, seed: u64) -> Scenario {
             fault(other, (first + further) % nodes, second_at, second_lasts),
         ],
         random: None,
+        without: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redlock_quorum::{
-    NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence, QuarantineCause,
+    ClockRate, NodeFacts, NodeFailure, NodeStatus, NodeSurvey, OtherClients, Persistence, QuarantineCause,
 };
 
 /// One node. `failure` is the reason why its vote does not count now.
@@ -23,6 +23,8 @@ pub(super) struct Measured {
     pub(super) p99: Duration,
     /// How far the node's wall clock is ahead of this machine's.
     pub(super) clock_offset_micros: i64,
+    /// How much faster that clock runs than this machine's; `None` if the sample was too short to tell.
+    pub(super) clock_rate: Option<ClockRate>,
     pub(super) clients: u64,
 }
 
@@ -36,8 +38,12 @@ pub(super) enum State {
     Unreachable,
 }
 
+/// A rate that is less certain than a tenth of the default `clock_drift_factor` tells nothing.
+const UNCERTAINTY_MAX_PPM: f64 = 1000.0;
+
 impl Examined {
-    pub(super) fn new(survey: &NodeSurvey) -> Self {
+    /// What a survey found, and since `earlier` the rate of the node's clock.
+    pub(super) fn new(survey: &NodeSurvey, earlier: &NodeSurvey) -> Self {
         let status: &NodeStatus = survey.status();
         Self {
             name: status.name().to_owned(),
@@ -50,7 +56,7 @@ impl Examined {
                 .cloned(),
             facts: status.facts().cloned(),
             others: status.other_clients().clone(),
-            measured: Measured::of(survey),
+            measured: Measured::of(survey, earlier),
         }
     }
 
@@ -95,11 +101,13 @@ fn is_of_newcomers(failure: &NodeFailure) -> bool {
 }
 
 impl Measured {
-    fn of(survey: &NodeSurvey) -> Option<Self> {
+    fn of(survey: &NodeSurvey, earlier: &NodeSurvey) -> Option<Self> {
+        let clock_rate = survey.clock_rate_since(earlier);
         Some(Self {
             median: survey.round_trip(0.5)?,
             p99: survey.round_trip(0.99)?,
             clock_offset_micros: survey.clock_offset_micros()?,
+            clock_rate: clock_rate.filter(|rate| rate.uncertainty_ppm <= UNCERTAINTY_MAX_PPM),
             clients: survey.connected_clients()?,
         })
     }

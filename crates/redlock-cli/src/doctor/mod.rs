@@ -6,10 +6,12 @@ mod findings;
 mod sheet;
 mod tuning;
 
+use std::time::Duration;
+
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::nodes::{ENVIRONMENT, NodeArgs, checked};
-use crate::output::{self, Medium};
+use crate::output::{self, Medium, setting};
 
 use examined::Examined;
 use finding::{Finding, Severity};
@@ -18,13 +20,15 @@ const ABOUT: &str = "\
 Examine the nodes: what they are, whether their votes count, and what to do about it
 
 Shows a table of the nodes, then what is wrong or could be better, and last whether locks can be taken and how many \
-more nodes may be lost. CLOCK is how far a node's wall clock is ahead of this machine's; the round trips are those of \
-fifty small commands. Changes nothing except the record that every client writes to the nodes when it connects.";
+more nodes may be lost. CLOCK is how far a node's wall clock is ahead of this machine's. RATE is how much faster it runs, \
+in parts in a million (ppm), or \"not measured\" where --sample is too short for the round trips. The round trips are \
+those of fifty small commands. Changes nothing except the record that every client writes to the nodes when it connects.";
 
 const EXAMPLES: &str = "\
 Examples:
   redlock doctor
   redlock doctor --config /etc/redlock.toml
+  redlock doctor --sample 1m
   redlock doctor --json | jq '.findings[] | .what'
   redlock doctor >/dev/null || echo 'see to the lock nodes' | mail ops
 
@@ -36,9 +40,23 @@ On a terminal the result is a table, elsewhere tab-separated lines.";
 pub(crate) struct Args {
     #[command(flatten)]
     nodes: NodeArgs,
+    /// How long to follow the clocks before their rates are told. The longer, the more exact; up to 1h.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = sample)]
+    sample: Duration,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
+}
+
+/// The longest sample. A rate changes with the temperature, so longer ones would tell no more.
+const SAMPLE_MAX: Duration = Duration::from_secs(3600);
+
+fn sample(text: &str) -> Result<Duration, String> {
+    let sample = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if sample > SAMPLE_MAX {
+        return Err(format!("must be at most {}", setting(SAMPLE_MAX)));
+    }
+    Ok(sample)
 }
 
 fn after_help() -> String {
@@ -67,10 +85,14 @@ struct Quorum {
 }
 
 pub(crate) async fn run(args: Args) -> Result<Exit, Failure> {
-    let Args { nodes, json } = args;
+    let Args { nodes, sample, json } = args;
     let settings = checked(nodes.builder())?;
     let redlock = settings.clone().connect().await;
-    let nodes: Vec<_> = redlock.survey().await.iter().map(Examined::new).collect();
+    let earlier = redlock.survey().await;
+    tokio::time::sleep(sample).await;
+    let surveys = redlock.survey().await;
+    let nodes: Vec<_> =
+        surveys.iter().zip(&earlier).map(|(survey, earlier)| Examined::new(survey, earlier)).collect();
     let findings = findings::of(&nodes, &settings, redlock.longest_max_ttl());
     let voting = || nodes.iter().enumerate().filter(|(_, node)| node.votes()).map(|(i, _)| i);
     let lost = settings.nodes() - voting().count();

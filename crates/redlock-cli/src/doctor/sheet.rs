@@ -13,9 +13,9 @@ use crate::output::{Medium, Table, Tone, millis, short};
 
 /// Digits of a run id that are enough to tell two apart.
 const RUN_ID_CHARS: usize = 8;
-const HEADER: [&str; 12] = [
-    "NODE", "STATE", "ROLE", "VERSION", "RUN ID", "UPTIME", "DURABLE", "EVICTION", "CLOCK", "MEDIAN", "P99",
-    "CLIENTS",
+const HEADER: [&str; 13] = [
+    "NODE", "STATE", "ROLE", "VERSION", "RUN ID", "UPTIME", "DURABLE", "EVICTION", "CLOCK", "RATE", "MEDIAN",
+    "P99", "CLIENTS",
 ];
 const UNKNOWN: &str = "-";
 
@@ -103,6 +103,10 @@ fn row(node: &Examined) -> Vec<(String, Tone)> {
     cell(facts.map(eviction));
     let measured = node.measured;
     cell(measured.map(|measured| offset(measured.clock_offset_micros)));
+    cell(measured.map(|measured| match measured.clock_rate {
+        Some(known) => rate(known.ppm, known.uncertainty_ppm),
+        None => "not measured".to_owned(),
+    }));
     cell(measured.map(|measured| short(measured.median)));
     cell(measured.map(|measured| short(measured.p99)));
     cell(measured.map(|measured| measured.clients.to_string()));
@@ -126,6 +130,11 @@ fn eviction(facts: &NodeFacts) -> String {
 fn offset(micros: i64) -> String {
     let sign = if micros < 0 { '-' } else { '+' };
     format!("{sign}{}", short(Duration::from_micros(micros.unsigned_abs())))
+}
+
+fn rate(ppm: f64, uncertainty_ppm: f64) -> String {
+    // Zero is added because a rounded -0.3 would be -0.
+    format!("{:+.0} ± {:.0} ppm", ppm.round() + 0.0, uncertainty_ppm.ceil())
 }
 
 pub(super) fn as_json(nodes: &[Examined], findings: &[Finding], quorum: Quorum, health: Health) -> Value {
@@ -175,10 +184,12 @@ fn node_as_json(node: &Examined) -> Value {
         "appendfsync": facts.and_then(NodeFacts::append_fsync),
         "maxmemory": facts.map(NodeFacts::max_memory),
         "maxmemory_policy": facts.map(NodeFacts::eviction_policy),
-        "measured": measured.map(|Measured { median, p99, clock_offset_micros, clients }| json!({
+        "measured": measured.map(|Measured { median, p99, clock_offset_micros, clock_rate, clients }| json!({
             "round_trip_median_ms": millis(median),
             "round_trip_p99_ms": millis(p99),
             "clock_offset_us": clock_offset_micros,
+            "clock_rate_ppm": clock_rate.map(|rate| rate.ppm),
+            "clock_rate_uncertainty_ppm": clock_rate.map(|rate| rate.uncertainty_ppm),
             "connected_clients": clients,
         })),
     })
@@ -191,4 +202,45 @@ fn finding_as_json(finding: &Finding) -> Value {
         Severity::Note => "note",
     };
     json!({ "severity": severity, "nodes": nodes, "what": what, "advice": advice })
+}
+
+#[cfg(test)]
+mod tests {
+    use redlock_quorum::OtherClients;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_that_is_not_known_is_told_as_not_measured() {
+        let measured = Measured {
+            median: Duration::from_millis(1),
+            p99: Duration::from_millis(2),
+            clock_offset_micros: -4,
+            clock_rate: None,
+            clients: 1,
+        };
+        let node = |measured| Examined {
+            name: "a".to_owned(),
+            id: None,
+            failure: None,
+            facts: None,
+            others: OtherClients::Unknown,
+            measured,
+        };
+        let column = HEADER.iter().position(|name| *name == "RATE").unwrap();
+        let cell = |node: &Examined| row(node)[column].0.clone();
+        assert_eq!(cell(&node(Some(measured))), "not measured");
+        assert_eq!(cell(&node(None)), UNKNOWN);
+        let json = node_as_json(&node(Some(measured)));
+        assert_eq!(json["measured"]["clock_rate_ppm"], Value::Null);
+    }
+
+    #[test]
+    fn a_rate_has_a_sign_and_its_uncertainty_is_rounded_up() {
+        let table =
+            [(9000.4, 100.2, "+9000 ± 101 ppm"), (-0.4, 0.1, "+0 ± 1 ppm"), (-12.0, 3.0, "-12 ± 3 ppm")];
+        for (ppm, uncertainty, expected) in table {
+            assert_eq!(rate(ppm, uncertainty), expected);
+        }
+    }
 }

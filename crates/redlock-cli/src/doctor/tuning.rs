@@ -219,7 +219,13 @@ mod tests {
     /// A node that votes.
     fn node(name: &str, clock_offset_millis: i64, p99: Duration) -> Examined {
         let clock_offset_micros = clock_offset_millis * 1000;
-        let measured = Measured { median: Duration::from_millis(1), p99, clock_offset_micros, clients: 1 };
+        let measured = Measured {
+            median: Duration::from_millis(1),
+            p99,
+            clock_offset_micros,
+            clock_rate: None,
+            clients: 1,
+        };
         Examined {
             name: name.to_owned(),
             id: Some(format!("id-{name}")),

@@ -7,8 +7,8 @@ use crate::support::{Ended, Scene, eventually};
 
 /// Runs the doctor twice, for programs and for people. Both results must agree.
 fn examine(scene: &Scene, arguments: &[&str], code: i32) -> (Value, String) {
-    let json = scene.run(&[&["doctor", "--json"], arguments].concat());
-    let text = scene.run(&[&["doctor"], arguments].concat());
+    let json = scene.run(&[&["doctor", "--json", "--sample=0s"], arguments].concat());
+    let text = scene.run(&[&["doctor", "--sample=0s"], arguments].concat());
     for Ended { code: ended, stderr, .. } in [&json, &text] {
         assert_eq!((*ended, stderr.as_str()), (Some(code), ""), "{json:?} {text:?}");
     }
@@ -74,6 +74,26 @@ fn five_healthy_nodes() {
     let rows: Vec<_> = text.lines().take(6).map(|line| line.split('\t').collect::<Vec<_>>()).collect();
     assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{text}");
     assert_eq!((rows[0][0], rows[5][0]), ("NODE", &*format!("127.0.0.1:{}", scene.cluster.port(4))));
+}
+
+#[test]
+fn clocks_that_run_at_a_wrong_rate() {
+    let scene = Scene::of(LocalCluster::builder().nodes(3).adjustable_clocks().start().unwrap());
+    let rates = [0, 5_000, -200_000];
+    (0..3).for_each(|node| scene.cluster.set_clock_rate(node, rates[node]).unwrap());
+    // Long enough for the round trips of a busy machine. Neither rate costs a node its vote.
+    let ended = scene.run(&["doctor", "--json", "--sample=5s"]);
+    let result: Value = serde_json::from_str(&ended.stdout).unwrap();
+    for (node, rate) in result["nodes"].as_array().unwrap().iter().zip(rates) {
+        assert_eq!(node["state"], "votes", "{result:#}");
+        let [ppm, uncertainty] = ["clock_rate_ppm", "clock_rate_uncertainty_ppm"]
+            .map(|field| node["measured"][field].as_f64().unwrap_or_else(|| panic!("{result:#}")));
+        // The preloaded clock rounds, too.
+        assert!((ppm - f64::from(rate)).abs() <= uncertainty + 5.0, "{rate}: {node:#}");
+        assert!(0.0 < uncertainty && uncertainty <= 1000.0, "{node:#}");
+    }
+    let ended = scene.run(&["doctor", "--sample=2h"]);
+    assert!(ended.code == Some(64) && ended.stderr.contains("must be at most 1h"), "{ended:?}");
 }
 
 #[test]

@@ -246,6 +246,11 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
+    /// Ends the tool's input, if that is a pipe.
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin = None;
+    }
+
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap()
     }

@@ -24,7 +24,7 @@ struct Named {
     /// The scenario's word for the fault, and its position in the file.
     what: String,
     at: Duration,
-    /// How many nodes, ways or clients the fault hits at once.
+    /// How many nodes, ways or clients the fault hits at once; none if it is left out.
     acts: usize,
 }
 
@@ -40,7 +40,11 @@ impl Expected {
                 Timing::Once { at } | Timing::Repeated { at, .. } => at,
                 Timing::Random => Duration::ZERO,
             },
-            acts: fault.acts(scenario.nodes.len(), scenario.clients),
+            acts: if scenario.leaves_out(fault.name) {
+                0
+            } else {
+                fault.acts(scenario.nodes.len(), scenario.clients)
+            },
         };
         Self {
             faults: scenario.faults.iter().map(named).collect(),

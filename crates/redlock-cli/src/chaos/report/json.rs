@@ -55,6 +55,7 @@ pub(super) fn of(facts: Facts<'_>) -> Value {
         "excused": violations(facts, &judgement.excused),
         "scenario": run.scenario.name,
         "about": run.scenario.about,
+        "without": run.scenario.without,
         "seed": run.seed,
         "command": run.command(),
         "version": env!("CARGO_PKG_VERSION"),

@@ -33,7 +33,7 @@ const RESOURCES_MAX: u64 = super::event::LONG as u64;
 pub(crate) const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// The scenarios that are built in, by name.
-pub(super) const READY: [(&str, &str); 9] = [
+pub(super) const READY: [(&str, &str); 10] = [
     ("minority-down", include_str!("../scenarios/minority-down.toml")),
     ("rolling-restart", include_str!("../scenarios/rolling-restart.toml")),
     ("majority-outage", include_str!("../scenarios/majority-outage.toml")),
@@ -41,6 +41,7 @@ pub(super) const READY: [(&str, &str); 9] = [
     ("partitioned-client", include_str!("../scenarios/partitioned-client.toml")),
     ("slow-node", include_str!("../scenarios/slow-node.toml")),
     ("clock-step", include_str!("../scenarios/clock-step.toml")),
+    ("clocks-in-turn", include_str!("../scenarios/clocks-in-turn.toml")),
     ("amnesia", include_str!("../scenarios/amnesia.toml")),
     ("random", include_str!("../scenarios/random.toml")),
 ];
@@ -60,6 +61,8 @@ pub(crate) struct Scenario {
     pub(crate) settings: Vec<Assignment>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) random: Option<Random>,
+    /// The words of faults that are planned and not played.
+    pub(crate) without: Vec<String>,
 }
 
 /// One setting of the lock, as the scenario gives it.
@@ -78,6 +81,8 @@ pub(crate) struct Given {
     pub(crate) nodes: Option<Vec<String>>,
     pub(crate) clients: Option<usize>,
     pub(crate) duration: Option<Duration>,
+    /// The words of faults that are not played.
+    pub(crate) without: Vec<String>,
 }
 
 /// The work of the clients.
@@ -105,6 +110,8 @@ pub(crate) struct Work {
     pub(crate) lead_one_in: u64,
     /// Number of slots.
     pub(crate) slots: u64,
+    /// The TTL of each lease is drawn from here to the setting `ttl`; zero for always the latter.
+    pub(crate) shortest_ttl: Duration,
 }
 
 /// Whether a local node keeps its data when it is killed.
@@ -142,6 +149,7 @@ impl Default for Work {
             slot_one_in: 8,
             lead_one_in: 12,
             slots: 3,
+            shortest_ttl: Duration::ZERO,
         }
     }
 }
@@ -156,7 +164,7 @@ impl Scenario {
         let wrong =
             |mistakes: Vec<Mistake>| Failure::Scenario(mistakes.iter().map(ToString::to_string).collect());
         if let Some((name, text)) = READY.iter().find(|(ready, _)| *ready == name) {
-            return parse(name, name, text, given).map_err(wrong);
+            return parse(name, name, text, given).map_err(wrong)?.leaving_out(&given.without);
         }
         let path = Path::new(name);
         let failed = |reason: String| Failure::Scenario(vec![format!("scenario {name}: {reason}")]);
@@ -168,7 +176,28 @@ impl Scenario {
         }
         let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        parse(&stem, name, &text, given).map_err(wrong)
+        parse(&stem, name, &text, given).map_err(wrong)?.leaving_out(&given.without)
+    }
+
+    /// The scenario without the faults of these words. They stay in the plan, so that a seed decides the same of the others.
+    fn leaving_out(self, without: &[String]) -> Result<Self, Failure> {
+        let random = self.random.iter().flat_map(|random| random.faults.iter().map(|(_, fault)| fault));
+        let mut words: Vec<&str> = self.faults.iter().chain(random).map(|fault| fault.name).collect();
+        words.sort_unstable();
+        words.dedup();
+        let wrong = |word: &&String| !words.contains(&word.as_str());
+        let mistake =
+            |word: &String| format!("--without {word}: the faults of this scenario are {}", words.join(", "));
+        let mistakes: Vec<String> = without.iter().filter(wrong).map(mistake).collect();
+        if !mistakes.is_empty() {
+            return Err(Failure::Scenario(mistakes));
+        }
+        Ok(Self { without: without.to_vec(), ..self })
+    }
+
+    /// Whether faults of this word are not played.
+    pub(crate) fn leaves_out(&self, word: &str) -> bool {
+        self.without.iter().any(|left_out| left_out == word)
     }
 }
 
@@ -186,7 +215,7 @@ fn local_name(node: usize) -> String {
 
 const FIELDS: [&str; 9] =
     ["about", "nodes", "durability", "duration", "clients", "work", "settings", "fault", "random"];
-const WORK_FIELDS: [&str; 11] = [
+const WORK_FIELDS: [&str; 12] = [
     "resources",
     "hold",
     "rest",
@@ -198,6 +227,7 @@ const WORK_FIELDS: [&str; 11] = [
     "slot_one_in",
     "lead_one_in",
     "slots",
+    "shortest_ttl",
 ];
 const RANDOM_FIELDS: [&str; 4] = ["every", "nodes", "clients", "fault"];
 const DURABILITIES: &[(&str, Durability)] =
@@ -258,6 +288,7 @@ fn read(name: &str, mut fields: Fields<'_, '_>, given: &Given) -> Option<Scenari
         faults,
         random,
         nodes,
+        without: Vec::new(),
     })
 }
 
@@ -268,6 +299,8 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
     let hold = duration("hold", default.hold);
     let rest = duration("rest", default.rest);
     let long_hold = duration("long_hold", default.long_hold);
+    let shortest_ttl =
+        fields.optional("shortest_ttl", text::ttl).map_or(default.shortest_ttl, |(ttl, _)| ttl);
     let mut number = |name, least, most, default| {
         fields.optional(name, text::number(least, most)).map_or(default, |(read, _)| read)
     };
@@ -293,6 +326,7 @@ fn read_work(mut fields: Fields<'_, '_>) -> Work {
         slot_one_in,
         lead_one_in,
         slots,
+        shortest_ttl,
     }
 }
 

@@ -25,6 +25,7 @@ fn a_mistake_is_told_with_what_is_wrong_and_where() {
         ("nodes = 32", "t.toml:3:9: nodes: 32; must be a whole number between 1 and 31"),
         ("work = 3", "work: 3; must be a table"),
         ("[work]\nhold = \"fast\"", "t.toml:4:8: work.hold: \"fast\"; must be a duration with a unit"),
+        ("[work]\nshortest_ttl = \"5ms\"", "work.shortest_ttl: \"5ms\"; must be at least 10ms"),
         ("[work]\nhalt = \"1s\"", "work.halt: no such field; did you mean hold?"),
         ("[[fault]]\nnemesis = \"kill\"", "t.toml:3:1: the nemesis \"kill\" needs for"),
         ("[[fault]]\nfor = \"1s\"", "a fault needs nemesis"),

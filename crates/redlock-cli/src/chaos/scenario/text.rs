@@ -10,6 +10,9 @@ use crate::dice::Dice;
 /// Faults in a closer sequence than this would be one fault.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+/// The shortest TTL that the lock takes.
+const TTL_MIN: Duration = Duration::from_millis(10);
+
 /// `"2s"`, or `["1s", "3s"]` for a random value in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -55,6 +58,12 @@ pub(super) fn interval(value: &DeValue<'_>) -> Result<Range, String> {
 pub(super) fn duration(value: &DeValue<'_>) -> Result<Duration, String> {
     let expected = || "must be a duration with a unit, such as \"250ms\" or \"1m30s\"".to_owned();
     value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or_else(expected)
+}
+
+/// Reads the TTL of a lease.
+pub(super) fn ttl(value: &DeValue<'_>) -> Result<Duration, String> {
+    let ttl = duration(value)?;
+    if ttl < TTL_MIN { Err(format!("must be at least {TTL_MIN:?}")) } else { Ok(ttl) }
 }
 
 pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
