@@ -56,7 +56,10 @@ impl Reading {
         // Both readings are rounded down to a microsecond.
         #[expect(clippy::cast_precision_loss, reason = "microseconds of less than a century are exact")]
         let (least, most) = ((theirs - 1) as f64, (theirs + 1) as f64);
-        (shortest > 0.0).then(|| (least / longest - 1e6, most / shortest - 1e6))
+        (shortest > 0.0).then(|| {
+            // Of a clock that was set back both are negative, and a shorter time makes them lower.
+            ((least / longest).min(least / shortest) - 1e6, (most / longest).max(most / shortest) - 1e6)
+        })
     }
 
     /// By how much the node's clock ran ahead of ours from `earlier` to here, and not less; and how long that took, at
