@@ -124,7 +124,7 @@ impl Guard {
         let mut known = roster.known();
         if planted::is(planted::Fault::StrangerBelieved) {
             for own in known.iter_mut().flatten() {
-                own.record.lists.clear();
+                own.record_mut().lists.clear();
                 own.replaced = None;
             }
         }

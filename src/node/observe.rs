@@ -117,7 +117,7 @@ impl Observer {
         let persistence = facts.persistence();
         // The roster fills in `replaced`, because it knows which node was met before.
         let known = NodeView {
-            record,
+            record: record.into(),
             persistence,
             clock,
             sent,

@@ -324,7 +324,7 @@ impl Roster {
             if planted::is(planted::Fault::MaxTtlReadOnce)
                 && let Some(before) = &before
             {
-                before.record.announced.clone_into(&mut seen.record.announced);
+                before.record.announced.clone_into(&mut seen.record_mut().announced);
             }
             let is_same = before.as_ref().is_none_or(|before| before.record.id == seen.record.id);
             let replaced = before.and_then(|before| before.replaced);

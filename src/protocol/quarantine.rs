@@ -8,6 +8,7 @@
 //! until 90 + 20 + 0.2 + 2 = 112.2 s. Each lease that counted on the node was granted before 90 s and has expired by
 //! 110.2 s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::intervals::{MARGIN, announced_late, span, used_for};
@@ -25,7 +26,7 @@ pub(crate) enum RestartGuard {
 /// A client's knowledge of one of its nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeView {
-    pub(crate) record: Record,
+    pub(crate) record: Arc<Record>,
     pub(crate) persistence: Persistence,
     /// The node's clock at the observation, and our clock before and after it.
     pub(crate) clock: u64,
@@ -68,6 +69,11 @@ impl RestartGuard {
 }
 
 impl NodeView {
+    /// The record of this view alone, for tests and planted bugs.
+    pub(crate) fn record_mut(&mut self) -> &mut Record {
+        Arc::make_mut(&mut self.record)
+    }
+
     /// Why the node has no vote for us because of a change of node lists.
     pub(crate) fn bar(&self) -> Option<Bar> {
         bar(&self.told, &self.record, self.clock, used_for(self.record.longest()))

@@ -46,7 +46,7 @@ fn node(id: &str, whole: u64) -> NodeView {
         stepped: None,
     };
     NodeView {
-        record,
+        record: record.into(),
         persistence: Persistence::Durable,
         clock: (100 + OFFSET) * S,
         sent: at(100),
@@ -75,7 +75,7 @@ fn memory_that_is_too_young_counts_when_the_longest_lease_its_drift_and_a_margin
     assert_eq!(judged(|known| known[0] = node("a", 90)), Some((114, QuarantineCause::NewOrWiped)));
     let declared = |known: &mut [NodeView; 3]| {
         known[0] = node("a", 90);
-        known[0].record.is_declared = true;
+        known[0].record_mut().is_declared = true;
     };
     assert_eq!(judged(declared), None);
     assert!(RestartGuard::Off.quarantine(0, &nodes()).is_none());
@@ -87,7 +87,7 @@ fn a_longer_lease_counts_whichever_node_tells_of_it_unless_it_was_announced_afte
     for (first, until) in [(92, 90 + 68), (93, 114)] {
         let longer = |known: &mut [NodeView; 3]| {
             known[0] = node("a", 90);
-            known[2].record.announced.insert(60_000, told(first, 100));
+            known[2].record_mut().announced.insert(60_000, told(first, 100));
         };
         assert_eq!(judged(longer).map(|(until, _)| until), Some(until), "announced at {first} s");
     }
@@ -109,7 +109,7 @@ fn a_quarantine_does_not_end_by_what_was_heard_before_the_break() {
 #[test]
 fn evicted_locks_keep_a_node_out_unless_that_is_allowed() {
     let mut known = nodes().map(Option::unwrap);
-    known[0].record.evicted = Some((95 + OFFSET) * S);
+    known[0].record_mut().evicted = Some((95 + OFFSET) * S);
     let known = known.map(Some);
     let quarantine = GUARD.quarantine(0, &known).unwrap();
     assert_eq!((quarantine.until, quarantine.cause), (at(119), QuarantineCause::Evicted));
@@ -129,16 +129,16 @@ fn another_server_at_the_name_waits_since_this_client_saw_it() {
 fn newcomer(lists: &[(&str, ListUse)], met: Option<u64>) -> Option<u64> {
     judged(|known| {
         known[0] = node("d", 0);
-        known[0].record.lists.clear();
+        known[0].record_mut().lists.clear();
         for other in &mut known[1..] {
-            other.record.lists = lists.iter().map(|(list, used)| ((*list).to_owned(), *used)).collect();
+            other.record_mut().lists = lists.iter().map(|(list, used)| ((*list).to_owned(), *used)).collect();
         }
         for id in ["b", "c"] {
             let met = met.map(|first| MetNode {
                 first: (first + OFFSET) * S,
                 change: Change { run: format!("{id}1"), sequence: 7 },
             });
-            known[0].record.met.extend(met.map(|met| (id.to_owned(), met)));
+            known[0].record_mut().met.extend(met.map(|met| (id.to_owned(), met)));
         }
     })
     .map(|(until, _)| until)
@@ -181,7 +181,7 @@ fn data_older_than_what_clients_have_met_waits_until_that_is_written_down() {
     let told = |run: &'static str, sequence| {
         judged(move |known| {
             let change = Change { run: run.into(), sequence };
-            known[1].record.met.insert("a".into(), MetNode { first: 0, change });
+            known[1].record_mut().met.insert("a".into(), MetNode { first: 0, change });
         })
     };
     let rolled_back = Some((124, QuarantineCause::RolledBack));
@@ -227,7 +227,7 @@ fn a_list_that_ours_meets_is_no_reason_to_wait() {
             known[0] = node("d", 0);
             for other in &mut known[1..] {
                 other.told = told.into();
-                other.record.lists.insert(both.into(), used(90, 100));
+                other.record_mut().lists.insert(both.into(), used(90, 100));
             }
         })
         .map(|(until, _)| until)

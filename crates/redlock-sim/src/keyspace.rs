@@ -1,12 +1,13 @@
 //! What a server holds, and how it was before.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::sorted_set::SortedSet;
 use crate::time::WallTime;
 
-/// How many changes can be undone: far more than are made in the time that a server can lose.
-const CHANGES_MAX: usize = 100_000;
+/// For how long a change can be undone: longer than what a crash loses and than a replica is behind its master.
+const UNDONE_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A key in one of the databases.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +146,7 @@ impl Keyspace {
     }
 
     fn record(&mut self, place: &Place, before: Option<Entry>, at: WallTime) {
-        if self.journal.len() == CHANGES_MAX {
+        while self.journal.front().is_some_and(|change| change.at < at.before(UNDONE_AT_MOST)) {
             self.journal.pop_front();
         }
         self.journal.push_back(Change { at, place: place.clone(), before });

@@ -350,7 +350,7 @@ fn look<'a>(new_id: &'a str, now: u64, clock: &'a ClockNews) -> Observation<'a> 
 fn view((record, reading): &(Record, Reading)) -> NodeView {
     let Reading { sent, received, clock } = *reading;
     NodeView {
-        record: record.clone(),
+        record: record.clone().into(),
         persistence: Persistence::Durable,
         clock,
         sent,

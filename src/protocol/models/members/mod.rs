@@ -219,7 +219,7 @@ fn look(list: &'static str, now: u8, is_present_closed: bool) -> Observation<'st
 fn view(record: &Record, client: usize, now: u8) -> NodeView {
     let at = Moment::from_nanos(0) + STEP * u32::from(now);
     NodeView {
-        record: record.clone(),
+        record: record.clone().into(),
         persistence: Persistence::Durable,
         clock: micros(now),
         sent: at,

@@ -146,20 +146,20 @@ impl Restarts {
             match self.rule {
                 // A wiped node is also another node. This rule hides that.
                 Rule::MadeRecordBelieved => {
-                    known.record.lists.clear();
+                    known.record_mut().lists.clear();
                     known.replaced = None;
                     if known.record.is_of_another_process() {
-                        known.record.whole = 0;
+                        known.record_mut().whole = 0;
                     }
                 }
                 Rule::ServerNotNoticed => {
-                    known.record.lists.clear();
+                    known.record_mut().lists.clear();
                     known.replaced = None;
                 }
-                Rule::OwnTtlAlone => known.record.announced.retain(|ttl, _| *ttl == ours),
+                Rule::OwnTtlAlone => known.record_mut().announced.retain(|ttl, _| *ttl == ours),
                 Rule::TtlNotReadAgain => known.sent = at(state.now),
                 Rule::RollbackNotNoticed => {
-                    known.record.met.clear();
+                    known.record_mut().met.clear();
                 }
                 Rule::Shipped
                 | Rule::DurabilityNotNoted
@@ -214,7 +214,7 @@ impl Client {
 impl Seen {
     pub(super) fn known(&self) -> NodeView {
         NodeView {
-            record: self.record.clone(),
+            record: self.record.clone().into(),
             persistence: Persistence::Durable,
             clock: micros(self.at),
             sent: at(self.at),
