@@ -14,7 +14,7 @@ use crate::protocol::ChangeProgress;
 use crate::{ListInUse, NodeStatus, Redlock};
 
 /// How often the node list changes.
-const CHANGES_SHARE: f64 = 0.2;
+const CHANGES_SHARE: f64 = 0.08;
 /// How often it is changed back afterwards.
 const BACK_SHARE: f64 = 0.2;
 /// How often the operator is in a hurry.

@@ -1,6 +1,7 @@
 //! What a server holds, and how it was before.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sorted_set::SortedSet;
@@ -23,10 +24,13 @@ pub(crate) struct Entry {
     pub(crate) expires: Option<i64>,
 }
 
+/// The fields of a hash. The journal shares their bytes.
+pub(crate) type Fields = BTreeMap<Arc<[u8]>, Arc<[u8]>>;
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(Vec<u8>),
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    Hash(Fields),
     Sorted(SortedSet),
 }
 

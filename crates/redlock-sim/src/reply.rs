@@ -45,8 +45,8 @@ impl Reply {
     }
 
     /// The value, or nil.
-    pub(crate) fn of(value: Option<&Vec<u8>>) -> Self {
-        value.map_or(Self::Nil, |value| Self::Bulk(value.clone()))
+    pub(crate) fn of(value: Option<&impl AsRef<[u8]>>) -> Self {
+        value.map_or(Self::Nil, |value| Self::Bulk(value.as_ref().to_vec()))
     }
 
     pub(crate) fn encode(&self, protocol: Protocol, version: Version, out: &mut Vec<u8>) {

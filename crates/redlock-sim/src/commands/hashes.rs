@@ -1,13 +1,9 @@
 //! Hashes. Their fields are in the order of their names; a real server has another one.
 
-use std::collections::BTreeMap;
-
 use crate::errors::{WRONG_TYPE, arity, error};
-use crate::keyspace::{Entry, Value};
+use crate::keyspace::{Entry, Fields, Value};
 use crate::reply::Reply;
 use crate::state::{Call, State};
-
-type Fields = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub(super) fn hget(state: &mut State, call: &Call<'_>) -> Reply {
     read(state, call, |fields| Reply::of(fields.get(call.argument(2))))
@@ -15,15 +11,14 @@ pub(super) fn hget(state: &mut State, call: &Call<'_>) -> Reply {
 
 pub(super) fn hmget(state: &mut State, call: &Call<'_>) -> Reply {
     read(state, call, |fields| {
-        let values = call.arguments[2..].iter().map(|name| Reply::of(fields.get(name)));
+        let values = call.arguments[2..].iter().map(|name| Reply::of(fields.get(&name[..])));
         Reply::Array(values.collect())
     })
 }
 
 pub(super) fn hgetall(state: &mut State, call: &Call<'_>) -> Reply {
     read(state, call, |fields| {
-        let pairs =
-            fields.iter().map(|(name, value)| (Reply::Bulk(name.clone()), Reply::Bulk(value.clone())));
+        let pairs = fields.iter().map(|(name, value)| (Reply::of(Some(name)), Reply::of(Some(value))));
         Reply::Map(pairs.collect())
     })
 }
@@ -34,14 +29,14 @@ pub(super) fn hset(state: &mut State, call: &Call<'_>) -> Reply {
         return arity("hset");
     }
     write(state, call, |fields| {
-        let new = pairs.filter(|pair| fields.insert(pair[0].clone(), pair[1].clone()).is_none());
+        let new = pairs.filter(|pair| fields.insert(pair[0][..].into(), pair[1][..].into()).is_none());
         new.count()
     })
 }
 
 pub(super) fn hdel(state: &mut State, call: &Call<'_>) -> Reply {
     write(state, call, |fields| {
-        let removed = call.arguments[2..].iter().filter(|name| fields.remove(*name).is_some());
+        let removed = call.arguments[2..].iter().filter(|name| fields.remove(&name[..]).is_some());
         removed.count()
     })
 }
