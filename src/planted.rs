@@ -30,7 +30,8 @@ pub(crate) enum Fault {
     StaleCounted,
     /// Nodes that may have forgotten locks vote at once.
     NoQuarantine,
-    /// A server that no client has met remembers for as long as it runs.
+    /// A server that no client has met remembers for as long as it runs, and is taken for the node that was there before.
+    /// The second half is the bug below: without it, that bug's rule hides this one.
     UptimeBelieved,
     /// The `max_ttl`s of other clients are read from a node only once.
     MaxTtlReadOnce,

@@ -122,8 +122,12 @@ impl Guard {
         // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
         let mut known = roster.known();
-        if planted::is(planted::Fault::StrangerBelieved) {
+        if planted::is(planted::Fault::StrangerBelieved) || planted::is(planted::Fault::UptimeBelieved) {
             for own in known.iter_mut().flatten() {
+                // Where a declaration is believed, it is not the uptime that is.
+                if planted::is(planted::Fault::UptimeBelieved) && own.record.is_declared {
+                    continue;
+                }
                 own.record_mut().lists.clear();
                 own.replaced = None;
             }

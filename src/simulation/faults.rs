@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::oracle::Exclusion;
+use super::sequels;
 
 /// One fault: it begins, lasts, and is healed.
 #[derive(Clone, Debug)]
@@ -160,7 +161,13 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
         add(first);
         at += Duration::from_millis(random.random_range(1..2 * mean));
     }
-    // The numbers of a generator of its own, so that the other faults of a seed stay as they were.
+    // The numbers of generators of their own, so that the other faults of a seed stay as they were.
+    sequels::add(
+        &mut StdRng::seed_from_u64(size.seed.rotate_left(32)),
+        size,
+        |random| favourites.address(random, size),
+        &mut list,
+    );
     step_clocks(&mut StdRng::seed_from_u64(!size.seed), size, &mut list);
     Faults { list, exclusion }
 }
@@ -168,7 +175,7 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
 impl Fault {
     /// Whether it is the same fault as one that is not healed by then: healing the first would end the second half way,
     /// and what clients had to observe would be gone before they have.
-    fn overlaps(&self, earlier: &Self) -> bool {
+    pub(super) fn overlaps(&self, earlier: &Self) -> bool {
         self.what == earlier.what && self.at <= earlier.at + earlier.lasts + SENDING_MAX * 2
     }
 }

@@ -16,6 +16,8 @@ mod network;
 mod oracle;
 mod outcome;
 mod play;
+mod revivals;
+mod sequels;
 mod shrink;
 mod sockets;
 mod storms;
@@ -42,6 +44,7 @@ use network::{Internet, WireState};
 use oracle::Oracle;
 use outcome::Outcome;
 use play::Stage;
+use revivals::Revivals;
 use storms::Storms;
 use work::Kinds;
 
@@ -59,6 +62,8 @@ const LEFTOVERS: Duration = Duration::from_secs(15);
 const DECLARED_SHARE: f64 = 0.75;
 /// How often the oracle looks at all leases.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The keys on the servers are looked at each such number of times.
+const LOOKS_AT_KEYS: u64 = 10;
 /// The locks.
 const RESOURCES: [&str; 2] = ["r0", "r1"];
 /// A wire that nothing is wrong with.
@@ -153,11 +158,16 @@ async fn simulate(plan: &Plan) -> Outcome {
         }
     }
     let looking = tokio::spawn({
-        let oracle = Arc::clone(&oracle);
+        let world = Arc::clone(&world);
         async move {
-            loop {
+            let mut revivals = Revivals::default();
+            for look in 1_u64.. {
                 tokio::time::sleep(LOOK_EVERY).await;
-                oracle.look();
+                world.oracle.look();
+                if look % LOOKS_AT_KEYS == 0 {
+                    let back = revivals.handle_look(world.locks(), |owner| world.oracle.may_be_there(owner));
+                    back.iter().for_each(|text| world.oracle.violation(text));
+                }
             }
         }
     });

@@ -234,10 +234,8 @@ impl Oracle {
         let seen = self.seen.lock().unwrap();
         seen.excused.contains(token)
             || seen.held.values().any(|held| held.token == token)
-            || seen
-                .gone
-                .iter()
-                .any(|owner| token.strip_prefix(&**owner).is_some_and(|rest| rest.starts_with(':')))
+            // The label of a leader is behind its term.
+            || seen.gone.iter().any(|owner| token.split(':').any(|part| part == owner))
     }
 
     pub(super) fn with_outcome(&self, change: impl FnOnce(&mut Outcome)) {

@@ -1,0 +1,40 @@
+//! What often follows a fault where people or machines run the nodes: a wiped node gets a replica, and a process that
+//! has started again with other settings meets a node that is wiped. Such pairs are rare among independent faults.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::faults::{Begins, Fault, Loss, Size, What, any_length};
+
+/// How often a fault has a sequel, when after its end, and for how long.
+const SHARE: f64 = 0.4;
+const AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(3);
+const LASTS: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
+
+/// Adds sequels to the faults of a run. `node` draws a node.
+pub(super) fn add(
+    random: &mut StdRng,
+    size: Size,
+    node: impl Fn(&mut StdRng) -> usize,
+    list: &mut Vec<Fault>,
+) {
+    for i in 0..list.len() {
+        let what = if let What::Crash(server, Loss::Everything) = list[i].what {
+            What::Replica(server)
+        } else if let What::Kill(_) = list[i].what {
+            What::Crash(node(random), Loss::Everything)
+        } else {
+            continue;
+        };
+        let at = list[i].at + list[i].lasts + any_length(random, &AFTER);
+        let lasts = any_length(random, &LASTS);
+        let sequel = Fault { at, begins: Begins::AtOnce, lasts, what };
+        let overlaps = |other: &Fault| sequel.overlaps(other) || other.overlaps(&sequel);
+        if random.random_bool(SHARE) && at + lasts < size.faults_end && !list.iter().any(overlaps) {
+            list.push(sequel);
+        }
+    }
+}
