@@ -1,5 +1,5 @@
-//! What often follows a fault where people or machines run the nodes: a wiped node gets a replica, and a process that
-//! has started again with other settings meets a node that is wiped. Such pairs are rare among independent faults.
+//! What often follows a fault where people or machines run the nodes: a node that lost data gets a replica, and a process
+//! that has started again with other settings meets a node that is wiped. Such pairs are rare among independent faults.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) fn add(
     list: &mut Vec<Fault>,
 ) {
     for i in 0..list.len() {
-        let what = if let What::Crash(server, Loss::Everything) = list[i].what {
+        let what = if let What::Crash(server, Loss::LastSecond | Loss::Everything) = list[i].what {
             What::Replica(server)
         } else if let What::Kill(_) = list[i].what {
             What::Crash(node(random), Loss::Everything)
