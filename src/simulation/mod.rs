@@ -24,6 +24,7 @@ mod storms;
 mod sum;
 mod tests;
 mod waits;
+mod wiretap;
 mod work;
 
 use std::ops::Range;
@@ -165,6 +166,7 @@ async fn simulate(plan: &Plan) -> Outcome {
                 tokio::time::sleep(LOOK_EVERY).await;
                 world.oracle.look();
                 if look % LOOKS_AT_KEYS == 0 {
+                    world.internet.take_late().into_iter().for_each(|owner| world.oracle.excuse(owner));
                     let back = revivals.handle_look(world.locks(), |owner| world.oracle.may_be_there(owner));
                     back.iter().for_each(|text| world.oracle.violation(text));
                 }

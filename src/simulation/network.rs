@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use tokio::io::{
 use tokio::sync::mpsc;
 
 use super::clock::{Rate, TrueTime};
+use super::revivals;
+use super::sockets::address_of;
+use super::wiretap::tell_wire;
 use crate::config::NodeUrl;
 use crate::coordinator::Network;
 use crate::error::NodeFailure;
@@ -40,6 +44,8 @@ pub(super) struct Internet {
     random: Mutex<StdRng>,
     /// Chunks of bytes that arrived at servers.
     arrived: Mutex<u64>,
+    /// The owners that asked for a lock on a connection that they had left when it arrived.
+    late: Mutex<Vec<String>>,
 }
 
 /// The way from one client to one address, and back.
@@ -98,6 +104,7 @@ impl Internet {
             wires: wires.into_iter().map(|wires| wires.into_iter().map(Published::new).collect()).collect(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             arrived: Mutex::new(0),
+            late: Mutex::default(),
         })
     }
 
@@ -139,6 +146,11 @@ impl Internet {
     pub(super) fn lead(&self, address: usize, server: usize) {
         self.server_at(address).drop_connections();
         self.addresses.lock().unwrap()[address] = server;
+    }
+
+    /// The owners that asked for a lock too late, since the last call.
+    pub(super) fn take_late(&self) -> Vec<String> {
+        std::mem::take(&mut self.late.lock().unwrap())
     }
 
     pub(super) fn arrived(&self) -> u64 {
@@ -240,12 +252,12 @@ impl SimServer {
             return;
         }
         server.receive(id, bytes, self.wall(time));
-        tell_wire(time, "->", self, id, bytes);
+        tell_wire(time, "->", &self.name, id, bytes);
         let ready: Vec<_> = server.with_output().collect();
         let mut outputs = self.outputs.lock().unwrap();
         for id in ready {
             let bytes = server.take_output(id);
-            tell_wire(time, "<-", self, id, &bytes);
+            tell_wire(time, "<-", &self.name, id, &bytes);
             if let Some(output) = outputs.get(&id)
                 && output.send((time, bytes)).is_err()
             {
@@ -255,14 +267,6 @@ impl SimServer {
                 outputs.remove(&id);
             }
         }
-    }
-}
-
-/// Prints what servers read and write, if `SIM_WIRE` is set.
-fn tell_wire(time: Duration, way: &str, server: &SimServer, id: ConnectionId, bytes: &[u8]) {
-    static IS_WANTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("SIM_WIRE").is_some());
-    if *IS_WANTED {
-        println!("{:>8.3} {way} {} {id:?} {}", time.as_secs_f64(), server.name, bytes.escape_ascii());
     }
 }
 
@@ -286,12 +290,6 @@ impl Network for ClientNetwork {
             address: address_of(node),
         })
     }
-}
-
-/// Nodes are called `redis://n0`, `redis://n1` and so on.
-pub(super) fn address_of(node: &NodeUrl) -> usize {
-    let address = node.name.trim_start_matches('n').split(':').next().and_then(|number| number.parse().ok());
-    address.expect("a node's name has its number")
 }
 
 #[derive(Clone)]
@@ -342,6 +340,7 @@ impl SimConnector {
     async fn carry_up(self, server: Arc<SimServer>, id: ConnectionId, mut from: ReadHalf<DuplexStream>) {
         let (sender, mut pieces) = mpsc::unbounded_channel::<Piece>();
         let (internet, client, address) = (Arc::clone(&self.internet), self.client, self.address);
+        let is_left = &AtomicBool::new(false);
         let read = async move {
             let (mut buffer, mut last) = (vec![0; BUFFER], Duration::ZERO);
             while let Ok(length @ 1..) = from.read(&mut buffer).await {
@@ -351,6 +350,7 @@ impl SimConnector {
                     break;
                 }
             }
+            is_left.store(true, Ordering::Relaxed);
         };
         let deliver = async {
             let wire = self.internet.wire(self.client, self.address);
@@ -359,6 +359,9 @@ impl SimConnector {
                 until_open(wire, TO_SERVER).await;
                 server.is_running.wait_for(|is_running| *is_running).await;
                 *self.internet.arrived.lock().unwrap() += 1;
+                if is_left.load(Ordering::Relaxed) {
+                    self.internet.late.lock().unwrap().extend(revivals::acquired_by(&bytes));
+                }
                 server.receive(id, &bytes, self.internet.time.now());
             }
             server.server.lock().unwrap().disconnect(id);

@@ -47,3 +47,22 @@ impl Revivals {
         back
     }
 }
+
+/// The owner tokens in the requests of these bytes that acquire a lock. Where they arrive on a connection that the client
+/// has left, the release may have been faster on the next one. Then the key comes back, or comes, and stays for its TTL.
+pub(super) fn acquired_by(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut acquires = false;
+    let mut owners = Vec::new();
+    let mut lines = text.split("\r\n").peekable();
+    while let Some(line) = lines.next() {
+        if line.starts_with('*') {
+            acquires = false;
+        } else if line == "SET" || line == "EVAL" {
+            acquires = true;
+        } else if acquires && line.rsplit_once(':').is_some_and(|(_, random)| random.len() == 32) {
+            owners.push(line.to_owned());
+        }
+    }
+    owners
+}

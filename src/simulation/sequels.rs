@@ -10,8 +10,9 @@ use rand::rngs::StdRng;
 use super::faults::{Begins, Fault, Loss, Size, What, any_length};
 
 /// How often a fault has a sequel, when after its end, and for how long.
-const SHARE: f64 = 0.4;
-const AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(3);
+const SHARE: f64 = 0.5;
+const REPLICA_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(1);
+const WIPED_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(3);
 const LASTS: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
 
 /// Adds sequels to the faults of a run. `node` draws a node.
@@ -29,7 +30,8 @@ pub(super) fn add(
         } else {
             continue;
         };
-        let at = list[i].at + list[i].lasts + any_length(random, &AFTER);
+        let pause = if matches!(what, What::Replica(_)) { &REPLICA_AFTER } else { &WIPED_AFTER };
+        let at = list[i].at + list[i].lasts + any_length(random, pause);
         let lasts = any_length(random, &LASTS);
         let sequel = Fault { at, begins: Begins::AtOnce, lasts, what };
         let overlaps = |other: &Fault| sequel.overlaps(other) || other.overlaps(&sequel);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::network::{ClientNetwork, address_of};
+use super::network::ClientNetwork;
 use super::storms::Storms;
 use crate::config::NodeUrl;
 use crate::coordinator::Network;
@@ -238,4 +238,10 @@ impl AsyncWrite for Connected {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.pass(|stream| stream.poll_shutdown(cx), |_| ())
     }
+}
+
+/// Nodes are called `redis://n0`, `redis://n1` and so on.
+pub(super) fn address_of(node: &NodeUrl) -> usize {
+    let address = node.name.trim_start_matches('n').split(':').next().and_then(|number| number.parse().ok());
+    address.expect("a node's name has its number")
 }
