@@ -167,7 +167,11 @@ async fn simulate(plan: &Plan) -> Outcome {
                 world.oracle.look();
                 if look % LOOKS_AT_KEYS == 0 {
                     world.internet.take_late().into_iter().for_each(|owner| world.oracle.excuse(owner));
-                    let back = revivals.handle_look(world.locks(), |owner| world.oracle.may_be_there(owner));
+                    // A replica copies what its master had.
+                    let is_master =
+                        |i: usize| !world.internet.servers()[i].with(|server| server.is_replica());
+                    let keys = world.locks().into_iter().filter(|(server, ..)| is_master(*server)).collect();
+                    let back = revivals.handle_look(keys, |owner| world.oracle.may_be_there(owner));
                     back.iter().for_each(|text| world.oracle.violation(text));
                 }
             }
