@@ -31,13 +31,13 @@ pub(crate) enum Fault {
     /// Nodes that may have forgotten locks vote at once.
     NoQuarantine,
     /// A server that no client has met remembers for as long as it runs, and is taken for the node that was there before.
-    /// The second half is the bug below: without it, that bug's rule hides this one.
+    /// The second half is a bug below, whose rule would hide this one.
     UptimeBelieved,
     /// The `max_ttl`s of other clients are read from a node only once.
     MaxTtlReadOnce,
     /// A process that loads the record of another one has its memory, too.
     RestartBelieved,
-    /// A new replication id is taken for a sign of memory.
+    /// A new replication id is taken for a sign of memory, and its server for the node that was there before, as above.
     ReplicationIdBelieved,
     /// Nodes whose clocks ran ahead vote at once.
     NoClockGuard,

@@ -122,10 +122,12 @@ impl Guard {
         // The version is read before the views, so that a change in between is evaluated the next time.
         let version = roster.version();
         let mut known = roster.known();
-        if planted::is(planted::Fault::StrangerBelieved) || planted::is(planted::Fault::UptimeBelieved) {
+        let memory_believed = [planted::Fault::UptimeBelieved, planted::Fault::ReplicationIdBelieved];
+        let is_memory_believed = memory_believed.into_iter().any(planted::is);
+        if is_memory_believed || planted::is(planted::Fault::StrangerBelieved) {
             for own in known.iter_mut().flatten() {
-                // Where a declaration is believed, it is not the uptime that is.
-                if planted::is(planted::Fault::UptimeBelieved) && own.record.is_declared {
+                // Where a declaration is believed, it is not the memory that is.
+                if is_memory_believed && own.record.is_declared {
                     continue;
                 }
                 own.record_mut().lists.clear();

@@ -165,7 +165,7 @@ pub(super) fn draw(random: &mut StdRng, size: Size) -> Faults {
     sequels::add(
         &mut StdRng::seed_from_u64(size.seed.rotate_left(32)),
         size,
-        |random| favourites.address(random, size),
+        &favourites.nodes(size),
         &mut list,
     );
     step_clocks(&mut StdRng::seed_from_u64(!size.seed), size, &mut list);
@@ -235,10 +235,14 @@ impl Favourites {
 
     fn address(self, random: &mut StdRng, size: Size) -> usize {
         if random.random_bool(self.share) {
-            (self.first + random.random_range(0..=size.addresses / 2)) % size.addresses
+            self.nodes(size)[random.random_range(0..=size.addresses / 2)]
         } else {
             random.random_range(0..size.addresses)
         }
+    }
+
+    fn nodes(self, size: Size) -> Vec<usize> {
+        (0..=size.addresses / 2).map(|i| (self.first + i) % size.addresses).collect()
     }
 
     /// At first each address leads to the server of its number.

@@ -1,5 +1,5 @@
 //! What often follows a fault where people or machines run the nodes: a node that lost data gets a replica, and a process
-//! that has started again with other settings meets a node that is wiped. Such pairs are rare among independent faults.
+//! that has started again with other settings meets nodes that are wiped. Such pairs are rare among independent faults.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,28 +15,28 @@ const REPLICA_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from
 const WIPED_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(3);
 const LASTS: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
 
-/// Adds sequels to the faults of a run. `node` draws a node.
-pub(super) fn add(
-    random: &mut StdRng,
-    size: Size,
-    node: impl Fn(&mut StdRng) -> usize,
-    list: &mut Vec<Fault>,
-) {
+/// Adds sequels to the faults of a run. `nodes` are as many as are a quorum.
+pub(super) fn add(random: &mut StdRng, size: Size, nodes: &[usize], list: &mut Vec<Fault>) {
     for i in 0..list.len() {
-        let what = if let What::Crash(server, Loss::LastSecond | Loss::Everything) = list[i].what {
-            What::Replica(server)
+        let what: Vec<_> = if let What::Crash(server, Loss::LastSecond | Loss::Everything) = list[i].what {
+            vec![What::Replica(server)]
         } else if let What::Kill(_) = list[i].what {
-            What::Crash(node(random), Loss::Everything)
+            nodes.iter().map(|node| What::Crash(*node, Loss::Everything)).collect()
         } else {
             continue;
         };
-        let pause = if matches!(what, What::Replica(_)) { &REPLICA_AFTER } else { &WIPED_AFTER };
+        let pause = if what.len() == 1 { &REPLICA_AFTER } else { &WIPED_AFTER };
         let at = list[i].at + list[i].lasts + any_length(random, pause);
         let lasts = any_length(random, &LASTS);
-        let sequel = Fault { at, begins: Begins::AtOnce, lasts, what };
-        let overlaps = |other: &Fault| sequel.overlaps(other) || other.overlaps(&sequel);
-        if random.random_bool(SHARE) && at + lasts < size.faults_end && !list.iter().any(overlaps) {
-            list.push(sequel);
+        if !random.random_bool(SHARE) || at + lasts >= size.faults_end {
+            continue;
+        }
+        for what in what {
+            let sequel = Fault { at, begins: Begins::AtOnce, lasts, what };
+            let overlaps = |other: &Fault| sequel.overlaps(other) || other.overlaps(&sequel);
+            if !list.iter().any(overlaps) {
+                list.push(sequel);
+            }
         }
     }
 }
