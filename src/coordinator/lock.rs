@@ -12,7 +12,7 @@ use super::fanout::{Fanout, vote_of};
 use super::fencing::raise_of;
 use super::intent::Intent;
 use super::keys::{LateAnswers, Stragglers};
-use super::waiting::Position;
+use super::waiting::{Looks, Position};
 use super::{Coordinator, HeldLease};
 use crate::config::{Keep, LeaseTerms};
 use crate::error::{LockError, NodeFailure, NodeVote, Taken};
@@ -33,6 +33,14 @@ pub(crate) struct LockRequest<'a> {
     pub(crate) keeps_readers_out: bool,
     /// The value of a candidate for leader. Its token then says the value, the term, and since when.
     pub(crate) leads_as: Option<&'a str>,
+}
+
+impl LockRequest<'_> {
+    /// A writer has to look often, so that new readers stay out; and a reader, because others may let it in without a
+    /// release.
+    fn looks(&self) -> Looks {
+        if self.keeps_readers_out || self.claim.is_shared() { Looks::AsFirst } else { Looks::ByPlace }
+    }
 }
 
 impl Coordinator {
@@ -111,7 +119,7 @@ impl Coordinator {
                 Step::Sleep(until) => waiter.changed(until.min(give_up)).await,
                 Step::Register(manner) => {
                     intent.announce();
-                    waiter.register(claim, manner, left).await;
+                    waiter.register(claim, manner, request.looks(), left).await;
                 }
                 Step::Attempt => {
                     attempts = attempts.saturating_add(1);

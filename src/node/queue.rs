@@ -14,9 +14,9 @@ use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, Manner, Resource, Ticket, Turn, slot_of};
 
-/// How long a queue is kept after a client has registered. A waiting client registers again far more often, so only
-/// the entries of dead clients last to the end of this time.
-const KEPT_FOR: Duration = Duration::from_secs(10);
+/// How long a queue is kept after a client has registered. The first client registers again far more often, and the
+/// others look at it more often. So only the entries of dead clients last to the end of this time.
+const KEPT_FOR: Duration = Duration::from_secs(150);
 
 /// For whom a lock counts as free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub(crate) struct Registered {
     pub(crate) ticket: Ticket,
     /// Of a semaphore a slot that is free, or is the first to expire.
     pub(crate) slot: Option<usize>,
+    /// How many clients wait before this one.
+    pub(crate) ahead: u32,
 }
 
 /// Adds this client to the queue of a lock, and reads the state of the lock.
@@ -82,6 +84,7 @@ impl Register {
         by_hash.arg(match manner {
             Manner::Eager => "eager",
             Manner::Patient => "patient",
+            Manner::Behind => "behind",
         });
         by_hash.arg(millis(grace)).arg(millis(KEPT_FOR));
         for_whom.add_to(&mut by_hash, resource);
@@ -95,11 +98,13 @@ impl Command for Register {
     async fn send(self, connection: Wire) -> Result<Registered, NodeFailure> {
         let reply = self.0.run(connection).await.map_err(|error| failure::of_command(&error))?;
         if let Value::Array(parts) = &reply
-            && let [Value::Int(wait), Value::BulkString(ticket), Value::BulkString(key)] = parts.as_slice()
+            && let [Value::Int(wait), Value::BulkString(ticket), Value::BulkString(key), Value::Int(ahead)] =
+                parts.as_slice()
             && let Ok(ticket) = std::str::from_utf8(ticket)
         {
             let slot = std::str::from_utf8(key).ok().and_then(|key| Some(slot_of(key)?.0));
-            return Ok(Registered { turn: turn(*wait), ticket: Ticket::new(ticket), slot });
+            let ahead = u32::try_from(*ahead).unwrap_or_default();
+            return Ok(Registered { turn: turn(*wait), ticket: Ticket::new(ticket), slot, ahead });
         }
         Err(failure::of_reply("EVALSHA", &reply))
     }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-/// A waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
+/// The first waiter checks again after this time at the latest. The check finds locks whose holder notifies nobody upon
 /// release (another implementation, an operator), replaces lost notifications, and covers holders without a TTL.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A waiter behind others checks after this time at the latest.
+pub(crate) const LOOK_AT_LEAST: Duration = Duration::from_secs(120);
 
 /// How `lock` waits for a lock that it did not get at once. `max_wait` bounds the wait with every strategy.
 ///
@@ -39,7 +42,9 @@ impl Retry {
     /// The order is not guaranteed: a client that tries for the first time may be faster than the waiters, and a
     /// failure may lose the order.
     ///
-    /// In any case a waiter checks again once a second, and when the holder's TTL has passed. A waiter retries as
+    /// In any case the first client in the queue checks again once a second, and when the holder's TTL has passed. The
+    /// next ones check after up to 2 s, 4 s and so on to 2 min, in case that those before them are gone. Clients of a
+    /// [`RwLock`](crate::RwLock) all check once a second. A waiter retries as
     /// with [`Retry::exponential`], with pauses from 5 ms to 200 ms, in two cases: while there is no quorum, and
     /// where a node does not permit the client to subscribe and publish on channels that begin with
     /// `redlock-quorum:wake:`.

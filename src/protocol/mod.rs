@@ -26,7 +26,7 @@ mod wait_queue;
 pub(crate) mod wall_clock;
 
 pub use backoff::Retry;
-pub(crate) use backoff::{LOOK_AGAIN, Pause, Strategy};
+pub(crate) use backoff::{LOOK_AGAIN, LOOK_AT_LEAST, Pause, Strategy};
 pub(crate) use clock_history::{ClockHistory, ClockRule, Pace, Reading, SETTLES_AFTER, take_standstill};
 pub(crate) use clock_peers::{ClockNews, Moved, PeerClock, moved};
 pub(crate) use contender::{Contender, Demand, Step};

@@ -24,6 +24,9 @@ pub(crate) enum Manner {
     Eager,
     /// The node notifies nobody, because the lock was free there before and the client's attempt failed all the same.
     Patient,
+    /// As [`Eager`](Self::Eager), but others were before the client the last time. As long as they are and the lock is
+    /// held, the node does nothing else.
+    Behind,
 }
 
 /// A node's reply to a client that registers.

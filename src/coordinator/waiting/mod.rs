@@ -19,8 +19,8 @@ use crate::types::sync::{AtomicU64, Mutex, MutexGuard, Notify};
 use crate::types::{Claim, KeySet, Moment, NodeId, Resource, Wake, slot_of};
 
 pub(super) use notifying::Notifying;
-pub(crate) use waiter::Position;
 use waiter::Waiter;
+pub(crate) use waiter::{Looks, Position};
 
 /// How long a lock counts as wanted after its last wait, or after a release of ours notified another client. An attempt
 /// at a wanted lock registers first. Registering costs a free lock one more round trip; an attempt without registering
@@ -216,6 +216,18 @@ impl Coordinator {
         }
     }
 
+    /// This client is the first in the queue on a node. Its head sleeps less from now on.
+    fn handle_first(&self, resource: &Resource) {
+        let (now, random) = (self.now(), self.random_u64());
+        let head = self.wait_queues.state().queues.get_mut(resource).and_then(|queue| {
+            queue.waiters.contender.handle_first(now, random);
+            queue.waiters.head()
+        });
+        if let Some(head) = head {
+            head.notify_one();
+        }
+    }
+
     /// Makes a node notify the first waiter in its queue if the lock is free there.
     fn notify_next(&self, resource: &Resource, node: NodeId) {
         self.node(node).notify(Leave::of_nobody(resource, ForWhom::Owner, self.settings.node_timeout));
@@ -283,11 +295,18 @@ impl Listener for Subscriber {
     fn handle_notified(&self, key: &str) {
         let Some(coordinator) = self.coordinator.upgrade() else { return };
         let Coordinator { settings, wait_queues, .. } = &*coordinator;
+        // `scripts/notify.lua` says so in two ways.
+        let (is_called, key) = key.strip_prefix('\n').map_or((true, key), |key| (false, key));
         let (slot, key) = slot_of(key).map_or((None, key), |(slot, key)| (Some(slot), key));
         let name = key.strip_prefix(settings.key_prefix.as_str()).unwrap_or(key);
         let Ok(resource) = settings.resource(name) else { return };
         let resource = slot.map_or(resource.clone(), |slot| resource.semaphore(slot..slot + 1));
         let node: &Node = coordinator.node(self.node);
+        if !is_called {
+            tracing::debug!(resource = resource.name(), node = %node.name(), "first in the queue");
+            coordinator.handle_first(&resource);
+            return;
+        }
         tracing::debug!(resource = resource.name(), node = %node.name(), "notified");
         let head = wait_queues.state().queues.get_mut(&resource).and_then(|queue| {
             queue.free_slot = slot;

@@ -68,16 +68,16 @@ impl Place {
         let mut on_node = self.on_node.lock().unwrap();
         on_node.is_registered = true;
         match (on_node.is_free, manner) {
-            (true, Manner::Eager) => Turn::Ours,
+            (true, Manner::Eager | Manner::Behind) => Turn::Ours,
             (true, Manner::Patient) => Turn::Free,
-            (false, Manner::Eager | Manner::Patient) => Turn::Endless,
+            (false, Manner::Eager | Manner::Patient | Manner::Behind) => Turn::Endless,
         }
     }
 
     fn handle_registered(&self, turn: Turn) {
         let (now, look_again) = (self.coordinator.now(), Retry::default().look_again());
         if let Some(queue) = self.coordinator.wait_queues.state().queues.get_mut(self.claim.first()) {
-            queue.waiters.contender.handle_registered(turn, Ticket::new("1"), look_again, now, 0);
+            queue.waiters.contender.handle_registered(turn, Ticket::new("1"), 0, look_again, now, 0);
         }
         if turn == Turn::Free {
             // The pause after a free lock that could not be acquired.

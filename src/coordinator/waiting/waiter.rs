@@ -29,6 +29,15 @@ enum Stage {
     Acquired,
 }
 
+/// How often a waiter that sleeps looks at the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looks {
+    /// As often as the first in the queue.
+    AsFirst,
+    /// The less often, the more clients wait before this one.
+    ByPlace,
+}
+
 /// A waiter's position, and what the waiter does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
@@ -87,12 +96,13 @@ impl Waiter {
         tracing::trace!(elapsed = ?began.until(self.coordinator.now()), "woken");
     }
 
-    /// Registers in the lock's queue on the queue node, or asks there whether it is our turn.
+    /// Registers in the lock's queue on the queue node, or asks there whether it is our turn. `looks` says when to ask
+    /// again.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe. Dropping the future has the same effect as a lost answer.
-    pub(crate) async fn register(&self, claim: &Claim, manner: Manner, limit: Duration) {
+    pub(crate) async fn register(&self, claim: &Claim, manner: Manner, looks: Looks, limit: Duration) {
         let coordinator = &self.coordinator;
         let Some((node, link)) = coordinator.queue_node(&self.resource) else {
             // No node can notify us: try again after pauses instead.
@@ -119,7 +129,7 @@ impl Waiter {
         );
         let answer = tokio::time::timeout(limit.min(node_timeout), link.send(command)).await;
         match answer {
-            Ok(Ok(Registered { turn, ticket, slot })) => {
+            Ok(Ok(Registered { turn, ticket, slot, ahead })) => {
                 self.trace(node, &format_args!("{turn:?}"));
                 let (now, random) = (coordinator.now(), self.coordinator.random_u64());
                 self.with_queue(|queue| {
@@ -127,6 +137,10 @@ impl Waiter {
                     queue.waiters.contender.handle_registered(
                         turn,
                         ticket,
+                        match looks {
+                            Looks::AsFirst => 0,
+                            Looks::ByPlace => ahead,
+                        },
                         self.retry.look_again(),
                         now,
                         random,

@@ -68,12 +68,19 @@ local function mark_called(queue, channel)
   redis.pcall('ZADD', queue, 'XX', string.format('-%.0f', math.max(micros(), 1)), channel)
 end
 
--- Notifies the first client that is subscribed, `me` without a message, and removes clients that are not subscribed.
--- Returns the notified client's channel; nil if no client can be notified.
+-- Tells a client that it is the first of those that wait. The newline is in no name of a lock.
+local function tell_first(channel, resource)
+  redis.pcall('PUBLISH', channel, '\n' .. resource)
+end
+
+-- Notifies the first client that is subscribed, `me` without a message, and removes clients that are not subscribed. The
+-- next client is the first to wait from then on, and is told so. Returns the notified client's channel; nil if no client
+-- can be notified.
 local function call_next(queue, resource, me)
   redis.pcall('ZREMRANGEBYSCORE', queue, '-inf', '(0')
   for _ = 1, CALLS_MAX do
-    local channel = redis.pcall('ZRANGEBYSCORE', queue, '0', '+inf', 'LIMIT', '0', '1')[1]
+    local first = redis.pcall('ZRANGEBYSCORE', queue, '0', '+inf', 'LIMIT', '0', '2')
+    local channel = first[1]
     if not channel then
       return nil
     end
@@ -83,6 +90,9 @@ local function call_next(queue, resource, me)
     end
     if heard > 0 then
       mark_called(queue, channel)
+      if first[2] then
+        tell_first(first[2], resource)
+      end
       return channel
     end
     redis.pcall('ZREM', queue, channel)

@@ -8,17 +8,28 @@
 -- ARGV[1]  the client's channel
 -- ARGV[2]  the client's present ticket; empty to get a new one
 -- ARGV[3]  `eager`; or `patient` after an attempt that failed although the lock was free here: then no client is
---          notified
+--          notified; or `behind` if others were before the caller the last time: then, as long as they are and the lock is
+--          held, nothing is done
 -- ARGV[4]  for how long a notified client is expected, in milliseconds
 -- ARGV[5]  for how long the queue is kept at least, in milliseconds
 -- ARGV[6]  for a reader, the key that exists while a writer waits: the lock is free for it while others read
--- Returns  {wait, ticket, key}. key is the lock; of a semaphore a free slot, or the one that expires first. wait is
+-- Returns  {wait, ticket, key, ahead}. key is the lock; of a semaphore a free slot, or the one that expires first. ahead is
+--          how many clients wait before the caller, where it has to wait. wait is
 --          0   if it is the caller's turn
 --          -1  if the lock is held and does not expire
 --          -2  if the lock is free, but the caller is patient
 --          otherwise for how long, in milliseconds, another client has the lock or is expected to take it
 local queue, me = KEYS[2], ARGV[1]
 local ticket = ARGV[2]
+if ARGV[3] == 'behind' then
+  local before = redis.pcall('ZRANK', queue, me)
+  if type(before) == 'number' and before > 0 then
+    local ttl, key = held_for(KEYS[1])
+    if ttl ~= -2 then
+      return { ttl == 0 and 1 or ttl, ticket, key, before }
+    end
+  end
+end
 -- While a writer waits, a reader goes to the end of the queue: in front of the writer it would be called in vain.
 local writer_waits_for = ARGV[6] and redis.pcall('PTTL', ARGV[6]) or -2
 if type(writer_waits_for) ~= 'number' then
@@ -45,16 +56,21 @@ if ttl == -2 and writer_waits_for > 0 then
       redis.call('ZADD', queue, ticket, me)
     end
   end
-  return { writer_waits_for, ticket, key }
+  return { writer_waits_for, ticket, key, 0 }
 end
 if ttl ~= -2 and ARGV[6] and is_readable(KEYS[1], ARGV[6]) then
-  return { ARGV[3] == 'patient' and -2 or 0, ticket, key }
+  return { ARGV[3] == 'patient' and -2 or 0, ticket, key, 0 }
+end
+-- Clients that were notified are not counted: they are about to take the lock, and leave the queue then.
+local ahead = redis.pcall('ZCOUNT', queue, '0', '(' .. ticket)
+if type(ahead) ~= 'number' then
+  ahead = 0
 end
 if ttl ~= -2 then
-  return { ttl == 0 and 1 or ttl, ticket, key }
+  return { ttl == 0 and 1 or ttl, ticket, key, ahead }
 end
 if ARGV[3] == 'patient' then
-  return { -2, ticket, key }
+  return { -2, ticket, key, ahead }
 end
 local grace = tonumber(ARGV[4])
 local wait = expected_for(queue, grace)
@@ -67,4 +83,4 @@ if wait == 0 then
   end
   wait = called == me and 0 or grace
 end
-return { wait, ticket, key }
+return { wait, ticket, key, ahead }

@@ -101,6 +101,21 @@ pub(super) fn zcard(state: &mut State, call: &Call<'_>) -> Reply {
     read(state, call, |set| Reply::count(set.len()))
 }
 
+pub(super) fn zcount(state: &mut State, call: &Call<'_>) -> Reply {
+    let Some(range) = range(call) else { return error(NOT_A_RANGE) };
+    read(state, call, |set| Reply::count(set.iter().filter(|(_, score)| range.contains(*score)).count()))
+}
+
+pub(super) fn zrank(state: &mut State, call: &Call<'_>) -> Reply {
+    if call.arguments.len() > 3 {
+        return not_simulated("ZRANK with options");
+    }
+    read(state, call, |set| {
+        let rank = set.iter().position(|(member, _)| member == call.argument(2));
+        rank.map_or(Reply::Nil, Reply::count)
+    })
+}
+
 pub(super) fn zrange(state: &mut State, call: &Call<'_>) -> Reply {
     by_rank(state, call, |set| set.iter().map(owned).collect())
 }

@@ -115,7 +115,7 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
     let (min, max) = (random.of(&BOUNDS), random.of(&BOUNDS));
     let (channel, second) = (random.of(&CHANNELS), random.of(&CHANNELS));
     let (start, stop) = (random.of(&["0", "1", "-1", "-2"]), random.of(&["0", "1", "-1", "5"]));
-    match random.below(44) {
+    match random.below(46) {
         0..3 => words(&["SET", text, token, "NX", "PX", random.of(&LONG)]),
         3 => words(&["SET", any, token, random.of(&["NX", "XX", "KEEPTTL", "PX", "EX"]), ttl]),
         4 => words(&["SET", text, token, "PX", random.of(&LONG), random.of(&["NX", "XX"])]),
@@ -163,6 +163,8 @@ fn command(random: &mut Random) -> Vec<Vec<u8>> {
         40..43 => {
             words(&["ZRANGEBYSCORE", set, random.of(&["(1", "(2", "2"]), random.of(&["(2.5", "2", "+inf"])])
         }
+        43 => words(&["ZRANK", set, member]),
+        44 => words(&["ZCOUNT", set, min, max]),
         _ => words(&["SCAN", "0", "COUNT", "1000"]),
     }
 }
