@@ -23,6 +23,7 @@ mod kinds;
 mod leaks;
 mod limits;
 mod load;
+mod looking;
 mod members;
 mod memory;
 mod multi;
