@@ -111,15 +111,20 @@ async fn every_permission_is_used() {
     guard.extend(LONG * 2).await.unwrap();
     cluster.command(0, &["SCRIPT", "FLUSH"]).unwrap();
     guard.extend(LONG * 2).await.unwrap();
-    // A waiter queues up, and acquires the lock when it is notified.
+    // Two clients queue up, the second looks whether it is still behind the first, and both acquire the lock when they are
+    // notified.
     let mutex = redlock.mutex("job").unwrap();
-    let queued = eventually(SLACK, "it is in the queue", || !queues(&cluster, 0).is_empty());
+    let second = gate.builder(&cluster).node_timeout(Duration::from_secs(3)).connect().await.unwrap();
+    let wait = || async { mutex.lock().await.unwrap().release().await.unwrap() };
+    let wait_behind = async {
+        eventually(SLACK, "the first is in the queue", || !queues(&cluster, 0).is_empty()).await;
+        second.mutex("job").unwrap().lock().await.unwrap().release().await.unwrap();
+    };
     let release = async {
-        queued.await;
+        eventually(SLACK, "the second has looked", || calls(&cluster, 0, "zrank") > 0).await;
         guard.release().await.unwrap();
     };
-    let (waited, ()) = tokio::join!(mutex.lock(), release);
-    waited.unwrap().release().await.unwrap();
+    tokio::join!(wait(), wait_behind, release);
     mutex.lock().await.unwrap().release().await.unwrap();
     // A release while the node hangs, which is repeated when the node resumes.
     let guards = [mutex.lock().await.unwrap(), redlock.mutex("other").unwrap().lock().await.unwrap()];
