@@ -9,21 +9,18 @@
 -- ARGV[3]  for a client that has become a reader, the key that exists while a writer waits: the next client is notified
 --          while others read, because it may be a reader, too
 -- Returns  1 if a client was notified, else 0
-local queue, ticket = KEYS[2], nil
+local queue, was_first = KEYS[2], false
 if ARGV[1] ~= '' then
-  ticket = tonumber(redis.pcall('ZSCORE', queue, ARGV[1]))
+  was_first = first_of(queue) == ARGV[1]
   redis.pcall('ZREM', queue, ARGV[1])
 end
 -- PTTL, because a lock may be of any type.
 local ttl, free = held_for(KEYS[1])
 local is_free = ttl == -2 or ARGV[3] and is_readable(KEYS[1], ARGV[3])
 if not is_free or expected_for(queue, tonumber(ARGV[2])) > 0 then
-  -- A client that was notified has a score below 0, and the next one has been told.
-  if ticket and ticket >= 0 then
-    local first = redis.pcall('ZRANGEBYSCORE', queue, '0', '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
-    if first[1] and tonumber(first[2]) > ticket then
-      tell_first(first[1], free)
-    end
+  local first = was_first and first_of(queue)
+  if first then
+    tell_first(first, free)
   end
   return 0
 end

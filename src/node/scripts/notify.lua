@@ -68,6 +68,11 @@ local function mark_called(queue, channel)
   redis.pcall('ZADD', queue, 'XX', string.format('-%.0f', math.max(micros(), 1)), channel)
 end
 
+-- Returns the channel of the first client that waits and was not notified; nil if there is none.
+local function first_of(queue)
+  return redis.pcall('ZRANGEBYSCORE', queue, '0', '+inf', 'LIMIT', '0', '1')[1]
+end
+
 -- Tells a client that it is the first of those that wait. The newline is in no name of a lock.
 local function tell_first(channel, resource)
   redis.pcall('PUBLISH', channel, '\n' .. resource)

@@ -7,6 +7,8 @@
 //! the end of a run no key may be left on any node. Exits with 1 when a bar is missed.
 
 #[cfg(unix)]
+mod clients;
+#[cfg(unix)]
 mod crew;
 #[cfg(unix)]
 mod report;
