@@ -54,8 +54,7 @@ pub(super) fn acquired_by(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut acquires = false;
     let mut owners = Vec::new();
-    let mut lines = text.split("\r\n").peekable();
-    while let Some(line) = lines.next() {
+    for line in text.split("\r\n") {
         if line.starts_with('*') {
             acquires = false;
         } else if line == "SET" || line == "EVAL" {

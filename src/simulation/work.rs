@@ -26,6 +26,9 @@ pub(super) struct Kinds {
     calm: Vec<Kind>,
 }
 
+/// The same as [`Scale::to_the_end`](super::clients::Scale) for a process that has started again with longer leases, of which
+/// the others have to learn.
+const NEW_TO_THE_END: f64 = 0.6;
 /// How often a run has a kind of locks.
 const KIND_SHARE: f64 = 0.5;
 
@@ -164,8 +167,9 @@ enum Style {
 }
 
 impl Style {
-    fn draw(Session { world, max_ttl, .. }: &Session<'_>, random: &mut StdRng) -> Self {
-        if random.random_bool(world.scale.to_the_end) {
+    fn draw(Session { world, process, max_ttl, .. }: &Session<'_>, random: &mut StdRng) -> Self {
+        let is_new = process.number > 0 && *max_ttl > world.scale.max_ttls[0];
+        if random.random_bool(if is_new { NEW_TO_THE_END } else { world.scale.to_the_end }) {
             return Self::ToTheEnd;
         }
         let longest_extension = if random.random_bool(0.5) { world.scale.shortest_ttl } else { *max_ttl };

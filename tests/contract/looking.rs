@@ -1,7 +1,7 @@
 //! How often waiting processes look at a lock in case that nobody notifies them.
 
 use futures::future::join_all;
-use redlock_quorum::testing::{LocalCluster, Reply};
+use redlock_quorum::testing::LocalCluster;
 use redlock_quorum::{Guard, Redlock, Released};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -35,10 +35,8 @@ async fn wait_in_order(
 /// The number of clients in the lock's queue.
 fn waiting(cluster: &LocalCluster) -> u64 {
     let queue = format!("redlock-quorum:queue:{KEY}");
-    let length = |node| match cluster.command(node, &["ZCARD", &queue]).unwrap() {
-        Reply::Int(length) => u64::try_from(length).unwrap(),
-        other => panic!("ZCARD answered {other:?}"),
-    };
+    let length = |node| cluster.command(node, &["ZCARD", &queue]).unwrap().int().unwrap();
+    let length = |node| u64::try_from(length(node)).unwrap();
     (0..cluster.len()).map(length).sum()
 }
 
