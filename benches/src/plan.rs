@@ -157,8 +157,9 @@ pub(crate) fn sections() -> Vec<Section> {
             title: "Other locks, and guards switched off",
             conditions: few_and_many(PLAIN).into(),
             sides: |_| {
-                use Variant::{Bare, Multi, NoKeepAlive, NoRestartGuard, Reader};
-                let others = [NoRestartGuard, NoKeepAlive, Bare, Multi, Reader].map(SideName::Ours);
+                use Variant::{Bare, Multi, NoClockGuard, NoKeepAlive, NoRestartGuard, Reader};
+                let others =
+                    [NoRestartGuard, NoClockGuard, NoKeepAlive, Bare, Multi, Reader].map(SideName::Ours);
                 [DEFAULT, NO_FENCING].into_iter().chain(others).chain([SideName::Floor]).collect()
             },
         },
@@ -329,8 +330,9 @@ impl fmt::Display for SideName {
             Self::Ours(Variant::Default) => "ours",
             Self::Ours(Variant::NoFencing) => "ours, no fencing",
             Self::Ours(Variant::NoRestartGuard) => "ours, no restart guard",
+            Self::Ours(Variant::NoClockGuard) => "ours, no clock guard",
             Self::Ours(Variant::NoKeepAlive) => "ours, no renewals",
-            Self::Ours(Variant::Bare) => "ours, none of the three",
+            Self::Ours(Variant::Bare) => "ours, none of the four",
             Self::Ours(Variant::Multi) => "ours, two resources",
             Self::Ours(Variant::Reader) => "ours, reader",
             Self::Floor => "floor",

@@ -40,9 +40,11 @@ pub enum Variant {
     NoFencing,
     /// Without the restart guard.
     NoRestartGuard,
+    /// Without the clock guard.
+    NoClockGuard,
     /// Without renewals.
     NoKeepAlive,
-    /// Without any of the three.
+    /// Without any of the four.
     Bare,
     /// A lock of two resources at once.
     Multi,
@@ -76,8 +78,13 @@ impl Ours {
             Variant::Default | Variant::Multi | Variant::Reader => builder,
             Variant::NoFencing => builder.fencing(Fencing::Off),
             Variant::NoRestartGuard => builder.dangerous_no_restart_guard(),
+            Variant::NoClockGuard => builder.dangerous_no_clock_guard(),
             Variant::NoKeepAlive => builder.keep_alive(false),
-            Variant::Bare => builder.fencing(Fencing::Off).dangerous_no_restart_guard().keep_alive(false),
+            Variant::Bare => builder
+                .fencing(Fencing::Off)
+                .dangerous_no_restart_guard()
+                .dangerous_no_clock_guard()
+                .keep_alive(false),
         };
         let redlock = builder.connect().await?;
         match redlock.nodes().iter().find_map(|node| node.failure().cloned()) {
@@ -101,6 +108,7 @@ impl Side for Ours {
             Variant::Default
             | Variant::NoFencing
             | Variant::NoRestartGuard
+            | Variant::NoClockGuard
             | Variant::NoKeepAlive
             | Variant::Bare => self.redlock.mutex(name)?.ttl(TTL).lock().await?,
         };
