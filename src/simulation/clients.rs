@@ -81,6 +81,7 @@ pub(super) struct Scale {
     pub(super) max_ttls: [u64; 3],
     /// How often a client has another `max_ttl` than the first.
     pub(super) differ: f64,
+    pub(super) longer: Longer,
     pub(super) longest_hold: u64,
     /// How often a lock is taken for as long as it may be, and neither renewed nor released.
     pub(super) to_the_end: f64,
@@ -89,6 +90,14 @@ pub(super) struct Scale {
     pub(super) faults_end: Range<Duration>,
     /// How far apart observations are at most; see [`Size`](super::faults::Size).
     pub(super) observed: Duration,
+}
+
+/// When processes come that have longer leases than the first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Longer {
+    FromTheStart,
+    /// Only processes that start later. Those that know the nodes already have to learn of them.
+    Later,
 }
 
 impl Scale {
@@ -221,8 +230,11 @@ impl Client {
         let World { internet, oracle, scale, members, .. } = world;
         let requests = self.requests.version();
         let time = internet.time();
-        // A process that starts again with longer leases is what those that know the nodes already have to learn of.
-        let others = if process.number > 0 { 1..2 } else { 1..3 };
+        let others = match (process.number, scale.longer) {
+            (0, Longer::Later) => 2..3,
+            (0, Longer::FromTheStart) => 1..3,
+            _ => 1..2,
+        };
         let max_ttl =
             scale.max_ttls[if random.random_bool(scale.differ) { random.random_range(others) } else { 0 }];
         let ttl = random.random_range(scale.shortest_ttl..=max_ttl);

@@ -37,7 +37,7 @@ use redlock_sim::{Persistence, Settings, Version};
 
 use crate::planted;
 use crate::types::Published;
-use clients::{Client, Gathering, Scale, World};
+use clients::{Client, Gathering, Longer, Scale, World};
 use clock::{ClientAmbient, Rate, TrueTime};
 use faults::{Faults, Size};
 use members::{Members, Operation, Operator};
@@ -229,12 +229,14 @@ fn is_kept(key: &str) -> bool {
 
 fn scale(random: &mut StdRng) -> Scale {
     let differ = f64::from(u8::from(random.random_bool(0.5))) * 0.5;
+    let longer = if random.random_bool(0.5) { Longer::Later } else { Longer::FromTheStart };
     let to_the_end = [0.0, 0.05, 0.4][random.random_range(0..3)];
     if random.random_bool(LONG_SHARE) {
         Scale {
             shortest_ttl: 2_000,
             max_ttls: [20_000, 30_000, 10_000],
             differ,
+            longer,
             longest_hold: 10_000,
             to_the_end,
             patience: Duration::from_secs(150),
@@ -246,6 +248,7 @@ fn scale(random: &mut StdRng) -> Scale {
             shortest_ttl: 300,
             max_ttls: [2_000, 8_000, 1_000],
             differ,
+            longer,
             longest_hold: 3_000,
             to_the_end,
             patience: Duration::from_secs(60),

@@ -11,6 +11,7 @@ use super::faults::{Begins, Fault, Loss, Size, What, any_length};
 
 /// How often a fault has a sequel, when after its end, and for how long.
 const SHARE: f64 = 0.5;
+const FIRST_LASTS: Range<Duration> = Duration::from_millis(50)..Duration::from_secs(4);
 const REPLICA_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(1);
 const WIPED_AFTER: Range<Duration> = Duration::from_millis(30)..Duration::from_secs(3);
 const LASTS: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(500);
@@ -26,11 +27,14 @@ pub(super) fn add(random: &mut StdRng, size: Size, nodes: &[usize], list: &mut V
             continue;
         };
         let pause = if what.len() == 1 { &REPLICA_AFTER } else { &WIPED_AFTER };
-        let at = list[i].at + list[i].lasts + any_length(random, pause);
+        // Soon enough for the sequel to be over with the faults, and to hit what is still held.
+        let first = list[i].lasts.min(any_length(random, &FIRST_LASTS));
+        let at = list[i].at + first + any_length(random, pause);
         let lasts = any_length(random, &LASTS);
         if !random.random_bool(SHARE) || at + lasts >= size.faults_end {
             continue;
         }
+        list[i].lasts = first;
         for what in what {
             let sequel = Fault { at, begins: Begins::AtOnce, lasts, what };
             let overlaps = |other: &Fault| sequel.overlaps(other) || other.overlaps(&sequel);
