@@ -16,6 +16,8 @@ struct Known {
     ever: BTreeSet<Place>,
     /// Where it was at the last look.
     now: BTreeSet<Place>,
+    /// Whether the lease was over then.
+    was_over: bool,
 }
 
 impl Revivals {
@@ -34,15 +36,19 @@ impl Revivals {
         for (owner, known) in &mut self.0 {
             let now = present.remove(owner).unwrap_or_default();
             let revived = now.intersection(&known.ever).find(|place| !known.now.contains(place));
+            let is_over = !may_come_back(owner);
             if let Some((server, lock)) = revived
-                && !may_come_back(owner)
+                && is_over
+                && known.was_over
             {
                 back.push(format!("server {server} has {lock} of {owner} again, whose lease is over"));
             }
             known.ever.extend(&now);
-            known.now = now;
+            (known.now, known.was_over) = (now, is_over);
         }
-        let new = |(owner, now): (String, BTreeSet<Place>)| (owner, Known { ever: now.clone(), now });
+        let new = |(owner, now): (String, BTreeSet<Place>)| {
+            (owner, Known { ever: now.clone(), now, was_over: false })
+        };
         self.0.extend(present.into_iter().map(new));
         back
     }
