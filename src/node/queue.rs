@@ -14,9 +14,10 @@ use super::wire::Wire;
 use crate::error::NodeFailure;
 use crate::types::{Claim, Manner, Resource, Ticket, Turn, slot_of};
 
-/// How long a queue is kept after a client has registered. The first client registers again far more often, and the
-/// others look at it more often. So only the entries of dead clients last to the end of this time.
-const KEPT_FOR: Duration = Duration::from_secs(150);
+/// How long a queue is kept after a client has registered, or one of the next three has looked. The first client registers
+/// again far more often, and each of the next three looks more often. So only the entries of dead clients last to the
+/// end of this time.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// For whom a lock counts as free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -308,3 +308,49 @@ fn a_queue_ends_by_itself() {
     let left = scene.cluster.command(0, &["PTTL", QUEUE]).unwrap().int().unwrap();
     assert!((1..=10_000).contains(&left), "{left}");
 }
+
+/// What the scripts tell of the place of a client, and what they send to those whose place has changed.
+#[test]
+fn each_learns_how_many_wait_before_it_and_when_it_is_the_first() {
+    let scene = Scene::new();
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|name| scene.client(name));
+    let ahead = |client: &Client, ticket: &str| {
+        let arguments = [client.name, ticket, "eager", GRACE, "10000"];
+        let Reply::Array(parts) = scene.run(REGISTER_TEXT, &[LOCK, QUEUE], &arguments) else { panic!() };
+        parts[3].int().unwrap()
+    };
+    let told = format!("\n{LOCK}");
+    scene.lock("me");
+    assert_eq!([ahead(&a, "1"), ahead(&c, "3"), ahead(&b, "2"), ahead(&c, "3")], [0, 1, 1, 2]);
+    assert_eq!(scene.release("me"), 3);
+    a.hears(LOCK);
+    b.hears(&told);
+    scene.lock("of a");
+    assert_eq!(ahead(&b, "2"), 0, "a client that was notified is not counted");
+    assert_eq!(scene.leave(&b), 0, "the first of those that wait");
+    c.hears(&told);
+}
+
+#[test]
+fn whoever_is_behind_others_changes_nothing_but_keeps_the_queue() {
+    let scene = Scene::new();
+    let clients = ["a", "b", "c", "d", "e"].map(|name| scene.client(name));
+    scene.lock("me");
+    let behind = |client: &Client, ticket: &str| scene.register_as(client, ticket, "behind", GRACE);
+    for (client, ticket) in clients.iter().zip(["1", "2", "3", "4", "5"]) {
+        assert!(behind(client, ticket) > 0, "it registers, because it is not there yet");
+    }
+    assert_eq!(scene.queue(), ["a", "b", "c", "d", "e"]);
+    let kept_by = |client: usize| {
+        scene.cluster.command(0, &["PEXPIRE", QUEUE, "5000"]).unwrap();
+        assert!(behind(&clients[client], "9") > 0);
+        scene.cluster.command(0, &["PTTL", QUEUE]).unwrap().int().unwrap() > 5_000
+    };
+    assert_eq!([1, 2, 3, 4].map(kept_by), [true, true, true, false]);
+    assert_eq!(scene.queue(), ["a", "b", "c", "d", "e"], "nobody has another place");
+    assert!(kept_by(0), "the first registers");
+    // The lock is free: whoever notices it, it is for the first.
+    scene.cluster.command(0, &["DEL", LOCK]).unwrap();
+    assert!(behind(&clients[4], "5") > 0);
+    assert!(scene.queue().iter().any(|entry| entry.starts_with("called ")), "{:?}", scene.queue());
+}

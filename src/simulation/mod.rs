@@ -57,8 +57,8 @@ const LONG_SHARE: f64 = 0.12;
 const LONG_FAULTS_END: Range<Duration> = Duration::from_secs(10)..Duration::from_secs(50);
 /// After a shutdown no lock is left for longer.
 const LAST_RELEASES: Duration = Duration::from_secs(1);
-/// After a shutdown nothing is left for longer: a wait queue lives for 150 seconds.
-const LEFTOVERS: Duration = Duration::from_secs(152);
+/// After a shutdown nothing is left for longer: a wait queue lives for ten seconds.
+const LEFTOVERS: Duration = Duration::from_secs(15);
 /// How often the nodes of a seed are declared new, so that they have a vote from the beginning.
 const DECLARED_SHARE: f64 = 0.75;
 /// How often the oracle looks at all leases.

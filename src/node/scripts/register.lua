@@ -9,7 +9,7 @@
 -- ARGV[2]  the client's present ticket; empty to get a new one
 -- ARGV[3]  `eager`; or `patient` after an attempt that failed although the lock was free here: then no client is
 --          notified; or `behind` if others were before the caller the last time: then, as long as they are and the lock is
---          held, nothing is done
+--          held, nothing is done but that the queue is kept
 -- ARGV[4]  for how long a notified client is expected, in milliseconds
 -- ARGV[5]  for how long the queue is kept at least, in milliseconds
 -- ARGV[6]  for a reader, the key that exists while a writer waits: the lock is free for it while others read
@@ -26,6 +26,10 @@ if ARGV[3] == 'behind' then
   if type(before) == 'number' and before > 0 then
     local ttl, key = held_for(KEYS[1])
     if ttl ~= -2 then
+      -- Those before the caller may be dead. Each of the next ones looks more often than the queue ends.
+      if before <= 3 then
+        redis.pcall('PEXPIRE', queue, ARGV[5])
+      end
       return { ttl == 0 and 1 or ttl, ticket, key, before }
     end
   end

@@ -26,7 +26,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Time within which all keys are removed from the nodes, far earlier than they would expire.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 /// The same for queues on nodes that were paused until clients closed their connections: these queues have to expire.
-const QUEUES_EXPIRE_WITHIN: Duration = Duration::from_secs(152);
+const QUEUES_EXPIRE_WITHIN: Duration = Duration::from_secs(11);
 
 /// Plays all runs, or only the named ones.
 pub(crate) async fn play(only: &[String]) -> Result<ExitCode, Failure> {
