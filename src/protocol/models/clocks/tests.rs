@@ -34,7 +34,8 @@ fn racing(rule: Rule) -> Clocks {
 
 /// The holder's lease is longer than the other's.
 fn unequal(rule: Rule) -> Clocks {
-    scenario(rule, &[(1, 9)], &[8, 1], Arrival::Long)
+    // Until the longer lease is over.
+    Clocks { steps: 10, ..scenario(rule, &[(1, 9)], &[8, 1], Arrival::Long) }
 }
 
 /// A client comes after the clock of one node was stepped.
@@ -44,7 +45,7 @@ fn newcomer(rule: Rule) -> Clocks {
 
 /// Two clients come, and the first has met the nodes when the second does.
 fn newcomers(rule: Rule) -> Clocks {
-    Clocks { steps: 3, ..scenario(rule, &[(1, 9)], &[4, 2, 2], Arrival::Later) }
+    Clocks { steps: 4, ..scenario(rule, &[(1, 9)], &[2, 2, 2], Arrival::Later) }
 }
 
 #[test]
