@@ -48,6 +48,8 @@ pub(crate) struct Contender {
     outages: u32,
     /// How long the first client in the queue sleeps at most.
     look_again: Duration,
+    /// Whether we were told that we are the first, while we did not sleep. A reply that was under way may say otherwise.
+    is_told_first: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,7 @@ impl Contender {
             misled: 0,
             outages: 0,
             look_again: LOOK_AGAIN,
+            is_told_first: false,
         }
     }
 
@@ -146,6 +149,7 @@ impl Contender {
     ) {
         self.ticket = Some(ticket);
         self.look_again = look_again;
+        let ahead = if std::mem::take(&mut self.is_told_first) { 0 } else { ahead };
         self.outages = 0;
         let sleep = match turn {
             Turn::Ours => {
@@ -176,9 +180,13 @@ impl Contender {
 
     /// The queue node says that nobody waits before us any more. From now on it is us who look whether the lock is free.
     pub(crate) fn handle_first(&mut self, now: Moment, random: u64) {
-        if let Next::SleepThenRegister(until, Manner::Behind) = self.next {
+        if let Next::SleepThenRegister(until, Manner::Behind) = self.next
+            && now < until
+        {
             let soon = now + self.look_again / 2 + share(self.look_again / 2, random);
             self.next = Next::SleepThenRegister(until.min(soon), Manner::Eager);
+        } else {
+            self.is_told_first = true;
         }
     }
 

@@ -92,6 +92,13 @@ fn the_first_looks_within_a_second_from_when_it_is_told() {
     let mut contender = waiting(Turn::Ours);
     contender.handle_first(at(0), ALL);
     assert_eq!(contender.step(at(0)), Step::Attempt);
+
+    // The reply to a look was under way.
+    let (mut contender, until) = waiting_behind(5, ALL);
+    assert_eq!(contender.step(until), Step::Register(Manner::Behind));
+    contender.handle_first(until, ALL);
+    contender.handle_registered(others(60_000), ticket(), 5, LOOK_AGAIN, until, NONE);
+    assert_eq!(contender.step(until), Step::Sleep(until + LOOK_AGAIN / 2));
 }
 
 #[test]
